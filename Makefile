@@ -1,0 +1,49 @@
+# Every chore of the project; `make help` lists them.
+# Needs Python >= 3.11, a Rust toolchain and a C compiler; everything else goes into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+BUILT := .venv/.built
+RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint rust-test python-test accept bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/maturin:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python >= 3.11 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo) is needed" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'maturin>=1.9,<2'
+
+$(BUILT): $(BIN)/maturin pyproject.toml $(RUST)
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --extras dev
+	@touch $@
+
+build: $(BUILT) ## Make .venv, install what is needed, build the extension in release mode
+
+demo: build ## Run the whole library on a small real genome (about two minutes)
+	$(BIN)/dnabert2-fast demo
+
+test: lint rust-test python-test ## Everything that CI checks
+
+lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts
+	cargo fmt --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+	cd python && ../$(BIN)/python -m mypy.stubtest dnabert2_fast._native --mypy-config-file ../pyproject.toml
+	$(BIN)/lint-imports
+
+rust-test: ## Tests of the Rust core, documentation examples included
+	cargo test --quiet -p dnabert2-core
+
+python-test: build ## Tests of the Python package, README and command line
+	$(BIN)/python -m pytest
+
+clean: ## Remove everything that was built
+	rm -rf target .venv demo-out

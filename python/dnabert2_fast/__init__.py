@@ -1,0 +1,80 @@
+"""DNABERT-2 from genome to embeddings.
+
+Exact byte-pair tokenizing in Rust, memory-mapped corpora, and a DNABERT-2 encoder that never pads.
+Names are loaded when they are first used: tokenizing never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.corpus import Corpus, build_corpus
+    from dnabert2_fast.fasta import Record, read_fasta
+    from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.model import (
+        Dnabert2Config,
+        Dnabert2ForMaskedLM,
+        Dnabert2ForSequenceClassification,
+        Dnabert2Model,
+        PackedBatch,
+    )
+    from dnabert2_fast.ragged import Ragged
+    from dnabert2_fast.tokenizer import Encoding, Tokenizer
+    from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+    from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
+
+__all__ = [
+    "Corpus",
+    "Dnabert2Config",
+    "Dnabert2ForMaskedLM",
+    "Dnabert2ForSequenceClassification",
+    "Dnabert2Model",
+    "Encoding",
+    "FinetuneConfig",
+    "PackedBatch",
+    "PretrainConfig",
+    "Ragged",
+    "Record",
+    "Tokenizer",
+    "build_corpus",
+    "embed",
+    "embed_file",
+    "finetune",
+    "pretrain",
+    "read_fasta",
+]
+
+_HOME = {
+    "Corpus": "corpus",
+    "Dnabert2Config": "model",
+    "Dnabert2ForMaskedLM": "model",
+    "Dnabert2ForSequenceClassification": "model",
+    "Dnabert2Model": "model",
+    "Encoding": "tokenizer",
+    "FinetuneConfig": "train.finetune",
+    "PackedBatch": "model",
+    "PretrainConfig": "train.pretrain",
+    "Ragged": "ragged",
+    "Record": "fasta",
+    "Tokenizer": "tokenizer",
+    "build_corpus": "corpus",
+    "embed": "genomics.embed",
+    "embed_file": "genomics.embed",
+    "finetune": "train.finetune",
+    "pretrain": "train.pretrain",
+    "read_fasta": "fasta",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dnabert2_fast' has no attribute {name!r}")
+    value = getattr(import_module(f"dnabert2_fast.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

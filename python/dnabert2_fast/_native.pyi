@@ -1,0 +1,52 @@
+"""Types of the Rust extension; the classes in front of it carry the documentation."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+class Tokenizer:
+    @classmethod
+    def open(cls, path: Path, case: str, unknown: str) -> Tokenizer: ...
+    @classmethod
+    def parse(cls, text: str, source: Path, case: str, unknown: str) -> Tokenizer: ...
+    @property
+    def json(self) -> str: ...
+    @property
+    def vocabulary(self) -> list[str]: ...
+    @property
+    def unknown_id(self) -> int: ...
+    def bases(self) -> npt.NDArray[np.int64]: ...
+    def special(self) -> npt.NDArray[np.bool_]: ...
+    def encode(
+        self,
+        sequence: str | bytes,
+        pair: str | bytes | None,
+        special_tokens: bool,
+        max_length: int | None,
+        truncation: str,
+        truncation_side: str,
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+    def encode_batch(
+        self,
+        sequences: list[str | bytes],
+        special_tokens: bool,
+        max_length: int | None,
+        truncation_side: str,
+        threads: int,
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
+    def decode(self, ids: npt.NDArray[np.uint16], unknown: str, separator: str) -> str: ...
+
+class FastaReader:
+    def __new__(cls, path: Path) -> FastaReader: ...
+    def __iter__(self) -> FastaReader: ...
+    def __next__(self) -> tuple[str, str]: ...
+
+def train_tokenizer(
+    sequences: Iterable[str | bytes],
+    vocab_size: int,
+    window_bp: int | None,
+    min_frequency: int,
+    report: Callable[[int], object],
+) -> tuple[str, int, int]: ...

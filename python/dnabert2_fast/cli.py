@@ -1,0 +1,337 @@
+"""The command ``dnabert2-fast``: one verb for each thing the library does.
+
+Verbs are loaded when they are called, so that tokenizing starts without torch. Bad input ends in
+one line on standard error and exit code 2; Ctrl-C in exit code 130; both leave no half-written
+file behind.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from dnabert2_fast.errors import Dnabert2Error
+
+if TYPE_CHECKING:
+    from dnabert2_fast.tokenizer import Tokenizer
+
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
+Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+
+
+def tokenize(
+    file: File,
+    /,
+    out: Path | None = None,
+    tokenizer: str = "dnabert2",
+    case: Literal["upper", "compat"] = "upper",
+    unknown: Literal["unk", "split", "error"] = "unk",
+    max_length: int | None = None,
+    threads: int = 0,
+) -> None:
+    """Turn sequences into token ids.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    out
+        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out.
+    tokenizer
+        "dnabert2", a folder, a tokenizer.json, or a hub id.
+    case
+        upper: lower-case bases count as bases; compat: they are unknown, as Hugging Face has it.
+    unknown
+        unk: each letter outside the vocabulary is one [UNK]; split: it gets no token; error: stop.
+    max_length
+        Most tokens of one sequence, special ones included.
+    threads
+        0 takes every core.
+    """
+    from dnabert2_fast.tokenize_file import tokenize_file
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown)
+    tokenize_file(file, tok, out, max_length=max_length, threads=threads)
+
+
+def train_tokenizer(
+    files: Files,
+    /,
+    out: Path,
+    vocab_size: int = 4096,
+    window_bp: int | None = None,
+    min_frequency: int = 1,
+) -> None:
+    """Train a byte-pair vocabulary on genomes.
+
+    Parameters
+    ----------
+    files
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    out
+        The tokenizer.json to write.
+    vocab_size
+        Entries, the five special tokens and four bases included.
+    window_bp
+        Cut sequences every so many bases; merges never cross a cut.
+    min_frequency
+        A pair that occurs fewer times is not merged.
+    """
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    tok = Tokenizer.train(
+        list(files), vocab_size, window_bp=window_bp, min_frequency=min_frequency
+    )
+    tok.save(out)
+    print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
+
+
+def build_corpus(
+    files: Files,
+    /,
+    out: Path,
+    tokenizer: str = "dnabert2",
+    window_bp: int | None = 1000,
+    stride_bp: int | None = None,
+    min_bp: int | None = None,
+    both_strands: bool = False,
+    valid_fraction: float = 0.05,
+    threads: int = 0,
+) -> None:
+    """Cut genomes into windows and write their token ids as memory-mapped shards.
+
+    Parameters
+    ----------
+    files
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    out
+        The corpus folder to make.
+    tokenizer
+        "dnabert2", a folder, a tokenizer.json, or a hub id.
+    window_bp
+        Length of a window in bases; None takes whole runs of A, C, G, T.
+    stride_bp
+        Bases from one window's start to the next; the window's length if left out.
+    min_bp
+        Shorter last pieces of a run are dropped.
+    both_strands
+        Add the reverse complement of every window.
+    valid_fraction
+        Share of the sequence set apart for evaluation.
+    threads
+        0 takes every core; the bytes written do not depend on it.
+    """
+    from dnabert2_fast.corpus import build_corpus as build
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    corpus = build(
+        list(files),
+        out,
+        Tokenizer.from_pretrained(tokenizer),
+        window_bp=window_bp,
+        stride_bp=stride_bp,
+        min_bp=min_bp,
+        both_strands=both_strands,
+        valid_fraction=valid_fraction,
+        threads=threads,
+    )
+    print(f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens")
+
+
+def embed(
+    file: File,
+    /,
+    model: str,
+    out: Path,
+    tokenizer: str | None = None,
+    pooling: Literal["mean", "cls", "max"] = "mean",
+    window_bp: int | None = None,
+    batch_tokens: int = 16384,
+    attention: str = "auto",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: str = "cpu",
+) -> None:
+    """Turn sequences into vectors, one a record, in input order.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    model
+        A checkpoint folder or a hub id.
+    out
+        .npy (float32, names in OUT.names.txt) or .parquet (columns name, embedding).
+    tokenizer
+        As for tokenize; the model's own if left out.
+    pooling
+        mean and max run over the tokens of real bases, cls takes the first token.
+    window_bp
+        Cut records into windows of so many bases, one row each, named record:start-end.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it, with cosine > 0.999 to float32.
+    device
+        cpu, cuda, cuda:1, mps.
+    """
+    from dnabert2_fast.genomics.embed import embed_file
+    from dnabert2_fast.model import Dnabert2Model
+
+    tok = _tokenizer(tokenizer or model)
+    net = Dnabert2Model.from_pretrained(model, attention=attention, dtype=dtype, device=device)
+    rows = embed_file(
+        file, net, tok, out, pooling=pooling, window_bp=window_bp, batch_tokens=batch_tokens
+    )
+    print(f"{out}: {rows:,} vectors of {net.config.hidden_size}")
+
+
+def info(path: Place, /, verify: bool = False) -> None:
+    """Say what a tokenizer, corpus or checkpoint is.
+
+    Parameters
+    ----------
+    path
+        A tokenizer.json, a corpus folder, or a checkpoint folder.
+    verify
+        Check every checksum of a corpus again.
+    """
+    from dnabert2_fast.info import describe
+
+    print(describe(path, verify=verify))
+
+
+def doctor() -> None:
+    """Say what is installed, which attention backend would run, and why not the others."""
+    from dnabert2_fast.doctor import report
+
+    print(report())
+
+
+def demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
+    """Run the whole library offline on a small real genome, in about two minutes.
+
+    Parameters
+    ----------
+    out
+        Folder for results, plots and a summary; replaced if it is a demo's.
+    seed
+        Changes the random initial weights and masks.
+    """
+    from dnabert2_fast.demo import run
+
+    print(run(out, seed=seed))
+
+
+def _pretrain(arguments: list[str], prog: str) -> None:
+    from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
+
+    result = pretrain(tyro.cli(PretrainConfig, args=arguments, prog=prog))
+    print(f"{result.folder}: evaluation loss {result.eval_loss:.4f}")
+
+
+def _finetune(arguments: list[str], prog: str) -> None:
+    from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+
+    result = finetune(tyro.cli(FinetuneConfig, args=arguments, prog=prog))
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics["test"].items())
+    print(f"{result.folder}: {scores}")
+
+
+def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
+    return lambda arguments, prog: tyro.cli(run, args=arguments, prog=prog)
+
+
+VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
+    "tokenize": ("sequences to token ids", _function(tokenize)),
+    "train-tokenizer": ("genomes to a vocabulary", _function(train_tokenizer)),
+    "build-corpus": ("genomes to memory-mapped token shards", _function(build_corpus)),
+    "pretrain": ("a corpus to a masked language model", _pretrain),
+    "finetune": ("a labelled table to a classifier", _finetune),
+    "embed": ("sequences to vectors", _function(embed)),
+    "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),
+    "doctor": ("what is installed and which attention runs", _function(doctor)),
+    "demo": ("all of the above on a small real genome, offline", _function(demo)),
+}
+
+
+def usage() -> str:
+    """Return the list of verbs."""
+    lines = [f"  {verb:16s} {what}" for verb, (what, _) in VERBS.items()]
+    head = "usage: dnabert2-fast VERB [options]      (dnabert2-fast VERB --help says more)\n"
+    return "\n".join([head, *lines])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(version("dnabert2-fast"))
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        print(f"error: there is no verb {verb!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        VERBS[verb][1](arguments[1:], f"dnabert2-fast {verb}")
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        remedy = f'pip install "dnabert2-fast[{extra}]"'
+        print(f"error: {verb} needs {error.name}: {remedy}", file=sys.stderr)
+        return 2
+    except (Dnabert2Error, OSError, ValueError) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+_EXTRA_OF = {
+    "torch": "model",
+    "safetensors": "model",
+    "huggingface_hub": "model",
+    "transformers": "finetune",
+    "sklearn": "finetune",
+    "accelerate": "finetune",
+    "matplotlib": "plots",
+}
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    return Tokenizer.from_pretrained(name)
+
+
+def entry_point() -> Any:
+    """Leave the process with the exit code; what the installed command calls."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

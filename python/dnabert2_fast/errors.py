@@ -1,0 +1,42 @@
+"""The exceptions of this package, declared once; the Rust extension raises these same classes.
+
+Every message names the file or argument, what is wrong with it, and what to do about it.
+"""
+
+__all__ = [
+    "BackendUnavailableError",
+    "CheckpointError",
+    "CorpusError",
+    "DataError",
+    "Dnabert2Error",
+    "FastaError",
+    "TokenizerError",
+]
+
+
+class Dnabert2Error(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class FastaError(Dnabert2Error, ValueError):
+    """A sequence file is not readable FASTA or FASTQ; names the file, record and line."""
+
+
+class TokenizerError(Dnabert2Error, ValueError):
+    """A tokenizer file or a vocabulary breaks a rule; names the place in the file."""
+
+
+class CorpusError(Dnabert2Error, ValueError):
+    """A corpus folder or shard is damaged, incomplete, or was made with another tokenizer."""
+
+
+class CheckpointError(Dnabert2Error, ValueError):
+    """A model folder or weights file cannot be loaded; names the file and the keys."""
+
+
+class DataError(Dnabert2Error, ValueError):
+    """A labelled table (CSV) is not what was asked for; names the file, row and column."""
+
+
+class BackendUnavailableError(Dnabert2Error, RuntimeError):
+    """An attention backend was asked for by name and cannot run; names reason and remedy."""

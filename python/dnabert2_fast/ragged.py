@@ -1,0 +1,120 @@
+"""Sequences of unequal length as one flat array of values and one array of offsets.
+
+This is the one shape in which token ids travel through the package: nothing is padded between
+the genome and the attention kernel.
+
+>>> rag = Ragged.from_list([[1, 5, 2], [1, 2]])
+>>> len(rag), rag[0].tolist(), rag.lengths.tolist()
+(2, [1, 5, 2], [3, 2])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Ragged"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """A batch of ``n`` id sequences without padding.
+
+    Parameters
+    ----------
+    values : ndarray of uint16, shape (total_tokens,)
+        All ids, one sequence after the other.
+    offsets : ndarray of int64, shape (n + 1,)
+        Sequence ``i`` is ``values[offsets[i]:offsets[i + 1]]``; first 0, last ``total_tokens``.
+    """
+
+    values: npt.NDArray[np.uint16]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_list(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
+        """Join rows of ids; ``from_list([])`` is the empty batch."""
+        arrays = [np.asarray(row, dtype=np.uint16) for row in rows]
+        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([len(a) for a in arrays], out=offsets[1:])
+        return cls(np.concatenate(arrays) if arrays else np.empty(0, np.uint16), offsets)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each sequence, shape (n,)."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint16]:
+        """Ids of one sequence, a view."""
+        index = range(len(self))[index]  # negative indices, and IndexError past the end
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint16]]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Ragged({len(self)} sequences, {len(self.values)} tokens)"
+
+    def take(self, indices: npt.ArrayLike) -> Ragged:
+        """Return the given sequences, in the given order, as a new batch.
+
+        >>> Ragged.from_list([[7], [8, 9]]).take([1, 0]).to_list()
+        [[8, 9], [7]]
+        """
+        picked = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[picked]
+        offsets = np.zeros(len(picked) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Position of every output value: start of its row in `self`, plus its place in the row.
+        shift = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths)
+        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
+
+    def to_list(self) -> list[list[int]]:
+        """Return plain Python lists: convenient and slow (a Python int for every token)."""
+        return [row.tolist() for row in self]
+
+    def to_padded(
+        self, pad_id: int = 3, side: str = "right"
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return ``(input_ids, attention_mask)``, both int64 of shape (n, longest).
+
+        Parameters
+        ----------
+        pad_id : int
+            Id written at padding; 3 is [PAD] in the DNABERT-2 vocabulary.
+        side : {"right", "left"}
+            Where the padding goes.
+        """
+        if side not in ("right", "left"):
+            raise ValueError(f"side must be 'right' or 'left', not {side!r}")
+        lengths = self.lengths[:, None]
+        width = int(lengths.max(initial=0))
+        place = np.arange(width)[None, :]
+        mask = place < lengths if side == "right" else place >= width - lengths
+        ids = np.full((len(self), width), pad_id, dtype=np.int64)
+        ids[mask] = self.values
+        return ids, mask.astype(np.int64)
+
+    def to_arrow(self) -> pa.LargeListArray:
+        """Return an Arrow ``large_list<uint16>`` array over the same memory, without a copy."""
+        import pyarrow as pa
+
+        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
+
+    def to_torch(self) -> tuple[Any, Any]:
+        """Return ``(input_ids, cu_seqlens)`` as torch tensors (int64, int32)."""
+        import torch
+
+        return torch.from_numpy(self.values.astype(np.int64)), torch.from_numpy(
+            self.offsets.astype(np.int32)
+        )

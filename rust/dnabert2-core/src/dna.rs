@@ -1,0 +1,54 @@
+//! The four bases: which bytes they are, and their complements.
+
+/// The bases in code-point order; their index is their 2-bit code in this crate.
+pub const BASES: [u8; 4] = *b"ACGT";
+
+/// Whether a byte is A, C, G or T in either case.
+///
+/// ```
+/// assert!(dnabert2_core::dna::is_base(b'g') && !dnabert2_core::dna::is_base(b'N'));
+/// ```
+#[must_use]
+pub fn is_base(byte: u8) -> bool {
+    matches!(byte & !0x20, b'A' | b'C' | b'G' | b'T')
+}
+
+/// Complement of a base, case kept; every other byte comes back as it is.
+#[must_use]
+pub fn complement(byte: u8) -> u8 {
+    let paired = match byte & !0x20 {
+        b'A' => b'T',
+        b'C' => b'G',
+        b'G' => b'C',
+        b'T' => b'A',
+        _ => return byte,
+    };
+    paired | (byte & 0x20)
+}
+
+/// The other strand, read in its own direction.
+///
+/// ```
+/// assert_eq!(dnabert2_core::dna::reverse_complement(b"AACGn"), b"nCGTT");
+/// ```
+#[must_use]
+pub fn reverse_complement(sequence: &[u8]) -> Vec<u8> {
+    sequence.iter().rev().map(|&byte| complement(byte)).collect()
+}
+
+/// Maximal runs of bases in a sequence, as `(start, bases)`; other letters stand between them.
+///
+/// ```
+/// let runs: Vec<_> = dnabert2_core::dna::base_runs(b"NACNNgt").collect();
+/// assert_eq!(runs, [(1, &b"AC"[..]), (5, &b"gt"[..])]);
+/// ```
+pub fn base_runs(sequence: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + sequence[at..].iter().position(|&byte| is_base(byte))?;
+        let rest = &sequence[start..];
+        let length = rest.iter().position(|&byte| !is_base(byte)).unwrap_or(rest.len());
+        at = start + length;
+        Some((start, &rest[..length]))
+    })
+}

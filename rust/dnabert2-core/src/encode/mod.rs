@@ -1,0 +1,5 @@
+//! Text to pieces: exact byte-pair encoding.
+
+mod general;
+
+pub use general::GeneralEncoder;

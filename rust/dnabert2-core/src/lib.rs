@@ -1,0 +1,18 @@
+//! Exact genome BPE and memory-mapped token shards, in plain Rust.
+//!
+//! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_json` reads or `train`
+//! makes; `corpus` turns FASTA files (`fasta`) into token files (`shard`).
+
+pub mod dna;
+pub mod encode;
+pub mod error;
+pub mod fasta;
+pub mod ragged;
+pub mod tokenizer;
+pub mod tokenizer_json;
+pub mod train;
+pub mod vocab;
+
+pub use error::{Error, Result};
+pub use ragged::{Ragged, TokenId};
+pub use tokenizer::Tokenizer;

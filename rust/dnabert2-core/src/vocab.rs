@@ -1,0 +1,183 @@
+//! The merge table of byte-pair encoding, as the algorithms see it.
+//!
+//! A *piece* is what BPE can produce: first the letters, then one piece for every merge, in the
+//! order in which the merges are made. Working with these ranks rather than with the ids of some
+//! file makes "made earlier" the same as "smaller number", which is all the theory of the encoder
+//! needs; ids are looked up at the very end.
+
+use rustc_hash::FxHashMap;
+
+use crate::{Error, Result, TokenId};
+
+/// Rank of a piece: letters first, then merges in the order they are made.
+pub type Piece = u32;
+
+/// Letters and merges of a BPE vocabulary, with the id of every piece.
+#[derive(Debug, Clone)]
+pub struct Vocab {
+    letters: Vec<u8>,
+    merges: Vec<(Piece, Piece)>,
+    by_pair: FxHashMap<(Piece, Piece), Piece>,
+    texts: Vec<Vec<u8>>,
+    ids: Vec<TokenId>,
+}
+
+impl Vocab {
+    /// Build from single-byte `letters` and `merges` between earlier pieces, with the id of every
+    /// piece in the same order.
+    ///
+    /// # Errors
+    /// [`Error::Vocab`] when a merge names a later piece, when two merges or letters give the same
+    /// text, or when a piece's text does not encode to the piece itself (then the merges cannot
+    /// have come from BPE training, and exact longest-match encoding does not hold).
+    ///
+    /// # Panics
+    /// When there is not one id for every letter and merge.
+    pub fn new(letters: &[u8], merges: &[(Piece, Piece)], ids: Vec<TokenId>) -> Result<Self> {
+        let mut vocab = Self {
+            letters: letters.to_vec(),
+            merges: merges.to_vec(),
+            by_pair: FxHashMap::default(),
+            texts: letters.iter().map(|&letter| vec![letter]).collect(),
+            ids,
+        };
+        assert_eq!(vocab.ids.len(), letters.len() + merges.len(), "one id for every piece");
+        for (&(left, right), piece) in merges.iter().zip(letters.len()..) {
+            let [Some(start), Some(end)] = [left, right].map(|p| vocab.texts.get(p as usize))
+            else {
+                let token = format!("merge {}", piece - letters.len());
+                return Err(Error::Vocab { token, message: "it joins a later token".into() });
+            };
+            vocab.texts.push([&start[..], &end[..]].concat());
+            vocab.by_pair.insert((left, right), rank(piece));
+        }
+        vocab.check()?;
+        Ok(vocab)
+    }
+
+    fn check(&self) -> Result<()> {
+        let fail = |text: &[u8], message: &str| Error::Vocab {
+            token: String::from_utf8_lossy(text).into_owned(),
+            message: message.into(),
+        };
+        let mut seen = rustc_hash::FxHashSet::default();
+        for text in &self.texts {
+            if !seen.insert(&text[..]) {
+                return Err(fail(text, "two merges make it; exact encoding needs one"));
+            }
+        }
+        for (&(left, right), piece) in self.merges.iter().zip(self.letters.len()..) {
+            if !self.adjacent_before(left, right, rank(piece)) {
+                return Err(fail(&self.texts[piece], "its own text does not encode to it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of pieces.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether there is no piece at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The letters, in rank order.
+    #[must_use]
+    pub fn letters(&self) -> &[u8] {
+        &self.letters
+    }
+
+    /// The two parts of every merge, in the order the merges are made.
+    #[must_use]
+    pub fn merges(&self) -> &[(Piece, Piece)] {
+        &self.merges
+    }
+
+    /// Text of every piece, in rank order.
+    #[must_use]
+    pub fn texts(&self) -> &[Vec<u8>] {
+        &self.texts
+    }
+
+    /// Id of a piece.
+    #[must_use]
+    pub fn id(&self, piece: Piece) -> TokenId {
+        self.ids[piece as usize]
+    }
+
+    /// The piece that joining two pieces makes, if there is such a merge.
+    #[must_use]
+    pub fn merge(&self, left: Piece, right: Piece) -> Option<Piece> {
+        self.by_pair.get(&(left, right)).copied()
+    }
+
+    /// Whether BPE can leave `left` and `right` side by side: encoding their joint text gives the
+    /// two back. A sequence of pieces is an encoding exactly when all its neighbours may stand
+    /// together (van Antwerpen and Neubeck, README of the `bpe` crate, 2024).
+    #[must_use]
+    pub fn adjacent(&self, left: Piece, right: Piece) -> bool {
+        self.adjacent_before(left, right, Piece::MAX)
+    }
+
+    /// Whether no merge before `limit` reaches across the border of two pieces while they are
+    /// made from letters.
+    ///
+    /// Play the merges backwards. Just before the later of the two pieces was made, the border had
+    /// that piece's inner part on its side; a merge across the border that came earlier would have
+    /// destroyed it. Equal merges run from left to right, so the right piece counts as the later
+    /// one of two equals, and a border merge of the same rank as the right piece comes first.
+    fn adjacent_before(&self, left: Piece, right: Piece, limit: Piece) -> bool {
+        let (mut left, mut right, mut limit) = (left, right, limit);
+        loop {
+            if self.merge(left, right).is_some_and(|across| across < limit) {
+                return false;
+            }
+            let later = left.max(right) as usize;
+            if later < self.letters.len() {
+                return true;
+            }
+            let parts = self.merges[later - self.letters.len()];
+            if left > right {
+                limit = left;
+                left = parts.1;
+            } else {
+                limit = right + 1;
+                right = parts.0;
+            }
+        }
+    }
+}
+
+fn rank(index: usize) -> Piece {
+    Piece::try_from(index).expect("a vocabulary has fewer than 2^32 pieces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_training_cannot_make() {
+        // A+B, then (AB)+B and A+(BB) would both spell ABB.
+        let twice = Vocab::new(b"AB", &[(0, 1), (1, 1), (2, 1), (0, 3)], vec![0, 1, 2, 3, 4, 5]);
+        assert!(twice.is_err_and(|e| e.to_string().contains("two merges")));
+        // AB is made before BB, so the text ABB never shows the pair A, BB.
+        let never = Vocab::new(b"AB", &[(0, 1), (1, 1), (0, 3)], vec![0, 1, 2, 3, 4]);
+        assert!(never.is_err_and(|e| e.to_string().contains("does not encode to it")));
+        let later = Vocab::new(b"AB", &[(0, 7)], vec![0, 1, 2]);
+        assert!(later.is_err_and(|e| e.to_string().contains("later token")));
+    }
+
+    #[test]
+    fn equal_letters_pair_from_the_left() {
+        let vocab = Vocab::new(b"A", &[(0, 0)], vec![0, 1]).expect("AA is a sound merge");
+        assert!(vocab.adjacent(1, 0)); // AAA is AA A ...
+        assert!(!vocab.adjacent(0, 1)); // ... and never A AA
+        assert!(vocab.adjacent(1, 1));
+    }
+}

@@ -1,0 +1,94 @@
+//! Files that cannot be reproduced exactly are refused with the place in the file.
+
+use std::path::Path;
+
+use dnabert2_core::tokenizer::Policy;
+use dnabert2_core::tokenizer_json::TokenizerJson;
+use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::{Error, Tokenizer};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn small() -> Value {
+    let mut trainer = BpeTrainer::new(None);
+    trainer.add(b"ACACGTGTTTAC").expect("small input");
+    let vocab = trainer.train(14, 1, 5, |_| Ok(())).expect("there are bases");
+    let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
+    serde_json::from_str(&TokenizerJson::from_trained(&vocab, special)).expect("own file")
+}
+
+fn refusal(file: &Value) -> String {
+    match TokenizerJson::parse(Path::new("t.json"), file.to_string()) {
+        Err(Error::TokenizerJson { pointer, message, .. }) => format!("{pointer}: {message}"),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let text = small().to_string();
+    let file = TokenizerJson::parse(Path::new("t.json"), text.clone()).expect("own file");
+    assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), 0, 14));
+    let (tokenizer, mut ids) = (Tokenizer::new(file, Policy::default()), Vec::new());
+    tokenizer.encode_into(b"acNAC", &mut ids).expect("unknown letters are allowed");
+    assert_eq!(ids, [1, 9, 0, 9, 2]);
+}
+
+#[test]
+fn both_spellings_of_merges_are_read() {
+    let mut file = small();
+    for merge in file["model"]["merges"].as_array_mut().expect("a list") {
+        let (left, right) = merge.as_str().and_then(|m| m.split_once(' ')).expect("two parts");
+        *merge = json!([left, right]);
+    }
+    assert!(TokenizerJson::parse(Path::new("t.json"), file.to_string()).is_ok());
+}
+
+#[test]
+fn refusals_name_the_place() {
+    let cases: [(&str, Value, &str); 14] = [
+        ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: normalizers"),
+        ("/pre_tokenizer", json!({"type": "ByteLevel"}), "/pre_tokenizer: only null"),
+        ("/post_processor", json!({"type": "ByteLevel"}), "/post_processor: only null"),
+        ("/model/type", json!("Unigram"), "/model/type: only BPE"),
+        ("/model/dropout", json!(0.1), "/model/dropout: only null"),
+        ("/model/fuse_unk", json!(true), "/model/fuse_unk: only false"),
+        ("/model/unk_token", json!(null), "/model/unk_token: an unknown token"),
+        ("/model/vocab/A", json!(1e300), "/model/vocab/A: an id from 0 to 65535"),
+        ("/model/vocab/A", json!(900), "/model/vocab/A: id 900 leaves a gap"),
+        ("/model/vocab/A", json!(6), "/model/vocab/C: id 6 also belongs to \"A\""),
+        ("/model/merges/1", json!("A"), "/model/merges/1: a merge is"),
+        ("/model/merges/0", json!("ACAC GT"), "/model/merges/0: \"ACAC\" is neither"),
+        ("/added_tokens/1/lstrip", json!(true), "/added_tokens/1/lstrip: only false"),
+        ("/added_tokens/1/id", json!(3), "/added_tokens/1/id: id 3 is not \"[CLS]\""),
+    ];
+    for (place, value, expected) in cases {
+        let mut file = small();
+        *file.pointer_mut(place).unwrap_or_else(|| panic!("{place} is in the file")) = value;
+        let found = refusal(&file);
+        assert!(found.starts_with(expected), "{place}: {found}");
+    }
+    let mut file = small();
+    file["surprise"] = json!(1);
+    assert_eq!(refusal(&file), "/surprise: this field is not supported");
+    let mut file = small();
+    let first = file["model"]["merges"][0].clone();
+    file["model"]["merges"].as_array_mut().expect("a list").push(first);
+    assert!(refusal(&file).contains("two merges make"));
+    let deep = "[".repeat(100_000);
+    let nested = TokenizerJson::parse(Path::new("t.json"), deep);
+    assert!(nested.is_err_and(|e| e.to_string().contains("not JSON")));
+}
+
+proptest! {
+    #[test]
+    fn damaged_files_never_panic(cut in 0..2000_usize, at in 0..2000_usize, byte in any::<u8>()) {
+        let mut bytes = small().to_string().into_bytes();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.truncate(length - cut.min(length));
+        if let Ok(text) = String::from_utf8(bytes) {
+            let _ = TokenizerJson::parse(Path::new("t.json"), text);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Core errors as the exception classes that `dnabert2_fast.errors` declares.
+
+use dnabert2_core::Error;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+pyo3::import_exception!(dnabert2_fast.errors, CorpusError);
+pyo3::import_exception!(dnabert2_fast.errors, FastaError);
+pyo3::import_exception!(dnabert2_fast.errors, TokenizerError);
+
+/// Carries a core error, or one that Python code raised meanwhile, to the caller.
+pub enum Failure {
+    /// From the core.
+    Core(Error),
+    /// From Python: a signal handler or a callback.
+    Python(PyErr),
+}
+
+/// Result of everything that Python calls.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        let error = match failure {
+            Failure::Core(error) => error,
+            Failure::Python(error) => return error,
+        };
+        let text = error.to_string();
+        match error {
+            // errno, message and file name, so that Python picks FileNotFoundError and the like.
+            Error::Io { path, source } => match source.raw_os_error() {
+                Some(code) => {
+                    // "No such file or directory (os error 2)": Python adds the number itself.
+                    let said = source.to_string();
+                    let said = said.split(" (os error").next().unwrap_or_default().to_owned();
+                    PyOSError::new_err((code, said, path))
+                }
+                None => PyOSError::new_err(text),
+            },
+            Error::Fasta { .. } => FastaError::new_err(text),
+            Error::Vocab { .. } | Error::TokenizerJson { .. } | Error::UnknownLetter { .. } => {
+                TokenizerError::new_err(text)
+            }
+            Error::Shard { .. } => CorpusError::new_err(text),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+            _ => PyValueError::new_err(text),
+        }
+    }
+}

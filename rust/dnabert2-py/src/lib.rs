@@ -1,0 +1,16 @@
+//! The extension module `dnabert2_fast._native`: conversions between Python and the core, no logic.
+
+#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+
+mod error;
+mod fasta;
+mod tokenizer;
+
+/// Native half of `dnabert2_fast`; use the Python classes in front of it.
+#[pyo3::pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use crate::fasta::FastaReader;
+    #[pymodule_export]
+    use crate::tokenizer::{Tokenizer, train_tokenizer};
+}

@@ -1,0 +1,53 @@
+"""Output is whole or absent."""
+
+import os
+
+import pytest
+
+from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.progress import progress
+
+
+def leftovers(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_file_is_replaced_only_when_whole(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as path:
+        path.write_text("half")
+        raise KeyboardInterrupt
+    assert (target.read_text(), leftovers(tmp_path)) == ("old", ["a.txt"])
+    with atomic_path(target) as path:
+        assert path.suffix == ".txt"
+        path.write_text("new")
+    assert (target.read_text(), leftovers(tmp_path)) == ("new", ["a.txt"])
+
+
+def test_folder(tmp_path):
+    target = tmp_path / "out"
+    for text in ("first", "second"):
+        with atomic_path(target) as path:
+            path.mkdir()
+            (path / "x").write_text(text)
+        assert (target / "x").read_text() == text
+    with pytest.raises(RuntimeError), atomic_path(target) as path:
+        path.mkdir()
+        raise RuntimeError
+    assert leftovers(tmp_path) == ["out"]
+    assert (target / "x").read_text() == "second"
+
+
+def test_progress_without_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("DNABERT2_FAST_PROGRESS")
+    with progress(10, "reading", "records") as bar:
+        bar.update(10)
+        bar.note(loss=0.5, step=3)
+    line = capsys.readouterr().err
+    assert line.startswith("reading: 10/10 records, loss 0.5, step 3 (")
+    monkeypatch.setenv("DNABERT2_FAST_PROGRESS", "0")
+    with progress(None, "reading", "records") as bar:
+        bar.update()
+    assert capsys.readouterr().err == ""
+    assert os.environ["DNABERT2_FAST_PROGRESS"] == "0"

@@ -1,0 +1,53 @@
+"""The flat batch, against plain lists."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnabert2_fast import Ragged
+
+rows = st.lists(st.lists(st.integers(0, 65535), max_size=6), max_size=8)
+
+
+@given(rows)
+def test_round_trips(lists):
+    rag = Ragged.from_list(lists)
+    assert rag.to_list() == lists
+    assert [r.tolist() for r in rag] == lists
+    assert rag.to_arrow().to_pylist() == lists
+    assert rag.lengths.tolist() == [len(r) for r in lists]
+
+
+@given(rows, st.data())
+def test_take(lists, draw):
+    rag = Ragged.from_list(lists)
+    picked = draw.draw(st.lists(st.integers(0, len(lists) - 1), max_size=9)) if lists else []
+    assert rag.take(picked).to_list() == [lists[i] for i in picked]
+
+
+@given(rows, st.sampled_from(["left", "right"]))
+def test_padding(lists, side):
+    ids, mask = Ragged.from_list(lists).to_padded(pad_id=3, side=side)
+    width = max(map(len, lists), default=0)
+    pad = [[3] * (width - len(r)) for r in lists]
+    want = [p + r if side == "left" else r + p for r, p in zip(lists, pad, strict=True)]
+    assert ids.tolist() == want
+    assert mask.sum() == sum(map(len, lists))
+
+
+def test_views_and_errors():
+    rag = Ragged.from_list([[1, 2], [3]])
+    assert rag[-1].tolist() == [3]
+    assert np.shares_memory(rag[0], rag.values)
+    with pytest.raises(IndexError):
+        rag[2]
+    with pytest.raises(ValueError, match="side must be"):
+        rag.to_padded(side="up")
+    assert repr(rag) == "Ragged(2 sequences, 3 tokens)"
+
+
+def test_to_torch():
+    ids, cu_seqlens = Ragged.from_list([[1, 2], [3]]).to_torch()
+    assert (ids.tolist(), cu_seqlens.tolist()) == ([1, 2, 3], [0, 2, 3])
+    assert str(cu_seqlens.dtype) == "torch.int32"

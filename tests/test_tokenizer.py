@@ -1,0 +1,229 @@
+"""The tokenizer gives Hugging Face `tokenizers`' ids, offsets and text, exactly."""
+
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Reference
+from tokenizers import models, pre_tokenizers, trainers
+
+from dnabert2_fast import Tokenizer, read_fasta
+from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.tokenizer import PACKAGED
+
+PUBLISHED = PACKAGED["dnabert2"]
+reference = Reference.from_file(str(PUBLISHED))
+compat = Tokenizer.from_pretrained("dnabert2", case="compat")
+
+bases = st.text("ACGT", max_size=300)
+repeats = st.builds(lambda unit, k: unit * k, st.text("ACGT", min_size=1, max_size=4), st.integers(1, 90))
+letters = st.text("ACGTacgtNnRYUu-_ \t\n.[]é中\u3000\u0301", max_size=60)
+specials = st.sampled_from(["[MASK]", "[UNK]", "[CLS]", "[mask]", "[MASK", " [SEP] "])
+awkward = st.lists(st.one_of(bases, repeats, letters, specials, st.text(max_size=20)), max_size=5).map("".join)
+
+
+@given(awkward)
+def test_ids_and_offsets_of_any_text(text):
+    want, got = reference.encode(text), compat.encode_detailed(text)
+    assert got.ids.tolist() == want.ids
+    assert list(map(tuple, got.offsets.tolist())) == want.offsets
+    assert got.type_ids.tolist() == want.type_ids
+    assert compat.tokens(got.ids) == want.tokens
+    hf_text = compat.decode(got.ids, unknown="", separator=" ")
+    assert hf_text == reference.decode(want.ids)
+
+
+@given(awkward, awkward, st.booleans())
+def test_pairs(first, second, special):
+    want = reference.encode(first, second, add_special_tokens=special)
+    got = compat.encode_detailed(first, second, add_special_tokens=special)
+    assert got.ids.tolist() == want.ids
+    assert got.type_ids.tolist() == want.type_ids
+    assert list(map(tuple, got.offsets.tolist())) == want.offsets
+
+
+@given(
+    bases,
+    st.none() | bases,
+    st.integers(3, 60),
+    st.sampled_from(["longest_first", "only_first", "only_second"]),
+    st.sampled_from(["left", "right"]),
+)
+def test_truncation(first, second, length, strategy, side):
+    truncating = Reference.from_file(str(PUBLISHED))
+    truncating.enable_truncation(length, strategy=strategy, direction=side)
+    kwargs = {"max_length": length, "truncation": strategy, "truncation_side": side}
+    try:
+        want = truncating.encode(first, second).ids if second is not None else truncating.encode(first).ids
+    except Exception:
+        with pytest.raises(ValueError, match="tokens must go"):
+            compat.encode(first, second, **kwargs)
+        return
+    assert compat.encode(first, second, **kwargs).tolist() == want
+
+
+@given(st.lists(awkward, max_size=8), st.none() | st.integers(2, 30), st.booleans())
+def test_batch_is_one_by_one(texts, length, special):
+    batch = compat.encode_batch(texts, max_length=length, add_special_tokens=special)
+    single = [compat.encode(t, max_length=length, add_special_tokens=special).tolist() for t in texts]
+    assert batch.to_list() == single
+    as_bytes = compat.encode_batch([t.encode() for t in texts], max_length=length, add_special_tokens=special)
+    assert as_bytes.to_list() == single
+
+
+@given(st.one_of(bases, repeats))
+def test_decode_and_offsets_from_ids(text):
+    ids = compat.encode(text)
+    assert compat.decode(ids) == text
+    assert compat.offsets(ids).tolist() == compat.encode_detailed(text).offsets.tolist()
+
+
+def test_known_encoding():
+    text = "ACGTAGCATCGGATCTATCTATCGACACTTGGTTATCGATCTACGAGCATCTCGTTAGC"
+    ids = [1, 5, 194, 32, 757, 1239, 2092, 294, 24, 359, 88, 93, 32, 75, 77, 19, 2]
+    assert Tokenizer.from_pretrained("dnabert2").encode(text).tolist() == ids
+    assert Tokenizer.from_pretrained("dnabert2").encode(text.lower()).tolist() == ids
+
+
+def test_policies():
+    split = Tokenizer.from_pretrained("dnabert2", unknown="split")
+    assert split.tokens(split.encode("acNNgt")) == ["[CLS]", "A", "C", "GT", "[SEP]"]
+    strict = Tokenizer.from_pretrained("dnabert2", unknown="error")
+    with pytest.raises(TokenizerError, match=r"sequence 1: 'N' at 2 \(0-based\)"):
+        strict.encode_batch(["ACGT", "ACNGT"])
+    upper = Tokenizer.from_pretrained("dnabert2")
+    assert upper.decode(upper.encode("acNNgt")) == "ACNNGT"
+    assert upper.offsets(upper.encode("acNNgt")).tolist() == [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [4, 6], [0, 0]]
+
+
+def test_threads_do_not_change_ids():
+    rng = random.Random(1)
+    texts = ["".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=rng.randrange(4000))) for _ in range(101)]
+    one = compat.encode_batch(texts, threads=1)
+    for threads in (0, 2, 7):
+        many = compat.encode_batch(texts, threads=threads)
+        assert np.array_equal(one.values, many.values)
+        assert np.array_equal(one.offsets, many.offsets)
+
+
+@pytest.mark.parametrize("folder", ["dnabert2", "metagene1_mgfm1024", "tiny_bpe100"])
+def test_every_genome(shared, folder):
+    path = shared / "data" / "tokenizers" / folder / "tokenizer.json"
+    ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
+    rng = random.Random(5)
+    for genome in sorted((shared / "data" / "genomes").glob("*.fa.gz")):
+        record = next(iter(read_fasta(genome))).sequence
+        starts = [rng.randrange(max(1, len(record) - 20_000)) for _ in range(3)]
+        texts = [record[s : s + n] for s, n in zip(starts, (101, 3000, 20_000), strict=True)]
+        assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], genome
+
+
+def test_pickle_fork_and_no_torch(tmp_path):
+    code = """
+import os, pickle, sys
+from dnabert2_fast import Tokenizer, Ragged, read_fasta
+tok = Tokenizer.from_pretrained("dnabert2")
+want = tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list()
+assert pickle.loads(pickle.dumps(tok)).encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == want
+child = os.fork()
+if child == 0:
+    os._exit(0 if tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == want else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+tok.save("t.json"); tok.decode(tok.encode("ACGT")); tok.offsets([1, 5, 2])
+Tokenizer.train(["ACGTACGATTTACA"], vocab_size=12)
+heavy = {"torch", "transformers", "sklearn", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+
+
+def test_save_is_read_by_both(tmp_path):
+    compat.save(tmp_path / "t.json")
+    assert (tmp_path / "t.json").read_bytes() == PUBLISHED.read_bytes()
+    assert Tokenizer.from_pretrained(tmp_path / "t.json").fingerprint == compat.fingerprint
+    assert pickle.loads(pickle.dumps(compat)).encode("acgt").tolist() == [1, 0, 0, 0, 0, 2]
+    (tmp_path / "tokenizer.json").write_bytes(PUBLISHED.read_bytes())
+    assert Tokenizer.from_pretrained(tmp_path).vocab_size == 4096
+
+
+def pieces_of(genome: Path, count: int, window_bp: int) -> list[str]:
+    text = "".join(r.sequence for r in read_fasta(genome)).upper()
+    return [text[i : i + window_bp] for i in range(0, count * window_bp, window_bp)]
+
+
+def hf_train(pieces: list[str], vocab_size: int, min_frequency: int = 0) -> Reference:
+    tokenizer = Reference(models.BPE(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(pieces, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "window_bp", "min_frequency"), [(300, 100, 0), (1024, 1000, 0), (5000, 1000, 4)]
+)
+def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_path):
+    genome = PUBLISHED.parent / "demo" / "hpylori_G27.fa.gz"
+    pieces = pieces_of(genome, 300_000 // window_bp, window_bp)
+    pieces += ["A" * 997, "CA" * 311, "GATA" * 101, "AT", "T"]
+    theirs = json.loads(hf_train(pieces, vocab_size, min_frequency).to_str())["model"]
+    ours = Tokenizer.train(pieces, vocab_size, window_bp=window_bp, min_frequency=min_frequency)
+    ours.save(tmp_path / "ours.json")
+    saved = json.loads((tmp_path / "ours.json").read_text())["model"]
+    if any(len(p) > window_bp for p in pieces):  # the long repeats are cut by window_bp on our side
+        cut = [p[i : i + window_bp] for p in pieces for i in range(0, len(p), window_bp)]
+        theirs = json.loads(hf_train(cut, vocab_size, min_frequency).to_str())["model"]
+    assert [m.split() for m in saved["merges"]] == theirs["merges"]
+    assert saved["vocab"] == theirs["vocab"]
+    read_back = Reference.from_file(str(tmp_path / "ours.json"))
+    text = pieces[7] + "NNacgt"
+    assert read_back.encode(text).ids == Tokenizer.from_file(tmp_path / "ours.json", case="compat").encode(text).tolist()
+
+
+def test_training_input():
+    with pytest.raises(TypeError, match="list of paths or sequences"):
+        Tokenizer.train("ACGT")
+    with pytest.raises(ValueError, match="nothing to train on"):
+        Tokenizer.train(["NNNN"])
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.train(["missing.fa"])
+    assert Tokenizer.train([b"ACACAC", "acacac"], vocab_size=10).vocabulary[-1] == "AC"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda p: Tokenizer.from_file(p / "none.json"), FileNotFoundError, "none.json"),
+        (lambda p: Tokenizer.from_pretrained(p), FileNotFoundError, "tokenizer.json"),
+        (lambda p: Tokenizer.from_file(PUBLISHED, case="lower"), ValueError, 'case: "lower" is not one of'),
+        (lambda p: compat.encode("ACGT", max_length=1), ValueError, "leaves no room for 2 special"),
+        (lambda p: compat.decode([4096]), ValueError, "ids are below 4096"),
+        (lambda p: compat.decode([-1]), ValueError, "between 0 and 65535"),
+        (lambda p: compat.encode_batch([None]), TypeError, ""),
+    ],
+)
+def test_errors(call, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        call(tmp_path)
+
+
+def test_threads_share_one_tokenizer():
+    from concurrent.futures import ThreadPoolExecutor
+
+    text = "ACGTTGCATTAGC" * 500
+    want = compat.encode(text).tolist()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        assert all(got.tolist() == want for got in pool.map(compat.encode, [text] * 32))
