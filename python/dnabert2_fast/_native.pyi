@@ -6,6 +6,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+_Columns = tuple[
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.int8],
+]
+
 class Tokenizer:
     @classmethod
     def open(cls, path: Path, case: str, unknown: str) -> Tokenizer: ...
@@ -50,3 +57,22 @@ def train_tokenizer(
     min_frequency: int,
     report: Callable[[int], object],
 ) -> tuple[str, int, int]: ...
+
+class CorpusBuilder:
+    def __new__(
+        cls,
+        folder: Path,
+        tokenizer: Tokenizer,
+        window_bp: int | None,
+        stride_bp: int,
+        min_bp: int,
+        both_strands: bool,
+        valid_fraction: float,
+        shard_tokens: int,
+        threads: int,
+        about: str,
+    ) -> CorpusBuilder: ...
+    def add_file(
+        self, path: Path, report: Callable[[int], object]
+    ) -> tuple[list[str], int, int, list[_Columns]]: ...
+    def finish(self) -> list[tuple[str, str, int, int, int, str]]: ...

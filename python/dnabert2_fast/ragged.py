@@ -46,6 +46,18 @@ class Ragged:
         np.cumsum([len(a) for a in arrays], out=offsets[1:])
         return cls(np.concatenate(arrays) if arrays else np.empty(0, np.uint16), offsets)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
+        """Join batches, one after the other.
+
+        >>> Ragged.concatenate([Ragged.from_list([[7]]), Ragged.from_list([[8, 9]])]).to_list()
+        [[7], [8, 9]]
+        """
+        lengths = [part.lengths for part in parts]
+        offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths]))
+        values = [part.values for part in parts]
+        return cls(np.concatenate([np.empty(0, np.uint16), *values]), offsets)
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of each sequence, shape (n,)."""

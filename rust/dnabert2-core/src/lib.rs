@@ -3,11 +3,13 @@
 //! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_json` reads or `train`
 //! makes; `corpus` turns FASTA files (`fasta`) into token files (`shard`).
 
+pub mod corpus;
 pub mod dna;
 pub mod encode;
 pub mod error;
 pub mod fasta;
 pub mod ragged;
+pub mod shard;
 pub mod tokenizer;
 pub mod tokenizer_json;
 pub mod train;

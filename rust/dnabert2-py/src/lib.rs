@@ -2,6 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
 
+mod corpus;
 mod error;
 mod fasta;
 mod tokenizer;
@@ -9,6 +10,8 @@ mod tokenizer;
 /// Native half of `dnabert2_fast`; use the Python classes in front of it.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
+    #[pymodule_export]
+    use crate::corpus::CorpusBuilder;
     #[pymodule_export]
     use crate::fasta::FastaReader;
     #[pymodule_export]

@@ -1,0 +1,78 @@
+"""A batch as the encoder takes it: all sequences one after the other, and their borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dnabert2_fast.ragged import Ragged
+
+__all__ = ["PackedBatch"]
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Sequences without padding.
+
+    Parameters
+    ----------
+    input_ids : Tensor of int64, shape (total_tokens,)
+    cu_seqlens : Tensor of int32, shape (n + 1,)
+        Sequence ``i`` is ``input_ids[cu_seqlens[i]:cu_seqlens[i + 1]]``.
+    max_seqlen : int
+        Tokens of the longest sequence.
+    token_type_ids : Tensor of int64, shape (total_tokens,), optional
+        All 0 when left out.
+    """
+
+    input_ids: torch.Tensor
+    cu_seqlens: torch.Tensor
+    max_seqlen: int
+    token_type_ids: torch.Tensor | None = None
+
+    @classmethod
+    def from_ragged(cls, ragged: Ragged) -> PackedBatch:
+        """Take over a batch from the tokenizer or a corpus.
+
+        >>> PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]])).cu_seqlens.tolist()
+        [0, 3, 5]
+        """
+        return cls(*ragged.to_torch(), max_seqlen=int(ragged.lengths.max(initial=0)))
+
+    @classmethod
+    def from_padded(
+        cls,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> PackedBatch:
+        """Drop the padding of a rectangle: both tensors (batch, length), mask 1 at real tokens."""
+        real = attention_mask.bool()
+        lengths = real.sum(1, dtype=torch.int32)
+        cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+        return cls(
+            input_ids[real],
+            cu_seqlens,
+            int(lengths.max()) if len(lengths) else 0,
+            None if token_type_ids is None else token_type_ids[real],
+        )
+
+    def __len__(self) -> int:
+        return len(self.cu_seqlens) - 1
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """Return the batch on a device; itself when it is there already."""
+        types = self.token_type_ids
+        return PackedBatch(
+            self.input_ids.to(device, non_blocking=True),
+            self.cu_seqlens.to(device, non_blocking=True),
+            self.max_seqlen,
+            None if types is None else types.to(device, non_blocking=True),
+        )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, shape (n,)."""
+        return np.diff(self.cu_seqlens.cpu().numpy())

@@ -1,0 +1,364 @@
+"""The DNABERT-2 encoder on packed rows, and its heads.
+
+A BERT with ALiBi instead of positions, a gated feed-forward and post-norm (MosaicBERT, Portes et
+al. 2023; DNABERT-2, Zhou et al. 2024). Every tensor is (total_tokens, ...): work is done for real
+tokens only. Modules carry the names of the released checkpoint, so that its keys load as they are.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dnabert2_fast.attention import alibi_slopes, attention
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.checkpoint import Pretrained, initialise
+from dnabert2_fast.model.config import Dnabert2Config
+
+__all__ = [
+    "Bert",
+    "ClassifierOutput",
+    "Dnabert2ForMaskedLM",
+    "Dnabert2ForSequenceClassification",
+    "Dnabert2Model",
+    "EncoderOutput",
+    "MaskedLMHead",
+    "MaskedLMOutput",
+]
+
+HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
+
+
+class EncoderOutput(NamedTuple):
+    """What the encoder gives.
+
+    Attributes
+    ----------
+    last_hidden_state : Tensor, shape (total_tokens, hidden_size)
+    pooler_output : Tensor, shape (n, hidden_size)
+        tanh of a linear map of each sequence's first token.
+    hidden_states : tuple of Tensor, each (total_tokens, hidden_size), or None
+        After the embeddings and after every layer, when asked for.
+    """
+
+    last_hidden_state: torch.Tensor
+    pooler_output: torch.Tensor
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class MaskedLMOutput(NamedTuple):
+    """Loss (None without labels) and logits, of labelled rows only when there are labels."""
+
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+class ClassifierOutput(NamedTuple):
+    """Loss (None without labels) and logits of shape (n, num_labels)."""
+
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+class Embeddings(nn.Module):
+    """Token and type embeddings, normalised."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
+        self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Return (total_tokens, hidden_size)."""
+        words: torch.Tensor = self.word_embeddings(batch.input_ids)
+        if batch.token_type_ids is None:
+            types = self.token_type_embeddings.weight[0]
+        else:
+            types = self.token_type_embeddings(batch.token_type_ids)
+        normed: torch.Tensor = self.dropout(self.LayerNorm(words + types))
+        return normed
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys and values from one matrix, then ALiBi attention."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.dropout_p = config.attention_probs_dropout_prob
+        self.backend = backend
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(self, x: torch.Tensor, batch: PackedBatch, slopes: torch.Tensor) -> torch.Tensor:
+        """Return (total_tokens, hidden_size)."""
+        q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, -1).unbind(1)
+        mixed = attention(
+            q,
+            k,
+            v,
+            cu_seqlens=batch.cu_seqlens,
+            max_seqlen=batch.max_seqlen,
+            alibi_slopes=slopes,
+            dropout_p=self.dropout_p if self.training else 0.0,
+            backend=self.backend,
+        )
+        return mixed.reshape(len(x), -1)
+
+
+class AttentionOutput(nn.Module):
+    """Projection, dropout, residual, norm."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return the normed sum, shaped as its inputs."""
+        normed: torch.Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
+        return normed
+
+
+class Attention(nn.Module):
+    """Self-attention with its output part; named ``self`` and ``output`` in the checkpoint."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.self = SelfAttention(config, backend)
+        self.output = AttentionOutput(config)
+
+
+class GatedMLP(nn.Module):
+    """GEGLU (Shazeer 2020): the first half of one matrix, through GELU, times the second."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        width = config.intermediate_size
+        self.gated_layers = nn.Linear(config.hidden_size, 2 * width, bias=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.wo = nn.Linear(width, config.hidden_size)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normed sum, shaped as its input."""
+        gate, value = self.gated_layers(x).chunk(2, dim=-1)
+        normed: torch.Tensor = self.layernorm(self.wo(self.dropout(F.gelu(gate) * value)) + x)
+        return normed
+
+
+class Layer(nn.Module):
+    """One encoder layer."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.attention = Attention(config, backend)
+        self.mlp = GatedMLP(config)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        batch: PackedBatch,
+        slopes: torch.Tensor,
+        rows: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the layer's output, of the given rows only when `rows` is given."""
+        mixed = self.attention.self(x, batch, slopes)
+        if rows is not None:
+            mixed, x = mixed[rows], x[rows]
+        y: torch.Tensor = self.mlp(self.attention.output(mixed, x))
+        return y
+
+
+class Encoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(
+            Layer(config, backend) for _ in range(config.num_hidden_layers)
+        )
+
+
+@lru_cache
+def _slopes(heads: int, device: torch.device) -> torch.Tensor:
+    # Neither parameter nor buffer, so that they stay float32 whatever the model's dtype: half of
+    # them are no round numbers. Made outside inference mode, because training may use them later.
+    with torch.inference_mode(False):
+        return alibi_slopes(heads).to(device)
+
+
+class Pooler(nn.Module):
+    """tanh of a linear map of each sequence's first token."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, first: torch.Tensor) -> torch.Tensor:
+        """Return (n, hidden_size)."""
+        return torch.tanh(self.dense(first))
+
+
+class Bert(nn.Module):
+    """Embeddings, layers and, if wanted, the pooler."""
+
+    def __init__(self, config: Dnabert2Config, backend: str, with_pooler: bool) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config, backend)
+        self.pooler = Pooler(config) if with_pooler else None
+
+    def pool(self, first: torch.Tensor) -> torch.Tensor:
+        """Return what the pooler makes of first tokens, shape (n, hidden_size)."""
+        assert self.pooler is not None, "this encoder was built without a pooler"
+        pooled: torch.Tensor = self.pooler(first)
+        return pooled
+
+    def encode(
+        self, batch: PackedBatch, rows: torch.Tensor | None = None, every_layer: bool = False
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return the last layer's rows (all, or those given) and, if asked, all layers'."""
+        x = self.embeddings(batch)
+        states = [x]
+        slopes = _slopes(self.heads, x.device)
+        last = len(self.encoder.layer) - 1
+        for i, layer in enumerate(self.encoder.layer):
+            x = layer(x, batch, slopes, rows if i == last else None)
+            if every_layer:
+                states.append(x)
+        return x, tuple(states) if every_layer else ()
+
+
+class PredictionTransform(nn.Module):
+    """Dense, GELU, norm."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=HEAD_LAYER_NORM_EPS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return rows shaped as the input."""
+        normed: torch.Tensor = self.LayerNorm(F.gelu(self.dense(x)))
+        return normed
+
+
+class Predictions(nn.Module):
+    """Masked-LM head; its decoder shares the word embedding's matrix."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, shape (rows, vocab_size)."""
+        logits: torch.Tensor = self.decoder(self.transform(x))
+        return logits
+
+
+class MaskedLMHead(nn.Module):
+    """Holds the predictions under the checkpoint's name ``cls.predictions``."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.predictions = Predictions(config)
+
+
+class Dnabert2Model(Pretrained):
+    """The encoder with its pooler.
+
+    >>> config = Dnabert2Config(vocab_size=16, hidden_size=12, num_hidden_layers=1,
+    ...     num_attention_heads=3, intermediate_size=8)
+    >>> batch = PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]]))
+    >>> Dnabert2Model(config)(batch).last_hidden_state.shape
+    torch.Size([5, 12])
+    """
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=True)
+        initialise(self, config.initializer_range)
+
+    def forward(self, batch: PackedBatch, output_hidden_states: bool = False) -> EncoderOutput:
+        """Encode a batch; it is moved to the model's device.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        output_hidden_states : bool
+            Return the state after the embeddings and after every layer too.
+        """
+        batch = batch.to(self.device)
+        last, every = self.bert.encode(batch, every_layer=output_hidden_states)
+        pooled = self.bert.pool(last[batch.cu_seqlens[:-1].long()])
+        return EncoderOutput(last, pooled, every or None)
+
+
+class Dnabert2ForMaskedLM(Pretrained):
+    """Encoder and masked-LM head, whose decoder is the word embedding's matrix."""
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=False)
+        self.cls = MaskedLMHead(config)
+        self.tie()
+        initialise(self, config.initializer_range)
+
+    def tie(self) -> None:
+        """Let the decoder use the word embedding's matrix."""
+        self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+
+    def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> MaskedLMOutput:
+        """Predict tokens.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        labels : Tensor of int64, shape (total_tokens,), optional
+            -100 where nothing is asked. With labels, the last layer's MLP and the head run on the
+            labelled rows alone, and `logits` holds those rows in order.
+        """
+        batch = batch.to(self.device)
+        if labels is None:
+            return MaskedLMOutput(None, self.cls.predictions(self.bert.encode(batch)[0]))
+        labels = labels.to(self.device)
+        rows = torch.nonzero(labels != -100).flatten()
+        logits = self.cls.predictions(self.bert.encode(batch, rows)[0])
+        # A batch without any label has loss 0, not 0 / 0.
+        total = F.cross_entropy(logits.float(), labels[rows], reduction="sum")
+        return MaskedLMOutput(total / max(len(rows), 1), logits)
+
+
+class Dnabert2ForSequenceClassification(Pretrained):
+    """Encoder, pooler, dropout and a linear classifier."""
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=True)
+        rate = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        initialise(self, config.initializer_range)
+
+    def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
+        """Classify sequences; with `labels`, int64 of shape (n,), also the mean cross-entropy."""
+        batch = batch.to(self.device)
+        firsts = batch.cu_seqlens[:-1].long()
+        pooled = self.bert.pool(self.bert.encode(batch, firsts)[0])
+        logits = self.classifier(self.dropout(pooled))
+        if labels is None:
+            return ClassifierOutput(None, logits)
+        return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)

@@ -1,0 +1,94 @@
+"""Shape of a DNABERT-2 encoder, under the names of the published ``config.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
+
+from dnabert2_fast.errors import CheckpointError
+
+__all__ = ["Dnabert2Config"]
+
+MODEL_TYPE = "dnabert2"
+
+
+@dataclass(frozen=True)
+class Dnabert2Config:
+    """Sizes and rates of an encoder; the defaults are the published 117M model.
+
+    Fields keep Hugging Face's names. ``intermediate_size`` is the width after gating;
+    ``alibi_starting_size`` and ``max_position_embeddings`` limit nothing here and are kept for
+    other readers of the file.
+
+    >>> Dnabert2Config(num_hidden_layers=2).num_attention_heads
+    12
+    """
+
+    vocab_size: int = 4096
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.0
+    classifier_dropout: float | None = None
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 3
+    num_labels: int = 2
+    alibi_starting_size: int = 512
+    max_position_embeddings: int = 512
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"config: {name} is {getattr(self, name)}, must be positive")
+        if self.hidden_size % self.num_attention_heads:
+            raise CheckpointError(
+                f"config: hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.hidden_act != "gelu":
+            raise CheckpointError(
+                f'config: hidden_act is "{self.hidden_act}"; DNABERT-2 gates with "gelu"'
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str = "config.json") -> Dnabert2Config:
+        """Read the fields that this class has out of a ``config.json``; others are passed over.
+
+        Raises
+        ------
+        CheckpointError
+            When a field has the wrong type or an impossible value; names `source` and the field.
+        """
+        hints = get_type_hints(cls)
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        if "num_labels" not in known and isinstance(values.get("id2label"), Mapping):
+            known["num_labels"] = len(values["id2label"])
+        for name, value in known.items():
+            wanted = (float, int) if hints[name] is float else hints[name]
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                raise CheckpointError(f"{source}: {name} is {value!r}, not {hints[name]}")
+        try:
+            return cls(**known)
+        except CheckpointError as error:
+            raise CheckpointError(f"{source}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the contents of a ``config.json``."""
+        return {"model_type": MODEL_TYPE, **asdict(self)}
+
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "type_vocab_size",
+    "num_labels",
+)
