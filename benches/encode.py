@@ -2,7 +2,8 @@
 
     python benches/encode.py GENOME.fa.gz
 
-Every repetition takes other strings, because the peer caches whole words. Prints one JSON line a row.
+Every repetition takes other strings, because the peer caches whole words. Prints one JSON line
+a row.
 """
 
 import json

@@ -24,10 +24,14 @@ reference = Reference.from_file(str(PUBLISHED))
 compat = Tokenizer.from_pretrained("dnabert2", case="compat")
 
 bases = st.text("ACGT", max_size=300)
-repeats = st.builds(lambda unit, k: unit * k, st.text("ACGT", min_size=1, max_size=4), st.integers(1, 90))
+repeats = st.builds(
+    lambda unit, k: unit * k, st.text("ACGT", min_size=1, max_size=4), st.integers(1, 90)
+)
 letters = st.text("ACGTacgtNnRYUu-_ \t\n.[]é中\u3000\u0301", max_size=60)
 specials = st.sampled_from(["[MASK]", "[UNK]", "[CLS]", "[mask]", "[MASK", " [SEP] "])
-awkward = st.lists(st.one_of(bases, repeats, letters, specials, st.text(max_size=20)), max_size=5).map("".join)
+awkward = st.lists(
+    st.one_of(bases, repeats, letters, specials, st.text(max_size=20)), max_size=5
+).map("".join)
 
 
 @given(awkward)
@@ -62,7 +66,11 @@ def test_truncation(first, second, length, strategy, side):
     truncating.enable_truncation(length, strategy=strategy, direction=side)
     kwargs = {"max_length": length, "truncation": strategy, "truncation_side": side}
     try:
-        want = truncating.encode(first, second).ids if second is not None else truncating.encode(first).ids
+        want = (
+            truncating.encode(first, second).ids
+            if second is not None
+            else truncating.encode(first).ids
+        )
     except Exception:
         with pytest.raises(ValueError, match="tokens must go"):
             compat.encode(first, second, **kwargs)
@@ -73,9 +81,13 @@ def test_truncation(first, second, length, strategy, side):
 @given(st.lists(awkward, max_size=8), st.none() | st.integers(2, 30), st.booleans())
 def test_batch_is_one_by_one(texts, length, special):
     batch = compat.encode_batch(texts, max_length=length, add_special_tokens=special)
-    single = [compat.encode(t, max_length=length, add_special_tokens=special).tolist() for t in texts]
+    single = [
+        compat.encode(t, max_length=length, add_special_tokens=special).tolist() for t in texts
+    ]
     assert batch.to_list() == single
-    as_bytes = compat.encode_batch([t.encode() for t in texts], max_length=length, add_special_tokens=special)
+    as_bytes = compat.encode_batch(
+        [t.encode() for t in texts], max_length=length, add_special_tokens=special
+    )
     assert as_bytes.to_list() == single
 
 
@@ -101,12 +113,23 @@ def test_policies():
         strict.encode_batch(["ACGT", "ACNGT"])
     upper = Tokenizer.from_pretrained("dnabert2")
     assert upper.decode(upper.encode("acNNgt")) == "ACNNGT"
-    assert upper.offsets(upper.encode("acNNgt")).tolist() == [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [4, 6], [0, 0]]
+    assert upper.offsets(upper.encode("acNNgt")).tolist() == [
+        [0, 0],
+        [0, 1],
+        [1, 2],
+        [2, 3],
+        [3, 4],
+        [4, 6],
+        [0, 0],
+    ]
 
 
 def test_threads_do_not_change_ids():
     rng = random.Random(1)
-    texts = ["".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=rng.randrange(4000))) for _ in range(101)]
+    texts = [
+        "".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=rng.randrange(4000)))
+        for _ in range(101)
+    ]
     one = compat.encode_batch(texts, threads=1)
     for threads in (0, 2, 7):
         many = compat.encode_batch(texts, threads=threads)
@@ -123,7 +146,9 @@ def test_every_genome(shared, folder):
         record = next(iter(read_fasta(genome))).sequence
         starts = [rng.randrange(max(1, len(record) - 20_000)) for _ in range(3)]
         texts = [record[s : s + n] for s, n in zip(starts, (101, 3000, 20_000), strict=True)]
-        assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], genome
+        assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], (
+            genome
+        )
 
 
 def test_pickle_fork_and_no_torch(tmp_path):
@@ -190,7 +215,10 @@ def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_
     assert saved["vocab"] == theirs["vocab"]
     read_back = Reference.from_file(str(tmp_path / "ours.json"))
     text = pieces[7] + "NNacgt"
-    assert read_back.encode(text).ids == Tokenizer.from_file(tmp_path / "ours.json", case="compat").encode(text).tolist()
+    assert (
+        read_back.encode(text).ids
+        == Tokenizer.from_file(tmp_path / "ours.json", case="compat").encode(text).tolist()
+    )
 
 
 def test_training_input():
@@ -208,7 +236,11 @@ def test_training_input():
     [
         (lambda p: Tokenizer.from_file(p / "none.json"), FileNotFoundError, "none.json"),
         (lambda p: Tokenizer.from_pretrained(p), FileNotFoundError, "tokenizer.json"),
-        (lambda p: Tokenizer.from_file(PUBLISHED, case="lower"), ValueError, 'case: "lower" is not one of'),
+        (
+            lambda p: Tokenizer.from_file(PUBLISHED, case="lower"),
+            ValueError,
+            'case: "lower" is not one of',
+        ),
         (lambda p: compat.encode("ACGT", max_length=1), ValueError, "leaves no room for 2 special"),
         (lambda p: compat.decode([4096]), ValueError, "ids are below 4096"),
         (lambda p: compat.decode([-1]), ValueError, "between 0 and 65535"),

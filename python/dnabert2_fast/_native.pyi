@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = ["CorpusBuilder", "FastaReader", "Tokenizer", "train_tokenizer"]
 
 _Columns = tuple[
     npt.NDArray[np.uint32],
@@ -13,6 +16,7 @@ _Columns = tuple[
     npt.NDArray[np.int8],
 ]
 
+@final
 class Tokenizer:
     @classmethod
     def open(cls, path: Path, case: str, unknown: str) -> Tokenizer: ...
@@ -45,6 +49,7 @@ class Tokenizer:
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
     def decode(self, ids: npt.NDArray[np.uint16], unknown: str, separator: str) -> str: ...
 
+@final
 class FastaReader:
     def __new__(cls, path: Path) -> FastaReader: ...
     def __iter__(self) -> FastaReader: ...
@@ -58,6 +63,7 @@ def train_tokenizer(
     report: Callable[[int], object],
 ) -> tuple[str, int, int]: ...
 
+@final
 class CorpusBuilder:
     def __new__(
         cls,

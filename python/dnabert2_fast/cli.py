@@ -87,9 +87,7 @@ def train_tokenizer(
     """
     from dnabert2_fast.tokenizer import Tokenizer
 
-    tok = Tokenizer.train(
-        list(files), vocab_size, window_bp=window_bp, min_frequency=min_frequency
-    )
+    tok = Tokenizer.train(list(files), vocab_size, window_bp=window_bp, min_frequency=min_frequency)
     tok.save(out)
     print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
 

@@ -126,7 +126,7 @@ class Corpus:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def gather(self, indices: npt.ArrayLike) -> Ragged:
-        """Return the given windows in the given order; ids include the special tokens.
+        r"""Return the given windows in the given order; ids include the special tokens.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Corpus:
         >>> folder = os.path.join(tempfile.mkdtemp(), "corpus")
         >>> tok = Tokenizer.from_pretrained("dnabert2")
         >>> path = os.path.join(os.path.dirname(folder), "x.fa")
-        >>> _ = open(path, "w").write(">a\\nACGTACGTNNTTTTTTTTTT\\n")
+        >>> _ = open(path, "w").write(">a\nACGTACGTNNTTTTTTTTTT\n")
         >>> corpus = build_corpus([path], folder, tok, valid_fraction=0, min_bp=1)
         >>> [tok.decode(ids) for ids in corpus.gather([1, 0])]
         ['TTTTTTTTTT', 'ACGTACGT']
@@ -149,7 +149,7 @@ class Corpus:
             raise IndexError(f"windows are numbered 0 to {len(self) - 1}")
         shard_of = np.searchsorted(self._first, picked, side="right") - 1
         order = np.argsort(shard_of, kind="stable")
-        parts = []
+        parts: list[Ragged] = []
         for number in np.unique(shard_of):
             rows = picked[order][shard_of[order] == number]
             parts.append(self._mapped[number].take(rows - self._first[number]))

@@ -28,7 +28,7 @@ class Record(NamedTuple):
 
 
 def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield the records of a file; memory holds one of them at a time.
+    r"""Yield the records of a file; memory holds one of them at a time.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
     --------
     >>> import tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "x.fa")
-    >>> _ = open(path, "w").write(">a first\\nACGT\\nNN\\n>b\\nTT\\n")
+    >>> _ = open(path, "w").write(">a first\nACGT\nNN\n>b\nTT\n")
     >>> [(record.name, record.sequence) for record in read_fasta(path)]
     [('a', 'ACGTNN'), ('b', 'TT')]
     """

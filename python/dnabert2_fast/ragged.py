@@ -20,7 +20,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "token_batches"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,3 +130,22 @@ class Ragged:
         return torch.from_numpy(self.values.astype(np.int64)), torch.from_numpy(
             self.offsets.astype(np.int32)
         )
+
+
+def token_batches(
+    lengths: npt.NDArray[np.int64], batch_tokens: int, start: int = 0
+) -> Iterator[slice]:
+    """Yield consecutive stretches of sequences that hold at most `batch_tokens` tokens each.
+
+    A longer sequence makes a stretch of its own; `start` is the first sequence to take.
+
+    >>> list(token_batches(np.array([3, 3, 9, 1]), 6))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    ends = np.cumsum(lengths)
+    while start < len(ends):
+        used = ends[start - 1] if start else 0
+        last = int(np.searchsorted(ends, used + batch_tokens, side="right"))
+        last = max(last, start + 1)
+        yield slice(start, last)
+        start = last

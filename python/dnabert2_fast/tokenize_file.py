@@ -77,8 +77,9 @@ def _encoded(
             sequences.append(record.sequence)
             waiting += len(record.sequence)
             if waiting >= CHUNK_BP:
-                yield names, tokenizer.encode_batch(
-                    sequences, max_length=max_length, threads=threads
+                yield (
+                    names,
+                    tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
                 )
                 bar.update(waiting)
                 names, sequences, waiting = [], [], 0

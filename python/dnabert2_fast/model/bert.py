@@ -182,9 +182,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Dnabert2Config, backend: str) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(
-            Layer(config, backend) for _ in range(config.num_hidden_layers)
-        )
+        self.layer = nn.ModuleList(Layer(config, backend) for _ in range(config.num_hidden_layers))
 
 
 @lru_cache

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
-from dnabert2_fast.attention import select
 from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.attention import select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
 
@@ -120,7 +120,7 @@ class Pretrained(nn.Module):
         # Copies, because safetensors refuses tensors that share memory.
         tensors = {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()}
         with atomic_path(folder / "model.safetensors") as path:
-            save_file(tensors, path, metadata={"format": "pt"})
+            path.write_bytes(save(tensors, metadata={"format": "pt"}))
         with atomic_path(folder / "config.json") as path:
             path.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
 
@@ -166,7 +166,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     damaged = f"{path}: damaged, cut off, or not a weights file; copy or download it again"
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            tensors: dict[str, torch.Tensor] = load_file(path)
+            return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(f"{damaged} ({_first_line(error)})") from None
@@ -177,7 +178,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-def fit(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> None:
+def fit(model: Pretrained, weights: Mapping[str, torch.Tensor], source: str) -> None:
     """Load `weights` into a model that carries the released key names.
 
     Warns
@@ -214,10 +215,9 @@ def fit(model: nn.Module, weights: Mapping[str, torch.Tensor], source: str) -> N
                 f"{tuple(tensor.shape)}"
             )
     model.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
-    config = model.config
     for head in absent_heads:
         part = model.get_submodule(head.removesuffix("."))
-        initialise(part, config.initializer_range)
+        initialise(part, model.config.initializer_range)
         name = head.removesuffix(".").rpartition(".")[2]
         warnings.warn(f"{source} has no {name}: drawn fresh; {FRESH[head]}", stacklevel=3)
 

@@ -78,6 +78,14 @@ class Dnabert2Config:
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from None
 
+    def require_vocabulary(self, vocab_size: int, source: str) -> None:
+        """Raise `CheckpointError` when a tokenizer has another number of ids than the model."""
+        if vocab_size != self.vocab_size:
+            raise CheckpointError(
+                f"{source}: the model has {self.vocab_size} ids, the tokenizer {vocab_size}; "
+                "use the tokenizer that the model was trained with"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of a ``config.json``."""
         return {"model_type": MODEL_TYPE, **asdict(self)}

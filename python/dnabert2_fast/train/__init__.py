@@ -1,0 +1,1 @@
+"""Pre-training on corpora and fine-tuning on labelled tables."""
