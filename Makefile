@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint rust-test python-test accept bench clean
+.PHONY: help build demo test lint rust-test python-test bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,11 @@ rust-test: ## Tests of the Rust core, documentation examples included
 
 python-test: build ## Tests of the Python package, README and command line
 	$(BIN)/python -m pytest
+
+bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.fa.gz
+	@test -n "$(GENOME)" || { echo "name a genome: make bench GENOME=file.fa.gz" >&2; exit 2; }
+	$(BIN)/python benches/encode.py $(GENOME)
+	$(BIN)/python benches/embed.py $(GENOME)
 
 clean: ## Remove everything that was built
 	rm -rf target .venv demo-out

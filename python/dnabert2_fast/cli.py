@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -155,7 +156,7 @@ def embed(
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: Literal["float32", "bfloat16"] = "float32",
-    device: str = "cpu",
+    device: str = "auto",
 ) -> None:
     """Turn sequences into vectors, one a record, in input order.
 
@@ -180,7 +181,7 @@ def embed(
     dtype
         bfloat16 is faster where the processor has it, with cosine > 0.999 to float32.
     device
-        cpu, cuda, cuda:1, mps.
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
     from dnabert2_fast.genomics.embed import embed_file
     from dnabert2_fast.model import Dnabert2Model
@@ -283,7 +284,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: there is no verb {verb!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        VERBS[verb][1](arguments[1:], f"dnabert2-fast {verb}")
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            VERBS[verb][1](arguments[1:], f"dnabert2-fast {verb}")
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -318,6 +321,10 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _one_line_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _tokenizer(name: str) -> Tokenizer:

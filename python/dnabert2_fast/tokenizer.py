@@ -3,7 +3,7 @@
 >>> tok = Tokenizer.from_pretrained("dnabert2")
 >>> ids = tok.encode("ACGTAGCATCGGATC")
 >>> ids.tolist()
-[1, 5, 194, 32, 757, 1239, 2]
+[1, 5, 194, 32, 757, 16, 2]
 >>> tok.decode(ids)
 'ACGTAGCATCGGATC'
 """

@@ -92,13 +92,14 @@ class SelfAttention(nn.Module):
     def __init__(self, config: Dnabert2Config, backend: str) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
         self.dropout_p = config.attention_probs_dropout_prob
         self.backend = backend
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
 
     def forward(self, x: torch.Tensor, batch: PackedBatch, slopes: torch.Tensor) -> torch.Tensor:
         """Return (total_tokens, hidden_size)."""
-        q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, -1).unbind(1)
+        q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, self.head_size).unbind(1)
         mixed = attention(
             q,
             k,
@@ -109,7 +110,7 @@ class SelfAttention(nn.Module):
             dropout_p=self.dropout_p if self.training else 0.0,
             backend=self.backend,
         )
-        return mixed.reshape(len(x), -1)
+        return mixed.flatten(1)
 
 
 class AttentionOutput(nn.Module):
@@ -275,6 +276,7 @@ class MaskedLMHead(nn.Module):
 class Dnabert2Model(Pretrained):
     """The encoder with its pooler.
 
+    >>> from dnabert2_fast import Ragged
     >>> config = Dnabert2Config(vocab_size=16, hidden_size=12, num_hidden_layers=1,
     ...     num_attention_heads=3, intermediate_size=8)
     >>> batch = PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]]))

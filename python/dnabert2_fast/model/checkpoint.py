@@ -28,7 +28,7 @@ from dnabert2_fast.attention import select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
 
-__all__ = ["Pretrained", "fit", "initialise", "read_config", "read_weights"]
+__all__ = ["Pretrained", "fit", "initialise", "pick_device", "read_config", "read_weights"]
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
@@ -77,6 +77,7 @@ class Pretrained(nn.Module):
             Attention backend; ``dnabert2-fast doctor`` lists them.
         dtype : {"float32", "bfloat16", "float16"}
         device : str or torch.device
+            ``"auto"`` takes CUDA where there is one, else the CPU.
         num_labels : int, optional
             Classes of a classifier; the checkpoint's own when left out. Another number than the
             checkpoint's gives a fresh classifier.
@@ -94,7 +95,7 @@ class Pretrained(nn.Module):
         """
         if dtype not in DTYPES:
             raise CheckpointError(f'dtype="{dtype}": one of {", ".join(DTYPES)} is expected')
-        device = torch.device(device)
+        device = pick_device(device)
         select(attention, device, DTYPES[dtype])
         files = _locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
@@ -136,6 +137,26 @@ class Pretrained(nn.Module):
     def dtype(self) -> torch.dtype:
         """Type of the weights."""
         return next(self.parameters()).dtype
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name; ``"auto"`` takes CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        When torch knows no such device, or does not see one here.
+    """
+    cuda = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'device="{name}": {_first_line(error)}') from None
+    if device.type == "cuda" and not cuda:
+        raise ValueError(f'device="{name}": torch {torch.__version__} sees no CUDA device here')
+    return device
 
 
 def read_config(path: Path) -> Dnabert2Config:

@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model import Dnabert2ForSequenceClassification, PackedBatch
+from dnabert2_fast.model.checkpoint import pick_device
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
@@ -58,7 +59,7 @@ class FinetuneConfig:
     seed
         Of order, dropout and the fresh classifier.
     device
-        cpu, or cuda when there is one.
+        auto (CUDA where there is one, else cpu), or cpu.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     """
@@ -73,7 +74,7 @@ class FinetuneConfig:
     weight_decay: float = 0.01
     max_length: int | None = None
     seed: int = 42
-    device: str = "cpu"
+    device: str = "auto"
     attention: str = "auto"
 
 
@@ -219,7 +220,7 @@ def _trainer(
         load_best_model_at_end=True,
         metric_for_best_model="mcc",
         seed=config.seed,
-        use_cpu=config.device == "cpu",
+        use_cpu=pick_device(config.device).type == "cpu",
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,

@@ -17,6 +17,7 @@ from dnabert2_fast.attention import select
 from dnabert2_fast.corpus import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM, PackedBatch
+from dnabert2_fast.model.checkpoint import pick_device
 from dnabert2_fast.progress import progress
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.data import TokenBudget
@@ -74,7 +75,7 @@ class PretrainConfig:
     seed
         Of weights, order, masks and dropout.
     device
-        cpu, cuda, cuda:1, mps.
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     dtype
         bfloat16 computes in mixed precision; weights stay float32.
     attention
@@ -93,7 +94,7 @@ class PretrainConfig:
     eval_every: int = 500
     checkpoint_every: int = 1_000
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: str = "auto"
 
@@ -147,7 +148,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     run = Run(Path(config.out), {**shaping, "corpus_fingerprint": corpus.fingerprint})
     if run.finished:
         return _result(run)
-    device = torch.device(config.device)
+    device = pick_device(config.device)
     select(config.attention, device, getattr(torch, config.dtype))
     torch.manual_seed(config.seed)
     shape = replace(
@@ -281,7 +282,7 @@ def _generator(seed: int, number: int) -> torch.Generator:
 
 
 def _precision(config: PretrainConfig) -> torch.autocast:
-    kind = torch.device(config.device).type
+    kind = pick_device(config.device).type
     return torch.autocast(kind, torch.bfloat16, enabled=config.dtype == "bfloat16")
 
 

@@ -403,6 +403,9 @@ fn shares(
     if excess == 0 {
         return Ok((first, second));
     }
+    if room == 0 {
+        return Ok((0, 0));
+    }
     if !is_pair && options.truncation != Truncation::OnlySecond {
         return Ok((first - excess, 0));
     }

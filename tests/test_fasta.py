@@ -1,0 +1,71 @@
+"""Sequence files of every packing are read alike; damaged ones are refused by name."""
+
+import gzip
+
+import pyarrow as pa
+import pytest
+
+from dnabert2_fast import read_fasta
+from dnabert2_fast.errors import FastaError
+
+TEXT = b">one first record\r\nACGTN\r\nacg\r\n>two\nTTTT\nGG\n"
+RECORDS = [("one", "ACGTNacg"), ("two", "TTTTGG")]
+
+
+def members(data: bytes) -> bytes:
+    """Several gzip members, as bgzip writes them."""
+    return b"".join(gzip.compress(data[i : i + 7]) for i in range(0, len(data), 7))
+
+
+def zstd(data: bytes) -> bytes:
+    return bytes(pa.compress(data, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, members, zstd])
+@pytest.mark.parametrize("name", ["a.fa", "a.fa.gz", "a"])  # the content decides, not the name
+def test_packings(tmp_path, pack, name):
+    path = tmp_path / name
+    path.write_bytes(pack(TEXT))
+    assert [tuple(record) for record in read_fasta(path)] == RECORDS
+
+
+def test_fastq_and_last_line_without_break(tmp_path):
+    path = tmp_path / "reads.fq"
+    path.write_bytes(b"@r1 x\nACGT\n+\nIIII\n@r2\nGG\n+r2\n##")
+    assert [tuple(record) for record in read_fasta(path)] == [("r1", "ACGT"), ("r2", "GG")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"chrom,start\n1,2\n", "begins with"),
+        (b"@r1\nACGT\n+\nII\n", "FASTQ record is damaged"),
+        (gzip.compress(TEXT * 1000)[:-30], "gzip stream is damaged or ends early"),
+        (gzip.compress(TEXT)[:4], "gzip stream is damaged or ends early"),
+        (zstd(TEXT * 1000)[:-9], "zstd stream is damaged or ends early"),
+        (gzip.compress(b"PK\x03\x04"), "begins with"),
+    ],
+)
+def test_damaged(tmp_path, content, message):
+    path = tmp_path / "bad.fa"
+    path.write_bytes(content)
+    with pytest.raises(FastaError, match=message) as caught:
+        list(read_fasta(path))
+    assert "bad.fa" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.fa"):
+        read_fasta(tmp_path / "none.fa")
+
+
+def test_every_genome_is_read_whole(shared):
+    for path in sorted((shared / "data" / "genomes").glob("*.fa.gz"))[:6]:
+        with gzip.open(path, "rt") as handle:
+            lines = handle.read().splitlines()
+        want = sum(len(line) for line in lines if not line.startswith(">"))
+        records = list(read_fasta(path))
+        assert len(records) == sum(line.startswith(">") for line in lines)
+        assert sum(len(record.sequence) for record in records) == want

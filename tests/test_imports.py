@@ -1,0 +1,51 @@
+"""What importing costs, and that every public name is there."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dnabert2_fast
+
+LIGHT = """
+import sys
+import dnabert2_fast as d
+from dnabert2_fast import Tokenizer, Corpus, build_corpus, read_fasta
+import tempfile, pathlib
+folder = pathlib.Path(tempfile.mkdtemp())
+(folder / "x.fa").write_text(">a\\nACGTTGCATTAGCATTTACGGATTA\\n")
+tok = Tokenizer.from_pretrained("dnabert2")
+tok.encode("ACGTN"), tok.decode([5, 6]), tok.offsets([1, 5]), tok.encode_batch(["A"]).to_arrow()
+tok.encode_batch(["ACGT"]).to_padded(); tok.save(folder / "t.json")
+Tokenizer.train([folder / "x.fa"], 12)
+corpus = build_corpus([folder / "x.fa"], folder / "c", tok, min_bp=5, valid_fraction=0)
+corpus.gather([0]), corpus.where(0), list(read_fasta(folder / "x.fa"))
+from dnabert2_fast import cli
+cli.main(["tokenize", str(folder / "x.fa")]), cli.main(["info", str(folder / "c")])
+heavy = {"torch", "transformers", "sklearn", "matplotlib", "tokenizers", "safetensors"}
+print("loaded:", sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_tokenizing_and_corpora_leave_torch_unimported():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_importing_the_package_loads_nothing():
+    code = (
+        "import sys, dnabert2_fast; print(sum(m.startswith('dnabert2_fast.') for m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_public_names():
+    assert sorted(dnabert2_fast.__all__) == dnabert2_fast.__all__
+    assert set(dnabert2_fast._HOME) == set(dnabert2_fast.__all__) <= set(dir(dnabert2_fast))
+    for name in dnabert2_fast.__all__:
+        public = getattr(dnabert2_fast, name)
+        assert public.__doc__
+        assert public.__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'tokeniser'"):
+        dnabert2_fast.tokeniser  # noqa: B018
