@@ -12,15 +12,14 @@ RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
-$(BIN)/maturin:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python >= 3.11 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo) is needed" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet 'maturin>=1.9,<2'
 
-$(BUILT): $(BIN)/maturin pyproject.toml $(RUST)
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --extras dev
+$(BUILT): $(BIN)/python pyproject.toml $(RUST)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 build: $(BUILT) ## Make .venv, install what is needed, build the extension in release mode
