@@ -185,6 +185,14 @@ class Tokenizer:
         truncation_side : {"right", "left"}
             Where tokens are cut off.
         """
+        if pair is None and truncation == "longest_first":
+            # The way without offsets, which long sequences would spend most of their time on.
+            return self.encode_batch(
+                [sequence],
+                add_special_tokens=add_special_tokens,
+                max_length=max_length,
+                truncation_side=truncation_side,
+            ).values
         return self.encode_detailed(
             sequence,
             pair,

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{codes, encode_naively};
-use dnabert2_core::encode::GeneralEncoder;
+use dnabert2_core::TokenId;
+use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch, encode_long, encode_runs};
+use dnabert2_core::tokenizer_json::TokenizerJson;
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::vocab::Vocab;
 use proptest::prelude::*;
@@ -21,6 +23,31 @@ fn encoded(vocab: &Vocab, codes: &[u8]) -> Vec<u32> {
     let mut pieces = Vec::new();
     GeneralEncoder::new(vocab).encode(vocab, codes, &mut pieces);
     pieces
+}
+
+/// What the automaton makes of several runs at once.
+fn scanned(automaton: &Automaton, runs: &[String]) -> Vec<Vec<TokenId>> {
+    let runs: Vec<&[u8]> = runs.iter().map(String::as_bytes).collect();
+    let mut ids = Vec::new();
+    encode_runs(automaton, &runs, &mut Scratch::default(), |some| ids.push(some.to_vec()));
+    ids
+}
+
+fn naive_ids(vocab: &Vocab, text: &str) -> Vec<TokenId> {
+    encode_naively(vocab, &codes(text)).into_iter().map(|piece| vocab.id(piece)).collect()
+}
+
+/// The general encoder's ids: for texts that are too long for the definition.
+fn general_ids(vocab: &Vocab, text: &str) -> Vec<TokenId> {
+    encoded(vocab, &codes(text)).into_iter().map(|piece| vocab.id(piece)).collect()
+}
+
+fn published() -> Vocab {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
+    );
+    TokenizerJson::open(path.as_ref()).expect("it travels with the package").vocab
 }
 
 /// Sequence with the repeats that make BPE hard: homopolymers, tandem repeats, few letters.
@@ -46,6 +73,18 @@ proptest! {
         let vocab = trained(&training, merges);
         let codes = codes(&text);
         prop_assert_eq!(encoded(&vocab, &codes), encode_naively(&vocab, &codes));
+    }
+
+    #[test]
+    fn automaton_is_bpe(
+        training in proptest::collection::vec(dna(400), 1..4),
+        merges in 0..120_usize,
+        runs in proptest::collection::vec(dna(300), 0..30),
+    ) {
+        let vocab = trained(&training, merges);
+        let automaton = Automaton::compile(&vocab).expect("four letters, few pieces");
+        let want: Vec<_> = runs.iter().map(|run| naive_ids(&vocab, run)).collect();
+        prop_assert_eq!(scanned(&automaton, &runs), want);
     }
 
     #[test]
@@ -75,4 +114,100 @@ fn every_short_string_of_small_vocabularies() {
             }
         }
     }
+}
+
+/// The proof obligation of the automaton, exhaustively: every text up to ten letters.
+#[test]
+fn automaton_on_every_short_string_of_small_vocabularies() {
+    for (training, merges) in [
+        ("ACACACGTGTAAAAAA", 6),
+        ("AAAAAAAAAAAAAAAAAAAA", 8),
+        ("ATATTATTTAAATAT", 9),
+        ("ACGTTGCAACGTACGTTTGCAGGCA", 14),
+        ("A", 0),
+    ] {
+        let vocab = trained(&[training.to_owned()], merges);
+        let automaton = Automaton::compile(&vocab).expect("four letters, few pieces");
+        for length in 1..=8_u32 {
+            let texts: Vec<String> = (0..4_u32.pow(length))
+                .map(|number| {
+                    (0..length)
+                        .map(|i| ['A', 'C', 'G', 'T'][(number >> (2 * i) & 3) as usize])
+                        .collect()
+                })
+                .collect();
+            for (text, ids) in texts.iter().zip(scanned(&automaton, &texts)) {
+                assert_eq!(ids, naive_ids(&vocab, text), "{text}");
+            }
+        }
+    }
+}
+
+/// A simple generator, so that long texts are the same every time.
+fn random_bases(mut state: u64, length: usize) -> String {
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ['A', 'C', 'G', 'T'][(state >> 62) as usize]
+        })
+        .collect()
+}
+
+#[test]
+fn published_vocabulary_on_repeats_of_every_length() {
+    let vocab = published();
+    let automaton = Automaton::compile(&vocab).expect("it has four letters");
+    let mut texts = Vec::new();
+    for unit in ["A", "C", "CA", "TG", "TA", "GA", "TC", "ACG", "AAAT", "CACACACT"] {
+        for length in (1..75).chain([127, 128, 129, 255, 999, 1000, 1001]) {
+            let repeat: String = unit.chars().cycle().take(length).collect();
+            texts.push(format!("{}{repeat}{}", random_bases(7, length % 9), random_bases(8, 5)));
+            texts.push(repeat);
+        }
+    }
+    for (text, ids) in texts.iter().zip(scanned(&automaton, &texts)) {
+        assert_eq!(ids, naive_ids(&vocab, text), "{text}");
+    }
+}
+
+/// Cuts of long runs, with repeats across them that keep guesses wrong for thousands of letters.
+#[test]
+fn long_runs_are_exact_across_their_cuts() {
+    let vocab = published();
+    let automaton = Automaton::compile(&vocab).expect("it has four letters");
+    let random = random_bases(3, 700_001);
+    let mut texts = vec![
+        random[..40_000].to_owned(),
+        random[..198_912].to_owned(), // exactly one block
+        random[..198_913].to_owned(),
+        random.clone(),
+        "A".repeat(450_001),
+        "CA".repeat(250_000) + "T",
+        "T".to_owned() + &"CA".repeat(250_000),
+    ];
+    for (unit, times) in [("TG", 60_000), ("A", 30_000), ("GATA", 3_000), ("ACGTT", 50_000)] {
+        for cut in [16_576, 198_912, 2 * 198_912 - 77] {
+            let repeat = unit.repeat(times);
+            let half = repeat.len() / 2;
+            let from = cut.max(half) - half;
+            texts.push(random[..from].to_owned() + &repeat + &random[from..from + 90_001]);
+        }
+    }
+    let serial = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
+    let parallel = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+    for text in texts {
+        let want = general_ids(&vocab, &text);
+        let whole = scanned(&automaton, std::slice::from_ref(&text)).remove(0);
+        assert!(whole == want, "{}...", &text[..40]);
+        for pool in [&serial, &parallel] {
+            let ids = pool.install(|| encode_long(&automaton, text.as_bytes()));
+            assert!(ids == want, "{}... of {}", &text[..40], text.len());
+        }
+    }
+}
+
+#[test]
+fn other_letters_have_no_automaton() {
+    let vocab = Vocab::new(b"ACGTN", &[(0, 1)], (0..6).collect()).expect("sound merges");
+    assert!(Automaton::compile(&vocab).is_none());
 }

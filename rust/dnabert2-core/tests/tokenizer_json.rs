@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dnabert2_core::tokenizer::Policy;
+use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_json::TokenizerJson;
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::{Error, Tokenizer};
@@ -29,9 +29,9 @@ fn what_is_written_reads_back() {
     let text = small().to_string();
     let file = TokenizerJson::parse(Path::new("t.json"), text.clone()).expect("own file");
     assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), 0, 14));
-    let (tokenizer, mut ids) = (Tokenizer::new(file, Policy::default()), Vec::new());
-    tokenizer.encode_into(b"acNAC", &mut ids).expect("unknown letters are allowed");
-    assert_eq!(ids, [1, 9, 0, 9, 2]);
+    let tokenizer = Tokenizer::new(file, Policy::default());
+    let encoding = tokenizer.encode(b"acNAC", None, &Options::default());
+    assert_eq!(encoding.expect("unknown letters are allowed").ids, [1, 9, 0, 9, 2]);
 }
 
 #[test]

@@ -4,13 +4,19 @@
 //! and give the same ids. Runs of letters go to the encoder; every other character is one unknown
 //! token, or nothing when it is white space between words.
 
+mod batch;
+mod runs;
+mod split;
+
 use std::path::Path;
+use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use crate::encode::GeneralEncoder;
+use crate::encode::{LONG, Scratch};
+use crate::tokenizer::batch::on_threads;
+use crate::tokenizer::runs::RunEncoder;
+use crate::tokenizer::split::Part;
 use crate::tokenizer_json::{Slot, TokenizerJson};
-use crate::{Error, Ragged, Result, TokenId};
+use crate::{Error, Result, TokenId};
 
 /// What happens to letters that the vocabulary does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +106,7 @@ const NO_LETTER: u8 = u8::MAX;
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     file: TokenizerJson,
-    encoder: GeneralEncoder,
+    runs: Arc<RunEncoder>,
     policy: Policy,
     /// Rank of the letter that a byte stands for.
     code: [u8; 256],
@@ -143,8 +149,8 @@ impl Tokenizer {
         for (content, _) in &file.added {
             begins_added[usize::from(content.as_bytes()[0])] = true;
         }
-        let encoder = GeneralEncoder::new(&file.vocab);
-        Self { file, encoder, policy, code, bases, begins_added }
+        let runs = Arc::new(RunEncoder::new(&file.vocab));
+        Self { file, runs, policy, code, bases, begins_added }
     }
 
     /// The parsed file behind this tokenizer.
@@ -165,31 +171,38 @@ impl Tokenizer {
         self.file.tokens.len()
     }
 
-    /// Append the ids of one text, special tokens included, to `out`.
-    ///
-    /// # Errors
-    /// [`Error::UnknownLetter`] under [`Unknown::Error`].
-    pub fn encode_into(&self, text: &[u8], out: &mut Vec<TokenId>) -> Result<()> {
-        for slot in &self.file.single {
-            match slot {
-                Slot::Special(id, _) => out.push(*id),
-                Slot::First(_) | Slot::Second(_) => self.walk(text, |id, _, _| out.push(id))?,
-            }
-        }
-        Ok(())
-    }
-
     /// Encode a text or a pair with type ids and offsets.
     ///
     /// # Errors
     /// [`Error::UnknownLetter`] under [`Unknown::Error`]; [`Error::InvalidArgument`] when
     /// `max_length` leaves no room for the special tokens or the sequence to shorten is too short.
     pub fn encode(&self, text: &[u8], pair: Option<&[u8]>, options: &Options) -> Result<Encoding> {
-        let read = |text: &[u8]| {
+        if text.len().max(pair.map_or(0, <[u8]>::len)) < LONG {
+            return self.encode_here(text, pair, options);
+        }
+        on_threads(0, || self.encode_here(text, pair, options))?
+    }
+
+    fn encode_here(&self, text: &[u8], pair: Option<&[u8]>, options: &Options) -> Result<Encoding> {
+        let mut scratch = Scratch::default();
+        let mut read = |text: &[u8]| {
             let mut part = Encoding::default();
-            self.walk(text, |id, start, end| {
-                part.ids.push(id);
-                part.offsets.push((start, end));
+            self.split(text, |piece, start| match piece {
+                Part::Token { id, letters } => {
+                    part.ids.push(id);
+                    part.offsets.push((start, start + letters));
+                }
+                Part::Run(run) => {
+                    let mut at = start;
+                    self.encode_run(run, &mut scratch, |ids| {
+                        part.ids.extend_from_slice(ids);
+                        part.offsets.extend(ids.iter().map(|&id| {
+                            let begin = at;
+                            at += self.bases_of(id);
+                            (begin, at)
+                        }));
+                    });
+                }
             })?;
             Ok::<_, Error>(part)
         };
@@ -216,66 +229,6 @@ impl Tokenizer {
             whole.type_ids.resize(whole.ids.len(), type_id);
         }
         Ok(whole)
-    }
-
-    /// Encode many texts on `threads` threads of an own pool (0: as many as there are cores). The
-    /// result does not depend on the number of threads.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode); [`Error::UnknownLetter`] names the sequence.
-    pub fn encode_batch<T: AsRef<[u8]> + Sync>(
-        &self,
-        texts: &[T],
-        options: &Options,
-        threads: usize,
-    ) -> Result<Ragged> {
-        const BYTES_WORTH_A_POOL: usize = 1 << 16;
-        let bytes: usize = texts.iter().map(|text| text.as_ref().len()).sum();
-        if threads == 1 || bytes < BYTES_WORTH_A_POOL {
-            return self.encode_some(texts, 0, options);
-        }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| {
-            Error::InvalidArgument { name: "threads", message: format!("{threads}: {e}") }
-        })?;
-        // Several chunks a thread, so that uneven sequences still share out evenly.
-        let size = texts.len().div_ceil(pool.current_num_threads() * 4).max(1);
-        let parts: Result<Vec<Ragged>> = pool.install(|| {
-            let chunks = texts.par_chunks(size).enumerate();
-            chunks.map(|(i, chunk)| self.encode_some(chunk, i * size, options)).collect()
-        });
-        let mut whole = Ragged::default();
-        parts?.iter().for_each(|part| whole.append(part));
-        Ok(whole)
-    }
-
-    fn encode_some<T: AsRef<[u8]>>(
-        &self,
-        texts: &[T],
-        first: usize,
-        options: &Options,
-    ) -> Result<Ragged> {
-        let mut batch = Ragged::default();
-        let room = room(&self.file.single, options)?;
-        for (text, index) in texts.iter().zip(first..) {
-            let mut ids = Vec::new();
-            self.walk(text.as_ref(), |id, _, _| ids.push(id)).map_err(|error| match error {
-                Error::UnknownLetter { letter, position, .. } => {
-                    Error::UnknownLetter { sequence: index, letter, position }
-                }
-                other => other,
-            })?;
-            let excess = ids.len().saturating_sub(room.unwrap_or(ids.len()));
-            let kept = if options.from_left { excess..ids.len() } else { 0..ids.len() - excess };
-            for slot in &self.file.single {
-                match slot {
-                    Slot::Special(id, _) if options.special_tokens => batch.values.push(*id),
-                    Slot::Special(..) => {}
-                    _ => batch.values.extend_from_slice(&ids[kept.clone()]),
-                }
-            }
-            batch.close();
-        }
-        Ok(batch)
     }
 
     /// The text behind `ids`: `unknown` stands for each unknown token, other special tokens
@@ -322,61 +275,6 @@ impl Tokenizer {
     #[must_use]
     pub fn is_special(&self, id: TokenId) -> bool {
         id == self.file.unknown || self.bases_of(id) == 0
-    }
-
-    /// Call `emit(id, start, end)` for every token of a text, positions in characters.
-    fn walk(&self, text: &[u8], mut emit: impl FnMut(TokenId, usize, usize)) -> Result<()> {
-        let (mut codes, mut pieces) = (Vec::new(), Vec::new());
-        let (mut at, mut position) = (0, 0);
-        while at < text.len() {
-            let byte = text[at];
-            let code = self.code[usize::from(byte)];
-            if code != NO_LETTER {
-                codes.clear();
-                pieces.clear();
-                let word = is_word(byte);
-                codes.extend(
-                    text[at..]
-                        .iter()
-                        .take_while(|&&b| !self.file.splits_words || is_word(b) == word)
-                        .map(|&b| self.code[usize::from(b)])
-                        .take_while(|&code| code != NO_LETTER),
-                );
-                self.encoder.encode(&self.file.vocab, &codes, &mut pieces);
-                for &piece in &pieces {
-                    let length = self.file.vocab.texts()[piece as usize].len();
-                    emit(self.file.vocab.id(piece), position, position + length);
-                    position += length;
-                }
-                at += codes.len();
-            } else if let Some((content, id)) = self.added_at(&text[at..]) {
-                let length = content.chars().count();
-                emit(*id, position, position + length);
-                at += content.len();
-                position += length;
-            } else {
-                let (letter, length) = character(&text[at..]);
-                if !(self.file.splits_words && letter.is_whitespace()) {
-                    match self.policy.unknown {
-                        Unknown::Unk => emit(self.file.unknown, position, position + 1),
-                        Unknown::Split => {}
-                        Unknown::Error => {
-                            return Err(Error::UnknownLetter { sequence: 0, letter, position });
-                        }
-                    }
-                }
-                at += length;
-                position += 1;
-            }
-        }
-        Ok(())
-    }
-
-    fn added_at(&self, rest: &[u8]) -> Option<&(String, TokenId)> {
-        if !self.begins_added[usize::from(rest[0])] {
-            return None;
-        }
-        self.file.added.iter().find(|(content, _)| rest.starts_with(content.as_bytes()))
     }
 }
 
@@ -426,19 +324,4 @@ fn shares(
             Ok(if first <= second { (short, long) } else { (long, short) })
         }
     }
-}
-
-/// The character that `rest` begins with and its bytes; a byte that is not UTF-8 stands for itself.
-fn character(rest: &[u8]) -> (char, usize) {
-    let head = &rest[..rest.len().min(4)];
-    let valid = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    valid.chars().next().map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8()))
-}
-
-/// Whether an ASCII letter of a vocabulary belongs to words rather than to punctuation.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }

@@ -1,0 +1,197 @@
+//! Encoding a run of any length in pieces, exactly.
+//!
+//! Where a suffix's state comes from hardly depends on letters far to the right, and where a border
+//! falls hardly on letters far to the left. So a run is cut into *blocks*, each encoded by itself: the
+//! left walk starts [`LEAD`] letters to the right of the block, as if the run ended there, and the
+//! right walk starts `LEAD` letters to the left of it, as if a piece began there. Both are guesses.
+//! Afterwards every guess is held against what the neighbour found, from the right end (whose state
+//! is known) for states and from the left end for borders; a block that guessed wrong is encoded
+//! again from the truth. Long repeats are the only places where that happens.
+//!
+//! Inside a block the lanes work in the same way on *pieces*; there all states are in memory, and a
+//! wrong guess is mended by walking on until the new states meet the old.
+
+use rayon::prelude::*;
+
+use crate::TokenId;
+use crate::encode::automaton::{Automaton, State};
+use crate::encode::pack::pack;
+use crate::encode::scan::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
+
+/// Slots (of two letters) of a piece.
+const PIECE: usize = 8288;
+
+/// Slots of a block: one piece for every lane. What a block needs stays in the second-level cache.
+const BLOCK: usize = PIECE * LEFT;
+
+/// Letters of a guess: of 200,000 starts in the human X chromosome none needed more than 73.
+const LEAD: usize = 128;
+
+/// Shortest run that is worth cutting.
+pub const LONG: usize = 4 * PIECE;
+
+/// A block as encoded from what was known or guessed of its surroundings.
+struct Block {
+    /// State assumed at the block's right end.
+    right: State,
+    /// State found at its left end.
+    left: State,
+    /// Position, in letters, of the first border in the block.
+    begin: usize,
+    /// Position of the first border past it.
+    end: usize,
+    ids: Vec<TokenId>,
+}
+
+/// A run and its machine; slot `s` holds the letters `2 * s - odd` and `2 * s + 1 - odd`.
+struct Run<'a> {
+    automaton: &'a Automaton,
+    text: &'a [u8],
+    odd: usize,
+    slots: usize,
+}
+
+/// Encode one run of bases on the threads of the current pool.
+///
+/// Every byte must be a base in either case; others give meaningless ids.
+pub fn encode_long(automaton: &Automaton, text: &[u8]) -> Vec<TokenId> {
+    let slots = text.len().div_ceil(2);
+    let run = Run { automaton, text, odd: text.len() % 2, slots };
+    let starts: Vec<usize> = (0..slots).step_by(BLOCK).collect();
+    let mut blocks: Vec<Block> = starts
+        .par_iter()
+        .map_init(Scratch::default, |scratch, &from| run.block(from, None, None, scratch))
+        .collect();
+    let scratch = &mut Scratch::default();
+    for index in (1..blocks.len()).rev() {
+        let truth = blocks[index].left;
+        if blocks[index - 1].right != truth {
+            blocks[index - 1] = run.block(starts[index - 1], Some(truth), None, scratch);
+        }
+    }
+    let mut ids = Vec::with_capacity(blocks.iter().map(|block| block.ids.len()).sum());
+    let mut at = run.odd;
+    for (mut block, from) in blocks.into_iter().zip(starts) {
+        if block.begin != at {
+            block = run.block(from, Some(block.right), Some(at), scratch);
+        }
+        ids.extend_from_slice(&block.ids);
+        at = block.end;
+    }
+    ids
+}
+
+impl Run<'_> {
+    /// Encode the block that begins at slot `from`. `right` is the state at its right end and
+    /// `begin` its first border, where they are known.
+    fn block(
+        &self,
+        from: usize,
+        right: Option<State>,
+        begin: Option<usize>,
+        scratch: &mut Scratch,
+    ) -> Block {
+        let to = self.slots.min(from + BLOCK);
+        // Slots in memory: from `low`, LEAD letters to the left, to `to`.
+        let low = from.saturating_sub(LEAD / 2);
+        let right = right.unwrap_or_else(|| self.guess(to));
+        let Scratch { pairs, states, ids: buffer } = scratch;
+        pairs.resize(to - low, 0);
+        self.pack(low, pairs);
+        // The last piece of a block may reach past it; lanes that have ended stand there.
+        states.resize(2 * (to - low) + self.automaton.longest(), self.automaton.start());
+        states[2 * (to - low)] = right;
+        let pieces: Vec<(usize, usize)> =
+            (from..to).step_by(PIECE).map(|a| (a, to.min(a + PIECE))).collect();
+
+        // The leftmost piece takes the letters to the left of the block with it.
+        let lowest = |a: usize| if a == from { low } else { a };
+        let guesses: Vec<State> = pieces
+            .iter()
+            .map(|&(_, b)| {
+                let lead = &pairs[b - low..(b + LEAD / 2).min(to) - low];
+                let start = if b + LEAD / 2 >= to { right } else { self.automaton.start() };
+                lead.iter().rev().fold(start, |state, &pair| self.automaton.pair(state, pair))
+            })
+            .collect();
+        let work = pieces.iter().zip(&guesses).map(|(&(a, b), &state)| Leftward {
+            slot: b - low,
+            steps: b - lowest(a),
+            state,
+        });
+        walk_left(self.automaton, pairs, states, work);
+        for (&(a, b), &guess) in pieces.iter().zip(&guesses).rev() {
+            if states[2 * (b - low)] != guess {
+                self.mend(pairs, states, lowest(a) - low, b - low);
+            }
+        }
+
+        // From here on positions count letters from `low`.
+        let first_letter = if low == 0 { self.odd } else { 0 };
+        let begin_of = |a: usize| {
+            let goal = (2 * (a - low)).max(first_letter);
+            let mut at = goal.saturating_sub(LEAD).max(first_letter);
+            while at < goal {
+                at += self.automaton.first(states[at]).0;
+            }
+            at
+        };
+        let mut work: Vec<Rightward> = pieces
+            .iter()
+            .enumerate()
+            .map(|(i, &(a, b))| Rightward {
+                at: begin_of(a),
+                end: 2 * (b - low),
+                out: i * (2 * PIECE + 1),
+            })
+            .collect();
+        if let Some(begin) = begin {
+            work[0].at = begin - 2 * low;
+        }
+        buffer.resize(pieces.len() * (2 * PIECE + 1), 0);
+        let mut ends = work.clone();
+        walk_right(self.automaton, states, buffer, &work, |i, done| ends[i] = done);
+
+        let mut ids = Vec::with_capacity((to - from) / 2);
+        let mut at = work[0].at;
+        for (begun, ended) in work.iter().zip(&ends) {
+            if begun.at == at {
+                ids.extend_from_slice(&buffer[begun.out..ended.out]);
+                at = ended.at;
+            }
+            while at < begun.end {
+                let (length, id) = self.automaton.first(states[at]);
+                ids.push(id);
+                at += length;
+            }
+        }
+        let left = states[2 * (from - low)];
+        Block { right, left, begin: work[0].at + 2 * low, end: at + 2 * low, ids }
+    }
+
+    /// State at a slot, as if the run ended [`LEAD`] letters to its right; the truth at its end.
+    fn guess(&self, slot: usize) -> State {
+        let mut lead = vec![0; (slot + LEAD / 2).min(self.slots) - slot];
+        self.pack(slot, &mut lead);
+        let start = self.automaton.start();
+        lead.iter().rev().fold(start, |state, &pair| self.automaton.pair(state, pair))
+    }
+
+    /// Walk left again over slots `a..b`, until the states are those that are there.
+    fn mend(&self, pairs: &[u8], states: &mut [State], a: usize, b: usize) {
+        let mut state = states[2 * b];
+        for slot in (a..b).rev() {
+            states[2 * slot + 1] = self.automaton.step(state, pairs[slot] >> 2);
+            state = self.automaton.pair(state, pairs[slot]);
+            if states[2 * slot] == state {
+                break;
+            }
+            states[2 * slot] = state;
+        }
+    }
+
+    fn pack(&self, from: usize, pairs: &mut [u8]) {
+        let letter = |slot: usize| (2 * slot).saturating_sub(self.odd);
+        pack(&self.text[letter(from)..letter(from + pairs.len())], pairs);
+    }
+}

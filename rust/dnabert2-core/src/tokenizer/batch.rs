@@ -1,0 +1,213 @@
+//! Many texts at once: runs of several texts fill the lanes of the encoder together.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::encode::{LONG, Scratch, encode_runs};
+use crate::tokenizer::split::Part;
+use crate::tokenizer::{Options, Tokenizer, room};
+use crate::tokenizer_json::Slot;
+use crate::{Error, Ragged, Result, TokenId};
+
+/// Letters encoded together: enough to fill the lanes, few enough for the second-level cache.
+const GROUP: usize = 1 << 16;
+
+/// Bytes of text that one thread takes at a time.
+const SHARE: usize = 1 << 20;
+
+impl Tokenizer {
+    /// Encode many texts on `threads` threads of an own pool (0: as many as there are cores). The
+    /// result does not depend on the number of threads.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::UnknownLetter`] names the sequence.
+    pub fn encode_batch<T: AsRef<[u8]> + Sync>(
+        &self,
+        texts: &[T],
+        options: &Options,
+        threads: usize,
+    ) -> Result<Ragged> {
+        let shares = shares(texts);
+        if threads == 1 || shares.len() < 2 {
+            let all = || self.encode_some(texts, 0, options);
+            let long = texts.iter().any(|text| text.as_ref().len() >= LONG);
+            return if long { on_threads(threads, all)? } else { all() };
+        }
+        let parts = on_threads(threads, || {
+            shares
+                .into_par_iter()
+                .map(|share| self.encode_some(&texts[share.clone()], share.start, options))
+                .collect::<Result<Vec<Ragged>>>()
+        })??;
+        let mut whole = Ragged::default();
+        whole.values.reserve_exact(parts.iter().map(|part| part.values.len()).sum());
+        whole.offsets.reserve_exact(texts.len());
+        for part in &parts {
+            whole.append(part);
+        }
+        Ok(whole)
+    }
+
+    fn encode_some<T: AsRef<[u8]>>(
+        &self,
+        texts: &[T],
+        first: usize,
+        options: &Options,
+    ) -> Result<Ragged> {
+        let mut batch = Batch::new(&self.file.single, options)?;
+        // A token has four bases or more as a rule; room that is not used costs nothing.
+        let letters: usize = texts.iter().map(|text| text.as_ref().len()).sum();
+        batch.done.values.reserve(letters / 4 + 4 * texts.len());
+        batch.done.offsets.reserve(texts.len());
+        let mut scratch = Scratch::default();
+        let mut group = Group::default();
+        for (text, index) in texts.iter().zip(first..) {
+            group.steps.push(Step::Begin);
+            self.split(text.as_ref(), |part, _| match part {
+                Part::Token { id, .. } => group.steps.push(Step::Token(id)),
+                Part::Run(run) => {
+                    group.steps.push(Step::Run);
+                    group.runs.push(run);
+                    group.letters += run.len();
+                }
+            })
+            .map_err(|error| match error {
+                Error::UnknownLetter { letter, position, .. } => {
+                    Error::UnknownLetter { sequence: index, letter, position }
+                }
+                other => other,
+            })?;
+            group.steps.push(Step::End);
+            if group.letters >= GROUP {
+                self.flush(&mut group, &mut scratch, &mut batch);
+            }
+        }
+        self.flush(&mut group, &mut scratch, &mut batch);
+        Ok(batch.done)
+    }
+
+    fn flush(&self, group: &mut Group<'_>, scratch: &mut Scratch, batch: &mut Batch) {
+        let mut steps = group.steps.drain(..);
+        let automaton = self.runs.automaton(&self.file.vocab, group.letters);
+        if let Some(automaton) = automaton.filter(|_| group.runs.iter().all(|r| r.len() < LONG)) {
+            encode_runs(automaton, &group.runs, scratch, |ids| batch.take(&mut steps, ids));
+        } else {
+            for run in &group.runs {
+                let mut ids = Vec::new();
+                self.encode_run(run, scratch, |some| ids.extend_from_slice(some));
+                batch.take(&mut steps, &ids);
+            }
+        }
+        batch.take(&mut steps, &[]);
+        drop(steps);
+        group.runs.clear();
+        group.letters = 0;
+    }
+}
+
+/// What happens to the output, in order; each [`Step::Run`] takes the ids of the next run.
+enum Step {
+    Begin,
+    Token(TokenId),
+    Run,
+    End,
+}
+
+#[derive(Default)]
+struct Group<'a> {
+    steps: Vec<Step>,
+    runs: Vec<&'a [u8]>,
+    letters: usize,
+}
+
+/// The output, with the special tokens around each sequence.
+struct Batch {
+    done: Ragged,
+    before: Vec<TokenId>,
+    after: Vec<TokenId>,
+    room: Option<usize>,
+    from_left: bool,
+    /// Where the ids of the current sequence's own letters begin.
+    begin: usize,
+}
+
+impl Batch {
+    fn new(template: &[Slot], options: &Options) -> Result<Self> {
+        let place = template.iter().position(|slot| !matches!(slot, Slot::Special(..)));
+        let (before, after) = template.split_at(place.unwrap_or(template.len()));
+        let special = |slots: &[Slot]| -> Vec<TokenId> {
+            let ids = slots.iter().filter_map(|slot| match slot {
+                Slot::Special(id, _) if options.special_tokens => Some(*id),
+                _ => None,
+            });
+            ids.collect()
+        };
+        Ok(Self {
+            done: Ragged::default(),
+            before: special(before),
+            after: special(after),
+            room: room(template, options)?,
+            from_left: options.from_left,
+            begin: 0,
+        })
+    }
+
+    /// Carry out steps up to the next run, which these ids belong to, or to the end.
+    fn take(&mut self, steps: &mut impl Iterator<Item = Step>, ids: &[TokenId]) {
+        for step in steps {
+            match step {
+                Step::Begin => {
+                    self.done.values.extend_from_slice(&self.before);
+                    self.begin = self.done.values.len();
+                }
+                Step::Token(id) => self.done.values.push(id),
+                Step::Run => {
+                    self.done.values.extend_from_slice(ids);
+                    return;
+                }
+                Step::End => self.end(),
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let values = &mut self.done.values;
+        if let Some(room) = self.room {
+            let excess = (values.len() - self.begin).saturating_sub(room);
+            if self.from_left {
+                values.drain(self.begin..self.begin + excess);
+            } else {
+                values.truncate(values.len() - excess);
+            }
+        }
+        values.extend_from_slice(&self.after);
+        self.done.close();
+    }
+}
+
+/// Consecutive texts of about [`SHARE`] bytes together.
+fn shares<T: AsRef<[u8]>>(texts: &[T]) -> Vec<Range<usize>> {
+    let (mut shares, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (text, index) in texts.iter().zip(0..) {
+        bytes += text.as_ref().len();
+        if bytes >= SHARE {
+            shares.push(start..index + 1);
+            (start, bytes) = (index + 1, 0);
+        }
+    }
+    if start < texts.len() {
+        shares.push(start..texts.len());
+    }
+    shares
+}
+
+/// Run `work` on a pool of its own: nothing outlives the call, so a process may fork after it.
+pub(super) fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| Error::InvalidArgument {
+        name: "threads",
+        message: format!("{threads}: {error}"),
+    })?;
+    Ok(pool.install(work))
+}
