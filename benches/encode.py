@@ -1,15 +1,20 @@
-"""Tokenizing from Python, one thread: CPU time against Hugging Face `tokenizers`, ids compared.
+"""Tokenizing from Python, one thread: CPU time of other exact tokenizers over ours, ids compared.
 
     python benches/encode.py GENOME.fa.gz
 
-Every repetition takes other strings, because the peer caches whole words. Prints one JSON line
-a row.
+Peers: Hugging Face `tokenizers` (`encode_batch_fast`), and `tiktoken` and `gigatoken` where they are
+installed, with the same vocabulary. Every repetition takes other strings, because some peers cache
+whole words. Ours gives one flat numpy array, the peers what they give. Prints one JSON line a row.
 """
 
+import base64
 import json
 import os
 import sys
+import tempfile
 import time
+from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 
 os.environ["RAYON_NUM_THREADS"] = "1"
@@ -21,6 +26,49 @@ from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.tokenizer import PACKAGED
 
 REPETITIONS = 5
+PEER_BASES, OUR_BASES = 1_000_000, 8_000_000
+
+
+def with_tokenizers(ours):
+    reference = Reference.from_file(str(PACKAGED["dnabert2"]))
+    return reference.encode_batch_fast, lambda rows: [row.ids[1:-1] for row in rows]
+
+
+def with_tiktoken(ours):
+    import tiktoken
+
+    ranks = {token.encode(): i for i, token in enumerate(ours.vocabulary[5:])}
+    peer = tiktoken.Encoding("dna", pat_str="[ACGT]+", mergeable_ranks=ranks, special_tokens={})
+
+    def encode(texts):
+        return peer.encode_ordinary_batch(texts, num_threads=1)
+
+    return encode, lambda rows: [[i + 5 for i in row] for row in rows]
+
+
+def with_gigatoken(ours):
+    import gigatoken
+
+    # It wants an entry for every byte: those first, then the merges in their order.
+    tokens = [bytes([i]) for i in range(256)] + [t.encode() for t in ours.vocabulary[9:]]
+    lines = [f"{base64.b64encode(token).decode()} {i}\n" for i, token in enumerate(tokens)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dna.tiktoken"
+        path.write_text("".join(lines))
+        peer = gigatoken.Tokenizer.from_tiktoken(path, pretokenizer="gpt2")
+    letters = {ord(base): 5 + i for i, base in enumerate("ACGT")}
+
+    def encode(texts):
+        return peer.encode_batch(texts, parallel=False)
+
+    def ids(rows):
+        return [[letters[i] if i < 256 else i - 247 for i in row] for row in rows.to_list()]
+
+    return encode, ids
+
+
+# For each peer how it encodes a batch, which is timed, and how its answer becomes our ids.
+PEERS = {"tokenizers": with_tokenizers, "tiktoken": with_tiktoken, "gigatoken": with_gigatoken}
 
 
 def cpu_seconds(call):
@@ -29,27 +77,55 @@ def cpu_seconds(call):
     return time.process_time() - start, value
 
 
+class Genome:
+    """Hands out stretches, each only once until all are used."""
+
+    def __init__(self, path):
+        text = "".join(record.sequence for record in read_fasta(path)).upper()
+        self.text = text.translate(str.maketrans("", "", "NRYKMSWBDHVU"))
+        self.cursor = 0
+
+    def take(self, length, bases):
+        count = max(1, bases // length)
+        if self.cursor + count * length > len(self.text):
+            self.cursor = 0
+        first, self.cursor = self.cursor, self.cursor + count * length
+        return [self.text[first + i * length : first + (i + 1) * length] for i in range(count)]
+
+
+def row(peer, length, ratios, rates):
+    values = {"ratio": round(median(ratios), 1), "our_megabases_per_second": round(median(rates))}
+    print(json.dumps({"bench": "encode", "peer": peer, "length_bp": length, **values}), flush=True)
+
+
 def main(path):
-    genome = "".join(r.sequence for r in read_fasta(path)).upper()
-    genome = genome.translate(str.maketrans("", "", "NRYKMSWBDHVU"))
-    ours = Tokenizer.from_pretrained("dnabert2")
-    theirs = Reference.from_file(str(PACKAGED["dnabert2"]))
-    cursor = 0
-    for length in (100, 1_000, 10_000, 1_000_000):
-        rows = []
-        for _ in range(REPETITIONS):
-            count = max(1, 1_000_000 // length)
-            if cursor + count * length > len(genome):
-                cursor = 0
-            texts = [genome[cursor + i * length : cursor + (i + 1) * length] for i in range(count)]
-            cursor += count * length
-            slow, want = cpu_seconds(lambda texts=texts: theirs.encode_batch_fast(texts))
-            fast, got = cpu_seconds(lambda texts=texts: ours.encode_batch(texts, threads=1))
-            assert got.to_list() == [e.ids for e in want], "ids differ"
-            rows.append((slow / fast, count * length / fast / 1e6))
-        ratio, rate = median(r for r, _ in rows), median(v for _, v in rows)
-        row = {"bench": "encode", "length_bp": length, "ratio": ratio, "megabases_per_second": rate}
-        print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}))
+    genome, ours = Genome(path), Tokenizer.from_pretrained("dnabert2")
+    ours.encode_batch(genome.take(1_000, 1_000_000), threads=1)  # compiles the automaton
+    for name, prepare in PEERS.items():
+        if not find_spec(name):
+            print(json.dumps({"bench": "encode", "peer": name, "skipped": "not installed"}))
+            continue
+        peer, ids = prepare(ours)
+        sample = genome.take(1_000, 200_000)
+        want = ours.encode_batch(sample, add_special_tokens=False).to_list()
+        assert ids(peer(sample)) == want, f"{name} gives other ids"
+        for length in (100, 1_000, 10_000, 1_000_000):
+            ratios, rates = [], []
+            for _ in range(REPETITIONS):
+                few, many = genome.take(length, PEER_BASES), genome.take(length, OUR_BASES)
+                theirs, _ = cpu_seconds(lambda few=few, peer=peer: peer(few))
+                own, _ = cpu_seconds(lambda many=many: ours.encode_batch(many, threads=1))
+                a_base = own / sum(map(len, many))
+                ratios.append(theirs / sum(map(len, few)) / a_base)
+                rates.append(1e-6 / a_base)
+            row(name, length, ratios, rates)
+    string = genome.text[:10_000_000]
+    peer = Reference.from_file(str(PACKAGED["dnabert2"]))
+    theirs, want = cpu_seconds(lambda: peer.encode(string).ids)
+    runs = [cpu_seconds(lambda: ours.encode(string)) for _ in range(3)]
+    assert runs[0][1].tolist() == want, "ids differ"
+    own = median(seconds for seconds, _ in runs)
+    row("tokenizers", len(string), [theirs / own], [len(string) / own / 1e6])
 
 
 if __name__ == "__main__":

@@ -192,6 +192,7 @@ class Tokenizer:
                 add_special_tokens=add_special_tokens,
                 max_length=max_length,
                 truncation_side=truncation_side,
+                threads=1,
             ).values
         return self.encode_detailed(
             sequence,

@@ -10,6 +10,7 @@ pub mod error;
 pub mod fasta;
 pub mod ragged;
 pub mod shard;
+pub mod threads;
 pub mod tokenizer;
 pub mod tokenizer_json;
 pub mod train;

@@ -62,11 +62,4 @@ impl Ragged {
     pub fn close(&mut self) {
         self.offsets.push(self.values.len() as u64);
     }
-
-    /// Append all sequences of `other`.
-    pub fn append(&mut self, other: &Self) {
-        let base = self.values.len() as u64;
-        self.values.extend_from_slice(&other.values);
-        self.offsets.extend(other.offsets[1..].iter().map(|offset| base + offset));
-    }
 }

@@ -11,12 +11,11 @@
 //! Inside a block the lanes work in the same way on *pieces*; there all states are in memory, and a
 //! wrong guess is mended by walking on until the new states meet the old.
 
-use rayon::prelude::*;
-
 use crate::TokenId;
 use crate::encode::automaton::{Automaton, State};
 use crate::encode::pack::pack;
 use crate::encode::scan::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
+use crate::threads::share_out;
 
 /// Slots (of two letters) of a piece.
 const PIECE: usize = 8288;
@@ -51,17 +50,21 @@ struct Run<'a> {
     slots: usize,
 }
 
-/// Encode one run of bases on the threads of the current pool.
+/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
-pub fn encode_long(automaton: &Automaton, text: &[u8]) -> Vec<TokenId> {
+pub fn encode_long(
+    automaton: &Automaton,
+    text: &[u8],
+    threads: usize,
+    mut emit: impl FnMut(&[TokenId]),
+) {
     let slots = text.len().div_ceil(2);
     let run = Run { automaton, text, odd: text.len() % 2, slots };
     let starts: Vec<usize> = (0..slots).step_by(BLOCK).collect();
-    let mut blocks: Vec<Block> = starts
-        .par_iter()
-        .map_init(Scratch::default, |scratch, &from| run.block(from, None, None, scratch))
-        .collect();
+    let mut blocks = share_out(threads, &starts, Scratch::default, |scratch, &from| {
+        run.block(from, None, None, scratch)
+    });
     let scratch = &mut Scratch::default();
     for index in (1..blocks.len()).rev() {
         let truth = blocks[index].left;
@@ -69,16 +72,14 @@ pub fn encode_long(automaton: &Automaton, text: &[u8]) -> Vec<TokenId> {
             blocks[index - 1] = run.block(starts[index - 1], Some(truth), None, scratch);
         }
     }
-    let mut ids = Vec::with_capacity(blocks.iter().map(|block| block.ids.len()).sum());
     let mut at = run.odd;
     for (mut block, from) in blocks.into_iter().zip(starts) {
         if block.begin != at {
             block = run.block(from, Some(block.right), Some(at), scratch);
         }
-        ids.extend_from_slice(&block.ids);
+        emit(&block.ids);
         at = block.end;
     }
-    ids
 }
 
 impl Run<'_> {

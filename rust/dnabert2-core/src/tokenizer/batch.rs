@@ -1,10 +1,10 @@
 //! Many texts at once: runs of several texts fill the lanes of the encoder together.
 
 use std::ops::Range;
-
-use rayon::prelude::*;
+use std::sync::{Mutex, PoisonError};
 
 use crate::encode::{LONG, Scratch, encode_runs};
+use crate::threads::{count, share_out};
 use crate::tokenizer::split::Part;
 use crate::tokenizer::{Options, Tokenizer, room};
 use crate::tokenizer_json::Slot;
@@ -13,12 +13,18 @@ use crate::{Error, Ragged, Result, TokenId};
 /// Letters encoded together: enough to fill the lanes, few enough for the second-level cache.
 const GROUP: usize = 1 << 16;
 
+/// Runs that keep all lanes busy; for fewer of them a group may grow to eight times its size.
+const FILLED: usize = 48;
+
 /// Bytes of text that one thread takes at a time.
 const SHARE: usize = 1 << 20;
 
+/// A share of this many bytes is one long text, for the most part.
+const GIANT: usize = 8 * SHARE;
+
 impl Tokenizer {
-    /// Encode many texts on `threads` threads of an own pool (0: as many as there are cores). The
-    /// result does not depend on the number of threads.
+    /// Encode many texts on `threads` threads (0: every core). The result does not depend on the
+    /// number of threads.
     ///
     /// # Errors
     /// As [`encode`](Self::encode); [`Error::UnknownLetter`] names the sequence.
@@ -29,24 +35,30 @@ impl Tokenizer {
         threads: usize,
     ) -> Result<Ragged> {
         let shares = shares(texts);
-        if threads == 1 || shares.len() < 2 {
-            let all = || self.encode_some(texts, 0, options);
-            let long = texts.iter().any(|text| text.as_ref().len() >= LONG);
-            return if long { on_threads(threads, all)? } else { all() };
+        if count(threads) == 1 || shares.len() < 2 {
+            return self.encode_some(texts, 0, options, threads);
         }
-        let parts = on_threads(threads, || {
-            shares
-                .into_par_iter()
-                .map(|share| self.encode_some(&texts[share.clone()], share.start, options))
-                .collect::<Result<Vec<Ragged>>>()
-        })??;
-        let mut whole = Ragged::default();
-        whole.values.reserve_exact(parts.iter().map(|part| part.values.len()).sum());
-        whole.offsets.reserve_exact(texts.len());
-        for part in &parts {
-            whole.append(part);
+        // Threads share out the shares, but a giant among them is worked on by all together.
+        let (giants, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|(_, b)| *b >= GIANT);
+        let mut parts = Vec::with_capacity(giants.len() + others.len());
+        for (share, _) in giants {
+            let part = self.encode_some(&texts[share.clone()], share.start, options, threads)?;
+            parts.push((share.start, part));
         }
-        Ok(whole)
+        let done = share_out(
+            threads,
+            &others,
+            || (),
+            |(), (share, _)| {
+                let part = self.encode_some(&texts[share.clone()], share.start, options, 1)?;
+                Ok((share.start, part))
+            },
+        );
+        for part in done {
+            parts.push(part?);
+        }
+        parts.sort_unstable_by_key(|(start, _)| *start);
+        Ok(joined(parts.into_iter().map(|(_, part)| part).collect(), threads))
     }
 
     fn encode_some<T: AsRef<[u8]>>(
@@ -54,6 +66,7 @@ impl Tokenizer {
         texts: &[T],
         first: usize,
         options: &Options,
+        threads: usize,
     ) -> Result<Ragged> {
         let mut batch = Batch::new(&self.file.single, options)?;
         // A token has four bases or more as a rule; room that is not used costs nothing.
@@ -79,24 +92,32 @@ impl Tokenizer {
                 other => other,
             })?;
             group.steps.push(Step::End);
-            if group.letters >= GROUP {
-                self.flush(&mut group, &mut scratch, &mut batch);
+            if group.letters >= GROUP && (group.runs.len() >= FILLED || group.letters >= 8 * GROUP)
+            {
+                self.flush(&mut group, threads, &mut scratch, &mut batch);
             }
         }
-        self.flush(&mut group, &mut scratch, &mut batch);
+        self.flush(&mut group, threads, &mut scratch, &mut batch);
         Ok(batch.done)
     }
 
-    fn flush(&self, group: &mut Group<'_>, scratch: &mut Scratch, batch: &mut Batch) {
+    fn flush(
+        &self,
+        group: &mut Group<'_>,
+        threads: usize,
+        scratch: &mut Scratch,
+        batch: &mut Batch,
+    ) {
         let mut steps = group.steps.drain(..);
         let automaton = self.runs.automaton(&self.file.vocab, group.letters);
         if let Some(automaton) = automaton.filter(|_| group.runs.iter().all(|r| r.len() < LONG)) {
             encode_runs(automaton, &group.runs, scratch, |ids| batch.take(&mut steps, ids));
         } else {
             for run in &group.runs {
-                let mut ids = Vec::new();
-                self.encode_run(run, scratch, |some| ids.extend_from_slice(some));
-                batch.take(&mut steps, &ids);
+                batch.take(&mut steps, &[]);
+                self.encode_run(run, threads, scratch, |ids| {
+                    batch.done.values.extend_from_slice(ids);
+                });
             }
         }
         batch.take(&mut steps, &[]);
@@ -186,28 +207,50 @@ impl Batch {
     }
 }
 
-/// Consecutive texts of about [`SHARE`] bytes together.
-fn shares<T: AsRef<[u8]>>(texts: &[T]) -> Vec<Range<usize>> {
+/// All batches, one after the other; the copying is shared among threads.
+fn joined(parts: Vec<Ragged>, threads: usize) -> Ragged {
+    let tokens = parts.iter().map(|part| part.values.len()).sum();
+    let mut offsets = Vec::with_capacity(parts.iter().map(Ragged::len).sum::<usize>() + 1);
+    offsets.push(0);
+    let mut base = 0;
+    for part in &parts {
+        offsets.extend(part.offsets[1..].iter().map(|offset| base + offset));
+        base += part.values.len() as u64;
+    }
+    let mut values = vec![0; tokens];
+    let mut rest = &mut values[..];
+    let mut places = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (place, more) = rest.split_at_mut(part.values.len());
+        places.push(Mutex::new((place, part)));
+        rest = more;
+    }
+    share_out(
+        threads,
+        &places,
+        || (),
+        |(), place| {
+            let mut guard = place.lock().unwrap_or_else(PoisonError::into_inner);
+            let (place, part) = &mut *guard;
+            place.copy_from_slice(&part.values);
+        },
+    );
+    drop(places);
+    Ragged { values, offsets }
+}
+
+/// Consecutive texts of about [`SHARE`] bytes together, and how many bytes they have.
+fn shares<T: AsRef<[u8]>>(texts: &[T]) -> Vec<(Range<usize>, usize)> {
     let (mut shares, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (text, index) in texts.iter().zip(0..) {
         bytes += text.as_ref().len();
         if bytes >= SHARE {
-            shares.push(start..index + 1);
+            shares.push((start..index + 1, bytes));
             (start, bytes) = (index + 1, 0);
         }
     }
     if start < texts.len() {
-        shares.push(start..texts.len());
+        shares.push((start..texts.len(), bytes));
     }
     shares
-}
-
-/// Run `work` on a pool of its own: nothing outlives the call, so a process may fork after it.
-pub(super) fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| Error::InvalidArgument {
-        name: "threads",
-        message: format!("{threads}: {error}"),
-    })?;
-    Ok(pool.install(work))
 }

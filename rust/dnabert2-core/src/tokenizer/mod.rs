@@ -11,8 +11,7 @@ mod split;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::encode::{LONG, Scratch};
-use crate::tokenizer::batch::on_threads;
+use crate::encode::Scratch;
 use crate::tokenizer::runs::RunEncoder;
 use crate::tokenizer::split::Part;
 use crate::tokenizer_json::{Slot, TokenizerJson};
@@ -177,13 +176,6 @@ impl Tokenizer {
     /// [`Error::UnknownLetter`] under [`Unknown::Error`]; [`Error::InvalidArgument`] when
     /// `max_length` leaves no room for the special tokens or the sequence to shorten is too short.
     pub fn encode(&self, text: &[u8], pair: Option<&[u8]>, options: &Options) -> Result<Encoding> {
-        if text.len().max(pair.map_or(0, <[u8]>::len)) < LONG {
-            return self.encode_here(text, pair, options);
-        }
-        on_threads(0, || self.encode_here(text, pair, options))?
-    }
-
-    fn encode_here(&self, text: &[u8], pair: Option<&[u8]>, options: &Options) -> Result<Encoding> {
         let mut scratch = Scratch::default();
         let mut read = |text: &[u8]| {
             let mut part = Encoding::default();
@@ -194,7 +186,7 @@ impl Tokenizer {
                 }
                 Part::Run(run) => {
                     let mut at = start;
-                    self.encode_run(run, &mut scratch, |ids| {
+                    self.encode_run(run, 1, &mut scratch, |ids| {
                         part.ids.extend_from_slice(ids);
                         part.offsets.extend(ids.iter().map(|&id| {
                             let begin = at;

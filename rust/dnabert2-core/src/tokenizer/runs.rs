@@ -56,16 +56,18 @@ impl RunEncoder {
 }
 
 impl Tokenizer {
-    /// Encode one run of letters; `emit` gets the ids, in one piece or several.
+    /// Encode one run of letters, a long one on several threads; `emit` gets the ids, in one piece
+    /// or several.
     pub(super) fn encode_run(
         &self,
         run: &[u8],
+        threads: usize,
         scratch: &mut Scratch,
         mut emit: impl FnMut(&[TokenId]),
     ) {
         match self.runs.automaton(&self.file.vocab, run.len()) {
             Some(automaton) if run.len() < LONG => encode_runs(automaton, &[run], scratch, emit),
-            Some(automaton) => emit(&encode_long(automaton, run)),
+            Some(automaton) => encode_long(automaton, run, threads, emit),
             None => {
                 let codes: Vec<u8> = run.iter().map(|&b| self.code[usize::from(b)]).collect();
                 let mut pieces = Vec::new();
