@@ -4,26 +4,21 @@
 //! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
 //! never join. Counts are 64-bit.
 //!
-//! The whole input lies in one array with one slot a base. A piece stands at its first slot and
-//! again, marked, at its last, so both neighbours are found without links. Every pair keeps the
-//! list of positions at which it arose; positions that a later merge has broken are recognised when
-//! they are visited. Memory is about 4 bytes a base plus 4 for each listed position.
+//! Training goes by generations (`generation.rs`): one scan counts all pairs and lists where the
+//! frequent ones stand, then those are merged from their lists until rarer pairs could be next. The
+//! text (`slots.rs`) is one byte a base at first; lists take at most 1.6 bytes a base.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-use rustc_hash::FxHashMap;
+mod generation;
+mod slots;
 
 use crate::dna::{BASES, base_runs};
+use crate::train::generation::{Generation, Pair};
+use crate::train::slots::{Slot, compact, widen};
 use crate::vocab::{Piece, Vocab};
 use crate::{Error, Result, TokenId};
 
-type Pair = (Piece, Piece);
-
-/// Border between two windows.
-const BORDER: u32 = u32::MAX;
-/// Marks the last slot of a piece of several bases.
-const LAST: u32 = 1 << 31;
+/// Bases kept together while the input comes in, so that nothing large is ever copied whole.
+const CHUNK: usize = 1 << 22;
 
 /// Collects windows of sequence, then makes the merges.
 ///
@@ -37,7 +32,8 @@ const LAST: u32 = 1 << 31;
 #[derive(Debug, Clone)]
 pub struct BpeTrainer {
     window_bp: Option<usize>,
-    slots: Vec<u32>,
+    chunks: Vec<Vec<u8>>,
+    slots: usize,
     bases: u64,
     skipped: u64,
 }
@@ -46,25 +42,24 @@ impl BpeTrainer {
     /// Start empty; runs of bases are cut every `window_bp` bases, or never.
     #[must_use]
     pub fn new(window_bp: Option<usize>) -> Self {
-        Self { window_bp, slots: vec![BORDER], bases: 0, skipped: 0 }
+        Self { window_bp, chunks: vec![vec![BORDER]], slots: 1, bases: 0, skipped: 0 }
     }
 
     /// Add one sequence: its runs of A, C, G, T in either case. Other letters end a run.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] beyond 2^31 bases in all, which this method cannot hold.
+    /// [`Error::InvalidArgument`] beyond 2^32 bases in all, which this method cannot hold.
     pub fn add(&mut self, sequence: &[u8]) -> Result<()> {
         let before = self.bases;
         for (_, run) in base_runs(sequence) {
             for window in run.chunks(self.window_bp.unwrap_or(run.len())) {
-                self.slots.extend(window.iter().map(|&base| code(base)));
-                self.slots.push(BORDER);
+                self.push(window);
             }
             self.bases += run.len() as u64;
         }
         self.skipped += sequence.len() as u64 - (self.bases - before);
-        if self.slots.len() >= LAST as usize {
-            let message = "more than 2^31 bases; train on a sample of the sequences".into();
+        if u32::try_from(self.slots).is_err() {
+            let message = "more than 2^32 bases; train on a sample of the sequences".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
         Ok(())
@@ -105,100 +100,98 @@ impl BpeTrainer {
             let message = "no A, C, G or T in the input: nothing to train on".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
-        let mut pairs = Pairs::default();
-        for (at, pair) in self.slots.windows(2).enumerate() {
-            if pair[0] != BORDER && pair[1] != BORDER {
-                pairs.add((pair[0], pair[1]), at);
+        let least = u32::try_from(min_frequency.max(1)).unwrap_or(u32::MAX);
+        let room = usize::try_from(self.bases).unwrap_or(usize::MAX) / 5 * 2;
+        let mut work = Work {
+            most: vocab_size - usize::from(special),
+            least,
+            room: room.max(1 << 16),
+            spans: vec![1; BASES.len()],
+            merges: Vec::new(),
+        };
+        let mut narrow = Vec::with_capacity(self.slots);
+        for chunk in self.chunks.drain(..) {
+            narrow.extend_from_slice(&chunk);
+        }
+        if work.go(&mut narrow, &mut report)? {
+            let mut wide: Vec<u16> = widen(&narrow);
+            drop(narrow);
+            if work.go(&mut wide, &mut report)? {
+                let mut widest: Vec<u32> = widen(&wide);
+                drop(wide);
+                work.go(&mut widest, &mut report)?;
             }
         }
-        let mut heap: BinaryHeap<_> = pairs.counts.iter().map(|(&p, &n)| (n, Reverse(p))).collect();
-        let mut lengths = vec![1_usize; BASES.len()];
-        let mut merges: Vec<Pair> = Vec::new();
-        while usize::from(special) + lengths.len() < vocab_size {
-            let Some((count, Reverse(pair))) = heap.pop() else { break };
-            let now = pairs.counts.get(&pair).copied().unwrap_or(0);
-            if now != count {
-                if now > 0 {
-                    heap.push((now, Reverse(pair)));
-                }
-                continue;
-            }
-            if count < min_frequency.max(1) {
-                break;
-            }
-            let piece = Piece::try_from(lengths.len()).unwrap_or(Piece::MAX);
-            lengths.push(lengths[pair.0 as usize] + lengths[pair.1 as usize]);
-            merges.push(pair);
-            for new in self.merge(pair, piece, &lengths, &mut pairs) {
-                if let Some(&count) = pairs.counts.get(&new) {
-                    heap.push((count, Reverse(new)));
-                }
-            }
-            report(lengths.len())?;
-        }
-        let ids = (special..=TokenId::MAX).take(lengths.len()).collect();
-        Vocab::new(&BASES, &merges, ids)
+        let pieces = BASES.len() + work.merges.len();
+        let ids = (special..=TokenId::MAX).take(pieces).collect();
+        Vocab::new(&BASES, &work.merges, ids)
     }
 
-    /// Replace `pair` by `piece` everywhere; returns the pairs that arose.
-    fn merge(
+    fn push(&mut self, window: &[u8]) {
+        self.slots += window.len() + 1;
+        let full = self.chunks.last().is_none_or(|chunk| chunk.len() + window.len() >= CHUNK);
+        if full {
+            self.chunks.push(Vec::with_capacity(CHUNK.max(window.len() + 1)));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.extend(window.iter().map(|&base| code(base)));
+            chunk.push(BORDER);
+        }
+    }
+}
+
+/// Training under way.
+struct Work {
+    /// Pieces wanted, letters included.
+    most: usize,
+    /// Least count of a pair that is merged.
+    least: u32,
+    /// Positions that may be listed at a time.
+    room: usize,
+    /// Slots of every piece since the last gap was closed.
+    spans: Vec<u32>,
+    merges: Vec<Pair>,
+}
+
+impl Work {
+    /// Make merges while pieces fit the slots; returns whether wider ones are needed to go on.
+    fn go<T: Slot>(
         &mut self,
-        pair: Pair,
-        piece: Piece,
-        lengths: &[usize],
-        pairs: &mut Pairs,
-    ) -> Vec<Pair> {
-        let mut arose = rustc_hash::FxHashSet::default();
-        let [a, joined] = [pair.0, piece].map(|p| lengths[p as usize]);
-        let slots = &mut self.slots;
-        for at in pairs.positions.remove(&pair).unwrap_or_default() {
-            let at = at as usize;
-            if slots[at] != pair.0 || slots[at + a] != pair.1 {
-                continue; // a merge since then took one of the two
+        slots: &mut Vec<T>,
+        report: &mut impl FnMut(usize) -> Result<()>,
+    ) -> Result<bool> {
+        loop {
+            let mut generation = Generation::new(slots, self.spans.len(), self.room, self.least);
+            let before = self.merges.len();
+            while self.spans.len() < self.most {
+                if Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT) {
+                    break;
+                }
+                let Some((pair, positions)) = generation.pop() else { break };
+                let piece = Piece::try_from(self.spans.len()).unwrap_or(Piece::MAX);
+                self.spans.push(self.spans[pair.0 as usize] + self.spans[pair.1 as usize]);
+                self.merges.push(pair);
+                generation.merge(slots, pair, piece, positions, &self.spans);
+                report(self.spans.len())?;
             }
-            let before = slots[at - 1] & !LAST;
-            let after = slots[at + joined];
-            if slots[at - 1] != BORDER {
-                pairs.remove((before, pair.0));
-                pairs.add((before, piece), at - lengths[before as usize]);
-                arose.insert((before, piece));
+            drop(generation);
+            compact(slots, &self.spans);
+            self.spans.fill(1);
+            let full = Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT);
+            if self.spans.len() == self.most || self.merges.len() == before {
+                return Ok(false);
             }
-            if after != BORDER {
-                pairs.remove((pair.1, after));
-                pairs.add((piece, after), at);
-                arose.insert((piece, after));
+            if full {
+                return Ok(true);
             }
-            slots[at + a] = LAST; // no piece begins here any more
-            slots[at] = piece;
-            slots[at + joined - 1] = piece | LAST;
-        }
-        pairs.counts.remove(&pair);
-        arose.into_iter().collect()
-    }
-}
-
-/// How often every pair occurs, and where it arose.
-#[derive(Default)]
-struct Pairs {
-    counts: FxHashMap<Pair, u64>,
-    positions: FxHashMap<Pair, Vec<u32>>,
-}
-
-impl Pairs {
-    fn add(&mut self, pair: Pair, at: usize) {
-        *self.counts.entry(pair).or_default() += 1;
-        let at = u32::try_from(at).expect("`BpeTrainer::add` keeps the input below 2^31 slots");
-        self.positions.entry(pair).or_default().push(at);
-    }
-
-    fn remove(&mut self, pair: Pair) {
-        if let Some(count) = self.counts.get_mut(&pair) {
-            *count -= 1;
         }
     }
 }
 
-fn code(base: u8) -> u32 {
+/// Border between two windows, and at both ends.
+const BORDER: u8 = u8::MAX;
+
+fn code(base: u8) -> u8 {
     // A, C, G, T are 0b00, 0b01, 0b11, 0b10 in bits 1 and 2 of their ASCII codes.
     [0, 1, 3, 2][usize::from(base >> 1 & 3)]
 }

@@ -1,0 +1,300 @@
+//! A generation: the frequent pairs are listed once, then merged in order from their lists.
+//!
+//! Only pairs that occur at least `threshold` times are watched, each with its count and positions.
+//! That is enough: the count of a pair is highest when the later of its two pieces is made and only
+//! falls after that, so a pair that is not watched can never reach the threshold again before the
+//! next generation counts anew. New pairs that reach it get a list when they arise. The generation
+//! ends when the most frequent watched pair is below the threshold.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rustc_hash::FxHashMap;
+
+use crate::train::slots::{Slot, neighbours};
+use crate::vocab::Piece;
+
+pub(super) type Pair = (Piece, Piece);
+
+/// Entries of the table that counts pairs; with more pairs than entries several share one.
+const ENTRIES: usize = 1 << 22;
+
+/// Most pairs watched from the start of a generation.
+const MOST_PAIRS: usize = 1 << 16;
+
+/// A generation reaches down to this part of its highest count.
+const REACH: u32 = 8;
+
+struct Watched {
+    count: u32,
+    /// Where the pair stood when it was listed, ascending; some are gone since.
+    positions: Vec<u32>,
+}
+
+/// The watched pairs and what ranks them.
+pub(super) struct Generation {
+    pub threshold: u32,
+    watched: FxHashMap<Pair, Watched>,
+    queue: BinaryHeap<(u32, Reverse<Pair>)>,
+    /// Positions that may still be listed; memory's limit.
+    room: usize,
+    near: Near,
+}
+
+/// Counts of one merge's neighbours, kept to be reused.
+#[derive(Default)]
+struct Near {
+    before: Counts,
+    after: Counts,
+}
+
+/// A count for every piece, and which are not zero.
+#[derive(Default)]
+struct Counts {
+    of: Vec<u32>,
+    touched: Vec<Piece>,
+}
+
+impl Counts {
+    fn add(&mut self, piece: Piece) {
+        let count = &mut self.of[piece as usize];
+        if *count == 0 {
+            self.touched.push(piece);
+        }
+        *count += 1;
+    }
+
+    fn clear(&mut self, pieces: usize) {
+        for &piece in &self.touched {
+            self.of[piece as usize] = 0;
+        }
+        self.touched.clear();
+        self.of.resize(pieces, 0);
+    }
+}
+
+impl Generation {
+    /// Count all pairs of gapless `slots` and list those to be watched: at most `room` positions,
+    /// none of a pair below `least`.
+    pub fn new<T: Slot>(slots: &[T], pieces: usize, room: usize, least: u32) -> Self {
+        let table = Table::count(slots, pieces);
+        let mut threshold = table.threshold(room).max(least);
+        let mut watched = table.list(slots, threshold);
+        // Where pairs share entries, the highest entry may stand for several rare pairs.
+        while watched.is_empty() && threshold > least {
+            threshold = (threshold / 2).max(least);
+            watched = table.list(slots, threshold);
+        }
+        let listed = watched.values().map(|watched| watched.positions.len()).sum();
+        let queue = watched.iter().map(|(&pair, w)| (w.count, Reverse(pair))).collect();
+        let room = room.saturating_sub(listed);
+        Self { threshold, watched, queue, room, near: Near::default() }
+    }
+
+    /// The most frequent pair, ties to the smaller one, with its positions; `None` when it is below
+    /// the threshold. The pair is not watched any more.
+    pub fn pop(&mut self) -> Option<(Pair, Vec<u32>)> {
+        while let Some((count, Reverse(pair))) = self.queue.pop() {
+            if count < self.threshold {
+                return None;
+            }
+            let Some(watched) = self.watched.get(&pair) else { continue };
+            if watched.count == count {
+                let watched = self.watched.remove(&pair)?;
+                return Some((pair, watched.positions));
+            }
+            if watched.count >= self.threshold {
+                let again = (watched.count, Reverse(pair));
+                self.queue.push(again);
+            } else if let Some(gone) = self.watched.remove(&pair) {
+                self.room += gone.positions.len();
+            }
+        }
+        None
+    }
+
+    /// Make `piece` of every `pair` at `positions`, from left to right; `spans` are the slots of
+    /// every piece, `piece` included.
+    pub fn merge<T: Slot>(
+        &mut self,
+        slots: &mut [T],
+        pair: Pair,
+        piece: Piece,
+        mut positions: Vec<u32>,
+        spans: &[u32],
+    ) {
+        let Near { before, after } = &mut self.near;
+        before.clear(spans.len());
+        after.clear(spans.len());
+        let (first, second) = (T::new(pair.0), T::new(pair.1));
+        let inner = spans[pair.0 as usize] as usize;
+        let span = spans[piece as usize];
+        self.room += positions.len();
+        positions.retain(|&position| {
+            let at = position as usize;
+            if slots[at] != first || slots[at + inner] != second {
+                return false; // a merge since then took one of the two
+            }
+            let (left, right) = neighbours(slots, position, span, spans);
+            if let Some((left, _)) = left {
+                before.add(left);
+            }
+            if let Some(right) = right {
+                after.add(right);
+            }
+            slots[at + inner] = T::new(T::MARK); // no piece begins here any more
+            slots[at + span as usize - 1] = T::new(piece | T::MARK);
+            slots[at] = T::new(piece);
+            true
+        });
+        self.settle(pair, piece);
+        self.list(slots, piece, &positions, span, spans);
+    }
+
+    /// Take the pairs that the merge broke off their counts.
+    fn settle(&mut self, pair: Pair, piece: Piece) {
+        let Near { before, after } = &mut self.near;
+        for &left in &before.touched {
+            if let Some(watched) = self.watched.get_mut(&(left, pair.0)) {
+                watched.count -= before.of[left as usize];
+            }
+        }
+        for &right in &after.touched {
+            if let Some(watched) = self.watched.get_mut(&(pair.1, right)) {
+                watched.count -= after.of[right as usize];
+            }
+        }
+        // In a run like ABAB the first AB had the second A for a neighbour, but only for a moment:
+        // that A is a part of a piece now, which saw the first one before it.
+        let chained = before.of[piece as usize];
+        if chained > 0 {
+            after.of[pair.0 as usize] -= chained;
+        }
+    }
+
+    /// Watch the new pairs that reach the threshold.
+    fn list<T: Slot>(
+        &mut self,
+        slots: &[T],
+        piece: Piece,
+        positions: &[u32],
+        span: u32,
+        spans: &[u32],
+    ) {
+        let Near { before, after } = &self.near;
+        let mut fresh = FxHashMap::<Pair, Watched>::default();
+        let lefts = before.touched.iter().map(|&left| ((left, piece), before.of[left as usize]));
+        let rights = after.touched.iter().map(|&right| ((piece, right), after.of[right as usize]));
+        for (pair, count) in lefts.chain(rights) {
+            if count < self.threshold {
+                continue;
+            }
+            if count as usize > self.room {
+                self.threshold = count + 1; // no room to watch it: the generation ends above it
+                continue;
+            }
+            self.room -= count as usize;
+            let positions = Vec::with_capacity(count as usize);
+            fresh.insert(pair, Watched { count, positions });
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        for &position in positions {
+            let (left, right) = neighbours(slots, position, span, spans);
+            if let Some((left, start)) = left
+                && let Some(watched) = fresh.get_mut(&(left, piece))
+            {
+                watched.positions.push(start);
+            }
+            if let Some(right) = right.filter(|&right| right != piece)
+                && let Some(watched) = fresh.get_mut(&(piece, right))
+            {
+                watched.positions.push(position);
+            }
+        }
+        self.queue.extend(fresh.iter().map(|(&pair, w)| (w.count, Reverse(pair))));
+        self.watched.extend(fresh);
+    }
+}
+
+/// All pairs of neighbours with the slot of the first.
+fn pairs<T: Slot>(slots: &[T]) -> impl Iterator<Item = (u32, Pair)> {
+    slots.windows(2).zip(0..).filter_map(|(two, at)| {
+        let (left, right) = (two[0].get(), two[1].get());
+        (left != T::BORDER && right != T::BORDER).then_some((at, (left, right)))
+    })
+}
+
+/// Counts of pairs; exact when every pair has an entry of its own, else too high for some.
+struct Table {
+    counts: Vec<u32>,
+    pieces: usize,
+    exact: bool,
+}
+
+impl Table {
+    fn count<T: Slot>(slots: &[T], pieces: usize) -> Self {
+        let entries = pieces.saturating_mul(pieces).min(ENTRIES);
+        let exact = pieces.saturating_mul(pieces) <= ENTRIES;
+        let mut table = Self { counts: vec![0; entries], pieces, exact };
+        for (_, pair) in pairs(slots) {
+            let entry = table.entry(pair);
+            table.counts[entry] += 1;
+        }
+        table
+    }
+
+    /// The pairs that occur at least `threshold` times, with their positions.
+    fn list<T: Slot>(&self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
+        let mut watched = FxHashMap::<Pair, Watched>::default();
+        for (at, pair) in pairs(slots) {
+            if self.at(pair) >= threshold {
+                let place = watched.entry(pair).or_insert_with(|| {
+                    let expected = if self.exact { self.at(pair) as usize } else { 0 };
+                    Watched { count: 0, positions: Vec::with_capacity(expected) }
+                });
+                place.count += 1;
+                place.positions.push(at);
+            }
+        }
+        watched.retain(|_, pair| pair.count >= threshold);
+        watched
+    }
+
+    fn entry(&self, (left, right): Pair) -> usize {
+        (left as usize * self.pieces + right as usize) % ENTRIES
+    }
+
+    fn at(&self, pair: Pair) -> u32 {
+        self.counts[self.entry(pair)]
+    }
+
+    /// Lowest count, in steps of an eighth of a power of two, from which on all pairs together have
+    /// at most `room` positions and are not too many; but never above the highest count.
+    fn threshold(&self, room: usize) -> u32 {
+        let step = |count: u32| {
+            let shift = (u32::BITS - count.leading_zeros()).saturating_sub(4);
+            (shift * 8 + (count >> shift)) as usize
+        };
+        let mut bins = vec![(u32::MAX, 0_usize, 0_usize); step(u32::MAX) + 1];
+        let mut top = 0;
+        for &count in self.counts.iter().filter(|&&count| count > 0) {
+            let (lowest, positions, pairs) = &mut bins[step(count)];
+            *lowest = count.min(*lowest);
+            *positions += count as usize;
+            *pairs += 1;
+            top = top.max(count);
+        }
+        let (mut threshold, mut positions, mut pairs) = (top, 0, 0);
+        for &(lowest, more, number) in bins.iter().rev().filter(|(_, _, number)| *number > 0) {
+            positions += more;
+            pairs += number;
+            if positions > room || pairs > MOST_PAIRS || lowest < top / REACH {
+                break;
+            }
+            threshold = lowest;
+        }
+        threshold.max(1)
+    }
+}
