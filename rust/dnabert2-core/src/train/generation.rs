@@ -25,6 +25,9 @@ const MOST_PAIRS: usize = 1 << 16;
 /// A generation reaches down to this part of its highest count.
 const REACH: u32 = 8;
 
+/// Positions looked at together in a merge.
+const AHEAD: usize = 64;
+
 struct Watched {
     count: u32,
     /// Where the pair stood when it was listed, ascending; some are gone since.
@@ -79,12 +82,17 @@ impl Generation {
     pub fn new<T: Slot>(slots: &[T], pieces: usize, room: usize, least: u32) -> Self {
         let table = Table::count(slots, pieces);
         let mut threshold = table.threshold(room).max(least);
-        let mut watched = table.list(slots, threshold);
-        // Where pairs share entries, the highest entry may stand for several rare pairs.
-        while watched.is_empty() && threshold > least {
-            threshold = (threshold / 2).max(least);
-            watched = table.list(slots, threshold);
-        }
+        let watched = if table.exact {
+            table.list(slots, threshold)
+        } else {
+            // The highest entry may stand for several rare pairs; then none reaches so high.
+            let mut watched = table.list_shared(slots, threshold);
+            while watched.is_empty() && threshold > least {
+                threshold = (threshold / 2).max(least);
+                watched = table.list_shared(slots, threshold);
+            }
+            watched
+        };
         let listed = watched.values().map(|watched| watched.positions.len()).sum();
         let queue = watched.iter().map(|(&pair, w)| (w.count, Reverse(pair))).collect();
         let room = room.saturating_sub(listed);
@@ -130,23 +138,42 @@ impl Generation {
         let inner = spans[pair.0 as usize] as usize;
         let span = spans[piece as usize];
         self.room += positions.len();
-        positions.retain(|&position| {
-            let at = position as usize;
-            if slots[at] != first || slots[at + inner] != second {
-                return false; // a merge since then took one of the two
+        #[expect(clippy::needless_bitwise_bool, reason = "a branch would be guessed wrong too often")]
+        let stands = |slots: &[T], position: u32| {
+            (slots[position as usize] == first) & (slots[position as usize + inner] == second)
+        };
+        let (mut kept, mut from) = (0, 0);
+        while from < positions.len() {
+            // Looking at many positions before working on any lets their cache misses overlap.
+            let to = positions.len().min(from + AHEAD);
+            let mut likely = from;
+            for at in from..to {
+                let position = positions[at];
+                positions[likely] = position;
+                likely += usize::from(stands(slots, position));
             }
-            let (left, right) = neighbours(slots, position, span, spans);
-            if let Some((left, _)) = left {
-                before.add(left);
+            for at in from..likely {
+                let position = positions[at];
+                if !stands(slots, position) {
+                    continue; // its left neighbour took a part of it just now, as in AAA
+                }
+                let (left, right) = neighbours(slots, position, span, spans);
+                if let Some((left, _)) = left {
+                    before.add(left);
+                }
+                if let Some(right) = right {
+                    after.add(right);
+                }
+                let at = position as usize;
+                slots[at + inner] = T::new(T::MARK); // no piece begins here any more
+                slots[at + span as usize - 1] = T::new(piece | T::MARK);
+                slots[at] = T::new(piece);
+                positions[kept] = position;
+                kept += 1;
             }
-            if let Some(right) = right {
-                after.add(right);
-            }
-            slots[at + inner] = T::new(T::MARK); // no piece begins here any more
-            slots[at + span as usize - 1] = T::new(piece | T::MARK);
-            slots[at] = T::new(piece);
-            true
-        });
+            from = to;
+        }
+        positions.truncate(kept);
         self.settle(pair, piece);
         self.list(slots, piece, &positions, span, spans);
     }
@@ -245,15 +272,41 @@ impl Table {
         table
     }
 
-    /// The pairs that occur at least `threshold` times, with their positions.
-    fn list<T: Slot>(&self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
+    /// The pairs that occur at least `threshold` times, with their positions, from an exact table.
+    fn list<T: Slot>(mut self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
+        let piece = |number: usize| Piece::try_from(number).unwrap_or(Piece::MAX);
+        // From here on an entry holds the number of its list. List 0 takes what nobody watches, always
+        // in the same place: half of all pairs go there, and a branch would be guessed wrong as often.
+        let mut lists = vec![vec![0]];
+        let mut watched = Vec::new();
+        for (entry, count) in self.counts.iter_mut().enumerate() {
+            if *count < threshold {
+                *count = 0;
+                continue;
+            }
+            watched.push((piece(entry / self.pieces), piece(entry % self.pieces)));
+            lists.push(vec![0; *count as usize]);
+            *count = piece(watched.len());
+        }
+        let mut filled = vec![0; lists.len()];
+        for (at, pair) in pairs(slots) {
+            let number = self.at(pair) as usize;
+            lists[number][filled[number]] = at;
+            filled[number] += usize::from(number > 0);
+        }
+        let lists = watched.into_iter().zip(lists.into_iter().skip(1));
+        lists
+            .map(|(pair, positions)| (pair, Watched { count: piece(positions.len()), positions }))
+            .collect()
+    }
+
+    /// The same from a table in which pairs share entries.
+    fn list_shared<T: Slot>(&self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
         let mut watched = FxHashMap::<Pair, Watched>::default();
         for (at, pair) in pairs(slots) {
             if self.at(pair) >= threshold {
-                let place = watched.entry(pair).or_insert_with(|| {
-                    let expected = if self.exact { self.at(pair) as usize } else { 0 };
-                    Watched { count: 0, positions: Vec::with_capacity(expected) }
-                });
+                let nothing = Watched { count: 0, positions: Vec::new() };
+                let place = watched.entry(pair).or_insert(nothing);
                 place.count += 1;
                 place.positions.push(at);
             }

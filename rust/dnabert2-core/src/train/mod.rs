@@ -101,7 +101,7 @@ impl BpeTrainer {
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
         let least = u32::try_from(min_frequency.max(1)).unwrap_or(u32::MAX);
-        let room = usize::try_from(self.bases).unwrap_or(usize::MAX) / 5 * 2;
+        let room = usize::try_from(self.bases).unwrap_or(usize::MAX) / 3;
         let mut work = Work {
             most: vocab_size - usize::from(special),
             least,
@@ -175,7 +175,7 @@ impl Work {
                 report(self.spans.len())?;
             }
             drop(generation);
-            compact(slots, &self.spans);
+            compact(slots);
             self.spans.fill(1);
             let full = Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT);
             if self.spans.len() == self.most || self.merges.len() == before {
