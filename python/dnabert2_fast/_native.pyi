@@ -60,6 +60,7 @@ def train_tokenizer(
     vocab_size: int,
     window_bp: int | None,
     min_frequency: int,
+    threads: int,
     report: Callable[[int], object],
 ) -> tuple[str, int, int]: ...
 

@@ -70,6 +70,7 @@ def train_tokenizer(
     vocab_size: int = 4096,
     window_bp: int | None = None,
     min_frequency: int = 1,
+    threads: int = 0,
 ) -> None:
     """Train a byte-pair vocabulary on genomes.
 
@@ -85,10 +86,18 @@ def train_tokenizer(
         Cut sequences every so many bases; merges never cross a cut.
     min_frequency
         A pair that occurs fewer times is not merged.
+    threads
+        0 takes every core; the merges do not depend on it.
     """
     from dnabert2_fast.tokenizer import Tokenizer
 
-    tok = Tokenizer.train(list(files), vocab_size, window_bp=window_bp, min_frequency=min_frequency)
+    tok = Tokenizer.train(
+        list(files),
+        vocab_size,
+        window_bp=window_bp,
+        min_frequency=min_frequency,
+        threads=threads,
+    )
     tok.save(out)
     print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
 

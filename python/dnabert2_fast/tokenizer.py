@@ -116,6 +116,7 @@ class Tokenizer:
         *,
         window_bp: int | None = None,
         min_frequency: int = 1,
+        threads: int = 0,
     ) -> Tokenizer:
         """Train a vocabulary: the merges of Hugging Face's ``BpeTrainer`` on the same pieces.
 
@@ -131,6 +132,8 @@ class Tokenizer:
             Cut runs every `window_bp` bases; merges never cross a cut.
         min_frequency : int
             A pair that occurs fewer times is not merged.
+        threads : int
+            0 takes every core. The merges do not depend on it.
 
         Raises
         ------
@@ -156,7 +159,12 @@ class Tokenizer:
                 done = pieces + 5
 
             text, _, _ = _native.train_tokenizer(
-                _sequences(files_or_sequences), vocab_size, window_bp, min_frequency, report
+                _sequences(files_or_sequences),
+                vocab_size,
+                window_bp,
+                min_frequency,
+                threads,
+                report,
             )
         return cls(_native.Tokenizer.parse(text, Path("trained"), "upper", "unk"), "upper", "unk")
 

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 fn tokenizer() -> Arc<Tokenizer> {
     let mut trainer = BpeTrainer::new(None);
     trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA").expect("bases");
-    let merges = trainer.train(24, 1, 5, |_| Ok(())).expect("enough to merge");
+    let merges = trainer.train(24, 1, 5, 1, |_| Ok(())).expect("enough to merge");
     let text = TokenizerJson::from_trained(&merges, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
     let file = TokenizerJson::parse(Path::new("test"), text).expect("our own file");
     Arc::new(Tokenizer::new(file, Policy::default()))

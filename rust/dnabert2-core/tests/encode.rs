@@ -16,7 +16,7 @@ fn trained(sequences: &[String], merges: usize) -> Vocab {
     for sequence in sequences {
         trainer.add(sequence.as_bytes()).expect("small input");
     }
-    trainer.train(5 + 4 + merges, 1, 5, |_| Ok(())).expect("there are bases")
+    trainer.train(5 + 4 + merges, 1, 5, 1, |_| Ok(())).expect("there are bases")
 }
 
 fn encoded(vocab: &Vocab, codes: &[u8]) -> Vec<u32> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 fn small() -> Value {
     let mut trainer = BpeTrainer::new(None);
     trainer.add(b"ACACGTGTTTAC").expect("small input");
-    let vocab = trainer.train(14, 1, 5, |_| Ok(())).expect("there are bases");
+    let vocab = trainer.train(14, 1, 5, 1, |_| Ok(())).expect("there are bases");
     let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
     serde_json::from_str(&TokenizerJson::from_trained(&vocab, special)).expect("own file")
 }

@@ -15,6 +15,7 @@ proptest! {
         window_bp in proptest::option::of(1..70_usize),
         merges in 0..60_usize,
         min_count in 1..4_u64,
+        threads in 1..4_usize,
     ) {
         let mut trainer = BpeTrainer::new(window_bp);
         let mut windows = Vec::new();
@@ -23,7 +24,7 @@ proptest! {
             let codes = codes(sequence);
             windows.extend(codes.chunks(window_bp.unwrap_or(codes.len())).map(<[u8]>::to_vec));
         }
-        let vocab = trainer.train(9 + merges, min_count, 5, |_| Ok(())).expect("there are bases");
+        let vocab = trainer.train(9 + merges, min_count, 5, threads, |_| Ok(())).expect("there are bases");
         let naive = train_naively(&windows, merges, min_count);
         prop_assert_eq!(vocab.merges(), &naive[..]);
     }
@@ -34,15 +35,15 @@ fn other_letters_end_a_run_and_are_counted() {
     let mut trainer = BpeTrainer::new(None);
     trainer.add(b"ACNNacRAC").expect("small input");
     assert_eq!((trainer.bases(), trainer.skipped()), (6, 3));
-    let vocab = trainer.train(10, 1, 5, |_| Ok(())).expect("there are bases");
+    let vocab = trainer.train(10, 1, 5, 1, |_| Ok(())).expect("there are bases");
     assert_eq!(vocab.texts()[4], b"AC");
 }
 
 #[test]
 fn bad_arguments_are_named() {
-    let small = BpeTrainer::new(None).train(8, 1, 5, |_| Ok(()));
+    let small = BpeTrainer::new(None).train(8, 1, 5, 1, |_| Ok(()));
     assert!(small.is_err_and(|e| e.to_string().contains("8 is not between 9 and 65536")));
-    let empty = BpeTrainer::new(None).train(16, 1, 5, |_| Ok(()));
+    let empty = BpeTrainer::new(None).train(16, 1, 5, 1, |_| Ok(()));
     assert!(empty.is_err_and(|e| e.to_string().contains("nothing to train on")));
 }
 
@@ -50,7 +51,7 @@ fn bad_arguments_are_named() {
 fn report_can_stop_the_work() {
     let mut trainer = BpeTrainer::new(None);
     trainer.add(b"ACGTACGTACGT").expect("small input");
-    let stopped =
-        trainer.train(20, 1, 5, |pieces| if pieces > 5 { Err(Error::Interrupted) } else { Ok(()) });
+    let stopped = trainer
+        .train(20, 1, 5, 1, |pieces| if pieces > 5 { Err(Error::Interrupted) } else { Ok(()) });
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }

@@ -181,6 +181,7 @@ pub fn train_tokenizer(
     vocab_size: usize,
     window_bp: Option<usize>,
     min_frequency: u64,
+    threads: usize,
     report: &Bound<'_, PyAny>,
 ) -> Result<(String, u64, u64)> {
     let mut trainer = BpeTrainer::new(window_bp);
@@ -193,7 +194,7 @@ pub fn train_tokenizer(
     let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
     let mut raised = None;
     let outcome = py.detach(|| {
-        trainer.train(vocab_size, min_frequency, 5, |pieces| {
+        trainer.train(vocab_size, min_frequency, 5, threads, |pieces| {
             Python::attach(|py| {
                 let told = report.call1(py, (pieces,)).and_then(|_| py.check_signals());
                 told.map_err(|error| {

@@ -121,7 +121,7 @@ mod tests {
         let mut trainer = BpeTrainer::new(None);
         let text = b"ACACAAAAAATTTGTGTACACACGTACGGGGTTTATATCCAACCAA".repeat(3);
         trainer.add(&text).expect("bases");
-        let vocab = trainer.train(60, 1, 5, |_| Ok(())).expect("enough to merge");
+        let vocab = trainer.train(60, 1, 5, 1, |_| Ok(())).expect("enough to merge");
         let place: Vec<usize> = (0..vocab.len()).rev().collect();
         let table = PairTable::new(&vocab, &place);
         for (right, _) in (0..).zip(&place) {

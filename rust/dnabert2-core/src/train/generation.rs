@@ -12,26 +12,18 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 
 use crate::train::slots::{Slot, neighbours};
+use crate::train::table::Table;
 use crate::vocab::Piece;
 
 pub(super) type Pair = (Piece, Piece);
 
-/// Entries of the table that counts pairs; with more pairs than entries several share one.
-const ENTRIES: usize = 1 << 22;
-
-/// Most pairs watched from the start of a generation.
-const MOST_PAIRS: usize = 1 << 16;
-
-/// A generation reaches down to this part of its highest count.
-const REACH: u32 = 8;
-
 /// Positions looked at together in a merge.
 const AHEAD: usize = 64;
 
-struct Watched {
-    count: u32,
+pub(super) struct Watched {
+    pub count: u32,
     /// Where the pair stood when it was listed, ascending; some are gone since.
-    positions: Vec<u32>,
+    pub positions: Vec<u32>,
 }
 
 /// The watched pairs and what ranks them.
@@ -79,20 +71,15 @@ impl Counts {
 impl Generation {
     /// Count all pairs of gapless `slots` and list those to be watched: at most `room` positions,
     /// none of a pair below `least`.
-    pub fn new<T: Slot>(slots: &[T], pieces: usize, room: usize, least: u32) -> Self {
-        let table = Table::count(slots, pieces);
-        let mut threshold = table.threshold(room).max(least);
-        let watched = if table.exact {
-            table.list(slots, threshold)
-        } else {
-            // The highest entry may stand for several rare pairs; then none reaches so high.
-            let mut watched = table.list_shared(slots, threshold);
-            while watched.is_empty() && threshold > least {
-                threshold = (threshold / 2).max(least);
-                watched = table.list_shared(slots, threshold);
-            }
-            watched
-        };
+    pub fn new<T: Slot>(
+        slots: &[T],
+        pieces: usize,
+        room: usize,
+        least: u32,
+        threads: usize,
+    ) -> Self {
+        let table = Table::count(slots, pieces, threads);
+        let (threshold, watched) = table.watch(slots, room, least, threads);
         let listed = watched.values().map(|watched| watched.positions.len()).sum();
         let queue = watched.iter().map(|(&pair, w)| (w.count, Reverse(pair))).collect();
         let room = room.saturating_sub(listed);
@@ -138,7 +125,10 @@ impl Generation {
         let inner = spans[pair.0 as usize] as usize;
         let span = spans[piece as usize];
         self.room += positions.len();
-        #[expect(clippy::needless_bitwise_bool, reason = "a branch would be guessed wrong too often")]
+        #[expect(
+            clippy::needless_bitwise_bool,
+            reason = "a branch would be guessed wrong too often"
+        )]
         let stands = |slots: &[T], position: u32| {
             (slots[position as usize] == first) & (slots[position as usize + inner] == second)
         };
@@ -242,112 +232,5 @@ impl Generation {
         }
         self.queue.extend(fresh.iter().map(|(&pair, w)| (w.count, Reverse(pair))));
         self.watched.extend(fresh);
-    }
-}
-
-/// All pairs of neighbours with the slot of the first.
-fn pairs<T: Slot>(slots: &[T]) -> impl Iterator<Item = (u32, Pair)> {
-    slots.windows(2).zip(0..).filter_map(|(two, at)| {
-        let (left, right) = (two[0].get(), two[1].get());
-        (left != T::BORDER && right != T::BORDER).then_some((at, (left, right)))
-    })
-}
-
-/// Counts of pairs; exact when every pair has an entry of its own, else too high for some.
-struct Table {
-    counts: Vec<u32>,
-    pieces: usize,
-    exact: bool,
-}
-
-impl Table {
-    fn count<T: Slot>(slots: &[T], pieces: usize) -> Self {
-        let entries = pieces.saturating_mul(pieces).min(ENTRIES);
-        let exact = pieces.saturating_mul(pieces) <= ENTRIES;
-        let mut table = Self { counts: vec![0; entries], pieces, exact };
-        for (_, pair) in pairs(slots) {
-            let entry = table.entry(pair);
-            table.counts[entry] += 1;
-        }
-        table
-    }
-
-    /// The pairs that occur at least `threshold` times, with their positions, from an exact table.
-    fn list<T: Slot>(mut self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
-        let piece = |number: usize| Piece::try_from(number).unwrap_or(Piece::MAX);
-        // From here on an entry holds the number of its list. List 0 takes what nobody watches, always
-        // in the same place: half of all pairs go there, and a branch would be guessed wrong as often.
-        let mut lists = vec![vec![0]];
-        let mut watched = Vec::new();
-        for (entry, count) in self.counts.iter_mut().enumerate() {
-            if *count < threshold {
-                *count = 0;
-                continue;
-            }
-            watched.push((piece(entry / self.pieces), piece(entry % self.pieces)));
-            lists.push(vec![0; *count as usize]);
-            *count = piece(watched.len());
-        }
-        let mut filled = vec![0; lists.len()];
-        for (at, pair) in pairs(slots) {
-            let number = self.at(pair) as usize;
-            lists[number][filled[number]] = at;
-            filled[number] += usize::from(number > 0);
-        }
-        let lists = watched.into_iter().zip(lists.into_iter().skip(1));
-        lists
-            .map(|(pair, positions)| (pair, Watched { count: piece(positions.len()), positions }))
-            .collect()
-    }
-
-    /// The same from a table in which pairs share entries.
-    fn list_shared<T: Slot>(&self, slots: &[T], threshold: u32) -> FxHashMap<Pair, Watched> {
-        let mut watched = FxHashMap::<Pair, Watched>::default();
-        for (at, pair) in pairs(slots) {
-            if self.at(pair) >= threshold {
-                let nothing = Watched { count: 0, positions: Vec::new() };
-                let place = watched.entry(pair).or_insert(nothing);
-                place.count += 1;
-                place.positions.push(at);
-            }
-        }
-        watched.retain(|_, pair| pair.count >= threshold);
-        watched
-    }
-
-    fn entry(&self, (left, right): Pair) -> usize {
-        (left as usize * self.pieces + right as usize) % ENTRIES
-    }
-
-    fn at(&self, pair: Pair) -> u32 {
-        self.counts[self.entry(pair)]
-    }
-
-    /// Lowest count, in steps of an eighth of a power of two, from which on all pairs together have
-    /// at most `room` positions and are not too many; but never above the highest count.
-    fn threshold(&self, room: usize) -> u32 {
-        let step = |count: u32| {
-            let shift = (u32::BITS - count.leading_zeros()).saturating_sub(4);
-            (shift * 8 + (count >> shift)) as usize
-        };
-        let mut bins = vec![(u32::MAX, 0_usize, 0_usize); step(u32::MAX) + 1];
-        let mut top = 0;
-        for &count in self.counts.iter().filter(|&&count| count > 0) {
-            let (lowest, positions, pairs) = &mut bins[step(count)];
-            *lowest = count.min(*lowest);
-            *positions += count as usize;
-            *pairs += 1;
-            top = top.max(count);
-        }
-        let (mut threshold, mut positions, mut pairs) = (top, 0, 0);
-        for &(lowest, more, number) in bins.iter().rev().filter(|(_, _, number)| *number > 0) {
-            positions += more;
-            pairs += number;
-            if positions > room || pairs > MOST_PAIRS || lowest < top / REACH {
-                break;
-            }
-            threshold = lowest;
-        }
-        threshold.max(1)
     }
 }

@@ -6,10 +6,11 @@
 //!
 //! Training goes by generations (`generation.rs`): one scan counts all pairs and lists where the
 //! frequent ones stand, then those are merged from their lists until rarer pairs could be next. The
-//! text (`slots.rs`) is one byte a base at first; lists take at most 1.6 bytes a base.
+//! text (`slots.rs`) is one byte a base at first; lists take at most 1.3 bytes a base.
 
 mod generation;
 mod slots;
+mod table;
 
 use crate::dna::{BASES, base_runs};
 use crate::train::generation::{Generation, Pair};
@@ -25,7 +26,7 @@ const CHUNK: usize = 1 << 22;
 /// ```
 /// let mut trainer = dnabert2_core::train::BpeTrainer::new(None);
 /// trainer.add(b"ACACACGT")?;
-/// let vocab = trainer.train(5 + 4 + 2, 1, 5, |_| Ok(()))?;
+/// let vocab = trainer.train(5 + 4 + 2, 1, 5, 1, |_| Ok(()))?;
 /// assert_eq!(vocab.texts()[4..], [b"AC".to_vec(), b"ACAC".to_vec()]);
 /// # Ok::<(), dnabert2_core::Error>(())
 /// ```
@@ -78,7 +79,8 @@ impl BpeTrainer {
     }
 
     /// Make merges until the vocabulary, `special` tokens included, has `vocab_size` entries or no
-    /// pair occurs `min_frequency` times. `report` hears the number of pieces after every merge and
+    /// pair occurs `min_frequency` times. The merges do not depend on `threads` (0: every core),
+    /// which share the looks at the whole text. `report` hears the number of pieces after every merge and
     /// may stop the work.
     ///
     /// # Errors
@@ -89,6 +91,7 @@ impl BpeTrainer {
         vocab_size: usize,
         min_frequency: u64,
         special: TokenId,
+        threads: usize,
         mut report: impl FnMut(usize) -> Result<()>,
     ) -> Result<Vocab> {
         let (least, most) = (usize::from(special) + BASES.len(), usize::from(TokenId::MAX) + 1);
@@ -106,6 +109,7 @@ impl BpeTrainer {
             most: vocab_size - usize::from(special),
             least,
             room: room.max(1 << 16),
+            threads,
             spans: vec![1; BASES.len()],
             merges: Vec::new(),
         };
@@ -148,6 +152,7 @@ struct Work {
     least: u32,
     /// Positions that may be listed at a time.
     room: usize,
+    threads: usize,
     /// Slots of every piece since the last gap was closed.
     spans: Vec<u32>,
     merges: Vec<Pair>,
@@ -161,7 +166,8 @@ impl Work {
         report: &mut impl FnMut(usize) -> Result<()>,
     ) -> Result<bool> {
         loop {
-            let mut generation = Generation::new(slots, self.spans.len(), self.room, self.least);
+            let mut generation =
+                Generation::new(slots, self.spans.len(), self.room, self.least, self.threads);
             let before = self.merges.len();
             while self.spans.len() < self.most {
                 if Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT) {
