@@ -48,6 +48,8 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	@test -n "$(GENOME)" || { echo "name a genome: make bench GENOME=file.fa.gz" >&2; exit 2; }
 	$(BIN)/python benches/encode.py $(GENOME)
 	$(BIN)/python benches/embed.py $(GENOME)
+	$(BIN)/python benches/train.py $(GENOME)
+	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))
 
 clean: ## Remove everything that was built
 	rm -rf target .venv demo-out

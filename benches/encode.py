@@ -2,9 +2,10 @@
 
     python benches/encode.py GENOME.fa.gz
 
-Peers: Hugging Face `tokenizers` (`encode_batch_fast`), and `tiktoken` and `gigatoken` where they are
-installed, with the same vocabulary. Every repetition takes other strings, because some peers cache
-whole words. Ours gives one flat numpy array, the peers what they give. Prints one JSON line a row.
+Peers: Hugging Face `tokenizers` (`encode_batch_fast`), and `tiktoken` and `gigatoken` where they
+are installed, with the same vocabulary. Every repetition takes other strings, because some peers
+cache whole words. Ours gives one flat numpy array, the peers what they give. Prints one JSON line a
+row.
 """
 
 import base64

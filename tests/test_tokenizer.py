@@ -198,7 +198,8 @@ def hf_train(pieces: list[str], vocab_size: int, min_frequency: int = 0) -> Refe
 
 
 @pytest.mark.parametrize(
-    ("vocab_size", "window_bp", "min_frequency"), [(300, 100, 0), (1024, 1000, 0), (5000, 1000, 4)]
+    ("vocab_size", "window_bp", "min_frequency"),
+    [(300, 100, 0), (1024, 1000, 0), (5000, 1000, 4), (40_000, 1000, 0)],  # slots of 1, 2, 4 bytes
 )
 def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_path):
     genome = PUBLISHED.parent / "demo" / "hpylori_G27.fa.gz"
@@ -212,6 +213,7 @@ def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_
     saved = json.loads((tmp_path / "ours.json").read_text())["model"]
     assert [m.split() for m in saved["merges"]] == theirs["merges"]
     assert saved["vocab"] == theirs["vocab"]
+    assert vocab_size == 5000 or len(saved["vocab"]) == vocab_size  # 5000: the frequency ends it
     read_back = Reference.from_file(str(tmp_path / "ours.json"))
     text = pieces[7] + "NNacgt"
     assert (

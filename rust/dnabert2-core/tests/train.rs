@@ -30,6 +30,27 @@ proptest! {
     }
 }
 
+/// Several stretches for the threads, and repeats across their borders.
+#[test]
+fn long_input_on_several_threads() {
+    let mut state = 1_u64;
+    let mut text: String = (0..150_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ['A', 'C', 'G', 'T'][(state >> 62) as usize]
+        })
+        .collect();
+    text.replace_range(65_000..66_200, &"CA".repeat(600));
+    text.replace_range(131_000..131_201, &"A".repeat(201));
+    let naive = train_naively(&[codes(&text)], 25, 1);
+    for threads in [1, 2, 3] {
+        let mut trainer = BpeTrainer::new(None);
+        trainer.add(text.as_bytes()).expect("small input");
+        let vocab = trainer.train(9 + 25, 1, 5, threads, |_| Ok(())).expect("there are bases");
+        assert_eq!(vocab.merges(), &naive[..]);
+    }
+}
+
 #[test]
 fn other_letters_end_a_run_and_are_counted() {
     let mut trainer = BpeTrainer::new(None);
