@@ -1,7 +1,7 @@
 //! Sequence files: FASTA and FASTQ, plain or gzip, bgzip, zstd, one record at a time.
 //!
 //! The format is taken from the first bytes, never from the file's name. Parsing is needletail's;
-//! this module adds inflation and errors that name file, record and line.
+//! this module adds inflation, on a thread of its own, and errors that name file, record and line.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use needletail::errors::{ParseError, ParseErrorKind};
 use needletail::{FastxReader, parse_fastx_reader};
 
+use crate::read_ahead::ReadAhead;
 use crate::{Error, Result};
 
 /// One entry of a sequence file.
@@ -78,8 +79,11 @@ impl FastaReader {
         let whole = BufReader::with_capacity(1 << 17, std::io::Cursor::new(head).chain(file));
         let mut text: Box<dyn Read + Send> = match packing {
             Packing::Plain => Box::new(whole),
-            Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
-            Packing::Zstd => Box::new(zstd::Decoder::with_buffer(whole).map_err(Error::io(path))?),
+            Packing::Gzip => Box::new(ReadAhead::new(MultiGzDecoder::new(whole))),
+            Packing::Zstd => {
+                let inflated = zstd::Decoder::with_buffer(whole).map_err(Error::io(path))?;
+                Box::new(ReadAhead::new(inflated))
+            }
         };
         let fail = |message: String| Error::Fasta {
             path: path.to_owned(),

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod error;
 pub mod fasta;
 pub mod ragged;
+mod read_ahead;
 pub mod shard;
 pub mod threads;
 pub mod tokenizer;
