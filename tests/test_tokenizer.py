@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,6 +231,29 @@ def test_training_input():
     with pytest.raises(FileNotFoundError):
         Tokenizer.train(["missing.fa"])
     assert Tokenizer.train([b"ACACAC", "acacac"], vocab_size=10).vocabulary[-1] == "AC"
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary", "large_binary"])
+def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
+    texts = ["ACGTTGCA", "", "ttgacaN", "GATTACA" * 40, "A"]
+    want = compat.encode_batch(texts).to_list()
+    array = pa.array(texts, pa.string()).cast(kind)
+    assert compat.encode_batch(array).to_list() == want
+    assert compat.encode_batch(array[1:4], threads=2).to_list() == want[1:4]
+    chunked = pa.chunked_array([array[:2], array[2:]])
+    assert compat.encode_batch(chunked, max_length=4).to_list() == [
+        compat.encode(text, max_length=4).tolist() for text in texts
+    ]
+    assert compat.encode_batch(array[:0]).to_list() == []
+    assert compat.encode_batch(pa.array([""]).cast(kind)).to_list() == [want[1]]
+    assert compat.encode_batch(np.array([t.encode() for t in texts])).to_list() == want
+    assert compat.encode_batch(np.array(texts, dtype=object)).to_list() == want
+    with pytest.raises(ValueError, match="an Arrow array with 1 nulls"):
+        compat.encode_batch(pa.array(["ACGT", None]).cast(kind))
+    with pytest.raises(ValueError, match="an Arrow array with type int64"):
+        compat.encode_batch(pa.array([1]))
+    with pytest.raises(TypeError, match="give a list of sequences"):
+        compat.encode_batch("ACGT")
 
 
 @pytest.mark.parametrize(

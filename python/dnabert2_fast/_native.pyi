@@ -47,6 +47,16 @@ class Tokenizer:
         truncation_side: str,
         threads: int,
     ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
+    def encode_spans(
+        self,
+        text: npt.NDArray[np.uint8],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+        special_tokens: bool,
+        max_length: int | None,
+        truncation_side: str,
+        threads: int,
+    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
     def decode(self, ids: npt.NDArray[np.uint16], unknown: str, separator: str) -> str: ...
 
 @final

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.fasta import read_fasta
 from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["Encoding", "Tokenizer"]
 
@@ -235,7 +239,7 @@ class Tokenizer:
 
     def encode_batch(
         self,
-        sequences: Sequence[str | bytes],
+        sequences: Sequence[str | bytes] | npt.NDArray[np.bytes_] | pa.Array | pa.ChunkedArray,
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
@@ -246,20 +250,22 @@ class Tokenizer:
 
         Parameters
         ----------
-        sequences : sequence of str or bytes
+        sequences : sequence of str or bytes, numpy array of bytes, or Arrow array
+            An Arrow array of strings or binaries, large or not, is read where it lies.
         add_special_tokens, max_length, truncation_side
             As in `encode`.
         threads : int
             0 takes every core. The result does not depend on it.
         """
-        values, offsets = self._native.encode_batch(
-            sequences if isinstance(sequences, list) else list(sequences),
-            add_special_tokens,
-            max_length,
-            truncation_side,
-            threads,
-        )
-        return Ragged(values, offsets)
+        if isinstance(sequences, (str, bytes)):
+            raise TypeError("sequences: give a list of sequences, or call encode for a single one")
+        options = (add_special_tokens, max_length, truncation_side, threads)
+        spans = _spans(sequences)
+        if spans is not None:
+            text, starts, ends = spans
+            return Ragged(*self._native.encode_spans(text, starts, ends, *options))
+        listed = sequences if isinstance(sequences, list) else list(sequences)
+        return Ragged(*self._native.encode_batch(listed, *options))
 
     def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
         """Return the sequence behind `ids`.
@@ -354,6 +360,36 @@ class Tokenizer:
 
 def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:
     return Tokenizer(_native.Tokenizer.parse(text, Path("pickle"), case, unknown), case, unknown)
+
+
+def _spans(
+    sequences: object,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Text, starts and ends of an array that holds its text in one buffer; None for other input."""
+    if isinstance(sequences, np.ndarray) and sequences.dtype.kind == "S":
+        flat = np.ascontiguousarray(sequences.ravel())
+        starts = np.arange(flat.size, dtype=np.int64) * flat.itemsize
+        return flat.view(np.uint8), starts, starts + np.char.str_len(flat)
+    # Whoever hands over an Arrow array has imported pyarrow; nobody else waits for it.
+    arrow = sys.modules.get("pyarrow")
+    if arrow is None or not isinstance(sequences, (arrow.Array, arrow.ChunkedArray)):
+        return None
+    whole = sequences
+    if isinstance(whole, arrow.ChunkedArray):
+        whole = whole.combine_chunks()
+    widths = {"string": "<i4", "binary": "<i4", "large_string": "<i8", "large_binary": "<i8"}
+    if str(whole.type) not in widths or whole.null_count:
+        what = f"{whole.null_count} nulls" if whole.null_count else f"type {whole.type}"
+        raise ValueError(
+            f"sequences: an Arrow array with {what}; strings without nulls are expected"
+        )
+    _, borders, text = whole.buffers()
+    if not len(whole) or text is None:
+        empty = np.zeros(len(whole), np.int64)
+        return np.empty(0, np.uint8), empty, empty
+    all_offsets = np.frombuffer(borders, widths[str(whole.type)])
+    offsets = all_offsets[whole.offset :][: len(whole) + 1].astype(np.int64)
+    return np.frombuffer(text, np.uint8), offsets[:-1], offsets[1:]
 
 
 def _as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:

@@ -159,6 +159,34 @@ impl Tokenizer {
         Ok(to_numpy(py, batch))
     }
 
+    /// Encode stretches `starts[i]..ends[i]` of one text in memory.
+    #[expect(clippy::too_many_arguments, reason = "the options of one call, flat for Python")]
+    fn encode_spans<'py>(
+        &self,
+        py: Python<'py>,
+        text: PyReadonlyArray1<'py, u8>,
+        starts: PyReadonlyArray1<'py, i64>,
+        ends: PyReadonlyArray1<'py, i64>,
+        special_tokens: bool,
+        max_length: Option<usize>,
+        truncation_side: &str,
+        threads: usize,
+    ) -> Result<RaggedArrays<'py>> {
+        let options = options(special_tokens, max_length, "longest_first", truncation_side)?;
+        let text = text.as_slice().map_err(PyErr::from)?;
+        let spans = starts.as_array().into_iter().zip(ends.as_array());
+        let stretch = |(&start, &end): (&i64, &i64)| {
+            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+            text.get(start..end)
+        };
+        let texts: Vec<&[u8]> = spans.map(stretch).collect::<Option<_>>().ok_or_else(|| {
+            let message = "an offset lies outside the text".into();
+            Error::InvalidArgument { name: "sequences", message }
+        })?;
+        let batch = py.detach(|| self.inner.encode_batch(&texts, &options, threads))?;
+        Ok(to_numpy(py, batch))
+    }
+
     /// Text of ids.
     fn decode(
         &self,
