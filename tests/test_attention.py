@@ -36,7 +36,7 @@ def packed(lengths, heads, size, seed=0):
     return (q, k, v), {"cu_seqlens": cu_seqlens, "max_seqlen": max(lengths)}
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 5))
+@given(st.lists(st.integers(0, 30) | st.just(7), min_size=1, max_size=6), st.integers(1, 5))
 def test_formula(lengths, heads):
     slopes = alibi_slopes(heads)
     qkv, borders = packed(lengths, heads, 8)
@@ -44,14 +44,22 @@ def test_formula(lengths, heads):
     assert torch.allclose(got.double(), naive(*qkv, lengths, slopes), atol=2e-6)
 
 
+def test_more_sequences_of_one_length_than_one_call_takes():
+    lengths = [400] * 25 + [3]
+    qkv, borders = packed(lengths, 2, 4)
+    got = attention(*qkv, **borders, alibi_slopes=alibi_slopes(2))
+    assert torch.allclose(got.double(), naive(*qkv, lengths, alibi_slopes(2)), atol=2e-6)
+
+
 def test_long_sequences_and_gradients():
     """Beyond the query block; gradients against those of the formula."""
     slopes = alibi_slopes(3)
-    qkv, borders = packed([700, 5], 3, 8)
+    lengths = [700, 5, 600, 600]
+    qkv, borders = packed(lengths, 3, 8)
     leaves = [x.clone().requires_grad_() for x in qkv]
     attention(*leaves, **borders, alibi_slopes=slopes).square().sum().backward()
     exact = [x.clone().double().requires_grad_() for x in qkv]
-    want = naive(*exact, [700, 5], slopes)
+    want = naive(*exact, lengths, slopes)
     want.square().sum().backward()
     assert torch.allclose(attention(*qkv, **borders, alibi_slopes=slopes).double(), want, atol=2e-6)
     for ours, theirs in zip(leaves, exact, strict=True):

@@ -1,12 +1,14 @@
 """ALiBi attention on packed sequences with torch's scaled_dot_product_attention.
 
-Each sequence is one call, so nothing is padded. The bias is a float mask; queries go in blocks, so
-that no tensor of length squared is ever built. Runs on every device that torch runs on.
+Neighbouring sequences of one length are one call, so nothing is padded. The bias is a float mask;
+queries go in blocks, so that no tensor of length squared is ever built. Runs on every device that
+torch runs on.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import groupby
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -17,6 +19,9 @@ __all__ = ["attention_sdpa", "unavailable"]
 
 # Queries of one call, so that a mask has at most QUERY_BLOCK * length entries a head.
 QUERY_BLOCK = 512
+
+# Tokens of one call, unless a single sequence has more.
+GROUP_TOKENS = 4096
 
 
 def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -37,19 +42,36 @@ def attention_sdpa(
     """Return the attention of every sequence; arguments as in `dnabert2_fast.attention`."""
     shared = min(max_seqlen, QUERY_BLOCK)
     bias = alibi_bias(alibi_slopes, range(shared), range(shared), q.dtype)
-    borders = cu_seqlens.tolist()
     parts = []
-    for start, end in pairwise(borders):
-        rows, keys, values = (x[start:end].transpose(0, 1)[None] for x in (q, k, v))
-        length = end - start
+    for start, count, length in _groups(cu_seqlens):
+        rows, keys, values = (
+            x[start : start + count * length].view(count, length, *x.shape[1:]).transpose(1, 2)
+            for x in (q, k, v)
+        )
+        blocks = []
         for first in range(0, length, QUERY_BLOCK):
             last = min(first + QUERY_BLOCK, length)
             if length <= QUERY_BLOCK:
                 mask = bias[:, :length, :length]
             else:
                 mask = alibi_bias(alibi_slopes, range(first, last), range(length), q.dtype)
-            block = scaled_dot_product_attention(
-                rows[:, :, first:last], keys, values, attn_mask=mask[None], dropout_p=dropout_p
+            blocks.append(
+                scaled_dot_product_attention(
+                    rows[:, :, first:last], keys, values, attn_mask=mask[None], dropout_p=dropout_p
+                )
             )
-            parts.append(block[0].transpose(0, 1))
+        whole = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+        parts.append(whole.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts) if parts else torch.zeros_like(q)
+
+
+def _groups(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
+    """Yield start, number and length of neighbouring sequences that have the same length."""
+    start = 0
+    for length, some in groupby(cu_seqlens.diff().tolist()):
+        left = sum(1 for _ in some) if length > 0 else 0
+        while left > 0:
+            count = min(left, max(1, GROUP_TOKENS // length))
+            yield start, count, length
+            start += count * length
+            left -= count
