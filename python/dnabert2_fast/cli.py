@@ -309,7 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
         remedy = f'pip install "dnabert2-fast[{extra}]"'
         print(f"error: {verb} needs {error.name}: {remedy}", file=sys.stderr)
         return 2
-    except (Dnabert2Error, OSError, ValueError) as error:
+    except (Dnabert2Error, OSError, ValueError, OverflowError) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return 2
     return 0

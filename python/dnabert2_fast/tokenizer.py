@@ -154,6 +154,8 @@ class Tokenizer:
         """
         if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
             raise TypeError("give a list of paths or sequences, not a single one")
+        if window_bp is not None and window_bp < 1:
+            raise ValueError(f"window_bp: {window_bp} is not positive")
         with progress(vocab_size, "training tokenizer", "tokens") as bar:
             done = 5
 

@@ -123,6 +123,8 @@ def embed_file(
     out = Path(out)
     if out.suffix not in (".npy", ".parquet"):
         raise ValueError(f"out: {out.name} must end in .npy or .parquet")
+    if window_bp is not None and window_bp < 1:
+        raise ValueError(f"window_bp: {window_bp} is not positive")
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = _pieces(path, window_bp)
     with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:

@@ -2,7 +2,7 @@
 //!
 //! The rule: count neighbouring pieces (in a run AAA, AA counts twice); merge the most frequent pair
 //! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
-//! never join. Counts are 64-bit.
+//! never join. Counts have 32 bits, as positions have: a text of 2^32 bases or more is refused.
 //!
 //! Training goes by generations (`generation.rs`): one scan counts all pairs and lists where the
 //! frequent ones stand, then those are merged from their lists until rarer pairs could be next. The
