@@ -49,6 +49,7 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	$(BIN)/python benches/encode.py $(GENOME)
 	$(BIN)/python benches/embed.py $(GENOME)
 	$(BIN)/python benches/train.py $(GENOME)
+	$(BIN)/python benches/corpus.py $(GENOME)
 	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))
 
 clean: ## Remove everything that was built

@@ -8,7 +8,7 @@ use dnabert2_core::corpus::{self, FileReport, Provenance, Settings, ShardReport,
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
-use crate::error::Result;
+use crate::error::{Result, tell};
 use crate::tokenizer::Tokenizer;
 
 /// Record number, start, end and strand of every window of one split.
@@ -61,15 +61,7 @@ impl CorpusBuilder {
         let mut raised = None;
         let outcome = py.detach(|| {
             let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            open(guard.as_mut())?.add_file(&path, |letters| {
-                Python::attach(|py| {
-                    let told = report.call1(py, (letters,)).and_then(|_| py.check_signals());
-                    told.map_err(|error| {
-                        raised = Some(error);
-                        Error::Interrupted
-                    })
-                })
-            })
+            open(guard.as_mut())?.add_file(&path, |letters| tell(&report, letters, &mut raised))
         });
         if let Some(error) = raised {
             return Err(error.into());

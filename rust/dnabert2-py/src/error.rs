@@ -16,6 +16,25 @@ pub enum Failure {
     Python(PyErr),
 }
 
+/// Tell Python's `report` a number and look for Ctrl-C. What is raised there is kept in `raised`, and
+/// the core is asked to stop.
+pub fn tell<N>(
+    report: &Py<PyAny>,
+    number: N,
+    raised: &mut Option<PyErr>,
+) -> dnabert2_core::Result<()>
+where
+    N: for<'a> IntoPyObject<'a>,
+{
+    Python::attach(|py| {
+        let told = report.call1(py, (number,)).and_then(|_| py.check_signals());
+        told.map_err(|error| {
+            *raised = Some(error);
+            Error::Interrupted
+        })
+    })
+}
+
 /// Result of everything that Python calls.
 pub type Result<T> = std::result::Result<T, Failure>;
 

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyType;
 
-use crate::error::Result;
+use crate::error::{Result, tell};
 
 /// One sequence from Python, its bytes borrowed.
 #[derive(FromPyObject)]
@@ -223,13 +223,7 @@ pub fn train_tokenizer(
     let mut raised = None;
     let outcome = py.detach(|| {
         trainer.train(vocab_size, min_frequency, 5, threads, |pieces| {
-            Python::attach(|py| {
-                let told = report.call1(py, (pieces,)).and_then(|_| py.check_signals());
-                told.map_err(|error| {
-                    raised = Some(error);
-                    Error::Interrupted
-                })
-            })
+            tell(&report, pieces, &mut raised)
         })
     });
     if let Some(error) = raised {

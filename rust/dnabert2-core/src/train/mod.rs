@@ -80,8 +80,8 @@ impl BpeTrainer {
 
     /// Make merges until the vocabulary, `special` tokens included, has `vocab_size` entries or no
     /// pair occurs `min_frequency` times. The merges do not depend on `threads` (0: every core),
-    /// which share the looks at the whole text. `report` hears the number of pieces after every merge and
-    /// may stop the work.
+    /// which share the looks at the whole text. `report` hears the number of pieces after every merge
+    /// and may stop the work.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when `vocab_size` has no room for the letters or no base was
