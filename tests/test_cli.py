@@ -246,7 +246,7 @@ def test_wrong_options_are_told_by_name(capsys, files):
 def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):
     """The signal comes while the work is half done, whenever the verb reports progress."""
     monkeypatch.chdir(files)
-    monkeypatch.setattr("dnabert2_fast.tokenize_file.CHUNK_BP", 300)
+    monkeypatch.setattr("dnabert2_fast.fasta.CHUNK_BP", 300)
     (files / "many.fa").write_text("".join(f">{i}\n{'ACGTTGCA' * 20}\n" for i in range(20)))
     before = sorted(path.name for path in files.iterdir())
     reports = []

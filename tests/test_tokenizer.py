@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Reference
-from tokenizers import models, pre_tokenizers, trainers
 
 from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.errors import TokenizerError
@@ -138,7 +138,10 @@ def test_threads_do_not_change_ids():
         assert np.array_equal(one.offsets, many.offsets)
 
 
-@pytest.mark.parametrize("folder", ["dnabert2", "metagene1_mgfm1024", "tiny_bpe100"])
+FOLDERS = ["dnabert2", "gena_t2t_1000h_multi_32k", "metagene1_mgfm1024", "tiny_bpe100"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_every_genome(shared, folder):
     path = shared / "data" / "tokenizers" / folder / "tokenizer.json"
     ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
@@ -150,6 +153,56 @@ def test_every_genome(shared, folder):
         assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], (
             genome
         )
+
+
+def with_gaps_and_n() -> Reference:
+    """A small tokenizer laid out as GENA-LM's: runs of N are one token, N is a letter."""
+    tokenizer = Reference(models.BPE(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Strip(), normalizers.Replace(Regex("N{10,}"), "-")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("-", "isolated")
+    trainer = trainers.BpeTrainer(
+        vocab_size=200,
+        special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "-"],
+        show_progress=False,
+    )
+    rng = random.Random(9)
+    lines = ["".join(rng.choices("ACGTN", [9, 9, 9, 9, 4], k=300)) + "N" * 15 for _ in range(50)]
+    tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", ["gaps", *FOLDERS[1:]])
+def test_any_text_with_other_vocabularies(request, tmp_path, name):
+    path = tmp_path / "tokenizer.json"
+    if name == "gaps":
+        with_gaps_and_n().save(str(path))
+    else:
+        shared = request.getfixturevalue("shared")
+        path = shared / "data" / "tokenizers" / name / "tokenizer.json"
+    ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
+    gaps = st.builds(lambda n: "N" * n, st.integers(1, 25))
+    text = st.lists(st.one_of(awkward, gaps, st.text("ACGTN_-\n ", max_size=40)), max_size=6)
+
+    @given(text.map("".join))
+    def check(text):
+        want, got = theirs.encode(text), ours.encode_detailed(text)
+        assert got.ids.tolist() == want.ids
+        # Hugging Face gives a gap the place of its last letter; here it has all of them.
+        spans = [
+            (end - 1, end) if token == "-" else (start, end)
+            for token, (start, end) in zip(want.tokens, got.offsets.tolist(), strict=True)
+        ]
+        assert spans == want.offsets
+
+    check()
+    if name == "gaps":
+        ids = ours.encode("AC" + "N" * 12 + "GT")
+        assert ours.decode(ids) == "ACNGT"
+        with pytest.raises(ValueError, match="does not tell its length"):
+            ours.offsets(ids)
 
 
 def test_pickle_fork_and_no_torch(tmp_path):

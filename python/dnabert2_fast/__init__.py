@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnabert2_fast.corpus import Corpus, build_corpus
+    from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
     from dnabert2_fast.genomics.embed import embed, embed_file
     from dnabert2_fast.model import (
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
         PackedBatch,
     )
     from dnabert2_fast.ragged import Ragged
-    from dnabert2_fast.tokenizer import Encoding, Tokenizer
+    from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.train.finetune import FinetuneConfig, finetune
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
+    "BatchEncoding",
     "Corpus",
     "Dnabert2Config",
     "Dnabert2ForMaskedLM",
@@ -37,7 +39,9 @@ __all__ = [
     "PretrainConfig",
     "Ragged",
     "Record",
+    "Replaced",
     "Tokenizer",
+    "Windows",
     "build_corpus",
     "embed",
     "embed_file",
@@ -47,18 +51,21 @@ __all__ = [
 ]
 
 _HOME = {
+    "BatchEncoding": "encodings",
     "Corpus": "corpus",
     "Dnabert2Config": "model",
     "Dnabert2ForMaskedLM": "model",
     "Dnabert2ForSequenceClassification": "model",
     "Dnabert2Model": "model",
-    "Encoding": "tokenizer",
+    "Encoding": "encodings",
     "FinetuneConfig": "train.finetune",
     "PackedBatch": "model",
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
+    "Replaced": "encodings",
     "Tokenizer": "tokenizer",
+    "Windows": "encodings",
     "build_corpus": "corpus",
     "embed": "genomics.embed",
     "embed_file": "genomics.embed",

@@ -16,47 +16,52 @@ _Columns = tuple[
     npt.NDArray[np.int8],
 ]
 
+# Special tokens, most tokens, truncation and its side, dropout and its seed.
+_Options = tuple[bool, int | None, str, str, float | None, int]
+_Ragged = tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]
+
 @final
 class Tokenizer:
     @classmethod
-    def open(cls, path: Path, case: str, unknown: str) -> Tokenizer: ...
+    def open(cls, path: Path, case: str, unknown: str, matching: str | None) -> Tokenizer: ...
     @classmethod
-    def parse(cls, text: str, source: Path, case: str, unknown: str) -> Tokenizer: ...
+    def parse(
+        cls, text: str, source: Path, case: str, unknown: str, matching: str | None
+    ) -> Tokenizer: ...
     @property
-    def json(self) -> str: ...
+    def text(self) -> str: ...
     @property
     def vocabulary(self) -> list[str]: ...
     @property
     def unknown_id(self) -> int: ...
-    def bases(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def matching(self) -> str | None: ...
     def special(self) -> npt.NDArray[np.bool_]: ...
-    def encode(
-        self,
-        sequence: str | bytes,
-        pair: str | bytes | None,
-        special_tokens: bool,
-        max_length: int | None,
-        truncation: str,
-        truncation_side: str,
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
-    def encode_batch(
+    def encode_detailed(
         self,
         sequences: list[str | bytes],
-        special_tokens: bool,
-        max_length: int | None,
-        truncation_side: str,
+        pairs: list[str | bytes] | None,
+        options: _Options,
         threads: int,
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
+    ) -> tuple[
+        npt.NDArray[np.uint16],
+        npt.NDArray[np.int64],
+        npt.NDArray[np.int64],
+        npt.NDArray[np.int64],
+    ]: ...
+    def encode_batch(
+        self, sequences: list[str | bytes], options: _Options, threads: int
+    ) -> _Ragged: ...
     def encode_spans(
         self,
         text: npt.NDArray[np.uint8],
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
-        special_tokens: bool,
-        max_length: int | None,
-        truncation_side: str,
+        options: _Options,
         threads: int,
-    ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]: ...
+    ) -> _Ragged: ...
+    def replaced(self, sequences: list[str | bytes]) -> tuple[int, dict[str, int]]: ...
+    def offsets(self, ids: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]: ...
     def decode(self, ids: npt.NDArray[np.uint16], unknown: str, separator: str) -> str: ...
 
 @final

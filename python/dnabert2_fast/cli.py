@@ -34,6 +34,7 @@ def tokenize(
     tokenizer: str = "dnabert2",
     case: Literal["upper", "compat"] = "upper",
     unknown: Literal["unk", "split", "error"] = "unk",
+    matching: Literal["bpe", "longest", "longest-first"] | None = None,
     max_length: int | None = None,
     threads: int = 0,
 ) -> None:
@@ -46,11 +47,14 @@ def tokenize(
     out
         .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out.
     tokenizer
-        "dnabert2", a folder, a tokenizer.json, or a hub id.
+        "dnabert2", a folder, a tokenizer.json, a vocab.txt of k-mers, or a hub id.
     case
         upper: lower-case bases count as bases; compat: they are unknown, as Hugging Face has it.
     unknown
         unk: each letter outside the vocabulary is one [UNK]; split: it gets no token; error: stop.
+    matching
+        bpe: byte-pair encoding; longest: the longest token at each place; longest-first: the
+        longest token anywhere first. As the tokenizer's file says if left out.
     max_length
         Most tokens of one sequence, special ones included.
     threads
@@ -59,8 +63,9 @@ def tokenize(
     from dnabert2_fast.tokenize_file import tokenize_file
     from dnabert2_fast.tokenizer import Tokenizer
 
-    tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown)
-    tokenize_file(file, tok, out, max_length=max_length, threads=threads)
+    tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown, matching=matching)
+    done = tokenize_file(file, tok, out, max_length=max_length, threads=threads)
+    print(f"{done.records:,} records; {done.replaced}", file=sys.stderr)
 
 
 def train_tokenizer(

@@ -117,7 +117,7 @@ class Corpus:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the corpus was encoded with, kept in its folder."""
-        return Tokenizer.from_file(self.folder / "tokenizer.json")
+        return Tokenizer.from_pretrained(self.folder)
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -244,6 +244,7 @@ def build_corpus(
     paths, out = [Path(file) for file in files], Path(out)
     settings = {
         "tokenizer_sha256": tokenizer.fingerprint,
+        "matching": tokenizer.matching,
         "window_bp": window_bp,
         "stride_bp": stride_bp or window_bp or 1,
         "min_bp": max(1, (window_bp or 10) // 10) if min_bp is None else min_bp,
@@ -298,7 +299,7 @@ def _build(
             f"{', '.join(path.name for path in paths)}: no run of A, C, G, T has "
             f"{settings['min_bp']} bases (min_bp)"
         )
-    (folder / "tokenizer.json").write_text(tokenizer._native.json, encoding="utf-8")
+    tokenizer.save(folder / tokenizer.file_name)
     keys = ("name", "split", "sequences", "tokens", "bytes", "sha256")
     return {
         "format": FORMAT,
@@ -307,7 +308,8 @@ def _build(
         "read": inputs,
         "shards": [dict(zip(keys, shard, strict=True)) for shard in shards],
         "others": [
-            {"name": name, "sha256": _sha256(folder / name)} for name in [*others, "tokenizer.json"]
+            {"name": name, "sha256": _sha256(folder / name)}
+            for name in [*others, tokenizer.file_name]
         ],
     }
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from dnabert2_fast import _native
 
-__all__ = ["Record", "read_fasta"]
+__all__ = ["Record", "read_chunks", "read_fasta"]
+
+CHUNK_BP = 1 << 23
 
 
 class Record(NamedTuple):
@@ -46,3 +48,21 @@ def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
     [('a', 'ACGTNN'), ('b', 'TT')]
     """
     return (Record(*pair) for pair in _native.FastaReader(Path(path)))
+
+
+def read_chunks(
+    path: str | os.PathLike[str],
+) -> Iterator[tuple[list[str], list[str | bytes]]]:
+    """Yield names and sequences of some records at a time, about `CHUNK_BP` letters together."""
+    names: list[str] = []
+    sequences: list[str | bytes] = []
+    waiting = 0
+    for record in read_fasta(path):
+        names.append(record.name)
+        sequences.append(record.sequence)
+        waiting += len(record.sequence)
+        if waiting >= CHUNK_BP:
+            yield names, sequences
+            names, sequences, waiting = [], [], 0
+    if names:
+        yield names, sequences

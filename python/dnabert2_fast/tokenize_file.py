@@ -6,20 +6,33 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast.atomic import atomic_path
-from dnabert2_fast.fasta import read_fasta
+from dnabert2_fast.encodings import Replaced
+from dnabert2_fast.fasta import read_chunks
 from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["tokenize_file"]
+__all__ = ["Tokenized", "tokenize_file"]
 
-CHUNK_BP = 1 << 23
+
+class Tokenized(NamedTuple):
+    """What `tokenize_file` did.
+
+    Attributes
+    ----------
+    records : int
+    replaced : Replaced
+        Letters that were folded or have no token.
+    """
+
+    records: int
+    replaced: Replaced
 
 
 def tokenize_file(
@@ -29,8 +42,8 @@ def tokenize_file(
     *,
     max_length: int | None = None,
     threads: int = 0,
-) -> int:
-    """Write the ids of every record of a FASTA or FASTQ file; returns the number of records.
+) -> Tokenized:
+    """Write the ids of every record of a FASTA or FASTQ file.
 
     Parameters
     ----------
@@ -38,7 +51,8 @@ def tokenize_file(
         FASTA or FASTQ, plain or gz, bgz, zst.
     tokenizer : Tokenizer
     out : path, optional
-        ``.parquet`` (columns ``name`` and ``input_ids``) or ``.tsv`` (name, tab, ids parted by
+        ``.parquet`` (columns ``name`` and ``input_ids``; the schema's metadata names the
+        tokenizer) or ``.tsv`` (name, tab, ids parted by
         spaces); standard output, as ``.tsv``, when it is left out.
     max_length : int, optional
         Most tokens of a record, special ones included.
@@ -52,39 +66,31 @@ def tokenize_file(
     ValueError
         When the suffix of `out` is another one.
     """
-    chunks = _encoded(Path(path), tokenizer, max_length, threads)
+    replaced = Replaced(0, {})
+
+    def encoded() -> Iterator[tuple[list[str], Ragged]]:
+        nonlocal replaced
+        with progress(None, f"tokenizing {Path(path).name}", "bases") as bar:
+            for names, sequences in read_chunks(path):
+                yield (
+                    names,
+                    tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
+                )
+                replaced = replaced.plus(tokenizer.replaced(sequences))
+                bar.update(sum(map(len, sequences)))
+
     if out is None:
-        return _write_tsv(chunks, sys.stdout)
+        return Tokenized(_write_tsv(encoded(), sys.stdout), replaced)
     out = Path(out)
     if out.suffix not in (".parquet", ".tsv"):
         raise ValueError(f"out: {out.name} must end in .parquet or .tsv")
     with atomic_path(out) as temporary:
         if out.suffix == ".parquet":
-            return _write_parquet(chunks, temporary)
-        with temporary.open("w", encoding="utf-8") as handle:
-            return _write_tsv(chunks, handle)
-
-
-def _encoded(
-    path: Path, tokenizer: Tokenizer, max_length: int | None, threads: int
-) -> Iterator[tuple[list[str], Ragged]]:
-    with progress(None, f"tokenizing {path.name}", "bases") as bar:
-        names: list[str] = []
-        sequences: list[str | bytes] = []
-        waiting = 0
-        for record in read_fasta(path):
-            names.append(record.name)
-            sequences.append(record.sequence)
-            waiting += len(record.sequence)
-            if waiting >= CHUNK_BP:
-                yield (
-                    names,
-                    tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
-                )
-                bar.update(waiting)
-                names, sequences, waiting = [], [], 0
-        yield names, tokenizer.encode_batch(sequences, max_length=max_length, threads=threads)
-        bar.update(waiting)
+            records = _write_parquet(encoded(), temporary, tokenizer)
+        else:
+            with temporary.open("w", encoding="utf-8") as handle:
+                records = _write_tsv(encoded(), handle)
+    return Tokenized(records, replaced)
 
 
 def _write_tsv(chunks: Iterator[tuple[list[str], Ragged]], handle: TextIO) -> int:
@@ -97,8 +103,13 @@ def _write_tsv(chunks: Iterator[tuple[list[str], Ragged]], handle: TextIO) -> in
     return records
 
 
-def _write_parquet(chunks: Iterator[tuple[list[str], Ragged]], path: Path) -> int:
-    schema = pa.schema([("name", pa.string()), ("input_ids", pa.large_list(pa.uint16()))])
+def _write_parquet(
+    chunks: Iterator[tuple[list[str], Ragged]], path: Path, tokenizer: Tokenizer
+) -> int:
+    schema = pa.schema(
+        [("name", pa.string()), ("input_ids", pa.large_list(pa.uint16()))],
+        {"tokenizer_sha256": tokenizer.fingerprint, "matching": tokenizer.matching},
+    )
     records = 0
     with pq.ParquetWriter(path, schema) as writer:
         for names, batch in chunks:

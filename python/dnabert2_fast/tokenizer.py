@@ -10,57 +10,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import sys
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows, cut_windows
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.fasta import read_fasta
+from dnabert2_fast.fasta import read_chunks
 from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.texts import sequences_of, spans
+from dnabert2_fast.vocabulary import FILES, Case, Unknown, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Encoding", "Tokenizer"]
+__all__ = ["Tokenizer"]
 
-Case = Literal["upper", "compat"]
-Unknown = Literal["unk", "split", "error"]
+Matching = Literal["bpe", "longest", "longest-first"]
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Side = Literal["right", "left"]
 
 PACKAGED = {"dnabert2": Path(__file__).parent / "data" / "dnabert2.tokenizer.json"}
+COMPLEMENT = str.maketrans("ACGTURYKMBVDHacgturykmbvdh", "TGCAAYRMKVBHDtgcaayrmkvbhd")
 
 
-class Encoding(NamedTuple):
-    """Ids of one sequence or pair with what is known of each token.
-
-    Attributes
-    ----------
-    ids : ndarray of uint16, shape (tokens,)
-    type_ids : ndarray of int64, shape (tokens,)
-        0 for the first sequence of a pair, 1 for the second, as the template says.
-    offsets : ndarray of int64, shape (tokens, 2)
-        Start and end of each token in its sequence, 0-based half-open, in letters; (0, 0) for
-        special tokens.
-    """
-
-    ids: npt.NDArray[np.uint16]
-    type_ids: npt.NDArray[np.int64]
-    offsets: npt.NDArray[np.int64]
-
-
-class Tokenizer:
-    """A byte-pair vocabulary and the rule by which sequence becomes ids.
+class Tokenizer(Vocabulary):
+    """A vocabulary and the rule by which sequence becomes ids.
 
     Make one with `from_pretrained`, `from_file` or `train`.
 
@@ -71,16 +52,35 @@ class Tokenizer:
     as they are, which makes each an [UNK], as Hugging Face does with the published file.
     ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
     ``"split"`` gives such letters no token, ``"error"`` raises on the first one.
-    """
 
-    def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
-        self._native, self._case, self._unknown = native, case, unknown
+    ``matching`` says how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
+    the published weights were trained; ``"longest"`` takes the longest piece at each place, from
+    left to right; ``"longest-first"`` the longest piece anywhere first, ties to the one merged
+    earlier, as a sentence of the DNABERT-2 paper has it. The choice is part of the tokenizer's
+    file and fingerprint, so that whatever is made with it says so; Hugging Face `tokenizers`
+    refuses files of the other two.
+    """
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str], *, case: Case = "upper", unknown: Unknown = "unk"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
     ) -> Tokenizer:
-        """Read a ``tokenizer.json``.
+        """Read a ``tokenizer.json``, or a ``vocab.txt`` of k-mers.
+
+        Parameters
+        ----------
+        path : path
+            A list of k-mers is that of DNABERT (overlapping k-mers) or, when it also holds single
+            letters, of the Nucleotide Transformer (k-mers side by side).
+        case, unknown
+            How sequence is read; see `Tokenizer`.
+        matching : {"bpe", "longest", "longest-first"}, optional
+            How pieces are found; as the file says when left out.
 
         Raises
         ------
@@ -89,11 +89,16 @@ class Tokenizer:
         FileNotFoundError
             When there is no such file.
         """
-        return cls(_native.Tokenizer.open(Path(path), case, unknown), case, unknown)
+        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
 
     @classmethod
     def from_pretrained(
-        cls, name: str | os.PathLike[str], *, case: Case = "upper", unknown: Unknown = "unk"
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
     ) -> Tokenizer:
         """Read a tokenizer by name.
 
@@ -101,16 +106,17 @@ class Tokenizer:
         ----------
         name : str or path
             ``"dnabert2"`` (packaged, the published vocabulary), a folder with a
-            ``tokenizer.json``, such a file, or a model id on the Hugging Face hub.
-        case, unknown
-            How sequence is read; see `Tokenizer`.
+            ``tokenizer.json`` or a ``vocab.txt``, such a file, or a model id on the Hugging Face
+            hub.
+        case, unknown, matching
+            As in `from_file`.
         """
         path = PACKAGED.get(str(name), Path(name))
         if path.is_dir():
-            path = path / "tokenizer.json"
+            path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
         if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
             path = _download(str(name))
-        return cls.from_file(path, case=case, unknown=unknown)
+        return cls.from_file(path, case=case, unknown=unknown, matching=matching)
 
     @classmethod
     def train(
@@ -165,14 +171,14 @@ class Tokenizer:
                 done = pieces + 5
 
             text, _, _ = _native.train_tokenizer(
-                _sequences(files_or_sequences),
+                sequences_of(files_or_sequences),
                 vocab_size,
                 window_bp,
                 min_frequency,
                 threads,
                 report,
             )
-        return cls(_native.Tokenizer.parse(text, Path("trained"), "upper", "unk"), "upper", "unk")
+        return _restore(text, "upper", "unk")
 
     def encode(
         self,
@@ -183,6 +189,8 @@ class Tokenizer:
         max_length: int | None = None,
         truncation: Truncation = "longest_first",
         truncation_side: Side = "right",
+        dropout: float | None = None,
+        seed: int = 0,
     ) -> npt.NDArray[np.uint16]:
         """Return the ids of one sequence, or of a pair joined by the template.
 
@@ -198,6 +206,15 @@ class Tokenizer:
             Which sequence of a pair gives way.
         truncation_side : {"right", "left"}
             Where tokens are cut off.
+        dropout : float, optional
+            Share of merges left out at random (BPE-dropout [1]_), for training on many encodings
+            of one sequence; 0 leaves out none.
+        seed : int
+            Start of the draws. The same seed gives the same ids, on any number of threads.
+
+        References
+        ----------
+        .. [1] Provilkov, Emelianenko and Voita, "BPE-Dropout", ACL 2020.
         """
         if pair is None and truncation == "longest_first":
             # The way without offsets, which long sequences would spend most of their time on.
@@ -206,16 +223,13 @@ class Tokenizer:
                 add_special_tokens=add_special_tokens,
                 max_length=max_length,
                 truncation_side=truncation_side,
+                dropout=dropout,
+                seed=seed,
                 threads=1,
             ).values
-        return self.encode_detailed(
-            sequence,
-            pair,
-            add_special_tokens=add_special_tokens,
-            max_length=max_length,
-            truncation=truncation,
-            truncation_side=truncation_side,
-        ).ids
+        options = (add_special_tokens, max_length, truncation, truncation_side, dropout, seed)
+        pairs = None if pair is None else [pair]
+        return self._native.encode_detailed([sequence], pairs, options, 1)[0]
 
     def encode_detailed(
         self,
@@ -233,181 +247,189 @@ class Tokenizer:
         >>> tok.encode_detailed("ACNNGT").offsets.tolist()
         [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [4, 6], [0, 0]]
         """
-        return Encoding(
-            *self._native.encode(
-                sequence, pair, add_special_tokens, max_length, truncation, truncation_side
-            )
+        ids, type_ids, offsets = self.encode_batch_detailed(
+            [sequence],
+            None if pair is None else [pair],
+            add_special_tokens=add_special_tokens,
+            max_length=max_length,
+            truncation=truncation,
+            truncation_side=truncation_side,
+            threads=1,
         )
+        return Encoding(ids.values, type_ids, offsets)
 
     def encode_batch(
         self,
-        sequences: Sequence[str | bytes] | npt.NDArray[np.bytes_] | pa.Array | pa.ChunkedArray,
+        sequences: Sequence[str | bytes]
+        | npt.NDArray[np.bytes_]
+        | pa.Array
+        | pa.ChunkedArray
+        | os.PathLike[str],
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
         truncation_side: Side = "right",
+        dropout: float | None = None,
+        seed: int = 0,
         threads: int = 0,
     ) -> Ragged:
         """Return the ids of many sequences as one flat batch.
 
         Parameters
         ----------
-        sequences : sequence of str or bytes, numpy array of bytes, or Arrow array
-            An Arrow array of strings or binaries, large or not, is read where it lies.
-        add_special_tokens, max_length, truncation_side
-            As in `encode`.
+        sequences : sequence of str or bytes, numpy array of bytes, Arrow array, or path
+            An Arrow array of strings or binaries, large or not, is read where it lies. A
+            `pathlib.Path` is a FASTA or FASTQ file, whose records are taken in order.
+        add_special_tokens, max_length, truncation_side, dropout, seed
+            As in `encode`; with `dropout` every sequence has draws of its own.
         threads : int
             0 takes every core. The result does not depend on it.
         """
         if isinstance(sequences, (str, bytes)):
-            raise TypeError("sequences: give a list of sequences, or call encode for a single one")
-        options = (add_special_tokens, max_length, truncation_side, threads)
-        spans = _spans(sequences)
-        if spans is not None:
-            text, starts, ends = spans
-            return Ragged(*self._native.encode_spans(text, starts, ends, *options))
+            raise TypeError(
+                "sequences: give a list of sequences or a pathlib.Path, or call encode for one"
+            )
+        options = (
+            add_special_tokens,
+            max_length,
+            "longest_first",
+            truncation_side,
+            dropout,
+            seed,
+        )
+        if isinstance(sequences, os.PathLike):
+            # Each chunk draws from a seed of its own.
+            chunks = enumerate(read_chunks(sequences))
+            return Ragged.concatenate(
+                [
+                    Ragged(*self._native.encode_batch(some, (*options[:5], seed + i), threads))
+                    for i, (_, some) in chunks
+                ]
+            )
+        found = spans(sequences)
+        if found is not None:
+            return Ragged(*self._native.encode_spans(*found, options, threads))
         listed = sequences if isinstance(sequences, list) else list(sequences)
-        return Ragged(*self._native.encode_batch(listed, *options))
+        return Ragged(*self._native.encode_batch(listed, options, threads))
 
-    def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
-        """Return the sequence behind `ids`.
+    def encode_batch_detailed(
+        self,
+        sequences: Sequence[str | bytes],
+        pairs: Sequence[str | bytes] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        truncation_side: Side = "right",
+        threads: int = 0,
+    ) -> BatchEncoding:
+        """Return ids, type ids and offsets of many sequences or pairs.
 
-        Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
-        ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
+        Parameters
+        ----------
+        sequences : sequence of str or bytes
+        pairs : sequence of str or bytes, optional
+            One second sequence for each.
+        add_special_tokens, max_length, truncation, truncation_side
+            As in `encode`.
+        threads : int
+            0 takes every core.
         """
-        return self._native.decode(_as_ids(ids), unknown, separator)
+        options = (add_special_tokens, max_length, truncation, truncation_side, None, 0)
+        ids, offsets, type_ids, places = self._native.encode_detailed(
+            list(sequences), None if pairs is None else list(pairs), options, threads
+        )
+        return BatchEncoding(Ragged(ids, offsets), type_ids, places)
 
-    def tokens(self, ids: npt.ArrayLike) -> list[str]:
-        """Return the token behind every id, special ones included."""
-        return [self.vocabulary[i] for i in _as_ids(ids).tolist()]
+    def encode_windows(
+        self,
+        sequences: Sequence[str | bytes],
+        max_length: int,
+        *,
+        stride: int = 0,
+        add_special_tokens: bool = True,
+        truncation_side: Side = "right",
+        threads: int = 0,
+    ) -> Windows:
+        """Cut sequences of any length into windows of tokens, none of which is lost.
 
-    def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return start and end of every token of one encoded sequence, from its ids alone.
+        Parameters
+        ----------
+        sequences : sequence of str or bytes
+        max_length : int
+            Most tokens of a window, special ones included.
+        stride : int
+            Tokens that a window shares with the one before.
+        add_special_tokens : bool
+            Put [CLS] and [SEP] (or what the template says) around each window.
+        truncation_side : {"right", "left"}
+            ``"right"``: the first window begins with the sequence; ``"left"``: it ends with it.
+        threads : int
+            0 takes every core.
 
-        Returns
-        -------
-        ndarray of int64, shape (tokens, 2)
-            0-based half-open, in letters; an [UNK] counts as one letter; (0, 0) for special
-            tokens. For text with white space use `encode_detailed`, which has seen the text.
+        Examples
+        --------
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> windows = tok.encode_windows(["ACGTTGCATTAGC" * 4], max_length=8, stride=2)
+        >>> windows.ids.lengths.tolist(), windows.start_bp.tolist(), windows.end_bp.tolist()
+        ([8, 8, 7], [0, 14, 31], [24, 40, 52])
         """
-        lengths = self._bases[_as_ids(ids)]
-        ends = np.cumsum(lengths)
-        spans = np.stack([ends - lengths, ends], axis=1)
-        spans[lengths == 0] = 0
-        return spans
+        frame = self._frame if add_special_tokens else (self._frame[0][:0], self._frame[0][:0])
+        room = max_length - len(frame[0]) - len(frame[1])
+        if not 0 <= stride < room:
+            raise ValueError(
+                f"stride: {stride} does not lie between 0 and the {room} tokens that max_length "
+                f"{max_length} leaves for the sequence"
+            )
+        whole = self.encode_batch_detailed(sequences, add_special_tokens=False, threads=threads)
+        return cut_windows(whole, room, stride, frame, truncation_side == "left")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(self._native.json, encoding="utf-8")
+    @overload
+    def reverse_complement(self, ids: Ragged) -> Ragged: ...
+    @overload
+    def reverse_complement(self, ids: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]: ...
+    def reverse_complement(
+        self, ids: Ragged | npt.NDArray[np.uint16]
+    ) -> Ragged | npt.NDArray[np.uint16]:
+        """Return the ids of the other strand: decoded, reversed, complemented, encoded again.
 
-    @cached_property
-    def vocabulary(self) -> list[str]:
-        """Every token, by id."""
-        return self._native.vocabulary
+        Pieces of the two strands have other borders, so the number of tokens may differ. Special
+        tokens are put around again if the ids have them; [UNK] stays [UNK].
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids."""
-        return len(self.vocabulary)
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.decode(tok.reverse_complement(tok.encode("AACGTG")))
+        'CACGTT'
+        """
+        rows = ids if isinstance(ids, Ragged) else Ragged.from_list([ids])
+        texts = [self.decode(row).translate(COMPLEMENT)[::-1] for row in rows]
+        framed = np.array([self._is_framed(row) for row in rows], bool)
+        parts = [
+            self.encode_batch(
+                [texts[i] for i in np.flatnonzero(framed == special)], add_special_tokens=special
+            )
+            for special in (False, True)
+        ]
+        whole = Ragged.concatenate(parts).take(np.argsort(np.argsort(framed, kind="stable")))
+        return whole if isinstance(ids, Ragged) else whole.values
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the ``tokenizer.json``, in hexadecimal."""
-        return hashlib.sha256(self._native.json.encode()).hexdigest()
+    def replaced(self, sequences: Sequence[str | bytes]) -> Replaced:
+        """Count the letters that the policies change: those folded, and those without a token.
 
-    @property
-    def unk_id(self) -> int:
-        """Id of the unknown token."""
-        return self._native.unknown_id
-
-    @cached_property
-    def cls_id(self) -> int | None:
-        """Id of [CLS] (or [BOS]), None when the vocabulary has neither."""
-        return self._id_of("[CLS]", "[BOS]")
-
-    @cached_property
-    def sep_id(self) -> int | None:
-        """Id of [SEP] (or [EOS]), None when the vocabulary has neither."""
-        return self._id_of("[SEP]", "[EOS]")
-
-    @cached_property
-    def pad_id(self) -> int | None:
-        """Id of [PAD], None when the vocabulary has none."""
-        return self._id_of("[PAD]")
-
-    @cached_property
-    def mask_id(self) -> int | None:
-        """Id of [MASK], None when the vocabulary has none."""
-        return self._id_of("[MASK]")
-
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        """Ids of tokens that are not spelled by bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
-        return frozenset(np.flatnonzero(self._native.special()).tolist())
-
-    @cached_property
-    def _bases(self) -> npt.NDArray[np.int64]:
-        return self._native.bases()
-
-    def _id_of(self, *names: str) -> int | None:
-        return next((self.vocabulary.index(n) for n in names if n in self.vocabulary), None)
+        >>> Tokenizer.from_pretrained("dnabert2").replaced(["acGTN", "NNR"])
+        Replaced(folded=2, unknown={'N': 3, 'R': 1})
+        """
+        return Replaced(*self._native.replaced(list(sequences)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restore, (self._native.json, self._case, self._unknown)
+        return _restore, (self._native.text, self._case, self._unknown)
 
     def __repr__(self) -> str:
-        return f"Tokenizer({self.vocab_size} tokens, case={self._case!r})"
+        return f"Tokenizer({self.vocab_size} tokens, {self.matching}, case={self._case!r})"
 
 
 def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:
-    return Tokenizer(_native.Tokenizer.parse(text, Path("pickle"), case, unknown), case, unknown)
-
-
-def _spans(
-    sequences: object,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Text, starts and ends of an array that holds its text in one buffer; None for other input."""
-    if isinstance(sequences, np.ndarray) and sequences.dtype.kind == "S":
-        flat = np.ascontiguousarray(sequences.ravel())
-        starts = np.arange(flat.size, dtype=np.int64) * flat.itemsize
-        return flat.view(np.uint8), starts, starts + np.char.str_len(flat)
-    # Whoever hands over an Arrow array has imported pyarrow; nobody else waits for it.
-    arrow = sys.modules.get("pyarrow")
-    if arrow is None or not isinstance(sequences, (arrow.Array, arrow.ChunkedArray)):
-        return None
-    whole = sequences
-    if isinstance(whole, arrow.ChunkedArray):
-        whole = whole.combine_chunks()
-    widths = {"string": "<i4", "binary": "<i4", "large_string": "<i8", "large_binary": "<i8"}
-    if str(whole.type) not in widths or whole.null_count:
-        what = f"{whole.null_count} nulls" if whole.null_count else f"type {whole.type}"
-        raise ValueError(
-            f"sequences: an Arrow array with {what}; strings without nulls are expected"
-        )
-    _, borders, text = whole.buffers()
-    if not len(whole) or text is None:
-        empty = np.zeros(len(whole), np.int64)
-        return np.empty(0, np.uint8), empty, empty
-    all_offsets = np.frombuffer(borders, widths[str(whole.type)])
-    offsets = all_offsets[whole.offset :][: len(whole) + 1].astype(np.int64)
-    return np.frombuffer(text, np.uint8), offsets[:-1], offsets[1:]
-
-
-def _as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
-    wide = np.asarray(ids)
-    if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
-        raise ValueError("ids: they lie between 0 and 65535")
-    return np.ascontiguousarray(wide, dtype=np.uint16)
-
-
-def _sequences(inputs: Iterable[str | bytes | os.PathLike[str]]) -> Iterable[str | bytes]:
-    letters = frozenset("ACGTUNRYKMSWBDHVacgtunrykmswbdhv-")
-    for item in inputs:
-        if isinstance(item, bytes) or (isinstance(item, str) and letters.issuperset(item)):
-            yield item
-        else:
-            yield from (record.sequence for record in read_fasta(item))
+    native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
+    return Tokenizer(native, case, unknown)
 
 
 def _download(name: str) -> Path:

@@ -129,7 +129,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         metrics["test_baseline"] = scores(tables["test"].labels, baseline)
         shutil.rmtree(folder / "epochs")
         model.save_pretrained(folder)
-        tokenizer.save(folder / "tokenizer.json")
+        tokenizer.save(folder / tokenizer.file_name)
         _write_predictions(folder / "test_predictions.csv", tables["test"], probabilities["test"])
         for name, content in (("metrics.json", metrics), ("run.json", asdict(config))):
             (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

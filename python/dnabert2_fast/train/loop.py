@@ -151,7 +151,7 @@ class Run:
         target.parent.mkdir(exist_ok=True)
         with atomic_path(target) as path:
             model.save_pretrained(path)
-            tokenizer.save(path / "tokenizer.json")
+            tokenizer.save(path / tokenizer.file_name)
             state = {
                 f"{number}.{name}": value.cpu().clone()
                 for number, values in optimizer.state_dict()["state"].items()
@@ -197,6 +197,6 @@ class Run:
 
     def finish(self, model: Pretrained, tokenizer: Tokenizer) -> None:
         """Write the final model into the run folder; checkpoints are not needed any more."""
-        tokenizer.save(self.folder / "tokenizer.json")
+        tokenizer.save(self.folder / tokenizer.file_name)
         model.save_pretrained(self.folder)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)

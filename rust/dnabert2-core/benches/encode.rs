@@ -10,12 +10,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use dnabert2_core::Tokenizer;
-use dnabert2_core::dna::base_runs;
-use dnabert2_core::encode::{Automaton, GeneralEncoder};
+use dnabert2_core::dna::{BASES, base_runs};
+use dnabert2_core::encode::{Automaton, GeneralEncoder, LongestFirst};
 use dnabert2_core::fasta::FastaReader;
 use dnabert2_core::tokenizer::{Options, Policy};
+use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
+use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::vocab::Vocab;
 
-const BASES: usize = 32_000_000;
+const GENOME_BP: usize = 32_000_000;
 const REPETITIONS: usize = 7;
 
 /// Median of bases a nanosecond.
@@ -44,50 +47,108 @@ fn main() {
         base_runs(&record.sequence).for_each(|(_, run)| genome.extend_from_slice(run));
     }
     genome.make_ascii_uppercase();
-    genome.truncate(BASES);
+    genome.truncate(GENOME_BP);
 
     let vocabulary = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    let tokenizer = Tokenizer::open(Path::new(vocabulary), Policy::default()).expect("it is here");
-    let vocab = &tokenizer.file().vocab;
-    let start = Instant::now();
-    black_box(Automaton::compile(vocab).expect("it has four letters"));
-    let seconds = start.elapsed().as_secs_f64();
-    println!(r#"{{"bench": "encode.rs", "compile_seconds": {seconds:.3}}}"#);
-    let general = GeneralEncoder::new(vocab);
+    let file = TokenizerFile::open(Path::new(vocabulary)).expect("it is here");
+    let vocab = file.vocab().expect("it has pieces");
+    compiling(vocab, "published");
+    for size in [8_192, 16_384] {
+        let mut trainer = BpeTrainer::new(Some(1_000));
+        trainer.add(&genome[..genome.len() / 2]).expect("bases only");
+        let vocab = trainer.train(size, 1, 5, 0, |_| Ok(())).expect("there are bases");
+        compiling(&vocab, "trained");
+        let text = from_trained(&vocab, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
+        let file = TokenizerFile::parse(Path::new("trained"), text).expect("our own file");
+        let encode = encoder(Tokenizer::new(file, Policy::default()), 1);
+        let texts: Vec<&[u8]> = genome.chunks_exact(1_000).collect();
+        row(&format!("automaton of {size}"), 1_000, 1, speed(&texts, &encode));
+    }
+
     let rank = |base: &u8| b"ACGT".iter().zip(0..).find(|(b, _)| *b == base).map_or(0, |(_, r)| r);
     let codes: Vec<u8> = genome[..2_000_000].iter().map(rank).collect();
-    let mut pieces = Vec::new();
-    let speed = gigabases_per_second(codes.len(), || {
-        for window in codes.chunks(1000) {
-            pieces.clear();
-            general.encode(vocab, window, &mut pieces);
-            black_box(&pieces);
-        }
-    });
-    println!(
-        r#"{{"bench": "encode.rs", "encoder": "general", "gigabases_per_second": {speed:.3}}}"#
+    let windows: Vec<&[u8]> = codes.chunks_exact(1_000).collect();
+    let general = GeneralEncoder::new(vocab);
+    let longest_first = LongestFirst::new(vocab);
+    row(
+        "general",
+        1_000,
+        1,
+        speed(&windows, |windows| {
+            let mut pieces = Vec::new();
+            for window in windows {
+                general.encode(vocab, window, &mut pieces);
+            }
+            black_box(pieces);
+        }),
+    );
+    row(
+        "longest-first",
+        1_000,
+        1,
+        speed(&windows, |windows| {
+            let mut pieces = Vec::new();
+            for window in windows {
+                longest_first.encode(window, &mut pieces);
+            }
+            black_box(pieces);
+        }),
     );
 
-    for length in [100, 1_000, genome.len()] {
-        let texts: Vec<&[u8]> = genome.chunks_exact(length).collect();
-        let bases = texts.len() * length;
-        let mut one = 0.0;
-        for threads in [1, 2] {
-            let encode = || tokenizer.encode_batch(&texts, &Options::default(), threads);
-            black_box(encode().expect("bases only"));
-            let speed = gigabases_per_second(bases, || {
-                black_box(encode().expect("bases only"));
-            });
-            if threads == 1 {
-                one = speed;
+    let longest = file.clone().with_matching(Matching::Longest).expect("it has pieces");
+    for (name, file) in [
+        ("automaton", file),
+        ("longest", longest),
+        ("6-mers", kmers("")),
+        ("6-mers side by side", kmers("A\nC\nG\nT\nN\n")),
+    ] {
+        let tokenizer = Tokenizer::new(file, Policy::default());
+        for length in [100, 1_000, genome.len()] {
+            let texts: Vec<&[u8]> = genome.chunks_exact(length).collect();
+            for threads in [1, 2] {
+                row(name, length, threads, speed(&texts, encoder(tokenizer.clone(), threads)));
             }
-            println!(
-                r#"{{"bench": "encode.rs", "encoder": "automaton", "length_bp": {length}, "threads": {threads}, "gigabases_per_second": {speed:.3}, "over_one_thread": {:.2}}}"#,
-                speed / one
-            );
         }
     }
+}
+
+/// A vocabulary of all 6-mers and some letters.
+fn kmers(letters: &str) -> TokenizerFile {
+    let mut text = String::from("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
+    for number in 0..1_usize << 12 {
+        text.extend((0..6).map(|place| char::from(BASES[number >> (2 * place) & 3])));
+        text.push('\n');
+    }
+    TokenizerFile::parse(Path::new("k-mers"), text + letters).expect("all k-mers")
+}
+
+fn encoder(tokenizer: Tokenizer, threads: usize) -> impl Fn(&[&[u8]]) {
+    move |texts| {
+        let options = Options::default();
+        black_box(tokenizer.encode_batch(texts, &options, threads).expect("bases only"));
+    }
+}
+
+fn compiling(vocab: &Vocab, name: &str) {
+    let start = Instant::now();
+    let states = Automaton::bpe(vocab).expect("it has four letters").states();
+    let (pieces, seconds) = (vocab.len(), start.elapsed().as_secs_f64());
+    println!(
+        r#"{{"bench": "encode.rs", "vocabulary": "{name}", "pieces": {pieces}, "states": {states}, "compile_seconds": {seconds:.3}}}"#
+    );
+}
+
+/// Median speed over all texts.
+fn speed(texts: &[&[u8]], encode: impl Fn(&[&[u8]])) -> f64 {
+    encode(texts);
+    gigabases_per_second(texts.iter().map(|text| text.len()).sum(), || encode(texts))
+}
+
+fn row(encoder: &str, length: usize, threads: usize, speed: f64) {
+    println!(
+        r#"{{"bench": "encode.rs", "encoder": "{encoder}", "length_bp": {length}, "threads": {threads}, "gigabases_per_second": {speed:.3}}}"#
+    );
 }

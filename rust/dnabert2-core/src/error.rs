@@ -34,13 +34,13 @@ pub enum Error {
         /// Which rule it breaks.
         message: String,
     },
-    /// A `tokenizer.json` holds something that this encoder cannot reproduce exactly.
-    #[error("{}: at {pointer}: {message}", path.display())]
-    TokenizerJson {
+    /// A tokenizer file holds something that this encoder cannot reproduce exactly.
+    #[error("{}: at {place}: {message}", path.display())]
+    TokenizerFile {
         /// The file.
         path: PathBuf,
-        /// JSON pointer of the place.
-        pointer: String,
+        /// JSON pointer of the place, or a line.
+        place: String,
         /// What is wrong or not supported.
         message: String,
     },

@@ -1,6 +1,6 @@
 //! Exact genome BPE and memory-mapped token shards, in plain Rust.
 //!
-//! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_json` reads or `train`
+//! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_file` reads or `train`
 //! makes; `corpus` turns FASTA files (`fasta`) into token files (`shard`).
 
 pub mod corpus;
@@ -8,12 +8,13 @@ pub mod dna;
 pub mod encode;
 pub mod error;
 pub mod fasta;
+pub mod kmer;
 pub mod ragged;
 mod read_ahead;
 pub mod shard;
 pub mod threads;
 pub mod tokenizer;
-pub mod tokenizer_json;
+pub mod tokenizer_file;
 pub mod train;
 pub mod vocab;
 

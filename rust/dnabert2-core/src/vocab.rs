@@ -18,6 +18,8 @@ pub struct Vocab {
     letters: Vec<u8>,
     merges: Vec<(Piece, Piece)>,
     by_pair: FxHashMap<(Piece, Piece), Piece>,
+    /// A bit is set for every pair that merges and for one in sixteen others: most look-ups end here.
+    sieve: Vec<u64>,
     texts: Vec<Vec<u8>>,
     ids: Vec<TokenId>,
 }
@@ -38,6 +40,7 @@ impl Vocab {
             letters: letters.to_vec(),
             merges: merges.to_vec(),
             by_pair: FxHashMap::default(),
+            sieve: vec![0; (merges.len() / 4 + 1).next_power_of_two()],
             texts: letters.iter().map(|&letter| vec![letter]).collect(),
             ids,
         };
@@ -50,6 +53,8 @@ impl Vocab {
             };
             vocab.texts.push([&start[..], &end[..]].concat());
             vocab.by_pair.insert((left, right), rank(piece));
+            let (word, bit) = vocab.sieve_bit(left, right);
+            vocab.sieve[word] |= bit;
         }
         vocab.check()?;
         Ok(vocab)
@@ -92,6 +97,28 @@ impl Vocab {
         &self.letters
     }
 
+    /// The part of the vocabulary that texts of these letters can use, which encodes them alike; `None`
+    /// when one of the letters is missing.
+    #[must_use]
+    pub fn restricted_to(&self, letters: &[u8]) -> Option<Self> {
+        if !letters.iter().all(|letter| self.letters.contains(letter)) {
+            return None;
+        }
+        let kept: Vec<usize> = (0..self.len())
+            .filter(|&piece| self.texts[piece].iter().all(|letter| letters.contains(letter)))
+            .collect();
+        let now = |piece: Piece| rank(kept.partition_point(|&k| k < piece as usize));
+        let merges: Vec<_> = kept
+            .iter()
+            .filter_map(|&piece| self.merges.get(piece.checked_sub(self.letters.len())?))
+            .map(|&(left, right)| (now(left), now(right)))
+            .collect();
+        let letters: Vec<u8> =
+            self.letters.iter().copied().filter(|l| letters.contains(l)).collect();
+        let ids = kept.iter().map(|&piece| self.ids[piece]).collect();
+        Self::new(&letters, &merges, ids).ok()
+    }
+
     /// The two parts of every merge, in the order the merges are made.
     #[must_use]
     pub fn merges(&self) -> &[(Piece, Piece)] {
@@ -113,7 +140,17 @@ impl Vocab {
     /// The piece that joining two pieces makes, if there is such a merge.
     #[must_use]
     pub fn merge(&self, left: Piece, right: Piece) -> Option<Piece> {
+        let (word, bit) = self.sieve_bit(left, right);
+        if self.sieve[word] & bit == 0 {
+            return None;
+        }
         self.by_pair.get(&(left, right)).copied()
+    }
+
+    /// Word and bit of a pair in the sieve.
+    fn sieve_bit(&self, left: Piece, right: Piece) -> (usize, u64) {
+        let mixed = (u64::from(left) << 32 | u64::from(right)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        ((mixed >> 38) as usize & (self.sieve.len() - 1), 1 << (mixed >> 32 & 63))
     }
 
     /// Whether BPE can leave `left` and `right` side by side: encoding their joint text gives the
@@ -141,14 +178,12 @@ impl Vocab {
             if later < self.letters.len() {
                 return true;
             }
-            let parts = self.merges[later - self.letters.len()];
-            if left > right {
-                limit = left;
-                left = parts.1;
-            } else {
-                limit = right + 1;
-                right = parts.0;
-            }
+            let (inner_left, inner_right) = self.merges[later - self.letters.len()];
+            // Selected rather than branched on: which of the two is later cannot be foreseen.
+            let undo_left = left > right;
+            limit = if undo_left { left } else { right + 1 };
+            right = if undo_left { right } else { inner_left };
+            left = if undo_left { inner_right } else { left };
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dnabert2_core::corpus::{CorpusBuilder, FileReport, Settings, ShardReport, Split, WindowRule};
 use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_json::TokenizerJson;
+use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
@@ -15,8 +15,8 @@ fn tokenizer() -> Arc<Tokenizer> {
     let mut trainer = BpeTrainer::new(None);
     trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA").expect("bases");
     let merges = trainer.train(24, 1, 5, 1, |_| Ok(())).expect("enough to merge");
-    let text = TokenizerJson::from_trained(&merges, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
-    let file = TokenizerJson::parse(Path::new("test"), text).expect("our own file");
+    let text = from_trained(&merges, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
+    let file = TokenizerFile::parse(Path::new("test"), text).expect("our own file");
     Arc::new(Tokenizer::new(file, Policy::default()))
 }
 
@@ -128,7 +128,7 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads() {
                     1 => forward.to_vec(),
                     _ => dnabert2_core::dna::reverse_complement(forward),
                 };
-                let want = tok.encode(&read, None, &Options::default()).expect("bases").ids;
+                let want = tok.encode(&read, None, 0, &Options::default()).expect("bases").ids;
                 let range = usize::try_from(pair[0]).expect("small")
                     ..usize::try_from(pair[1]).expect("small");
                 let got: Vec<u64> = ids[range].to_vec();

@@ -3,10 +3,12 @@
 #[expect(dead_code, reason = "each test file uses some of the twins")]
 mod common;
 
-use common::{codes, encode_naively};
+use common::{codes, encode_naively, longest_first_naively, longest_naively};
 use dnabert2_core::TokenId;
-use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch, encode_long, encode_runs};
-use dnabert2_core::tokenizer_json::TokenizerJson;
+use dnabert2_core::encode::{
+    Automaton, GeneralEncoder, LongestFirst, Scratch, Trie, encode_with_dropout,
+};
+use dnabert2_core::tokenizer_file::TokenizerFile;
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::vocab::Vocab;
 use proptest::prelude::*;
@@ -29,7 +31,7 @@ fn encoded(vocab: &Vocab, codes: &[u8]) -> Vec<u32> {
 fn scanned(automaton: &Automaton, runs: &[String]) -> Vec<Vec<TokenId>> {
     let runs: Vec<&[u8]> = runs.iter().map(String::as_bytes).collect();
     let mut ids = Vec::new();
-    encode_runs(automaton, &runs, &mut Scratch::default(), |some| ids.push(some.to_vec()));
+    automaton.encode_runs(&runs, &mut Scratch::default(), |some| ids.push(some.to_vec()));
     ids
 }
 
@@ -47,7 +49,8 @@ fn published() -> Vocab {
         env!("CARGO_MANIFEST_DIR"),
         "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    TokenizerJson::open(path.as_ref()).expect("it travels with the package").vocab
+    let file = TokenizerFile::open(path.as_ref()).expect("it travels with the package");
+    file.vocab().expect("it has pieces").clone()
 }
 
 /// Sequence with the repeats that make BPE hard: homopolymers, tandem repeats, few letters.
@@ -82,9 +85,40 @@ proptest! {
         runs in proptest::collection::vec(dna(300), 0..30),
     ) {
         let vocab = trained(&training, merges);
-        let automaton = Automaton::compile(&vocab).expect("four letters, few pieces");
+        let automaton = Automaton::bpe(&vocab).expect("four letters, few pieces");
         let want: Vec<_> = runs.iter().map(|run| naive_ids(&vocab, run)).collect();
         prop_assert_eq!(scanned(&automaton, &runs), want);
+    }
+
+    #[test]
+    fn longest_match_is_longest_match(
+        training in proptest::collection::vec(dna(400), 1..4),
+        merges in 0..120_usize,
+        runs in proptest::collection::vec(dna(100), 0..8),
+    ) {
+        let vocab = trained(&training, merges);
+        let automaton = Automaton::longest(&vocab).expect("four letters, few pieces");
+        let trie = Trie::new(&vocab);
+        for (run, ids) in runs.iter().zip(scanned(&automaton, &runs)) {
+            let want = longest_naively(&vocab, &codes(run));
+            let mut pieces = Vec::new();
+            trie.encode_longest(&codes(run), &mut pieces);
+            prop_assert_eq!(&pieces, &want);
+            let want: Vec<_> = want.into_iter().map(|piece| vocab.id(piece)).collect();
+            prop_assert_eq!(ids, want);
+        }
+    }
+
+    #[test]
+    fn longest_first_is_longest_first(
+        training in proptest::collection::vec(dna(400), 1..4),
+        merges in 0..120_usize,
+        text in dna(150),
+    ) {
+        let vocab = trained(&training, merges);
+        let mut pieces = Vec::new();
+        LongestFirst::new(&vocab).encode(&codes(&text), &mut pieces);
+        prop_assert_eq!(pieces, longest_first_naively(&vocab, &codes(&text)));
     }
 
     #[test]
@@ -127,7 +161,7 @@ fn automaton_on_every_short_string_of_small_vocabularies() {
         ("A", 0),
     ] {
         let vocab = trained(&[training.to_owned()], merges);
-        let automaton = Automaton::compile(&vocab).expect("four letters, few pieces");
+        let automaton = Automaton::bpe(&vocab).expect("four letters, few pieces");
         for length in 1..=8_u32 {
             let texts: Vec<String> = (0..4_u32.pow(length))
                 .map(|number| {
@@ -156,7 +190,7 @@ fn random_bases(mut state: u64, length: usize) -> String {
 #[test]
 fn published_vocabulary_on_repeats_of_every_length() {
     let vocab = published();
-    let automaton = Automaton::compile(&vocab).expect("it has four letters");
+    let automaton = Automaton::bpe(&vocab).expect("it has four letters");
     let mut texts = Vec::new();
     for unit in ["A", "C", "CA", "TG", "TA", "GA", "TC", "ACG", "AAAT", "CACACACT"] {
         for length in (1..75).chain([127, 128, 129, 255, 999, 1000, 1001]) {
@@ -174,7 +208,7 @@ fn published_vocabulary_on_repeats_of_every_length() {
 #[test]
 fn long_runs_are_exact_across_their_cuts() {
     let vocab = published();
-    let automaton = Automaton::compile(&vocab).expect("it has four letters");
+    let automaton = Automaton::bpe(&vocab).expect("it has four letters");
     let random = random_bases(3, 700_001);
     let mut texts = vec![
         random[..40_000].to_owned(),
@@ -199,14 +233,63 @@ fn long_runs_are_exact_across_their_cuts() {
         assert!(whole == want, "{}...", &text[..40]);
         for threads in [1, 3] {
             let mut ids = Vec::new();
-            encode_long(&automaton, text.as_bytes(), threads, |some| ids.extend_from_slice(some));
+            automaton.encode_run(text.as_bytes(), threads, &mut Scratch::default(), |some| {
+                ids.extend_from_slice(some);
+            });
             assert!(ids == want, "{}... of {}", &text[..40], text.len());
         }
     }
 }
 
 #[test]
-fn other_letters_have_no_automaton() {
-    let vocab = Vocab::new(b"ACGTN", &[(0, 1)], (0..6).collect()).expect("sound merges");
-    assert!(Automaton::compile(&vocab).is_none());
+fn other_letters_play_no_part_in_runs_of_bases() {
+    // N, then _A, then AC and N_.
+    let merges = [(5, 1), (1, 2), (0, 5)];
+    let vocab = Vocab::new(b"NACGT_", &merges, (0..9).collect()).expect("sound merges");
+    let automaton = Automaton::bpe(&vocab).expect("it has the four bases");
+    assert_eq!(scanned(&automaton, &["GACAC".to_owned()]), [[3, 7, 7]]);
+    let three = Vocab::new(b"ACG", &[(0, 1)], (0..4).collect()).expect("sound merges");
+    assert!(Automaton::bpe(&three).is_none());
+}
+
+/// More pieces than 16 bits have states for.
+#[test]
+fn wide_states_are_exact() {
+    let mut trainer = BpeTrainer::new(None);
+    trainer.add(random_bases(11, 600_000).as_bytes()).expect("small input");
+    let vocab = trainer.train(15_000, 1, 5, 1, |_| Ok(())).expect("there are bases");
+    let automaton = Automaton::bpe(&vocab).expect("within the cap");
+    assert!(matches!(automaton, Automaton::Wide(_)), "{} states", automaton.states());
+    let text = random_bases(12, 300_000) + &"CA".repeat(50_000) + &random_bases(13, 10_000);
+    let want = general_ids(&vocab, &text);
+    let mut ids = Vec::new();
+    automaton.encode_run(text.as_bytes(), 2, &mut Scratch::default(), |some| {
+        ids.extend_from_slice(some);
+    });
+    assert!(ids == want);
+    assert!(scanned(&automaton, std::slice::from_ref(&text))[0] == want);
+}
+
+/// Two-sided: the share of merges left out shows in the number of pieces, and each draw is BPE of
+/// some kind: its pieces spell the text.
+#[test]
+fn dropout_leaves_out_merges() {
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand_xoshiro::rand_core::SeedableRng;
+    let vocab = published();
+    let text = random_bases(5, 20_000);
+    let draw = |rate: f64, seed: u64| {
+        let mut pieces = Vec::new();
+        let mut draws = Xoshiro256PlusPlus::seed_from_u64(seed);
+        encode_with_dropout(&vocab, &codes(&text), rate, &mut draws, &mut pieces);
+        let spelled = pieces.iter().flat_map(|&p| vocab.texts()[p as usize].clone()).collect();
+        assert_eq!(String::from_utf8(spelled).expect("ASCII"), text);
+        pieces
+    };
+    assert_eq!(draw(0.0, 1), encoded(&vocab, &codes(&text)));
+    assert_eq!(draw(1.0, 1).len(), text.len());
+    assert_eq!(draw(0.3, 1), draw(0.3, 1));
+    assert_ne!(draw(0.3, 1), draw(0.3, 2));
+    let counts: Vec<usize> = [0.0, 0.1, 0.3, 0.6, 1.0].map(|rate| draw(rate, 3).len()).to_vec();
+    assert!(counts.is_sorted() && counts[1] > counts[0] && counts[3] < counts[4], "{counts:?}");
 }

@@ -69,7 +69,7 @@ impl From<Failure> for PyErr {
                 None => PyOSError::new_err(text),
             },
             Error::Fasta { .. } => FastaError::new_err(text),
-            Error::Vocab { .. } | Error::TokenizerJson { .. } | Error::UnknownLetter { .. } => {
+            Error::Vocab { .. } | Error::TokenizerFile { .. } | Error::UnknownLetter { .. } => {
                 TokenizerError::new_err(text)
             }
             Error::Shard { .. } => CorpusError::new_err(text),

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dnabert2_core::tokenizer::{Options, Policy, Truncation, Unknown};
-use dnabert2_core::tokenizer_json::TokenizerJson;
+use std::collections::BTreeMap;
+
+use dnabert2_core::threads::share_out;
+use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, Unknown};
+use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::{Error, Ragged, TokenId};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
@@ -32,9 +35,16 @@ impl AsRef<[u8]> for Text {
     }
 }
 
-/// Ids, type ids, and the start and end of every token.
-type EncodingArrays<'py> =
-    (Bound<'py, PyArray1<TokenId>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<i64>>);
+/// Options of one call: special tokens, most tokens, truncation and its side, dropout and its seed.
+type RawOptions = (bool, Option<usize>, String, String, Option<f64>, u64);
+
+/// Ids, offsets of the sequences, type ids, and the start and end of every token.
+type Detailed<'py> = (
+    Bound<'py, PyArray1<TokenId>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray2<i64>>,
+);
 
 /// Values and offsets of a batch.
 pub type RaggedArrays<'py> = (Bound<'py, PyArray1<TokenId>>, Bound<'py, PyArray1<i64>>);
@@ -59,7 +69,7 @@ pub struct Tokenizer {
 
 #[pymethods]
 impl Tokenizer {
-    /// Read a tokenizer.json file.
+    /// Read a tokenizer file.
     #[classmethod]
     fn open(
         _cls: &Bound<'_, PyType>,
@@ -67,13 +77,12 @@ impl Tokenizer {
         path: PathBuf,
         case: &str,
         unknown: &str,
+        matching: Option<&str>,
     ) -> Result<Self> {
-        let policy = policy(case, unknown)?;
-        let inner = py.detach(|| dnabert2_core::Tokenizer::open(&path, policy))?;
-        Ok(Self { inner: Arc::new(inner) })
+        Self::prepare(py, case, unknown, matching, || TokenizerFile::open(&path))
     }
 
-    /// Read the text of a tokenizer.json; `source` names it in messages.
+    /// Read the text of a tokenizer file; `source` names it in messages.
     #[classmethod]
     fn parse(
         _cls: &Bound<'_, PyType>,
@@ -82,36 +91,34 @@ impl Tokenizer {
         source: PathBuf,
         case: &str,
         unknown: &str,
+        matching: Option<&str>,
     ) -> Result<Self> {
-        let policy = policy(case, unknown)?;
-        let file = py.detach(|| TokenizerJson::parse(&source, text))?;
-        Ok(Self { inner: Arc::new(dnabert2_core::Tokenizer::new(file, policy)) })
+        Self::prepare(py, case, unknown, matching, || TokenizerFile::parse(&source, text))
     }
 
-    /// Text of the tokenizer.json.
+    /// Text of the tokenizer file.
     #[getter]
-    fn json(&self) -> &str {
-        &self.inner.file().text
+    fn text(&self) -> &str {
+        self.inner.text()
     }
 
     /// All tokens by id.
     #[getter]
     fn vocabulary(&self) -> Vec<String> {
-        self.inner.file().tokens.clone()
+        self.inner.tokens().to_vec()
     }
 
     /// Id of the unknown token.
     #[getter]
     fn unknown_id(&self) -> TokenId {
-        self.inner.file().unknown
+        self.inner.unknown()
     }
 
-    /// Letters that each id stands for, shape (`vocab_size`,).
-    fn bases<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
-        let count = self.inner.vocab_size();
-        let bases =
-            (0..count).map(|id| TokenId::try_from(id).map_or(0, |id| self.inner.bases_of(id)));
-        PyArray1::from_iter(py, bases.map(|n| signed(n as u64)))
+    /// How pieces are matched; None for k-mers.
+    #[getter]
+    fn matching(&self) -> Option<&'static str> {
+        let matching = self.inner.matching()?;
+        MATCHING.iter().find(|(_, way)| *way == matching).map(|(name, _)| *name)
     }
 
     /// Whether each id is special, shape (`vocab_size`,).
@@ -120,28 +127,41 @@ impl Tokenizer {
         PyArray1::from_iter(py, ids.map(|id| self.inner.is_special(id)))
     }
 
-    /// Encode one sequence or pair.
-    #[expect(clippy::too_many_arguments, reason = "the options of one call, flat for Python")]
-    fn encode<'py>(
+    /// Encode many sequences or pairs with all that is known of their tokens.
+    fn encode_detailed<'py>(
         &self,
         py: Python<'py>,
-        sequence: Text,
-        pair: Option<Text>,
-        special_tokens: bool,
-        max_length: Option<usize>,
-        truncation: &str,
-        truncation_side: &str,
-    ) -> Result<EncodingArrays<'py>> {
-        let options = options(special_tokens, max_length, truncation, truncation_side)?;
-        let pair = pair.as_ref().map(AsRef::as_ref);
-        let whole = py.detach(|| self.inner.encode(sequence.as_ref(), pair, &options))?;
-        let ends = whole.offsets.iter().flat_map(|&(start, end)| [start, end]);
-        let offsets = PyArray1::from_iter(py, ends.map(|at| signed(at as u64)));
-        Ok((
-            PyArray1::from_vec(py, whole.ids),
-            PyArray1::from_iter(py, whole.type_ids.into_iter().map(i64::from)),
-            offsets.reshape([whole.offsets.len(), 2])?,
-        ))
+        sequences: Vec<Text>,
+        pairs: Option<Vec<Text>>,
+        options: RawOptions,
+        threads: usize,
+    ) -> Result<Detailed<'py>> {
+        let options = read_options(&options)?;
+        let count = sequences.len();
+        if let Some(pairs) = pairs.as_ref().filter(|pairs| pairs.len() != count) {
+            let message = format!("{} of them, but {count} sequences", pairs.len());
+            return Err(Error::InvalidArgument { name: "pairs", message }.into());
+        }
+        let encodings = py.detach(|| {
+            let items: Vec<usize> = (0..count).collect();
+            let encode = |(): &mut (), &i: &usize| {
+                let pair = pairs.as_ref().map(|pairs| pairs[i].as_ref());
+                self.inner.encode(sequences[i].as_ref(), pair, i, &options)
+            };
+            let done = share_out(threads, &items, || (), encode);
+            done.into_iter().collect::<dnabert2_core::Result<Vec<Encoding>>>()
+        })?;
+        let mut batch = Ragged::default();
+        for encoding in &encodings {
+            batch.push(&encoding.ids);
+        }
+        let tokens = batch.values.len();
+        let (ids, offsets) = to_numpy(py, batch);
+        let type_ids = encodings.iter().flat_map(|e| e.type_ids.iter().map(|&id| i64::from(id)));
+        let type_ids = PyArray1::from_iter(py, type_ids);
+        let spans = encodings.iter().flat_map(|e| &e.offsets).flat_map(|&(a, b)| [a, b]);
+        let spans = PyArray1::from_iter(py, spans.map(|at| signed(at as u64)));
+        Ok((ids, offsets, type_ids, spans.reshape([tokens, 2])?))
     }
 
     /// Encode many sequences.
@@ -149,30 +169,25 @@ impl Tokenizer {
         &self,
         py: Python<'py>,
         sequences: Vec<Text>,
-        special_tokens: bool,
-        max_length: Option<usize>,
-        truncation_side: &str,
+        options: RawOptions,
         threads: usize,
     ) -> Result<RaggedArrays<'py>> {
-        let options = options(special_tokens, max_length, "longest_first", truncation_side)?;
+        let options = read_options(&options)?;
         let batch = py.detach(|| self.inner.encode_batch(&sequences, &options, threads))?;
         Ok(to_numpy(py, batch))
     }
 
     /// Encode stretches `starts[i]..ends[i]` of one text in memory.
-    #[expect(clippy::too_many_arguments, reason = "the options of one call, flat for Python")]
     fn encode_spans<'py>(
         &self,
         py: Python<'py>,
         text: PyReadonlyArray1<'py, u8>,
         starts: PyReadonlyArray1<'py, i64>,
         ends: PyReadonlyArray1<'py, i64>,
-        special_tokens: bool,
-        max_length: Option<usize>,
-        truncation_side: &str,
+        options: RawOptions,
         threads: usize,
     ) -> Result<RaggedArrays<'py>> {
-        let options = options(special_tokens, max_length, "longest_first", truncation_side)?;
+        let options = read_options(&options)?;
         let text = text.as_slice().map_err(PyErr::from)?;
         let spans = starts.as_array().into_iter().zip(ends.as_array());
         let stretch = |(&start, &end): (&i64, &i64)| {
@@ -187,6 +202,24 @@ impl Tokenizer {
         Ok(to_numpy(py, batch))
     }
 
+    /// Lower-case letters read as upper-case ones, and letters outside the vocabulary.
+    fn replaced(&self, py: Python<'_>, sequences: Vec<Text>) -> (u64, BTreeMap<char, u64>) {
+        let counts = py.detach(|| self.inner.replaced(&sequences));
+        (counts.folded, counts.unknown)
+    }
+
+    /// Start and end of every token, shape (tokens, 2), from the ids of one sequence.
+    fn offsets<'py>(
+        &self,
+        py: Python<'py>,
+        ids: PyReadonlyArray1<'_, TokenId>,
+    ) -> Result<Bound<'py, PyArray2<i64>>> {
+        let spans = self.inner.offsets(ids.as_slice().map_err(PyErr::from)?)?;
+        let flat = spans.iter().flat_map(|&(start, end)| [start, end]);
+        let flat = PyArray1::from_iter(py, flat.map(|at| signed(at as u64)));
+        Ok(flat.reshape([spans.len(), 2])?)
+    }
+
     /// Text of ids.
     fn decode(
         &self,
@@ -198,6 +231,34 @@ impl Tokenizer {
         Ok(self.inner.decode(ids, unknown, separator)?)
     }
 }
+
+impl Tokenizer {
+    fn prepare(
+        py: Python<'_>,
+        case: &str,
+        unknown: &str,
+        matching: Option<&str>,
+        read: impl FnOnce() -> dnabert2_core::Result<TokenizerFile> + Send,
+    ) -> Result<Self> {
+        let policy = policy(case, unknown)?;
+        let matching = matching.map(|name| choose("matching", name, &MATCHING)).transpose()?;
+        let inner = py.detach(|| {
+            let file = read()?;
+            let file = match matching {
+                Some(matching) => file.with_matching(matching)?,
+                None => file,
+            };
+            Ok::<_, Error>(dnabert2_core::Tokenizer::new(file, policy))
+        })?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+const MATCHING: [(&str, Matching); 3] = [
+    ("bpe", Matching::Bpe),
+    ("longest", Matching::Longest),
+    ("longest-first", Matching::LongestFirst),
+];
 
 /// Train a vocabulary; returns the text of its tokenizer.json, and the bases used and passed over.
 ///
@@ -229,7 +290,7 @@ pub fn train_tokenizer(
     if let Some(error) = raised {
         return Err(error.into());
     }
-    Ok((TokenizerJson::from_trained(&outcome?, special), bases, skipped))
+    Ok((from_trained(&outcome?, &special), bases, skipped))
 }
 
 fn policy(case: &str, unknown: &str) -> Result<Policy> {
@@ -238,20 +299,20 @@ fn policy(case: &str, unknown: &str) -> Result<Policy> {
     Ok(Policy { fold_case, unknown: choose("unknown", unknown, &ways)? })
 }
 
-fn options(
-    special_tokens: bool,
-    max_length: Option<usize>,
-    truncation: &str,
-    side: &str,
-) -> Result<Options> {
+fn read_options(options: &RawOptions) -> Result<Options> {
+    let (special_tokens, max_length, truncation, side, dropout, seed) = options;
     let ways = [
         ("longest_first", Truncation::LongestFirst),
         ("only_first", Truncation::OnlyFirst),
         ("only_second", Truncation::OnlySecond),
     ];
-    let truncation = choose("truncation", truncation, &ways)?;
-    let from_left = choose("truncation_side", side, &[("left", true), ("right", false)])?;
-    Ok(Options { special_tokens, max_length, truncation, from_left })
+    Ok(Options {
+        special_tokens: *special_tokens,
+        max_length: *max_length,
+        truncation: choose("truncation", truncation, &ways)?,
+        from_left: choose("truncation_side", side, &[("left", true), ("right", false)])?,
+        dropout: dropout.map(|rate| Dropout { rate, seed: *seed }),
+    })
 }
 
 fn choose<T: Copy>(name: &'static str, value: &str, allowed: &[(&str, T)]) -> Result<T> {

@@ -1,304 +1,88 @@
-//! Exact BPE over four letters as a finite automaton.
-//!
-//! **The idea.** An encoding is the only split of a text into pieces in which every two neighbours
-//! may stand together (see [`Vocab::adjacent`]), so a suffix of an encoding is itself an encoding,
-//! and every suffix of a text has exactly one first piece. Read the text from right to left. When
-//! a letter is put in front, the new suffix begins with the piece `t` for which (1) `t` ends where
-//! some suffix already read begins, and (2) `t` may stand before that suffix's first piece. Knowing
-//! the first piece of every suffix, the encoding is read off from left to right: take the first
-//! piece of the whole, jump over it, take the first piece of the rest.
-//!
-//! **The state.** What must be remembered of the suffixes that are still open, those at which a
-//! piece that is not yet complete could end? For each: where in the trie of (reversed) pieces the
-//! letters since then have led, and which of the pieces below that trie node may stand before its
-//! first piece. Two first pieces that allow the same pieces below a node are one *class* there. A
-//! state is the list of such (node, class), longest first, with the piece that was found last. The
-//! letters read determine the nodes, so the machine is finite and small: 11 thousand states for
-//! the published vocabulary.
-//!
-//! **The proof obligation** is that two lists which are equal stay equal: the class at a child node
-//! is a part of the class at its parent (fewer pieces below), and the piece found next depends on
-//! bits of the classes only. The tests compare the machine with merging by definition, on every text
-//! up to a length for small vocabularies and on random and repetitive ones for large.
-//!
-//! **Cost.** All pairs come from one table ([`PairTable`]); its columns stand in trie order, so the
-//! pieces below a node are a range of bits, and a class is found by the words of that range.
-
-use rustc_hash::FxHashMap;
+//! A compiled vocabulary, whatever the width of its states.
 
 use crate::TokenId;
-use crate::encode::pack::code;
-use crate::encode::pairs::PairTable;
-use crate::vocab::{Piece, Vocab};
+use crate::dna::BASES;
+use crate::encode::compile::compile;
+use crate::encode::long::{LONG, encode_long};
+use crate::encode::longest::compile_longest;
+use crate::encode::machine::Machine;
+use crate::encode::scan::{Scratch, encode_runs};
+use crate::vocab::Vocab;
 
-/// Number of a state; the cap on states is that of this type.
-pub type State = u16;
+/// Pieces up to which states of 16 bits are tried: 8,187 made 32 thousand states, 16,379 made 79
+/// thousand (two vocabularies trained on four genomes).
+const NARROW_PIECES: usize = 12_000;
 
-/// Most states of a machine; a vocabulary that needs more is encoded in the general way.
-pub const STATE_CAP: usize = 1 << 16;
+/// Pieces up to which compiling is tried at all: some 110 thousand states, within seconds.
+const MOST_PIECES: usize = 24_000;
 
-/// Most pieces of a vocabulary that is worth a try: 4,091 pieces made 11 thousand states, 8,187 made
-/// 32 thousand, 16,379 made 79 thousand (published vocabulary, and two trained on four genomes).
-const PIECE_CAP: usize = 12_000;
-
-const NONE: u32 = u32::MAX;
-/// A class that allows no piece: its suffix need not be remembered.
-const DEAD: u32 = 0;
-
-/// The compiled machine. Letters are coded as in [`code`].
-#[derive(Debug, Clone)]
-pub struct Automaton {
-    /// State after one more letter: `step[state * 4 + letter]`.
-    step: Box<[State; 4 * STATE_CAP]>,
-    /// States after two more letters and after one: `double_step[state * 16 + pair]`, the pair
-    /// being `left + 4 * right` as the text reads, so `right` is taken first.
-    double_step: Box<[[State; 2]; 16 * STATE_CAP]>,
-    /// First piece of the suffix: its length in the upper half, its id in the lower.
-    first: Box<[u32; STATE_CAP]>,
-    longest: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    children: [u32; 4],
-    /// Places (in sorted order of reversed texts) of the pieces below this node: the one that ends
-    /// here first, if there is one, then the longer ones.
-    low: usize,
-    high: usize,
-    ends_here: bool,
-}
-
-/// The trie of reversed pieces, and pieces by their place in its order.
-struct Trie {
-    nodes: Vec<Node>,
-    pieces: Vec<Piece>,
-}
-
-impl Trie {
-    fn new(vocab: &Vocab) -> Self {
-        let reversed = |piece: &Piece| {
-            vocab.texts()[*piece as usize].iter().rev().map(|&b| code(b)).collect::<Vec<_>>()
-        };
-        let mut pieces: Vec<Piece> = (0..).take(vocab.len()).collect();
-        pieces.sort_by_cached_key(reversed);
-        let texts: Vec<Vec<u8>> = pieces.iter().map(reversed).collect();
-        let mut trie = Self { nodes: Vec::new(), pieces };
-        trie.grow(&texts, 0, 0, texts.len());
-        trie
-    }
-
-    /// Add the node of depth `depth` above `texts[low..high]`; returns its number.
-    fn grow(&mut self, texts: &[Vec<u8>], depth: usize, low: usize, high: usize) -> u32 {
-        let number = self.nodes.len();
-        let ends_here = texts[low].len() == depth;
-        self.nodes.push(Node { children: [NONE; 4], low, high, ends_here });
-        let mut from = low + usize::from(ends_here);
-        while from < high {
-            let letter = texts[from][depth];
-            let to = from + texts[from..high].partition_point(|text| text[depth] == letter);
-            let child = self.grow(texts, depth + 1, from, to);
-            self.nodes[number].children[usize::from(letter)] = child;
-            from = to;
-        }
-        u32::try_from(number).expect("a trie of pieces is small")
-    }
-}
-
-/// Classes seen so far: node, the first piece that stands for the class (`None`: the empty suffix,
-/// before which every piece may stand), and the class at each child, once it was asked for.
-struct Classes<'a> {
-    trie: &'a Trie,
-    pairs: &'a PairTable,
-    everything: Vec<u64>,
-    seen: FxHashMap<(u32, Box<[u64]>), u32>,
-    of: Vec<(u32, Option<Piece>)>,
-    children: Vec<[u32; 4]>,
-}
-
-impl<'a> Classes<'a> {
-    fn new(trie: &'a Trie, pairs: &'a PairTable) -> Self {
-        let everything = vec![u64::MAX; trie.pieces.len().div_ceil(64)];
-        // Number 0 is DEAD.
-        let (of, children) = (vec![(NONE, None)], vec![[DEAD; 4]]);
-        Self { trie, pairs, everything, seen: FxHashMap::default(), of, children }
-    }
-
-    fn bits(&self, piece: Option<Piece>) -> &[u64] {
-        piece.map_or(&self.everything, |piece| self.pairs.before(piece))
-    }
-
-    /// The class of a first piece at a node: what it allows of the pieces that go on below.
-    fn at(&mut self, node: u32, piece: Option<Piece>) -> u32 {
-        let Node { low, high, ends_here, .. } = self.trie.nodes[node as usize];
-        let below = range(self.bits(piece), low + usize::from(ends_here), high);
-        if below.iter().all(|&word| word == 0) {
-            return DEAD;
-        }
-        let next = u32::try_from(self.of.len()).expect("classes are few");
-        let class = *self.seen.entry((node, below)).or_insert(next);
-        if class == next {
-            self.of.push((node, piece));
-            self.children.push([NONE; 4]);
-        }
-        class
-    }
-
-    /// The class one letter on, and the piece that this letter completes, if it may stand there.
-    fn follow(&mut self, class: u32, letter: usize) -> (u32, Option<Piece>) {
-        let (node, piece) = self.of[class as usize];
-        let child = self.trie.nodes[node as usize].children[letter];
-        if child == NONE {
-            return (DEAD, None);
-        }
-        let Node { low, ends_here, .. } = self.trie.nodes[child as usize];
-        let found = ends_here && self.bits(piece)[low / 64] >> (low % 64) & 1 == 1;
-        if self.children[class as usize][letter] == NONE {
-            self.children[class as usize][letter] = self.at(child, piece);
-        }
-        (self.children[class as usize][letter], found.then(|| self.trie.pieces[low]))
-    }
-}
-
-/// Bits `low..high`, shifted down to bit 0.
-fn range(bits: &[u64], low: usize, high: usize) -> Box<[u64]> {
-    let word = |at: usize| {
-        let (index, shift) = (at / 64, at % 64);
-        let upper = bits.get(index + 1).copied().unwrap_or(0);
-        bits[index] >> shift | (upper << 1) << (63 - shift)
-    };
-    (low..high)
-        .step_by(64)
-        .map(|at| word(at) & if high - at < 64 { (1 << (high - at)) - 1 } else { u64::MAX })
-        .collect()
+/// A machine that splits runs of A, C, G, T into the pieces of a vocabulary.
+#[derive(Debug)]
+pub enum Automaton {
+    /// States of 16 bits.
+    Narrow(Machine<u16>),
+    /// States of 32 bits, for some ten thousand pieces and more.
+    Wide(Machine<u32>),
 }
 
 impl Automaton {
-    /// Compile a vocabulary, or `None` when its letters are not A, C, G, T or it needs more than
-    /// [`STATE_CAP`] states (in practice: when it has more than 12,000 pieces).
+    /// Compile exact BPE; `None` when the vocabulary lacks one of A, C, G, T or is too large. Its other
+    /// letters, and what is made of them, play no part in runs of these four.
     ///
-    /// # Panics
-    /// Never: a [`Vocab`] has exactly one encoding for every text.
+    /// ```
+    /// use dnabert2_core::{encode::{Automaton, Scratch}, vocab::Vocab};
+    /// let vocab = Vocab::new(b"ACGT", &[(0, 1), (0, 0)], vec![5, 6, 7, 8, 9, 10])?;
+    /// let automaton = Automaton::bpe(&vocab).expect("four letters");
+    /// automaton.encode_runs(&[b"AAC"], &mut Scratch::default(), |ids| assert_eq!(ids, [5, 9]));
+    /// # Ok::<(), dnabert2_core::Error>(())
+    /// ```
     #[must_use]
-    pub fn compile(vocab: &Vocab) -> Option<Self> {
-        let mut letters = vocab.letters().to_vec();
-        letters.sort_unstable();
-        if letters != crate::dna::BASES || vocab.len() > PIECE_CAP {
-            return None;
-        }
-        let trie = Trie::new(vocab);
-        let mut place = vec![0; vocab.len()];
-        for (at, &piece) in trie.pieces.iter().enumerate() {
-            place[piece as usize] = at;
-        }
-        let pairs = PairTable::new(vocab, &place);
-        let mut classes = Classes::new(&trie, &pairs);
-        let root = 0;
-
-        // Key of a state: the classes of its open suffixes, longest first, then the piece.
-        let start: Box<[u32]> = Box::new([classes.at(root, None), NONE]);
-        let mut number: FxHashMap<Box<[u32]>, usize> = FxHashMap::default();
-        let mut keys = vec![start.clone()];
-        number.insert(start, 0);
-        let mut step = Vec::new();
-        let mut at = 0;
-        while at < keys.len() {
-            let key = keys[at].clone();
-            let (open, _) = key.split_at(key.len() - 1);
-            for letter in 0..4 {
-                let mut next = Vec::with_capacity(key.len() + 1);
-                let mut first = None;
-                for &class in open {
-                    let (following, found) = classes.follow(class, letter);
-                    if following != DEAD {
-                        next.push(following);
-                    }
-                    first = first.or(found);
-                }
-                let first = first.expect("every text has an encoding");
-                next.push(classes.at(root, Some(first)));
-                next.retain(|&class| class != DEAD);
-                next.push(first);
-                let next = next.into_boxed_slice();
-                let fresh = keys.len();
-                let state = *number.entry(next.clone()).or_insert(fresh);
-                if state == fresh {
-                    keys.push(next);
-                }
-                step.push(state);
-            }
-            if keys.len() > STATE_CAP {
-                return None;
-            }
-            at += 1;
-        }
-        let first = keys.iter().map(|key| match key[key.len() - 1] {
-            NONE => 0,
-            piece => {
-                let length = vocab.texts()[piece as usize].len();
-                let length = u32::try_from(length).expect("a piece is short");
-                length << 16 | u32::from(vocab.id(piece))
-            }
-        });
-        Some(Self::from_steps(&step, first))
+    pub fn bpe(vocab: &Vocab) -> Option<Self> {
+        let vocab = vocab.restricted_to(&BASES).filter(|vocab| vocab.len() <= MOST_PIECES)?;
+        let narrow = if vocab.len() <= NARROW_PIECES { compile(&vocab) } else { None };
+        narrow.map(Self::Narrow).or_else(|| compile(&vocab).map(Self::Wide))
     }
 
-    fn from_steps(step: &[usize], first: impl Iterator<Item = u32>) -> Self {
-        let narrow = |state: usize| State::try_from(state).expect("states are capped");
-        let mut machine = Self { step: zeros(), double_step: zeros(), first: zeros(), longest: 0 };
-        for (entry, &state) in machine.step.iter_mut().zip(step) {
-            *entry = narrow(state);
-        }
-        for (index, entry) in machine.double_step[..step.len() * 4].iter_mut().enumerate() {
-            let (state, pair) = (index / 16, index % 16);
-            let mid = step[state * 4 + pair / 4];
-            *entry = [narrow(step[mid * 4 + pair % 4]), narrow(mid)];
-        }
-        for (entry, first) in machine.first.iter_mut().zip(first) {
-            *entry = first;
-            machine.longest = machine.longest.max((first >> 16) as usize);
-        }
-        machine
-    }
-
-    /// State of the empty suffix.
+    /// Compile leftmost longest match; `None` as in [`bpe`](Self::bpe).
     #[must_use]
-    pub fn start(&self) -> State {
-        0
+    pub fn longest(vocab: &Vocab) -> Option<Self> {
+        let vocab = vocab.restricted_to(&BASES)?;
+        let narrow = compile_longest(&vocab).map(Self::Narrow);
+        narrow.or_else(|| compile_longest(&vocab).map(Self::Wide))
     }
 
-    /// State of the suffix that is one letter longer; the letter as [`code`] gives it.
+    /// Number of states.
     #[must_use]
-    pub fn step(&self, state: State, letter: u8) -> State {
-        self.step[usize::from(state) * 4 + usize::from(letter & 3)]
+    pub fn states(&self) -> usize {
+        match self {
+            Self::Narrow(machine) => machine.states(),
+            Self::Wide(machine) => machine.states(),
+        }
     }
 
-    /// State of the suffix that is two letters longer, `left + 4 * right`.
-    #[must_use]
-    pub(crate) fn pair(&self, state: State, pair: u8) -> State {
-        self.double_step[usize::from(state) * 16 + usize::from(pair & 15)][0]
+    /// Encode runs of bases; `emit` gets the ids of each run, in order.
+    ///
+    /// Every byte must be a base in either case; others give meaningless ids.
+    pub fn encode_runs(&self, runs: &[&[u8]], scratch: &mut Scratch, emit: impl FnMut(&[TokenId])) {
+        match self {
+            Self::Narrow(machine) => encode_runs(machine, runs, scratch, emit),
+            Self::Wide(machine) => encode_runs(machine, runs, scratch, emit),
+        }
     }
 
-    /// The table behind [`pair`](Self::pair).
-    pub(crate) fn double_step(&self) -> &[[State; 2]; 16 * STATE_CAP] {
-        &self.double_step
+    /// Encode one run of bases, a long one in pieces and on `threads` threads; `emit` gets the ids, in
+    /// one piece or several.
+    pub fn encode_run(
+        &self,
+        run: &[u8],
+        threads: usize,
+        scratch: &mut Scratch,
+        emit: impl FnMut(&[TokenId]),
+    ) {
+        match self {
+            _ if run.len() < LONG => self.encode_runs(&[run], scratch, emit),
+            Self::Narrow(machine) => encode_long(machine, run, threads, emit),
+            Self::Wide(machine) => encode_long(machine, run, threads, emit),
+        }
     }
-
-    /// Letters of the longest piece.
-    pub(crate) fn longest(&self) -> usize {
-        self.longest
-    }
-
-    /// Length and id of the first piece of a suffix; 0 and 0 for the empty one.
-    #[must_use]
-    pub fn first(&self, state: State) -> (usize, TokenId) {
-        let entry = self.first[usize::from(state)];
-        ((entry >> 16) as usize, (entry & 0xffff) as TokenId)
-    }
-}
-
-/// A table as large as the cap allows, so that no index of a state needs a check. Pages that are
-/// never written cost nothing.
-#[expect(clippy::unnecessary_box_returns, reason = "megabytes that must not pass over the stack")]
-fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
-    vec![T::default(); N].into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!())
 }

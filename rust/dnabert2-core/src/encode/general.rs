@@ -6,10 +6,19 @@
 //! left, this position cannot be a border of the encoding: remember that, step back over the piece
 //! before and try its next shorter prefix. Each position is ruled out at most once, which keeps the
 //! walk linear in practice and exact always.
+//!
+//! Whether two pieces may stand together is asked some twice a piece. After enough letters the answers
+//! for all pairs are put into one table, where that fits the cache.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::encode::pairs::PairTable;
+use crate::encode::trie::{NONE, Trie};
 use crate::vocab::{Piece, Vocab};
 
-const NONE: u32 = u32::MAX;
+/// Pieces up to which the table is filled: 8 MB.
+const TABLE_PIECES: usize = 8_192;
 
 /// A vocabulary prepared for longest-match encoding.
 ///
@@ -22,99 +31,63 @@ const NONE: u32 = u32::MAX;
 /// assert_eq!(pieces, [0, 2]);
 /// # Ok::<(), dnabert2_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct GeneralEncoder {
-    letters: usize,
-    /// Child of trie node `n` by letter `c` at `n * letters + c`; 0 (the root) means none.
-    children: Vec<u32>,
-    /// Piece that ends at a trie node.
-    piece: Vec<Piece>,
-    /// Longest proper prefix of a piece that is a piece itself.
-    shorter: Vec<Piece>,
-    lengths: Vec<u32>,
+    trie: Trie,
+    pairs: OnceLock<PairTable>,
+    /// Letters encoded so far.
+    seen: AtomicUsize,
 }
 
 impl GeneralEncoder {
     /// Prepare the trie of all pieces.
-    ///
-    /// # Panics
-    /// Never: a [`Vocab`] spells its pieces by its letters.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
-        let letters = vocab.letters().len();
-        let mut trie = Self {
-            letters,
-            children: vec![0; letters],
-            piece: vec![NONE],
-            shorter: Vec::with_capacity(vocab.len()),
-            lengths: vocab.texts().iter().map(|text| index(text.len())).collect(),
-        };
-        let code = |byte| vocab.letters().iter().position(|&letter| letter == byte);
-        for (text, rank) in vocab.texts().iter().zip(0..) {
-            let mut node = 0;
-            for &byte in text {
-                let slot = node * letters + code(byte).expect("pieces are spelled by letters");
-                if trie.children[slot] == 0 {
-                    trie.children[slot] = index(trie.piece.len());
-                    trie.children.resize(trie.children.len() + letters, 0);
-                    trie.piece.push(NONE);
-                }
-                node = trie.children[slot] as usize;
-            }
-            trie.piece[node] = rank;
-        }
-        for text in vocab.texts() {
-            let codes: Vec<u8> =
-                text.iter().filter_map(|&b| code(b).and_then(|c| c.try_into().ok())).collect();
-            trie.shorter.push(trie.longest_match(&codes[..codes.len() - 1]));
-        }
-        trie
+        Self { trie: Trie::new(vocab), pairs: OnceLock::new(), seen: AtomicUsize::new(0) }
     }
 
-    /// Longest piece that `codes` begins with, [`NONE`] for empty input.
-    fn longest_match(&self, codes: &[u8]) -> Piece {
-        let (mut node, mut best) = (0, NONE);
-        for &code in codes {
-            node = self.children[node * self.letters + usize::from(code)] as usize;
-            if node == 0 {
-                break;
-            }
-            if self.piece[node] != NONE {
-                best = self.piece[node];
-            }
-        }
-        best
-    }
-
-    /// Append the encoding of `codes` (letter ranks) to `out`.
+    /// Append the encoding of `codes` (letter ranks) to `out`; `vocab` is the one that this was made
+    /// from.
     ///
     /// # Panics
     /// When a code is not below the number of letters.
     pub fn encode(&self, vocab: &Vocab, codes: &[u8], out: &mut Vec<Piece>) {
+        let pairs = self.pairs(vocab, codes.len());
+        let adjacent = |left: Piece, right: Piece| match pairs {
+            Some(pairs) => pairs.adjacent(left, right),
+            None => vocab.adjacent(left, right),
+        };
         let floor = out.len();
         let mut ruled_out = vec![0_u64; codes.len() / 64 + 1];
         let mut at = 0;
-        let mut next = self.longest_match(codes);
+        let mut next = self.trie.longest(codes);
         while at < codes.len() {
-            let end = at + self.lengths[next as usize] as usize;
+            let end = at + self.trie.length(next);
             let reachable = ruled_out[end / 64] >> (end % 64) & 1 == 0;
             let before = if out.len() > floor { out.last().copied() } else { None };
-            if reachable && before.is_none_or(|before| vocab.adjacent(before, next)) {
+            if reachable && before.is_none_or(|before| adjacent(before, next)) {
                 out.push(next);
                 at = end;
-                next = self.longest_match(&codes[at..]);
+                next = self.trie.longest(&codes[at..]);
                 continue;
             }
-            next = self.shorter[next as usize];
+            next = self.trie.shorter(next);
             if next == NONE {
                 ruled_out[at / 64] |= 1 << (at % 64);
                 next = out.pop().expect("the letters alone spell every text");
-                at -= self.lengths[next as usize] as usize;
+                at -= self.trie.length(next);
             }
         }
     }
-}
 
-fn index(value: usize) -> u32 {
-    u32::try_from(value).expect("tries and pieces stay below 2^32")
+    /// The table, once `letters` more make it worth filling.
+    fn pairs(&self, vocab: &Vocab, letters: usize) -> Option<&PairTable> {
+        if vocab.len() > TABLE_PIECES {
+            return None;
+        }
+        let seen = self.seen.fetch_add(letters, Ordering::Relaxed) + letters;
+        let worth = vocab.len() * vocab.len() / 10;
+        let fill = || PairTable::new(vocab, &(0..vocab.len()).collect::<Vec<_>>());
+        if seen < worth { None } else { Some(self.pairs.get_or_init(fill)) }
+    }
 }

@@ -12,7 +12,7 @@
 //! wrong guess is mended by walking on until the new states meet the old.
 
 use crate::TokenId;
-use crate::encode::automaton::{Automaton, State};
+use crate::encode::machine::{Machine, State};
 use crate::encode::pack::pack;
 use crate::encode::scan::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
 use crate::threads::share_out;
@@ -30,11 +30,11 @@ const LEAD: usize = 128;
 pub const LONG: usize = 4 * PIECE;
 
 /// A block as encoded from what was known or guessed of its surroundings.
-struct Block {
+struct Block<S> {
     /// State assumed at the block's right end.
-    right: State,
+    right: S,
     /// State found at its left end.
-    left: State,
+    left: S,
     /// Position, in letters, of the first border in the block.
     begin: usize,
     /// Position of the first border past it.
@@ -43,8 +43,8 @@ struct Block {
 }
 
 /// A run and its machine; slot `s` holds the letters `2 * s - odd` and `2 * s + 1 - odd`.
-struct Run<'a> {
-    automaton: &'a Automaton,
+struct Run<'a, S: State> {
+    machine: &'a Machine<S>,
     text: &'a [u8],
     odd: usize,
     slots: usize,
@@ -53,14 +53,14 @@ struct Run<'a> {
 /// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
-pub fn encode_long(
-    automaton: &Automaton,
+pub fn encode_long<S: State>(
+    machine: &Machine<S>,
     text: &[u8],
     threads: usize,
     mut emit: impl FnMut(&[TokenId]),
 ) {
     let slots = text.len().div_ceil(2);
-    let run = Run { automaton, text, odd: text.len() % 2, slots };
+    let run = Run { machine, text, odd: text.len() % 2, slots };
     let starts: Vec<usize> = (0..slots).step_by(BLOCK).collect();
     let mut blocks = share_out(threads, &starts, Scratch::default, |scratch, &from| {
         run.block(from, None, None, scratch)
@@ -82,37 +82,38 @@ pub fn encode_long(
     }
 }
 
-impl Run<'_> {
+impl<S: State> Run<'_, S> {
     /// Encode the block that begins at slot `from`. `right` is the state at its right end and
     /// `begin` its first border, where they are known.
     fn block(
         &self,
         from: usize,
-        right: Option<State>,
+        right: Option<S>,
         begin: Option<usize>,
         scratch: &mut Scratch,
-    ) -> Block {
+    ) -> Block<S> {
         let to = self.slots.min(from + BLOCK);
         // Slots in memory: from `low`, LEAD letters to the left, to `to`.
         let low = from.saturating_sub(LEAD / 2);
         let right = right.unwrap_or_else(|| self.guess(to));
         let Scratch { pairs, states, ids: buffer } = scratch;
+        let states = S::room(states);
         pairs.resize(to - low, 0);
         self.pack(low, pairs);
         // The last piece of a block may reach past it; lanes that have ended stand there.
-        states.resize(2 * (to - low) + self.automaton.longest(), self.automaton.start());
+        states.resize(2 * (to - low) + self.machine.longest(), self.machine.start());
         states[2 * (to - low)] = right;
         let pieces: Vec<(usize, usize)> =
             (from..to).step_by(PIECE).map(|a| (a, to.min(a + PIECE))).collect();
 
         // The leftmost piece takes the letters to the left of the block with it.
         let lowest = |a: usize| if a == from { low } else { a };
-        let guesses: Vec<State> = pieces
+        let guesses: Vec<S> = pieces
             .iter()
             .map(|&(_, b)| {
                 let lead = &pairs[b - low..(b + LEAD / 2).min(to) - low];
-                let start = if b + LEAD / 2 >= to { right } else { self.automaton.start() };
-                lead.iter().rev().fold(start, |state, &pair| self.automaton.pair(state, pair))
+                let start = if b + LEAD / 2 >= to { right } else { self.machine.start() };
+                lead.iter().rev().fold(start, |state, &pair| self.machine.pair(state, pair))
             })
             .collect();
         let work = pieces.iter().zip(&guesses).map(|(&(a, b), &state)| Leftward {
@@ -120,7 +121,7 @@ impl Run<'_> {
             steps: b - lowest(a),
             state,
         });
-        walk_left(self.automaton, pairs, states, work);
+        walk_left(self.machine, pairs, states, work);
         for (&(a, b), &guess) in pieces.iter().zip(&guesses).rev() {
             if states[2 * (b - low)] != guess {
                 self.mend(pairs, states, lowest(a) - low, b - low);
@@ -133,7 +134,7 @@ impl Run<'_> {
             let goal = (2 * (a - low)).max(first_letter);
             let mut at = goal.saturating_sub(LEAD).max(first_letter);
             while at < goal {
-                at += self.automaton.first(states[at]).0;
+                at += self.machine.first(states[at]).0;
             }
             at
         };
@@ -151,7 +152,7 @@ impl Run<'_> {
         }
         buffer.resize(pieces.len() * (2 * PIECE + 1), 0);
         let mut ends = work.clone();
-        walk_right(self.automaton, states, buffer, &work, |i, done| ends[i] = done);
+        walk_right(self.machine, states, buffer, &work, |i, done| ends[i] = done);
 
         let mut ids = Vec::with_capacity((to - from) / 2);
         let mut at = work[0].at;
@@ -161,7 +162,7 @@ impl Run<'_> {
                 at = ended.at;
             }
             while at < begun.end {
-                let (length, id) = self.automaton.first(states[at]);
+                let (length, id) = self.machine.first(states[at]);
                 ids.push(id);
                 at += length;
             }
@@ -171,19 +172,19 @@ impl Run<'_> {
     }
 
     /// State at a slot, as if the run ended [`LEAD`] letters to its right; the truth at its end.
-    fn guess(&self, slot: usize) -> State {
+    fn guess(&self, slot: usize) -> S {
         let mut lead = vec![0; (slot + LEAD / 2).min(self.slots) - slot];
         self.pack(slot, &mut lead);
-        let start = self.automaton.start();
-        lead.iter().rev().fold(start, |state, &pair| self.automaton.pair(state, pair))
+        let start = self.machine.start();
+        lead.iter().rev().fold(start, |state, &pair| self.machine.pair(state, pair))
     }
 
     /// Walk left again over slots `a..b`, until the states are those that are there.
-    fn mend(&self, pairs: &[u8], states: &mut [State], a: usize, b: usize) {
+    fn mend(&self, pairs: &[u8], states: &mut [S], a: usize, b: usize) {
         let mut state = states[2 * b];
         for slot in (a..b).rev() {
-            states[2 * slot + 1] = self.automaton.step(state, pairs[slot] >> 2);
-            state = self.automaton.pair(state, pairs[slot]);
+            states[2 * slot + 1] = self.machine.step(state, pairs[slot] >> 2);
+            state = self.machine.pair(state, pairs[slot]);
             if states[2 * slot] == state {
                 break;
             }

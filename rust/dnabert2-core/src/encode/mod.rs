@@ -1,14 +1,24 @@
-//! Text to pieces: exact byte-pair encoding.
+//! Text to pieces: exact byte-pair encoding, and the two ways of longest match.
 
 mod automaton;
+mod compile;
+mod dropout;
 mod general;
 mod long;
+mod longest;
+mod longest_first;
+mod machine;
 mod pack;
 mod pairs;
 mod scan;
+mod trie;
 
-pub use automaton::{Automaton, STATE_CAP, State};
+pub use automaton::Automaton;
+pub use dropout::encode_with_dropout;
 pub use general::GeneralEncoder;
-pub use long::{LONG, encode_long};
+pub use long::LONG;
+pub use longest_first::LongestFirst;
+pub use machine::Machine;
 pub use pack::{code, is_all_bases};
-pub use scan::{Scratch, encode_runs};
+pub use scan::Scratch;
+pub use trie::Trie;

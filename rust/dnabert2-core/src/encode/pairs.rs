@@ -105,6 +105,11 @@ impl PairTable {
         Self { before }
     }
 
+    /// Whether `left` may stand before `right`, in a table whose bits are in the order of pieces.
+    pub fn adjacent(&self, left: Piece, right: Piece) -> bool {
+        self.before.get(right as usize, left as usize)
+    }
+
     /// Bits of the pieces that may stand before `piece`.
     pub fn before(&self, piece: Piece) -> &[u64] {
         self.before.row(piece as usize)

@@ -1,4 +1,4 @@
-//! Running the automaton over text: right to left for the states, left to right for the ids.
+//! Running the machine over text: right to left for the states, left to right for the ids.
 //!
 //! Each step of either walk waits for a table look-up, so several pieces of text are walked in
 //! turn on one core (*lanes*): while one waits, the others go on. Many short runs fill the lanes by
@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use crate::TokenId;
-use crate::encode::automaton::{Automaton, State};
+use crate::encode::machine::{Machine, State, States};
 use crate::encode::pack::pack;
 
 /// Lanes of the left walk: with 8 a lane still waits for its table, beyond 12 the compiler no longer
@@ -21,16 +21,16 @@ const RIGHT: usize = 6;
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) pairs: Vec<u8>,
-    pub(super) states: Vec<State>,
+    pub(super) states: States,
     pub(super) ids: Vec<TokenId>,
 }
 
 /// One lane's work on the way to the left: the `steps` slots before `slot`; `state` is that of `slot`.
 #[derive(Clone, Copy)]
-pub(super) struct Leftward {
+pub(super) struct Leftward<S> {
     pub slot: usize,
     pub steps: usize,
-    pub state: State,
+    pub state: S,
 }
 
 /// One lane's work on the way to the right: pieces from position `at` on until one reaches `end`;
@@ -50,50 +50,51 @@ pub(super) struct Rightward {
 /// slot is left free for the state of the empty suffix.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
-pub fn encode_runs(
-    automaton: &Automaton,
+pub fn encode_runs<S: State>(
+    machine: &Machine<S>,
     runs: &[&[u8]],
     scratch: &mut Scratch,
     mut emit: impl FnMut(&[TokenId]),
 ) {
     let slots = |run: &[u8]| run.len().div_ceil(2);
     let total: usize = runs.iter().map(|run| slots(run) + 1).sum();
-    scratch.pairs.resize(total, 0);
-    scratch.states.resize(2 * total, 0);
-    scratch.ids.resize(2 * total, 0);
+    let Scratch { pairs, states, ids } = scratch;
+    let states = S::room(states);
+    pairs.resize(total, 0);
+    states.resize(2 * total, machine.start());
+    ids.resize(2 * total, 0);
     let mut slot = 0;
     let mut leftward = Vec::with_capacity(runs.len());
     let mut rightward = Vec::with_capacity(runs.len());
     for run in runs {
         let steps = slots(run);
         let end = slot + steps;
-        pack(run, &mut scratch.pairs[slot..end]);
-        scratch.states[2 * end] = automaton.start();
-        leftward.push(Leftward { slot: end, steps, state: automaton.start() });
+        pack(run, &mut pairs[slot..end]);
+        states[2 * end] = machine.start();
+        leftward.push(Leftward { slot: end, steps, state: machine.start() });
         let at = 2 * end - run.len();
         rightward.push(Rightward { at, end: 2 * end, out: at });
         slot = end + 1;
     }
-    walk_left(automaton, &scratch.pairs, &mut scratch.states, leftward.iter().copied());
+    walk_left(machine, pairs, states, leftward.iter().copied());
     let mut ends = vec![0; runs.len()];
-    let Scratch { states, ids, .. } = scratch;
-    walk_right(automaton, states, ids, &rightward, |piece, done| ends[piece] = done.out);
+    walk_right(machine, states, ids, &rightward, |piece, done| ends[piece] = done.out);
     for (work, end) in rightward.iter().zip(ends) {
         emit(&ids[work.out..end]);
     }
 }
 
 /// Find the state at every letter, from right to left.
-pub(super) fn walk_left(
-    automaton: &Automaton,
+pub(super) fn walk_left<S: State>(
+    machine: &Machine<S>,
     pairs: &[u8],
-    states: &mut [State],
-    mut work: impl Iterator<Item = Leftward>,
+    states: &mut [S],
+    mut work: impl Iterator<Item = Leftward<S>>,
 ) {
-    let table = automaton.double_step();
+    let table = machine.doubles();
     // Cells, because lanes without work follow another lane and write what it writes.
     let states = Cell::from_mut(states.as_chunks_mut::<2>().0).as_slice_of_cells();
-    let mut lanes = [Leftward { slot: 0, steps: 0, state: automaton.start() }; LEFT];
+    let mut lanes = [Leftward { slot: 0, steps: 0, state: machine.start() }; LEFT];
     loop {
         for lane in lanes.iter_mut().filter(|lane| lane.steps == 0) {
             *lane = work.find(|next| next.steps > 0).unwrap_or(*lane);
@@ -108,7 +109,7 @@ pub(super) fn walk_left(
         let mut now = turn.map(|lane| lane.state);
         for at in (0..steps).rev() {
             for lane in 0..LEFT {
-                let two = table[usize::from(now[lane]) << 4 | usize::from(read[lane][at] & 15)];
+                let two = now[lane].double(table, read[lane][at]);
                 write[lane][at].set(two);
                 now[lane] = two[0];
             }
@@ -120,9 +121,9 @@ pub(super) fn walk_left(
 }
 
 /// Read the pieces off, from left to right; `done` hears where each piece of work ended.
-pub(super) fn walk_right(
-    automaton: &Automaton,
-    states: &[State],
+pub(super) fn walk_right<S: State>(
+    machine: &Machine<S>,
+    states: &[S],
     ids: &mut [TokenId],
     work: &[Rightward],
     mut done: impl FnMut(usize, Rightward),
@@ -151,7 +152,7 @@ pub(super) fn walk_right(
         let mut turn = lanes.map(|(_, lane)| if lane.at < lane.end { lane } else { nearest });
         for _ in 0..turns {
             for lane in &mut turn {
-                let (length, id) = automaton.first(states[lane.at]);
+                let (length, id) = machine.first(states[lane.at]);
                 let live = lane.at < lane.end;
                 ids[lane.out].set(id);
                 lane.out += usize::from(live);

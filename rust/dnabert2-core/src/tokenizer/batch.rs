@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::encode::{LONG, Scratch, encode_runs};
+use crate::encode::{LONG, Scratch};
 use crate::threads::{count, share_out};
+use crate::tokenizer::runs::Run;
 use crate::tokenizer::split::Part;
-use crate::tokenizer::{Options, Tokenizer, room};
-use crate::tokenizer_json::Slot;
-use crate::{Error, Ragged, Result, TokenId};
+use crate::tokenizer::{Options, Rule, Tokenizer, at_sequence, room};
+use crate::tokenizer_file::Slot;
+use crate::{Ragged, Result, TokenId};
 
 /// Letters encoded together: enough to fill the lanes, few enough for the second-level cache.
 const GROUP: usize = 1 << 16;
@@ -27,7 +28,7 @@ impl Tokenizer {
     /// number of threads.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode); [`Error::UnknownLetter`] names the sequence.
+    /// As [`encode`](Self::encode); [`Error::UnknownLetter`](crate::Error::UnknownLetter) names the sequence.
     pub fn encode_batch<T: AsRef<[u8]> + Sync>(
         &self,
         texts: &[T],
@@ -68,29 +69,51 @@ impl Tokenizer {
         options: &Options,
         threads: usize,
     ) -> Result<Ragged> {
-        let mut batch = Batch::new(&self.file.single, options)?;
+        let mut batch = Batch::new(&self.single, options)?;
         // A token has four bases or more as a rule; room that is not used costs nothing.
         let letters: usize = texts.iter().map(|text| text.as_ref().len()).sum();
         batch.done.values.reserve(letters / 4 + 4 * texts.len());
         batch.done.offsets.reserve(texts.len());
         let mut scratch = Scratch::default();
+        if let Rule::Kmers(kmers) = &self.rule {
+            self.draw(options, 0)?; // k-mers know no dropout, and say so
+            for (text, index) in texts.iter().zip(first..) {
+                batch.begin();
+                let values = &mut batch.done.values;
+                let done = kmers.encode(text.as_ref(), self.policy, self.unknown, values);
+                done.map_err(|error| at_sequence(error, index))?;
+                batch.end();
+            }
+            return Ok(batch.done);
+        }
+        if options.dropout.is_some() {
+            for (text, index) in texts.iter().zip(first..) {
+                let mut draw = self.draw(options, index)?;
+                batch.begin();
+                let values = &mut batch.done.values;
+                let done = self.split(text.as_ref(), self.policy.unknown, |part, _| match part {
+                    Part::Token { id, .. } => values.push(id),
+                    Part::Run(run) => self.encode_run(run, 1, &mut scratch, &mut draw, |ids| {
+                        values.extend_from_slice(ids);
+                    }),
+                });
+                done.map_err(|error| at_sequence(error, index))?;
+                batch.end();
+            }
+            return Ok(batch.done);
+        }
         let mut group = Group::default();
         for (text, index) in texts.iter().zip(first..) {
             group.steps.push(Step::Begin);
-            self.split(text.as_ref(), |part, _| match part {
+            self.split(text.as_ref(), self.policy.unknown, |part, _| match part {
                 Part::Token { id, .. } => group.steps.push(Step::Token(id)),
                 Part::Run(run) => {
                     group.steps.push(Step::Run);
                     group.runs.push(run);
-                    group.letters += run.len();
+                    group.letters += run.letters.len();
                 }
             })
-            .map_err(|error| match error {
-                Error::UnknownLetter { letter, position, .. } => {
-                    Error::UnknownLetter { sequence: index, letter, position }
-                }
-                other => other,
-            })?;
+            .map_err(|error| at_sequence(error, index))?;
             group.steps.push(Step::End);
             if group.letters >= GROUP && (group.runs.len() >= FILLED || group.letters >= 8 * GROUP)
             {
@@ -108,14 +131,18 @@ impl Tokenizer {
         scratch: &mut Scratch,
         batch: &mut Batch,
     ) {
+        let Rule::Pieces(reader) = &self.rule else { return };
         let mut steps = group.steps.drain(..);
-        let automaton = self.runs.automaton(&self.file.vocab, group.letters);
-        if let Some(automaton) = automaton.filter(|_| group.runs.iter().all(|r| r.len() < LONG)) {
-            encode_runs(automaton, &group.runs, scratch, |ids| batch.take(&mut steps, ids));
+        let together = group.runs.iter().all(|run| run.bases && run.letters.len() < LONG);
+        let automaton =
+            if together { reader.runs.automaton(&reader.pieces, group.letters) } else { None };
+        if let Some(automaton) = automaton {
+            let runs: Vec<&[u8]> = group.runs.iter().map(|run| run.letters).collect();
+            automaton.encode_runs(&runs, scratch, |ids| batch.take(&mut steps, ids));
         } else {
             for run in &group.runs {
                 batch.take(&mut steps, &[]);
-                self.encode_run(run, threads, scratch, |ids| {
+                self.encode_run(*run, threads, scratch, &mut None, |ids| {
                     batch.done.values.extend_from_slice(ids);
                 });
             }
@@ -138,7 +165,7 @@ enum Step {
 #[derive(Default)]
 struct Group<'a> {
     steps: Vec<Step>,
-    runs: Vec<&'a [u8]>,
+    runs: Vec<Run<'a>>,
     letters: usize,
 }
 
@@ -178,10 +205,7 @@ impl Batch {
     fn take(&mut self, steps: &mut impl Iterator<Item = Step>, ids: &[TokenId]) {
         for step in steps {
             match step {
-                Step::Begin => {
-                    self.done.values.extend_from_slice(&self.before);
-                    self.begin = self.done.values.len();
-                }
+                Step::Begin => self.begin(),
                 Step::Token(id) => self.done.values.push(id),
                 Step::Run => {
                     self.done.values.extend_from_slice(ids);
@@ -190,6 +214,11 @@ impl Batch {
                 Step::End => self.end(),
             }
         }
+    }
+
+    fn begin(&mut self) {
+        self.done.values.extend_from_slice(&self.before);
+        self.begin = self.done.values.len();
     }
 
     fn end(&mut self) {

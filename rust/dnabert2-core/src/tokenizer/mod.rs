@@ -1,21 +1,28 @@
-//! From text to ids: added tokens, words, letters, exact BPE, template.
+//! From text to ids: added tokens, words, letters, pieces, template.
 //!
-//! The steps are those of Hugging Face `tokenizers` for the files that [`TokenizerJson`] accepts,
+//! The steps are those of Hugging Face `tokenizers` for the files that [`TokenizerFile`] accepts,
 //! and give the same ids. Runs of letters go to the encoder; every other character is one unknown
 //! token, or nothing when it is white space between words.
 
 mod batch;
+mod decode;
 mod runs;
 mod split;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+
 use crate::encode::Scratch;
-use crate::tokenizer::runs::RunEncoder;
-use crate::tokenizer::split::Part;
-use crate::tokenizer_json::{Slot, TokenizerJson};
+use crate::kmer::Kmers;
+use crate::tokenizer::runs::{Run, with_dropout};
+use crate::tokenizer::split::{Part, Reader};
+use crate::tokenizer_file::{Matching, Model, Slot, TokenizerFile};
 use crate::{Error, Result, TokenId};
+
+pub use decode::Replaced;
 
 /// What happens to letters that the vocabulary does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +73,24 @@ pub struct Options {
     pub truncation: Truncation,
     /// Drop tokens at the start instead of at the end.
     pub from_left: bool,
+    /// Leave out merges at random (see [`encode_with_dropout`](crate::encode::encode_with_dropout)).
+    pub dropout: Option<Dropout>,
+}
+
+/// How merges are left out. The draws depend on the seed and the sequence's place in the batch only.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Share of merges left out, 0 to 1.
+    pub rate: f64,
+    /// Start of the draws.
+    pub seed: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let truncation = Truncation::LongestFirst;
-        Self { special_tokens: true, max_length: None, truncation, from_left: false }
+        let (special_tokens, max_length, from_left, dropout) = (true, None, false, None);
+        Self { special_tokens, max_length, truncation, from_left, dropout }
     }
 }
 
@@ -99,63 +118,72 @@ impl Encoding {
     }
 }
 
-const NO_LETTER: u8 = u8::MAX;
-
 /// A tokenizer ready to encode; cheap to share between threads.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    file: TokenizerJson,
-    runs: Arc<RunEncoder>,
+    text: String,
+    tokens: Vec<String>,
+    unknown: TokenId,
+    single: Vec<Slot>,
+    pair: Vec<Slot>,
+    rule: Rule,
     policy: Policy,
-    /// Rank of the letter that a byte stands for.
-    code: [u8; 256],
     /// Letters that each id stands for.
     bases: Vec<usize>,
-    /// Bytes with which an added token begins.
-    begins_added: [bool; 256],
+}
+
+/// How letters become tokens.
+#[derive(Debug, Clone)]
+enum Rule {
+    Pieces(Arc<Reader>),
+    Kmers(Kmers),
 }
 
 impl Tokenizer {
-    /// Open a `tokenizer.json`.
+    /// Open a tokenizer file.
     ///
     /// # Errors
-    /// As [`TokenizerJson::open`].
+    /// As [`TokenizerFile::open`].
     pub fn open(path: &Path, policy: Policy) -> Result<Self> {
-        TokenizerJson::open(path).map(|file| Self::new(file, policy))
+        TokenizerFile::open(path).map(|file| Self::new(file, policy))
     }
 
     /// Prepare an already parsed file.
     #[must_use]
-    pub fn new(file: TokenizerJson, policy: Policy) -> Self {
-        let mut code = [NO_LETTER; 256];
-        for (&letter, rank) in file.vocab.letters().iter().zip(0..NO_LETTER) {
-            code[usize::from(letter)] = rank;
-        }
-        if policy.fold_case {
-            for letter in b'a'..=b'z' {
-                let folded = code[usize::from(letter.to_ascii_uppercase())];
-                let slot = &mut code[usize::from(letter)];
-                if *slot == NO_LETTER {
-                    *slot = folded;
-                }
-            }
-        }
-        let spells = |token: &str| token.bytes().all(|b| file.vocab.letters().contains(&b));
-        let mut bases: Vec<usize> =
-            file.tokens.iter().map(|token| if spells(token) { token.len() } else { 0 }).collect();
-        bases[usize::from(file.unknown)] = 1;
-        let mut begins_added = [false; 256];
-        for (content, _) in &file.added {
-            begins_added[usize::from(content.as_bytes()[0])] = true;
-        }
-        let runs = Arc::new(RunEncoder::new(&file.vocab));
-        Self { file, runs, policy, code, bases, begins_added }
+    pub fn new(file: TokenizerFile, policy: Policy) -> Self {
+        let TokenizerFile { text, tokens, unknown, single, pair, model } = file;
+        let lengths = |letters: &[u8]| -> Vec<usize> {
+            let spells = |token: &&String| token.bytes().all(|byte| letters.contains(&byte));
+            tokens.iter().map(|token| Some(token).filter(spells).map_or(0, String::len)).collect()
+        };
+        let mut bases = match &model {
+            Model::Pieces(pieces) => lengths(pieces.vocab.letters()),
+            Model::Kmers(_) => lengths(b"ACGTN"),
+        };
+        bases[usize::from(unknown)] = 1;
+        let rule = match model {
+            Model::Pieces(pieces) => Rule::Pieces(Arc::new(Reader::new(*pieces, policy))),
+            Model::Kmers(kmers) => Rule::Kmers(kmers),
+        };
+        Self { text, tokens, unknown, single, pair, rule, policy, bases }
     }
 
-    /// The parsed file behind this tokenizer.
+    /// Text of the file behind this tokenizer.
     #[must_use]
-    pub fn file(&self) -> &TokenizerJson {
-        &self.file
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Every token by id.
+    #[must_use]
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// Id of the unknown token.
+    #[must_use]
+    pub fn unknown(&self) -> TokenId {
+        self.unknown
     }
 
     /// How text is read.
@@ -164,29 +192,45 @@ impl Tokenizer {
         self.policy
     }
 
+    /// How pieces are matched; `None` for k-mers, which are not.
+    #[must_use]
+    pub fn matching(&self) -> Option<Matching> {
+        match &self.rule {
+            Rule::Pieces(reader) => Some(reader.pieces.matching),
+            Rule::Kmers(_) => None,
+        }
+    }
+
     /// Number of ids.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.file.tokens.len()
+        self.tokens.len()
     }
 
-    /// Encode a text or a pair with type ids and offsets.
+    /// Encode a text or a pair with type ids and offsets; `index` is its place in a batch.
     ///
     /// # Errors
     /// [`Error::UnknownLetter`] under [`Unknown::Error`]; [`Error::InvalidArgument`] when
     /// `max_length` leaves no room for the special tokens or the sequence to shorten is too short.
-    pub fn encode(&self, text: &[u8], pair: Option<&[u8]>, options: &Options) -> Result<Encoding> {
+    pub fn encode(
+        &self,
+        text: &[u8],
+        pair: Option<&[u8]>,
+        index: usize,
+        options: &Options,
+    ) -> Result<Encoding> {
         let mut scratch = Scratch::default();
+        let mut draw = self.draw(options, index)?;
         let mut read = |text: &[u8]| {
             let mut part = Encoding::default();
-            self.split(text, |piece, start| match piece {
+            self.split(text, self.policy.unknown, |piece, start| match piece {
                 Part::Token { id, letters } => {
                     part.ids.push(id);
                     part.offsets.push((start, start + letters));
                 }
                 Part::Run(run) => {
                     let mut at = start;
-                    self.encode_run(run, 1, &mut scratch, |ids| {
+                    self.encode_run(run, 1, &mut scratch, &mut draw, |ids| {
                         part.ids.extend_from_slice(ids);
                         part.offsets.extend(ids.iter().map(|&id| {
                             let begin = at;
@@ -195,12 +239,17 @@ impl Tokenizer {
                         }));
                     });
                 }
-            })?;
+            })
+            .map_err(|error| at_sequence(error, index))?;
             Ok::<_, Error>(part)
         };
         let mut first = read(text)?;
         let mut second = pair.map(read).transpose()?.unwrap_or_default();
-        let template = if pair.is_some() { &self.file.pair } else { &self.file.single };
+        let template = if pair.is_some() { &self.pair } else { &self.single };
+        if template.is_empty() {
+            let message = "this vocabulary has no way to join a pair".into();
+            return Err(Error::InvalidArgument { name: "pair", message });
+        }
         if let Some(room) = room(template, options)? {
             let (m, n) = shares(first.ids.len(), second.ids.len(), pair.is_some(), room, options)?;
             first.truncate(m, options.from_left);
@@ -223,50 +272,51 @@ impl Tokenizer {
         Ok(whole)
     }
 
-    /// The text behind `ids`: `unknown` stands for each unknown token, other special tokens
-    /// vanish, `separator` stands between tokens.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for an id that no token has.
-    pub fn decode(&self, ids: &[TokenId], unknown: &str, separator: &str) -> Result<String> {
-        let mut text = String::new();
-        for &id in ids {
-            let token = self.token(id)?;
-            let token = match self.bases_of(id) {
-                0 => continue,
-                _ if id == self.file.unknown => unknown,
-                _ => token,
-            };
-            if !text.is_empty() && !token.is_empty() {
-                text.push_str(separator);
-            }
-            text.push_str(token);
+    /// Encode one run of letters, a long one on several threads; `emit` gets the ids, in one piece or
+    /// several.
+    fn encode_run(
+        &self,
+        run: Run<'_>,
+        threads: usize,
+        scratch: &mut Scratch,
+        draw: &mut Option<(f64, Xoshiro256PlusPlus)>,
+        mut emit: impl FnMut(&[TokenId]),
+    ) {
+        let Rule::Pieces(reader) = &self.rule else { return };
+        if let Some(draw) = draw {
+            return emit(&with_dropout(&reader.pieces, &reader.code, run, draw));
         }
-        Ok(text)
+        let Reader { pieces, code, runs, .. } = &**reader;
+        runs.encode(pieces, code, run, threads, scratch, emit);
     }
 
-    /// A token by its id.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for an id that no token has.
-    pub fn token(&self, id: TokenId) -> Result<&str> {
-        let size = self.file.tokens.len();
-        self.file.tokens.get(usize::from(id)).map(String::as_str).ok_or_else(|| {
-            Error::InvalidArgument { name: "ids", message: format!("{id}: ids are below {size}") }
-        })
+    /// Rate and draws of one sequence, when merges are to be left out.
+    fn draw(
+        &self,
+        options: &Options,
+        sequence: usize,
+    ) -> Result<Option<(f64, Xoshiro256PlusPlus)>> {
+        let Some(Dropout { rate, seed }) = options.dropout else { return Ok(None) };
+        let wrong = |message: String| Error::InvalidArgument { name: "dropout", message };
+        if self.matching() != Some(Matching::Bpe) {
+            return Err(wrong("only byte-pair encoding has merges to leave out".into()));
+        }
+        if !(0.0..=1.0).contains(&rate) {
+            return Err(wrong(format!("{rate} is not between 0 and 1")));
+        }
+        // An odd multiplier parts the seeds of neighbouring sequences; seeding then mixes all bits.
+        let seed = seed.wrapping_add((sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        Ok(Some((rate, Xoshiro256PlusPlus::seed_from_u64(seed))))
     }
+}
 
-    /// How many letters of the sequence a token stands for: 1 for the unknown token, 0 for the
-    /// other special tokens and for ids outside the vocabulary.
-    #[must_use]
-    pub fn bases_of(&self, id: TokenId) -> usize {
-        self.bases.get(usize::from(id)).copied().unwrap_or(0)
-    }
-
-    /// Whether a token is special: the unknown one, or not spelled by the vocabulary's letters.
-    #[must_use]
-    pub fn is_special(&self, id: TokenId) -> bool {
-        id == self.file.unknown || self.bases_of(id) == 0
+/// The error of one text as that of a batch.
+fn at_sequence(error: Error, sequence: usize) -> Error {
+    match error {
+        Error::UnknownLetter { letter, position, .. } => {
+            Error::UnknownLetter { sequence, letter, position }
+        }
+        other => other,
     }
 }
 

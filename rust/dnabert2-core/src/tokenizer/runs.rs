@@ -1,80 +1,114 @@
-//! Runs of letters to ids: by the automaton where there is one, else in the general way.
+//! Runs of letters to ids: by the automaton where there is one, else piece by piece.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::TokenId;
-use crate::dna::BASES;
-use crate::encode::{Automaton, GeneralEncoder, LONG, Scratch, encode_long, encode_runs};
-use crate::tokenizer::Tokenizer;
-use crate::vocab::Vocab;
+use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Letters after which compiling the automaton (a tenth of a second) has paid for itself.
-const WORTH_COMPILING: usize = 100_000;
+use crate::TokenId;
+use crate::encode::{Automaton, GeneralEncoder, LongestFirst, Scratch, Trie, encode_with_dropout};
+use crate::tokenizer_file::{Matching, Pieces};
+use crate::vocab::Piece;
 
 /// The encoders of one vocabulary.
 #[derive(Debug)]
 pub(super) struct RunEncoder {
-    general: GeneralEncoder,
+    plain: Plain,
     /// Compiled when it is first worth it; `None` inside for vocabularies that have no machine.
     automaton: OnceLock<Option<Automaton>>,
-    takes_bases: bool,
+    /// Bases after which compiling has paid for itself.
+    worth: usize,
     seen: AtomicUsize,
 }
 
+/// What needs no compiling, for any alphabet.
+#[derive(Debug)]
+enum Plain {
+    Bpe(GeneralEncoder),
+    Longest(Trie),
+    LongestFirst(LongestFirst),
+}
+
 impl RunEncoder {
-    pub fn new(vocab: &Vocab) -> Self {
-        let mut letters = vocab.letters().to_vec();
-        letters.sort_unstable();
-        Self {
-            general: GeneralEncoder::new(vocab),
-            automaton: OnceLock::new(),
-            takes_bases: letters == BASES,
-            seen: AtomicUsize::new(0),
-        }
+    pub fn new(pieces: &Pieces) -> Self {
+        let vocab = &pieces.vocab;
+        let plain = match pieces.matching {
+            Matching::Bpe => Plain::Bpe(GeneralEncoder::new(vocab)),
+            Matching::Longest => Plain::Longest(Trie::new(vocab)),
+            Matching::LongestFirst => Plain::LongestFirst(LongestFirst::new(vocab)),
+        };
+        // Compiling takes a tenth of a second for 4,096 pieces, two seconds for 16,384.
+        let worth = vocab.len().pow(3) / 700_000;
+        Self { plain, automaton: OnceLock::new(), worth, seen: AtomicUsize::new(0) }
     }
 
-    /// Whether the letters are A, C, G and T, no more and no less.
-    pub fn takes_bases(&self) -> bool {
-        self.takes_bases
-    }
-
-    /// The automaton, if there is one and it is compiled or worth compiling for `letters` more.
-    pub fn automaton(&self, vocab: &Vocab, letters: usize) -> Option<&Automaton> {
-        if !self.takes_bases {
-            return None;
-        }
+    /// The automaton, if there is one and it is compiled or worth compiling for `bases` more.
+    pub fn automaton(&self, pieces: &Pieces, bases: usize) -> Option<&Automaton> {
         if let Some(compiled) = self.automaton.get() {
             return compiled.as_ref();
         }
-        let seen = self.seen.fetch_add(letters, Ordering::Relaxed) + letters;
-        if seen < WORTH_COMPILING {
+        let seen = self.seen.fetch_add(bases, Ordering::Relaxed) + bases;
+        if seen < self.worth {
             return None;
         }
-        self.automaton.get_or_init(|| Automaton::compile(vocab)).as_ref()
+        let compile = || match pieces.matching {
+            Matching::Bpe => Automaton::bpe(&pieces.vocab),
+            Matching::Longest => Automaton::longest(&pieces.vocab),
+            Matching::LongestFirst => None,
+        };
+        self.automaton.get_or_init(compile).as_ref()
     }
-}
 
-impl Tokenizer {
-    /// Encode one run of letters, a long one on several threads; `emit` gets the ids, in one piece
-    /// or several.
-    pub(super) fn encode_run(
+    /// Encode one run of letters, a long one on several threads; `code` gives the letters' ranks,
+    /// `emit` gets the ids, in one piece or several.
+    pub fn encode(
         &self,
-        run: &[u8],
+        pieces: &Pieces,
+        code: &[u8; 256],
+        run: Run<'_>,
         threads: usize,
         scratch: &mut Scratch,
         mut emit: impl FnMut(&[TokenId]),
     ) {
-        match self.runs.automaton(&self.file.vocab, run.len()) {
-            Some(automaton) if run.len() < LONG => encode_runs(automaton, &[run], scratch, emit),
-            Some(automaton) => encode_long(automaton, run, threads, emit),
-            None => {
-                let codes: Vec<u8> = run.iter().map(|&b| self.code[usize::from(b)]).collect();
-                let mut pieces = Vec::new();
-                self.runs.general.encode(&self.file.vocab, &codes, &mut pieces);
-                let ids: Vec<TokenId> = pieces.iter().map(|&p| self.file.vocab.id(p)).collect();
-                emit(&ids);
-            }
+        let automaton = if run.bases { self.automaton(pieces, run.letters.len()) } else { None };
+        if let Some(automaton) = automaton {
+            return automaton.encode_run(run.letters, threads, scratch, emit);
         }
+        let codes = codes(code, run);
+        let mut found = Vec::new();
+        match &self.plain {
+            Plain::Bpe(general) => general.encode(&pieces.vocab, &codes, &mut found),
+            Plain::Longest(trie) => trie.encode_longest(&codes, &mut found),
+            Plain::LongestFirst(first) => first.encode(&codes, &mut found),
+        }
+        emit(&ids(pieces, &found));
     }
+}
+
+/// Letters of the vocabulary that are encoded together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    pub letters: &'a [u8],
+    /// Whether they are A, C, G, T only (in either case when it is folded).
+    pub bases: bool,
+}
+
+/// One run encoded with merges left out at random.
+pub(super) fn with_dropout(
+    pieces: &Pieces,
+    code: &[u8; 256],
+    run: Run<'_>,
+    (rate, draw): &mut (f64, Xoshiro256PlusPlus),
+) -> Vec<TokenId> {
+    let mut found = Vec::new();
+    encode_with_dropout(&pieces.vocab, &codes(code, run), *rate, draw, &mut found);
+    ids(pieces, &found)
+}
+
+fn codes(code: &[u8; 256], run: Run<'_>) -> Vec<u8> {
+    run.letters.iter().map(|&letter| code[usize::from(letter)]).collect()
+}
+
+fn ids(pieces: &Pieces, found: &[Piece]) -> Vec<TokenId> {
+    found.iter().map(|&piece| pieces.vocab.id(piece)).collect()
 }

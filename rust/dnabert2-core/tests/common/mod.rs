@@ -22,6 +22,47 @@ pub fn encode_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
     }
 }
 
+/// Whether a piece's text is that of these letters.
+fn spells(vocab: &Vocab, piece: Piece, codes: &[u8]) -> bool {
+    vocab.texts()[piece as usize].iter().eq(codes.iter().map(|&c| &vocab.letters()[usize::from(c)]))
+}
+
+/// From left to right, the longest piece at each place.
+pub fn longest_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
+    let (mut pieces, mut at) = (Vec::new(), 0);
+    while at < codes.len() {
+        let fits = |&(text, piece): &(&Vec<u8>, Piece)| {
+            codes[at..].get(..text.len()).is_some_and(|codes| spells(vocab, piece, codes))
+        };
+        let matching = vocab.texts().iter().zip(0..).filter(fits);
+        let (text, piece) = matching.max_by_key(|(text, _)| text.len()).expect("letters");
+        pieces.push(piece);
+        at += text.len();
+    }
+    pieces
+}
+
+/// The longest piece anywhere, the earlier made, the leftmost; then what is left on both sides.
+pub fn longest_first_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
+    if codes.is_empty() {
+        return Vec::new();
+    }
+    let mut best: Option<(usize, Piece, usize)> = None;
+    for (piece, text) in (0..).zip(vocab.texts()) {
+        let length = text.len();
+        let place = codes.windows(length).position(|window| spells(vocab, piece, window));
+        if let Some(place) = place
+            && best.is_none_or(|(longest, ..)| length > longest)
+        {
+            best = Some((length, piece, place));
+        }
+    }
+    let (length, piece, place) = best.expect("letters are pieces");
+    let left = longest_first_naively(vocab, &codes[..place]);
+    let right = longest_first_naively(vocab, &codes[place + length..]);
+    [left, vec![piece], right].concat()
+}
+
 /// BPE training as it is defined, on windows of letter ranks: count all neighbours, merge the most
 /// frequent pair (ties to the smaller one) from left to right, count again.
 pub fn train_naively(windows: &[Vec<u8>], merges: usize, min_count: u64) -> Vec<(Piece, Piece)> {

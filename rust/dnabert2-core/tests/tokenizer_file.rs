@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_json::TokenizerJson;
+use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
 use dnabert2_core::train::BpeTrainer;
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
@@ -14,12 +14,12 @@ fn small() -> Value {
     trainer.add(b"ACACGTGTTTAC").expect("small input");
     let vocab = trainer.train(14, 1, 5, 1, |_| Ok(())).expect("there are bases");
     let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
-    serde_json::from_str(&TokenizerJson::from_trained(&vocab, special)).expect("own file")
+    serde_json::from_str(&from_trained(&vocab, &special)).expect("own file")
 }
 
 fn refusal(file: &Value) -> String {
-    match TokenizerJson::parse(Path::new("t.json"), file.to_string()) {
-        Err(Error::TokenizerJson { pointer, message, .. }) => format!("{pointer}: {message}"),
+    match TokenizerFile::parse(Path::new("t.json"), file.to_string()) {
+        Err(Error::TokenizerFile { place, message, .. }) => format!("{place}: {message}"),
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
@@ -27,10 +27,10 @@ fn refusal(file: &Value) -> String {
 #[test]
 fn what_is_written_reads_back() {
     let text = small().to_string();
-    let file = TokenizerJson::parse(Path::new("t.json"), text.clone()).expect("own file");
+    let file = TokenizerFile::parse(Path::new("t.json"), text.clone()).expect("own file");
     assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), 0, 14));
     let tokenizer = Tokenizer::new(file, Policy::default());
-    let encoding = tokenizer.encode(b"acNAC", None, &Options::default());
+    let encoding = tokenizer.encode(b"acNAC", None, 0, &Options::default());
     assert_eq!(encoding.expect("unknown letters are allowed").ids, [1, 9, 0, 9, 2]);
 }
 
@@ -41,13 +41,28 @@ fn both_spellings_of_merges_are_read() {
         let (left, right) = merge.as_str().and_then(|m| m.split_once(' ')).expect("two parts");
         *merge = json!([left, right]);
     }
-    assert!(TokenizerJson::parse(Path::new("t.json"), file.to_string()).is_ok());
+    assert!(TokenizerFile::parse(Path::new("t.json"), file.to_string()).is_ok());
 }
 
 #[test]
 fn refusals_name_the_place() {
-    let cases: [(&str, Value, &str); 14] = [
-        ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: normalizers"),
+    let cases: [(&str, Value, &str); 17] = [
+        ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: only Strip"),
+        (
+            "/normalizer",
+            json!({"type": "Replace", "pattern": {"Regex": "N+"}, "content": "-"}),
+            "/normalizer/pattern/Regex: only patterns like N{10,}",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Replace", "pattern": {"Regex": "A{10,}"}, "content": "AC"}),
+            "/normalizer: \"AC\" must be a token, one character",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"String": "AC"}, "behavior": "Isolated"}),
+            "/pre_tokenizer/pattern: only a text that the normalizer puts in",
+        ),
         ("/pre_tokenizer", json!({"type": "ByteLevel"}), "/pre_tokenizer: only null"),
         ("/post_processor", json!({"type": "ByteLevel"}), "/post_processor: only null"),
         ("/model/type", json!("Unigram"), "/model/type: only BPE"),
@@ -76,7 +91,7 @@ fn refusals_name_the_place() {
     file["model"]["merges"].as_array_mut().expect("a list").push(first);
     assert!(refusal(&file).contains("two merges make"));
     let deep = "[".repeat(100_000);
-    let nested = TokenizerJson::parse(Path::new("t.json"), deep);
+    let nested = TokenizerFile::parse(Path::new("t.json"), deep);
     assert!(nested.is_err_and(|e| e.to_string().contains("not JSON")));
 }
 
@@ -88,7 +103,7 @@ proptest! {
         bytes[at % length] = byte;
         bytes.truncate(length - cut.min(length));
         if let Ok(text) = String::from_utf8(bytes) {
-            let _ = TokenizerJson::parse(Path::new("t.json"), text);
+            let _ = TokenizerFile::parse(Path::new("t.json"), text);
         }
     }
 }

@@ -1,0 +1,141 @@
+"""What a tokenizer gives besides ids: type ids, coordinates, windows, replaced letters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast.ragged import Ragged
+
+__all__ = ["BatchEncoding", "Encoding", "Replaced", "Windows", "cut_windows"]
+
+
+class Encoding(NamedTuple):
+    """Ids of one sequence or pair with what is known of each token.
+
+    Attributes
+    ----------
+    ids : ndarray of uint16, shape (tokens,)
+    type_ids : ndarray of int64, shape (tokens,)
+        0 for the first sequence of a pair, 1 for the second, as the template says.
+    offsets : ndarray of int64, shape (tokens, 2)
+        Start and end of each token in its sequence, 0-based half-open, in letters; (0, 0) for
+        special tokens.
+    """
+
+    ids: npt.NDArray[np.uint16]
+    type_ids: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+
+class BatchEncoding(NamedTuple):
+    """Ids of many sequences or pairs with what is known of each token.
+
+    Attributes
+    ----------
+    ids : Ragged
+    type_ids : ndarray of int64, shape (total_tokens,)
+        As in `Encoding`, for ``ids.values``.
+    offsets : ndarray of int64, shape (total_tokens, 2)
+        As in `Encoding`, for ``ids.values``.
+    """
+
+    ids: Ragged
+    type_ids: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+
+class Windows(NamedTuple):
+    """Sequences of any length cut into windows of tokens.
+
+    Attributes
+    ----------
+    ids : Ragged
+        One row a window, special tokens included.
+    sequence : ndarray of int64, shape (windows,)
+        Which of the sequences a window was cut from.
+    start_bp, end_bp : ndarray of int64, shape (windows,)
+        First letter of the window in its sequence and one past its last, 0-based.
+    """
+
+    ids: Ragged
+    sequence: npt.NDArray[np.int64]
+    start_bp: npt.NDArray[np.int64]
+    end_bp: npt.NDArray[np.int64]
+
+
+class Replaced(NamedTuple):
+    """Letters that the policies of a tokenizer change.
+
+    Attributes
+    ----------
+    folded : int
+        Lower-case letters read as upper-case ones.
+    unknown : dict of str to int
+        How often each letter outside the vocabulary occurs.
+    """
+
+    folded: int
+    unknown: dict[str, int]
+
+    def plus(self, other: Replaced) -> Replaced:
+        """Add up the counts of two parts."""
+        return Replaced(
+            self.folded + other.folded, dict(Counter(self.unknown) + Counter(other.unknown))
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{self.folded:,} lower-case letters read as upper-case"] if self.folded else []
+        most = Counter(self.unknown).most_common()
+        if most:
+            listed = ", ".join(f"{letter!r} {count:,}" for letter, count in most)
+            parts.append(f"letters outside the vocabulary: {listed}")
+        return "; ".join(parts) or "every letter has a token"
+
+
+def cut_windows(
+    whole: BatchEncoding,
+    room: int,
+    stride: int,
+    frame: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
+    from_left: bool,
+) -> Windows:
+    """Cut sequences without special tokens into windows of `room` tokens, `stride` of them shared.
+
+    `frame` goes around each window. Windows follow each other from the side that truncation keeps,
+    as the overflowing parts of Hugging Face `tokenizers` do.
+    """
+    lengths = whole.ids.lengths
+    excess = np.maximum(lengths - room, 0)
+    counts = 1 + -(-excess // (room - stride))
+    sequence = np.repeat(np.arange(len(lengths)), counts)
+    turn = np.arange(len(sequence)) - np.repeat(np.cumsum(counts) - counts, counts)
+    if from_left:
+        end = lengths[sequence] - turn * (room - stride)
+        start = np.maximum(end - room, 0)
+    else:
+        start = turn * (room - stride)
+        end = np.minimum(start + room, lengths[sequence])
+    before, after = frame
+    inside, around = end - start, len(before) + len(after)
+    offsets = np.zeros(len(sequence) + 1, np.int64)
+    np.cumsum(inside + around, out=offsets[1:])
+    # Place of every token of a window in the flat values of the whole.
+    first = whole.ids.offsets[sequence] + start
+    shift = np.repeat(first - (np.cumsum(inside) - inside), inside)
+    places = np.arange(len(shift)) + shift
+    values = np.empty(offsets[-1], np.uint16)
+    own = np.ones(len(values), bool)
+    for i, token in enumerate(before):
+        values[offsets[:-1] + i], own[offsets[:-1] + i] = token, False
+    for i, token in enumerate(after, start=-len(after)):
+        values[offsets[1:] + i], own[offsets[1:] + i] = token, False
+    values[own] = whole.ids.values[places]
+    filled = inside > 0
+    spans = np.zeros((len(sequence), 2), np.int64)
+    spans[filled, 0] = whole.offsets[first[filled], 0]
+    spans[filled, 1] = whole.offsets[(first + inside - 1)[filled], 1]
+    return Windows(Ragged(values, offsets), sequence, spans[:, 0], spans[:, 1])

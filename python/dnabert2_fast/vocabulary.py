@@ -1,0 +1,147 @@
+"""The tokens of a tokenizer: ids to text and coordinates, special tokens, the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast import _native
+from dnabert2_fast.atomic import atomic_path
+
+__all__ = ["Vocabulary"]
+
+Case = Literal["upper", "compat"]
+Unknown = Literal["unk", "split", "error"]
+
+FILES = ("tokenizer.json", "vocab.txt")
+
+
+class Vocabulary:
+    """All tokens of a tokenizer; `Tokenizer` adds what turns sequence into ids."""
+
+    def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
+        self._native, self._case, self._unknown = native, case, unknown
+
+    def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
+        """Return the sequence behind `ids`.
+
+        Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
+        ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
+        """
+        return self._native.decode(_as_ids(ids), unknown, separator)
+
+    def tokens(self, ids: npt.ArrayLike) -> list[str]:
+        """Return the token behind every id, special ones included."""
+        return [self.vocabulary[i] for i in _as_ids(ids).tolist()]
+
+    def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return start and end of every token of one encoded sequence, from its ids alone.
+
+        Returns
+        -------
+        ndarray of int64, shape (tokens, 2)
+            0-based half-open, in letters; an [UNK] counts as one letter; (0, 0) for special
+            tokens. Where white space or ``unknown="split"`` leaves letters without a token, use
+            `encode_detailed`, which has seen the sequence.
+        """
+        return self._native.offsets(_as_ids(ids))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.
+
+        A vocabulary of k-mers is written as its ``vocab.txt``; `file_name` tells which it is.
+        """
+        with atomic_path(path) as temporary:
+            temporary.write_text(self._native.text, encoding="utf-8")
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in a folder: ``tokenizer.json``, or ``vocab.txt`` for k-mers."""
+        return FILES[self.matching == "kmers"]
+
+    @property
+    def matching(self) -> str:
+        """``"bpe"``, ``"longest"``, ``"longest-first"``, or ``"kmers"``."""
+        return self._native.matching or "kmers"
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """Every token, by id."""
+        return self._native.vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self.vocabulary)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokenizer's file, in hexadecimal."""
+        return hashlib.sha256(self._native.text.encode()).hexdigest()
+
+    @property
+    def unk_id(self) -> int:
+        """Id of the unknown token."""
+        return self._native.unknown_id
+
+    @cached_property
+    def cls_id(self) -> int | None:
+        """Id of [CLS] (or [BOS]), None when the vocabulary has neither."""
+        return self._id_of("[CLS]", "[BOS]", "<cls>")
+
+    @cached_property
+    def sep_id(self) -> int | None:
+        """Id of [SEP] (or [EOS]), None when the vocabulary has neither."""
+        return self._id_of("[SEP]", "[EOS]", "<eos>")
+
+    @cached_property
+    def pad_id(self) -> int | None:
+        """Id of [PAD], None when the vocabulary has none."""
+        return self._id_of("[PAD]", "<pad>")
+
+    @cached_property
+    def mask_id(self) -> int | None:
+        """Id of [MASK], None when the vocabulary has none."""
+        return self._id_of("[MASK]", "<mask>")
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of tokens that are not spelled by bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
+        return frozenset(np.flatnonzero(self._native.special()).tolist())
+
+    @cached_property
+    def _frame(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Special tokens before and after a sequence."""
+        framed, bare = (
+            self._native.encode_batch(
+                ["A" * 8], (special, None, "longest_first", "right", None, 0), 1
+            )[0]
+            for special in (True, False)
+        )
+        before = framed.tolist().index(bare[0])
+        return framed[:before], framed[before + len(bare) :]
+
+    def _id_of(self, *names: str) -> int | None:
+        return next((self.vocabulary.index(n) for n in names if n in self.vocabulary), None)
+
+    def _is_framed(self, ids: npt.NDArray[np.uint16]) -> bool:
+        """Whether special tokens stand around the ids of a sequence."""
+        before, after = (part.tolist() for part in self._frame)
+        listed = ids.tolist()
+        return (
+            len(listed) >= len(before) + len(after)
+            and listed[: len(before)] == before
+            and listed[len(listed) - len(after) :] == after
+        )
+
+
+def _as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+    wide = np.asarray(ids)
+    if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
+        raise ValueError("ids: they lie between 0 and 65535")
+    return np.ascontiguousarray(wide, dtype=np.uint16)

@@ -1,0 +1,176 @@
+//! From ids back to text and coordinates, and which letters of a text no token stands for.
+
+use std::collections::BTreeMap;
+
+use crate::tokenizer::split::Part;
+use crate::tokenizer::{Rule, Tokenizer, Unknown};
+use crate::{Error, Result, TokenId};
+
+/// Letters that are read as others, or that the vocabulary cannot spell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Lower-case letters read as upper-case ones.
+    pub folded: u64,
+    /// Letters outside the vocabulary, and how many there are of each.
+    pub unknown: BTreeMap<char, u64>,
+}
+
+impl Tokenizer {
+    /// The text behind `ids`: `unknown` stands for each unknown token (and for a gap), other special
+    /// tokens vanish, `separator` stands between tokens. Overlapping k-mers become the letters they
+    /// cover when there is no separator.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an id that no token has.
+    pub fn decode(&self, ids: &[TokenId], unknown: &str, separator: &str) -> Result<String> {
+        let mut text = String::new();
+        let gap = self.gap_id();
+        if let (Some(k), "") = (self.overlap(), separator) {
+            return self.decode_overlapping(ids, k, unknown);
+        }
+        for &id in ids {
+            let token = self.token(id)?;
+            let token = match self.bases_of(id) {
+                _ if id == self.unknown || Some(id) == gap => unknown,
+                0 => continue,
+                _ => token,
+            };
+            if !text.is_empty() && !token.is_empty() {
+                text.push_str(separator);
+            }
+            text.push_str(token);
+        }
+        Ok(text)
+    }
+
+    /// Every letter is told by any k-mer that covers it.
+    fn decode_overlapping(&self, ids: &[TokenId], k: usize, unknown: &str) -> Result<String> {
+        let mut letters: Vec<Option<char>> = Vec::with_capacity(ids.len() + k);
+        let mut at = 0;
+        for &id in ids {
+            let token = self.token(id)?;
+            if self.bases_of(id) == 0 {
+                continue;
+            }
+            letters.resize(at + k, None);
+            if id != self.unknown {
+                for (letter, told) in letters[at..].iter_mut().zip(token.chars()) {
+                    *letter = Some(told);
+                }
+            }
+            at += 1;
+        }
+        let mut text = String::with_capacity(letters.len());
+        for letter in letters {
+            match letter {
+                Some(letter) => text.push(letter),
+                None => text.push_str(unknown),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Start and end of every token of one encoded sequence, in letters, from the ids alone; (0, 0) for
+    /// special tokens. The unknown token counts as one letter, or as one of overlapping k-mers.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when a token does not tell how many letters it stands for.
+    pub fn offsets(&self, ids: &[TokenId]) -> Result<Vec<(usize, usize)>> {
+        let (gap, overlap) = (self.gap_id(), self.overlap());
+        let mut at = 0;
+        let span = |&id: &TokenId| {
+            if Some(id) == gap {
+                let token = self.token(id)?;
+                let message = format!("{token:?} does not tell its length; use encode_detailed");
+                return Err(Error::InvalidArgument { name: "ids", message });
+            }
+            let length = self.bases_of(id);
+            if length == 0 {
+                return Ok((0, 0));
+            }
+            let start = at;
+            at += if overlap.is_some() { 1 } else { length };
+            Ok((start, start + overlap.unwrap_or(length)))
+        };
+        ids.iter().map(span).collect()
+    }
+
+    /// Count what [`Policy`](crate::tokenizer::Policy) does to texts.
+    #[must_use]
+    pub fn replaced<T: AsRef<[u8]>>(&self, texts: &[T]) -> Replaced {
+        let mut counts = Replaced::default();
+        for text in texts.iter().map(AsRef::as_ref) {
+            match &self.rule {
+                Rule::Pieces(_) => self.replaced_letters(text, &mut counts),
+                Rule::Kmers(kmers) => kmers.replaced(text, self.policy, &mut counts),
+            }
+        }
+        counts
+    }
+
+    fn replaced_letters(&self, text: &[u8], counts: &mut Replaced) {
+        let Rule::Pieces(reader) = &self.rule else { return };
+        let letters = reader.pieces.vocab.letters();
+        // Positions of parts are in characters, of which every letter in a run is one.
+        let mut strange = Vec::new();
+        let done = self.split(text, Unknown::Unk, |part, position| match part {
+            Part::Run(run) => {
+                let lower = run.letters.iter().filter(|byte| byte.is_ascii_lowercase());
+                counts.folded += lower.filter(|byte| !letters.contains(byte)).count() as u64;
+            }
+            Part::Token { id, .. } if id == self.unknown => strange.push(position),
+            Part::Token { .. } => {}
+        });
+        debug_assert!(done.is_ok(), "only Unknown::Error fails");
+        if strange.is_empty() {
+            return;
+        }
+        let characters = String::from_utf8_lossy(text);
+        let mut strange = strange.into_iter().peekable();
+        for (position, letter) in characters.chars().enumerate() {
+            if strange.next_if_eq(&position).is_some() {
+                *counts.unknown.entry(letter).or_default() += 1;
+            }
+        }
+    }
+
+    /// A token by its id.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an id that no token has.
+    pub fn token(&self, id: TokenId) -> Result<&str> {
+        let size = self.tokens.len();
+        self.tokens.get(usize::from(id)).map(String::as_str).ok_or_else(|| Error::InvalidArgument {
+            name: "ids",
+            message: format!("{id}: ids are below {size}"),
+        })
+    }
+
+    /// How many letters of the sequence a token stands for: 1 for the unknown token, 0 for the
+    /// other special tokens and for ids outside the vocabulary.
+    #[must_use]
+    pub fn bases_of(&self, id: TokenId) -> usize {
+        self.bases.get(usize::from(id)).copied().unwrap_or(0)
+    }
+
+    /// Whether a token is special: the unknown one, or not spelled by the vocabulary's letters.
+    #[must_use]
+    pub fn is_special(&self, id: TokenId) -> bool {
+        id == self.unknown || self.bases_of(id) == 0
+    }
+
+    /// Letters of a token, where tokens overlap.
+    fn overlap(&self) -> Option<usize> {
+        match &self.rule {
+            Rule::Kmers(kmers) if kmers.overlap() => Some(kmers.k()),
+            _ => None,
+        }
+    }
+
+    fn gap_id(&self) -> Option<TokenId> {
+        match &self.rule {
+            Rule::Pieces(reader) => reader.pieces.gap.map(|gap| gap.id),
+            Rule::Kmers(_) => None,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The `model` of a `tokenizer.json`: settings, tokens, merges.
+
+use rustc_hash::FxHashMap;
+use serde_json::{Map, Value, json};
+
+use super::Matching;
+use super::place::Place;
+use crate::vocab::{Piece, Vocab};
+use crate::{Result, TokenId};
+
+/// How pieces are matched. Every option of the BPE model that changes ids in a way not reproduced here
+/// is refused.
+pub(super) fn model_settings(place: &Place, model: &Map<String, Value>) -> Result<Matching> {
+    let known = [
+        "type",
+        "dropout",
+        "unk_token",
+        "continuing_subword_prefix",
+        "end_of_word_suffix",
+        "fuse_unk",
+        "byte_fallback",
+        "ignore_merges",
+        "vocab",
+        "merges",
+    ];
+    place.only(model, &known)?;
+    let matching = match model.get("type") {
+        None => Some(Matching::Bpe),
+        Some(kind) => Matching::TYPES.iter().find(|(name, _)| kind == name).map(|(_, way)| *way),
+    };
+    let matching = matching.ok_or_else(|| {
+        let known = Matching::TYPES.map(|(name, _)| name).join(", ");
+        place.at("type").fail(format!("only {known} are supported"))
+    })?;
+    for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
+        if !model.get(key).is_none_or(|value| value.is_null() || value == "" || value == 0.0) {
+            return Err(place.at(key).fail("only null is supported"));
+        }
+    }
+    for key in ["fuse_unk", "byte_fallback", "ignore_merges"] {
+        if !model.get(key).is_none_or(|value| value == false) {
+            return Err(place.at(key).fail("only false is supported"));
+        }
+    }
+    Ok(matching)
+}
+
+/// Tokens by id: every id from 0 up must be given once.
+pub(super) fn token_table(place: &Place, model: &Map<String, Value>) -> Result<Vec<String>> {
+    let place = place.at("vocab");
+    let entries = place.object(model.get("vocab").unwrap_or(&Value::Null))?;
+    let mut tokens = vec![None; entries.len()];
+    for (token, value) in entries {
+        let here = place.at(token);
+        let id = here.id(Some(value))?;
+        match tokens.get_mut(usize::from(id)) {
+            Some(slot @ None) => *slot = Some(token.clone()),
+            Some(Some(other)) => {
+                return Err(here.fail(format!("id {id} also belongs to {other:?}")));
+            }
+            None => {
+                let message = format!("id {id} leaves a gap: there are {} tokens", entries.len());
+                return Err(here.fail(message));
+            }
+        }
+    }
+    Ok(tokens.into_iter().flatten().collect())
+}
+
+pub(super) fn added_tokens(
+    place: &Place,
+    value: Option<&Value>,
+    tokens: &mut Vec<String>,
+) -> Result<Vec<(String, TokenId)>> {
+    let mut added = Vec::new();
+    for (index, entry) in place.array(value.or(Some(&json!([]))))?.iter().enumerate() {
+        let here = place.at(index);
+        let entry = here.object(entry)?;
+        let content = here.at("content").string(entry.get("content"))?;
+        if content.is_empty() {
+            return Err(here.at("content").fail("an added token must not be empty"));
+        }
+        for key in ["single_word", "lstrip", "rstrip", "normalized"] {
+            if entry.get(key).is_some_and(|flag| flag != false) {
+                return Err(here.at(key).fail("only false is supported"));
+            }
+        }
+        let id = here.at("id").id(entry.get("id"))?;
+        if usize::from(id) == tokens.len() && !tokens.iter().any(|token| token == content) {
+            tokens.push(content.to_owned());
+        } else if tokens.get(usize::from(id)).is_none_or(|token| token != content) {
+            let message = format!("id {id} is not {content:?} in the vocabulary");
+            return Err(here.at("id").fail(message));
+        }
+        added.push((content.to_owned(), id));
+    }
+    added.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
+    Ok(added)
+}
+
+pub(super) fn merge_table(
+    place: &Place,
+    model: &Map<String, Value>,
+    tokens: &[String],
+    ids: &FxHashMap<&str, TokenId>,
+    added: &[(String, TokenId)],
+) -> Result<Vocab> {
+    let mut letters = Vec::new();
+    let mut piece_ids = Vec::new();
+    let mut pieces: FxHashMap<&str, Piece> = FxHashMap::default();
+    for (token, id) in tokens.iter().zip(0..) {
+        // A letter that is also an added token never reaches BPE.
+        if token.chars().count() == 1 && !added.iter().any(|(content, _)| content == token) {
+            let &[letter] = token.as_bytes() else {
+                return Err(place.at("vocab").at(token).fail("letters must be ASCII"));
+            };
+            pieces.insert(token, Piece::try_from(letters.len()).unwrap_or(Piece::MAX));
+            letters.push(letter);
+            piece_ids.push(id);
+        }
+    }
+    let place = place.at("merges");
+    let mut merges = Vec::new();
+    for (index, entry) in place.array(model.get("merges"))?.iter().enumerate() {
+        let here = place.at(index);
+        let halves = match entry {
+            Value::String(line) => line.split_once(' '),
+            Value::Array(two) => match two.as_slice() {
+                [Value::String(left), Value::String(right)] => {
+                    Some((left.as_str(), right.as_str()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let (left, right) = halves
+            .ok_or_else(|| here.fail("a merge is \"LEFT RIGHT\" or [\"LEFT\", \"RIGHT\"]"))?;
+        let part = |half: &str| {
+            pieces
+                .get(half)
+                .copied()
+                .ok_or_else(|| here.fail(format!("{half:?} is neither a letter nor merged before")))
+        };
+        let (left_piece, right_piece) = (part(left)?, part(right)?);
+        let joined = format!("{left}{right}");
+        let Some((&token, &id)) = ids.get_key_value(joined.as_str()) else {
+            return Err(here.fail(format!("{joined:?} is not in the vocabulary")));
+        };
+        let rank = Piece::try_from(piece_ids.len()).unwrap_or(Piece::MAX);
+        if pieces.insert(token, rank).is_some() {
+            return Err(here.fail(format!("two merges make {joined:?}; exact encoding needs one")));
+        }
+        merges.push((left_piece, right_piece));
+        piece_ids.push(id);
+    }
+    if letters.is_empty() {
+        return Err(place.fail("the vocabulary has no single letters to start from"));
+    }
+    Vocab::new(&letters, &merges, piece_ids).map_err(|error| place.fail(error.to_string()))
+}
