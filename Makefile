@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint rust-test python-test bench clean
+.PHONY: help build demo test lint rust-test python-test slow fuzz instructions bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,19 @@ rust-test: ## Tests of the Rust core, documentation examples included
 
 python-test: build ## Tests of the Python package, README and command line
 	$(BIN)/python -m pytest
+
+slow: instructions fuzz ## What takes long: instruction counts, a minute of fuzzing each target
+
+instructions: build ## Hold instructions a base against benches/baseline.json (needs valgrind)
+	$(BIN)/python benches/instructions.py
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Fuzz every target for FUZZ_SECONDS (needs cargo-fuzz and a C++ compiler)
+	@command -v cargo-fuzz >/dev/null || { echo "install it: cargo install cargo-fuzz" >&2; exit 2; }
+	cd rust/dnabert2-core && for target in $$(cargo fuzz list); do \
+	  mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
+	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target \
+	    -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; done
 
 bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.fa.gz
 	@test -n "$(GENOME)" || { echo "name a genome: make bench GENOME=file.fa.gz" >&2; exit 2; }

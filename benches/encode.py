@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from statistics import median
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import numpy as np
 from tokenizers import Tokenizer as Reference
 
 from dnabert2_fast import Tokenizer, read_fasta
@@ -99,7 +101,39 @@ def row(peer, length, ratios, rates):
     print(json.dumps({"bench": "encode", "peer": peer, "length_bp": length, **values}), flush=True)
 
 
+def resident():
+    """Bytes of memory that this process holds (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(threads):
+    """Print what a call holds at most beyond its input, sampled while it runs.
+
+    Comes first, with random bases: what reading a genome leaves to the allocator would hide it.
+    """
+    bases = np.random.default_rng(1).choice(np.frombuffer(b"ACGT", np.uint8), 32_000_000)
+    texts = [piece.tobytes() for piece in np.split(bases, 32_000)]
+    ours, peak, running = Tokenizer.from_pretrained("dnabert2"), 0, True
+
+    def sample():
+        nonlocal peak
+        while running:
+            peak = max(peak, resident())
+            time.sleep(0.0005)
+
+    watcher = threading.Thread(target=sample)
+    before = resident()
+    watcher.start()
+    ours.encode_batch(texts, threads=threads)
+    running = False
+    watcher.join()
+    bytes_a_base = round((peak - before) / len(bases), 2)
+    print(json.dumps({"bench": "encode memory", "threads": threads, "bytes_a_base": bytes_a_base}))
+
+
 def main(path):
+    for threads in (1, 2):
+        memory(threads)
     genome, ours = Genome(path), Tokenizer.from_pretrained("dnabert2")
     ours.encode_batch(genome.take(1_000, 1_000_000), threads=1)  # compiles the automaton
     for name, prepare in PEERS.items():

@@ -1,0 +1,35 @@
+//! A vocabulary trained on one half of the input encodes the other half as BPE is defined, by the
+//! automaton and in the general way.
+#![no_main]
+
+use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch};
+use dnabert2_core::train::BpeTrainer;
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/common/mod.rs"]
+#[allow(dead_code)]
+mod common;
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (merges, bytes) = input;
+    let text: String = bytes
+        .iter()
+        .flat_map(|byte| (0..4).map(move |place| b"ACGT"[usize::from(byte >> (2 * place) & 3)]))
+        .map(char::from)
+        .take(2_000)
+        .collect();
+    let (training, text) = text.split_at(text.len() / 2);
+    let mut trainer = BpeTrainer::new(None);
+    if training.is_empty() || trainer.add(training.as_bytes()).is_err() {
+        return;
+    }
+    let Ok(vocab) = trainer.train(9 + usize::from(merges), 1, 5, 1, |_| Ok(())) else { return };
+    let codes = common::codes(text);
+    let want = common::encode_naively(&vocab, &codes);
+    let mut pieces = Vec::new();
+    GeneralEncoder::new(&vocab).encode(&vocab, &codes, &mut pieces);
+    assert_eq!(pieces, want);
+    let ids: Vec<_> = want.iter().map(|&piece| vocab.id(piece)).collect();
+    let automaton = Automaton::bpe(&vocab).expect("four letters, few pieces");
+    automaton.encode_runs(&[text.as_bytes()], &mut Scratch::default(), |got| assert_eq!(got, ids));
+});
