@@ -1,13 +1,13 @@
 """Types of the Rust extension; the classes in front of it carry the documentation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CorpusBuilder", "FastaReader", "Tokenizer", "train_tokenizer"]
+__all__ = ["BpeTrainer", "CorpusBuilder", "FastaReader", "Tokenizer"]
 
 _Columns = tuple[
     npt.NDArray[np.uint32],
@@ -70,14 +70,34 @@ class FastaReader:
     def __iter__(self) -> FastaReader: ...
     def __next__(self) -> tuple[str, str]: ...
 
-def train_tokenizer(
-    sequences: Iterable[str | bytes],
-    vocab_size: int,
-    window_bp: int | None,
-    min_frequency: int,
-    threads: int,
-    report: Callable[[int], object],
-) -> tuple[str, int, int]: ...
+_Counted = tuple[int, int, int, dict[str, int]]
+
+@final
+class BpeTrainer:
+    def __new__(
+        cls,
+        window_bp: int | None,
+        fold_case: bool,
+        both_strands: bool,
+        sample: float,
+        seed: int,
+        threads: int,
+        spill_to: Path | None,
+    ) -> BpeTrainer: ...
+    def add(self, sequence: str | bytes) -> _Counted: ...
+    def add_file(self, path: Path, report: Callable[[int], object]) -> _Counted: ...
+    def fingerprint(self) -> str: ...
+    def train(
+        self,
+        vocab_size: int,
+        min_frequency: int,
+        max_token_bp: int | None,
+        memory_limit: int | None,
+        threads: int,
+        special_tokens: list[str],
+        known: list[tuple[int, int]],
+        report: Callable[[tuple[int, int]], object],
+    ) -> str: ...
 
 @final
 class CorpusBuilder:

@@ -69,41 +69,78 @@ def tokenize(
 
 
 def train_tokenizer(
-    files: Files,
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")] = (),
     /,
+    *,
     out: Path,
+    manifest: Path | None = None,
     vocab_size: int = 4096,
     window_bp: int | None = None,
     min_frequency: int = 1,
+    max_token_bp: int | None = None,
+    case: Literal["upper", "compat"] = "upper",
+    both_strands: bool = False,
+    sample: float = 1.0,
+    seed: int = 0,
+    column: str = "sequence",
+    memory_limit_gb: float | None = None,
     threads: int = 0,
 ) -> None:
-    """Train a byte-pair vocabulary on genomes.
+    """Train a byte-pair vocabulary on genomes. Stopped and started again, it goes on.
 
     Parameters
     ----------
     files
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ (plain or gz, bgz, zst), .txt with a sequence a line, .csv or .tsv.
     out
         The tokenizer.json to write.
+    manifest
+        CSV or TSV with columns path and species: more files, and whose they are, for the report.
     vocab_size
         Entries, the five special tokens and four bases included.
     window_bp
         Cut sequences every so many bases; merges never cross a cut.
     min_frequency
         A pair that occurs fewer times is not merged.
+    max_token_bp
+        No token is longer.
+    case
+        upper: lower-case bases count as bases; compat: they end a run.
+    both_strands
+        Train on the reverse complement too.
+    sample
+        Share of the windows to train on.
+    seed
+        Start of the sample's draws.
+    column
+        Column of .csv and .tsv files.
+    memory_limit_gb
+        Train in this much memory, with a file in TMPDIR; same merges, far more time.
     threads
         0 takes every core; the merges do not depend on it.
     """
     from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.training import read_manifest
 
+    species = read_manifest(manifest) if manifest else {}
     tok = Tokenizer.train(
-        list(files),
+        [*files, *species],
         vocab_size,
         window_bp=window_bp,
         min_frequency=min_frequency,
+        max_token_bp=max_token_bp,
+        case=case,
+        both_strands=both_strands,
+        sample=sample,
+        seed=seed,
+        column=column,
+        species=species,
+        memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
+        checkpoint=out.with_name(f".{out.name}.training"),
         threads=threads,
     )
     tok.save(out)
+    print(tok.trained_on)
     print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
 
 

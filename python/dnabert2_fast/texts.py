@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast.fasta import read_fasta
+from dnabert2_fast.errors import DataError
 
-__all__ = ["sequences_of", "spans"]
+__all__ = ["is_sequence", "is_table_or_lines", "read_column", "spans"]
 
 
 def spans(
@@ -44,11 +46,50 @@ def spans(
     return np.frombuffer(text, np.uint8), offsets[:-1], offsets[1:]
 
 
-def sequences_of(inputs: Iterable[str | bytes | os.PathLike[str]]) -> Iterable[str | bytes]:
-    """Yield sequences: those given, and those of every file whose path is given."""
-    letters = frozenset("ACGTUNRYKMSWBDHVacgtunrykmswbdhv-")
-    for item in inputs:
-        if isinstance(item, bytes) or (isinstance(item, str) and letters.issuperset(item)):
-            yield item
-        else:
-            yield from (record.sequence for record in read_fasta(item))
+LETTERS = frozenset("ACGTUNRYKMSWBDHVacgtunrykmswbdhv-")
+LINES, TABLES = (".txt",), (".csv", ".tsv")
+
+
+def is_sequence(item: object) -> TypeGuard[str | bytes]:
+    """Whether an item is a sequence itself: bytes, or a `str` of sequence letters only."""
+    return isinstance(item, bytes) or (isinstance(item, str) and LETTERS.issuperset(item))
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix in (".gz", ".zst") else name).suffix
+
+
+def is_table_or_lines(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds one sequence a line (.txt) or in a column (.csv, .tsv), by its name."""
+    return _suffix(path) in (*LINES, *TABLES)
+
+
+def read_column(path: str | os.PathLike[str], column: str) -> Iterator[str]:
+    """Yield the values of a column of a .csv or .tsv, or the lines of a .txt; plain or gz, zst.
+
+    Raises
+    ------
+    DataError
+        When there is no such column, or the table is damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    lines = _suffix(path) in LINES
+    # Every line of a .txt is the one column of a table whose parting character never occurs.
+    delimiter = "\x1f" if lines else "\t" if _suffix(path) == ".tsv" else ","
+    parse = csv.ParseOptions(delimiter=delimiter, quote_char=False if lines else '"')
+    # A row must lie within two blocks: sequences of up to 64 million letters.
+    read = csv.ReadOptions(column_names=[column] if lines else None, block_size=1 << 26)
+    convert = csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
+    try:
+        with csv.open_csv(os.fsdecode(path), read, parse, convert) as reader:
+            for batch in reader:
+                yield from (value.as_py() or "" for value in batch.column(0))
+    except KeyError:
+        with csv.open_csv(os.fsdecode(path), read, parse) as reader:
+            names = ", ".join(reader.schema.names)
+        raise DataError(f"{path}: no column {column!r}; there are {names}") from None
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -20,23 +20,26 @@ import numpy.typing as npt
 
 from dnabert2_fast import _native
 from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows, cut_windows
-from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.fasta import read_chunks
-from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
-from dnabert2_fast.texts import sequences_of, spans
-from dnabert2_fast.vocabulary import FILES, Case, Unknown, Vocabulary
+from dnabert2_fast.texts import spans
+from dnabert2_fast.training import (
+    SPECIAL_TOKENS,
+    Intake,
+    TrainingReport,
+    spill_folder,
+    train_text,
+)
+from dnabert2_fast.vocabulary import PACKAGED, Case, Unknown, Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Tokenizer"]
+__all__ = ["PACKAGED", "Tokenizer"]
 
-Matching = Literal["bpe", "longest", "longest-first"]
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Side = Literal["right", "left"]
 
-PACKAGED = {"dnabert2": Path(__file__).parent / "data" / "dnabert2.tokenizer.json"}
 COMPLEMENT = str.maketrans("ACGTURYKMBVDHacgturykmbvdh", "TGCAAYRMKVBHDtgcaayrmkvbhd")
 
 
@@ -61,62 +64,8 @@ class Tokenizer(Vocabulary):
     refuses files of the other two.
     """
 
-    @classmethod
-    def from_file(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        case: Case = "upper",
-        unknown: Unknown = "unk",
-        matching: Matching | None = None,
-    ) -> Tokenizer:
-        """Read a ``tokenizer.json``, or a ``vocab.txt`` of k-mers.
-
-        Parameters
-        ----------
-        path : path
-            A list of k-mers is that of DNABERT (overlapping k-mers) or, when it also holds single
-            letters, of the Nucleotide Transformer (k-mers side by side).
-        case, unknown
-            How sequence is read; see `Tokenizer`.
-        matching : {"bpe", "longest", "longest-first"}, optional
-            How pieces are found; as the file says when left out.
-
-        Raises
-        ------
-        TokenizerError
-            When the file holds something that cannot be reproduced id for id; names the place.
-        FileNotFoundError
-            When there is no such file.
-        """
-        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        *,
-        case: Case = "upper",
-        unknown: Unknown = "unk",
-        matching: Matching | None = None,
-    ) -> Tokenizer:
-        """Read a tokenizer by name.
-
-        Parameters
-        ----------
-        name : str or path
-            ``"dnabert2"`` (packaged, the published vocabulary), a folder with a
-            ``tokenizer.json`` or a ``vocab.txt``, such a file, or a model id on the Hugging Face
-            hub.
-        case, unknown, matching
-            As in `from_file`.
-        """
-        path = PACKAGED.get(str(name), Path(name))
-        if path.is_dir():
-            path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
-        if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
-            path = _download(str(name))
-        return cls.from_file(path, case=case, unknown=unknown, matching=matching)
+    trained_on: TrainingReport | None = None
+    """What `train` read; None for a tokenizer that was loaded."""
 
     @classmethod
     def train(
@@ -126,6 +75,16 @@ class Tokenizer(Vocabulary):
         *,
         window_bp: int | None = None,
         min_frequency: int = 1,
+        max_token_bp: int | None = None,
+        special_tokens: Sequence[str] = SPECIAL_TOKENS,
+        case: Case = "upper",
+        both_strands: bool = False,
+        sample: float = 1.0,
+        seed: int = 0,
+        column: str = "sequence",
+        species: Mapping[str, str] | None = None,
+        memory_limit: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         threads: int = 0,
     ) -> Tokenizer:
         """Train a vocabulary: the merges of Hugging Face's ``BpeTrainer`` on the same pieces.
@@ -133,24 +92,54 @@ class Tokenizer(Vocabulary):
         Parameters
         ----------
         files_or_sequences : iterable of paths or sequences
-            FASTA or FASTQ files (plain, gz, bgz, zst), or the sequences themselves (`str` or
-            `bytes`). A `str` of sequence letters only is a sequence, any other `str` a path.
-            Runs of A, C, G, T in either case are trained on; other letters end a run.
+            FASTA or FASTQ files (plain, gz, bgz, zst), ``.txt`` (one sequence a line), ``.csv`` or
+            ``.tsv`` (a column), or the sequences themselves (`str` or `bytes`). A `str` of sequence
+            letters only is a sequence, any other `str` a path. Runs of A, C, G, T are trained on;
+            other letters end a run.
         vocab_size : int
-            Entries of the vocabulary, the five special tokens and four bases included.
+            Entries of the vocabulary, special tokens and four bases included.
         window_bp : int, optional
             Cut runs every `window_bp` bases; merges never cross a cut.
         min_frequency : int
             A pair that occurs fewer times is not merged.
+        max_token_bp : int, optional
+            A pair that would become a longer token is not merged.
+        special_tokens : sequence of str
+            Unknown, start, end, padding, mask, then any more; the first ids.
+        case : {"upper", "compat"}
+            Whether lower-case bases are bases or end a run.
+        both_strands : bool
+            Train on the reverse complement of every window too.
+        sample : float
+            Share of the windows (of the runs, without `window_bp`) to train on, drawn with `seed`.
+        seed : int
+            Start of the draws.
+        column : str
+            Column of ``.csv`` and ``.tsv`` files.
+        species : mapping of str to str, optional
+            Species by path, for the report; `read_manifest` makes one.
+        memory_limit : int, optional
+            Bytes to train in, besides Python, one window and the counts of pairs. The text then
+            waits in a file without a name in the folder for temporary files, and the first merges
+            are made by reading it again for every few of them: same merges, far more time. Without
+            a limit some 2.7 bytes a base are taken.
+        checkpoint : path, optional
+            File to note the merges in, now and then and when the training is stopped. If it is
+            there already, training goes on from it; it is deleted at the end.
         threads : int
             0 takes every core. The merges do not depend on it.
 
+        Returns
+        -------
+        Tokenizer
+            Its `trained_on` tells how many bases of what were used.
+
         Raises
         ------
-        FastaError
+        FastaError, DataError, OSError
             When a file is not readable.
         ValueError
-            When there is nothing to train on, or `vocab_size` is out of range.
+            When there is nothing to train on, or an argument is out of range.
 
         Examples
         --------
@@ -160,25 +149,30 @@ class Tokenizer(Vocabulary):
         """
         if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
             raise TypeError("give a list of paths or sequences, not a single one")
-        if window_bp is not None and window_bp < 1:
-            raise ValueError(f"window_bp: {window_bp} is not positive")
-        with progress(vocab_size, "training tokenizer", "tokens") as bar:
-            done = 5
-
-            def report(pieces: int) -> None:
-                nonlocal done
-                bar.update(pieces + 5 - done)
-                done = pieces + 5
-
-            text, _, _ = _native.train_tokenizer(
-                sequences_of(files_or_sequences),
-                vocab_size,
-                window_bp,
-                min_frequency,
-                threads,
-                report,
-            )
-        return _restore(text, "upper", "unk")
+        intake = Intake(
+            window_bp,
+            case == "upper",
+            both_strands,
+            sample,
+            seed,
+            column,
+            species or {},
+            None if memory_limit is None else spill_folder(),
+            threads,
+        )
+        text, report = train_text(
+            files_or_sequences,
+            intake,
+            vocab_size,
+            min_frequency,
+            max_token_bp,
+            tuple(special_tokens),
+            memory_limit,
+            None if checkpoint is None else Path(checkpoint),
+        )
+        trained = _restore(text, case, "unk")
+        trained.trained_on = report
+        return trained
 
     def encode(
         self,
@@ -430,22 +424,3 @@ class Tokenizer(Vocabulary):
 def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:
     native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
     return Tokenizer(native, case, unknown)
-
-
-def _download(name: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    except ImportError:
-        raise TokenizerError(
-            f"{name!r} is no file or folder here; to read it from the hub install the extra: "
-            'pip install "dnabert2-fast[model]"'
-        ) from None
-    try:
-        return Path(hf_hub_download(name, "tokenizer.json"))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TokenizerError(
-            f"{name!r} is no file or folder here, and the hub did not give its tokenizer.json: "
-            f"{reason}"
-        ) from None

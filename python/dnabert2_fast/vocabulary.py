@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
 from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.errors import TokenizerError
 
 __all__ = ["Vocabulary"]
 
 Case = Literal["upper", "compat"]
 Unknown = Literal["unk", "split", "error"]
+Matching = Literal["bpe", "longest", "longest-first"]
 
+PACKAGED = {"dnabert2": Path(__file__).parent / "data" / "dnabert2.tokenizer.json"}
 FILES = ("tokenizer.json", "vocab.txt")
 
 
@@ -26,6 +30,63 @@ class Vocabulary:
 
     def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
         self._native, self._case, self._unknown = native, case, unknown
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
+    ) -> Self:
+        """Read a ``tokenizer.json``, or a ``vocab.txt`` of k-mers.
+
+        Parameters
+        ----------
+        path : path
+            A list of k-mers is that of DNABERT (overlapping k-mers) or, when it also holds single
+            letters, of the Nucleotide Transformer (k-mers side by side).
+        case, unknown
+            How sequence is read; see `Tokenizer`.
+        matching : {"bpe", "longest", "longest-first"}, optional
+            How pieces are found; as the file says when left out.
+
+        Raises
+        ------
+        TokenizerError
+            When the file holds something that cannot be reproduced id for id; names the place.
+        FileNotFoundError
+            When there is no such file.
+        """
+        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
+    ) -> Self:
+        """Read a tokenizer by name.
+
+        Parameters
+        ----------
+        name : str or path
+            ``"dnabert2"`` (packaged, the published vocabulary), a folder with a
+            ``tokenizer.json`` or a ``vocab.txt``, such a file, or a model id on the Hugging Face
+            hub.
+        case, unknown, matching
+            As in `from_file`.
+        """
+        path = PACKAGED.get(str(name), Path(name))
+        if path.is_dir():
+            path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
+        if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
+            path = _download(str(name))
+        return cls.from_file(path, case=case, unknown=unknown, matching=matching)
 
     def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
         """Return the sequence behind `ids`.
@@ -145,3 +206,22 @@ def _as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
     if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
         raise ValueError("ids: they lie between 0 and 65535")
     return np.ascontiguousarray(wide, dtype=np.uint16)
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError:
+        raise TokenizerError(
+            f"{name!r} is no file or folder here; to read it from the hub install the extra: "
+            'pip install "dnabert2-fast[model]"'
+        ) from None
+    try:
+        return Path(hf_hub_download(name, "tokenizer.json"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TokenizerError(
+            f"{name!r} is no file or folder here, and the hub did not give its tokenizer.json: "
+            f"{reason}"
+        ) from None

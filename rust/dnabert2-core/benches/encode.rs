@@ -15,7 +15,7 @@ use dnabert2_core::encode::{Automaton, GeneralEncoder, LongestFirst};
 use dnabert2_core::fasta::FastaReader;
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
 use dnabert2_core::vocab::Vocab;
 
 const GENOME_BP: usize = 32_000_000;
@@ -44,7 +44,7 @@ fn main() {
     let mut genome = Vec::new();
     for record in FastaReader::open(Path::new(&path)).expect("a FASTA file") {
         let record = record.expect("a whole record");
-        base_runs(&record.sequence).for_each(|(_, run)| genome.extend_from_slice(run));
+        base_runs(&record.sequence, true).for_each(|(_, run)| genome.extend_from_slice(run));
     }
     genome.make_ascii_uppercase();
     genome.truncate(GENOME_BP);
@@ -57,9 +57,11 @@ fn main() {
     let vocab = file.vocab().expect("it has pieces");
     compiling(vocab, "published");
     for size in [8_192, 16_384] {
-        let mut trainer = BpeTrainer::new(Some(1_000));
-        trainer.add(&genome[..genome.len() / 2]).expect("bases only");
-        let vocab = trainer.train(size, 1, 5, 0, |_| Ok(())).expect("there are bases");
+        let mut trainer = BpeTrainer::new(Intake { window_bp: Some(1_000), ..Intake::default() });
+        trainer.add(&genome[..genome.len() / 2], 1, &mut Tally::default()).expect("bases only");
+        let vocab = trainer
+            .train(&train::Options { vocab_size: size, ..Default::default() }, &[], |_| Ok(()))
+            .expect("there are bases");
         compiling(&vocab, "trained");
         let text = from_trained(&vocab, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
         let file = TokenizerFile::parse(Path::new("trained"), text).expect("our own file");

@@ -9,7 +9,7 @@ use dnabert2_core::dna::BASES;
 use dnabert2_core::encode::{Automaton, GeneralEncoder};
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
 
 /// Bases that are the same in every run, with repeats in them as genomes have.
 fn bases(length: usize) -> Vec<u8> {
@@ -71,9 +71,11 @@ fn main() {
             black_box(pieces);
         }
         "train" => {
-            let mut trainer = BpeTrainer::new(Some(1_000));
-            trainer.add(text).expect("bases only");
-            black_box(trainer.train(1_024, 1, 5, 1, |_| Ok(())).expect("there are bases"));
+            let options = train::Options { vocab_size: 1_024, threads: 1, ..Default::default() };
+            let mut trainer =
+                BpeTrainer::new(Intake { window_bp: Some(1_000), ..Intake::default() });
+            trainer.add(text, 1, &mut Tally::default()).expect("bases only");
+            black_box(trainer.train(&options, &[], |_| Ok(())).expect("there are bases"));
         }
         other => eprintln!("there is no work called {other:?}"),
     }

@@ -213,7 +213,7 @@ impl CorpusBuilder {
                     message: "more than 2^32 records; split the file".into(),
                 })?;
                 let mut bases = 0;
-                for (run_start, run) in base_runs(&record.sequence) {
+                for (run_start, run) in base_runs(&record.sequence, true) {
                     bases += run.len() as u64;
                     for (start, end) in self.settings.rule.windows(run.len()) {
                         self.cut(&mut chunk, number, run_start, &run[start..end], start);

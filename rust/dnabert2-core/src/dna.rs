@@ -36,13 +36,16 @@ pub fn reverse_complement(sequence: &[u8]) -> Vec<u8> {
     sequence.iter().rev().map(|&byte| complement(byte)).collect()
 }
 
-/// Maximal runs of bases in a sequence, as `(start, bases)`; other letters stand between them.
+/// Maximal runs of bases in a sequence, as `(start, bases)`; other letters stand between them, lower-case
+/// bases too unless `fold_case`.
 ///
 /// ```
-/// let runs: Vec<_> = dnabert2_core::dna::base_runs(b"NACNNgt").collect();
+/// let runs: Vec<_> = dnabert2_core::dna::base_runs(b"NACNNgt", true).collect();
 /// assert_eq!(runs, [(1, &b"AC"[..]), (5, &b"gt"[..])]);
 /// ```
-pub fn base_runs(sequence: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub fn base_runs(sequence: &[u8], fold_case: bool) -> impl Iterator<Item = (usize, &[u8])> {
+    let mask = if fold_case { !0x20 } else { !0 };
+    let is_base = move |byte: u8| matches!(byte & mask, b'A' | b'C' | b'G' | b'T');
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + sequence[at..].iter().position(|&byte| is_base(byte))?;

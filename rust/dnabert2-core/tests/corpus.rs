@@ -7,14 +7,16 @@ use std::sync::Arc;
 use dnabert2_core::corpus::{CorpusBuilder, FileReport, Settings, ShardReport, Split, WindowRule};
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
 
 fn tokenizer() -> Arc<Tokenizer> {
-    let mut trainer = BpeTrainer::new(None);
-    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA").expect("bases");
-    let merges = trainer.train(24, 1, 5, 1, |_| Ok(())).expect("enough to merge");
+    let mut trainer = BpeTrainer::new(Intake::default());
+    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA", 1, &mut Tally::default()).expect("bases");
+    let merges = trainer
+        .train(&train::Options { vocab_size: 24, ..Default::default() }, &[], |_| Ok(()))
+        .expect("enough to merge");
     let text = from_trained(&merges, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
     let file = TokenizerFile::parse(Path::new("test"), text).expect("our own file");
     Arc::new(Tokenizer::new(file, Policy::default()))

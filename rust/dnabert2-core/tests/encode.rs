@@ -9,16 +9,18 @@ use dnabert2_core::encode::{
     Automaton, GeneralEncoder, LongestFirst, Scratch, Trie, encode_with_dropout,
 };
 use dnabert2_core::tokenizer_file::TokenizerFile;
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
 use dnabert2_core::vocab::Vocab;
 use proptest::prelude::*;
 
 fn trained(sequences: &[String], merges: usize) -> Vocab {
-    let mut trainer = BpeTrainer::new(None);
+    let mut trainer = BpeTrainer::new(Intake::default());
     for sequence in sequences {
-        trainer.add(sequence.as_bytes()).expect("small input");
+        trainer.add(sequence.as_bytes(), 1, &mut Tally::default()).expect("small input");
     }
-    trainer.train(5 + 4 + merges, 1, 5, 1, |_| Ok(())).expect("there are bases")
+    trainer
+        .train(&Options { vocab_size: 9 + merges, ..Options::default() }, &[], |_| Ok(()))
+        .expect("there are bases")
 }
 
 fn encoded(vocab: &Vocab, codes: &[u8]) -> Vec<u32> {
@@ -255,9 +257,13 @@ fn other_letters_play_no_part_in_runs_of_bases() {
 /// More pieces than 16 bits have states for.
 #[test]
 fn wide_states_are_exact() {
-    let mut trainer = BpeTrainer::new(None);
-    trainer.add(random_bases(11, 600_000).as_bytes()).expect("small input");
-    let vocab = trainer.train(15_000, 1, 5, 1, |_| Ok(())).expect("there are bases");
+    let mut trainer = BpeTrainer::new(Intake::default());
+    trainer
+        .add(random_bases(11, 600_000).as_bytes(), 1, &mut Tally::default())
+        .expect("small input");
+    let vocab = trainer
+        .train(&Options { vocab_size: 15_000, ..Options::default() }, &[], |_| Ok(()))
+        .expect("there are bases");
     let automaton = Automaton::bpe(&vocab).expect("within the cap");
     assert!(matches!(automaton, Automaton::Wide(_)), "{} states", automaton.states());
     let text = random_bases(12, 300_000) + &"CA".repeat(50_000) + &random_bases(13, 10_000);

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn small() -> Value {
-    let mut trainer = BpeTrainer::new(None);
-    trainer.add(b"ACACGTGTTTAC").expect("small input");
-    let vocab = trainer.train(14, 1, 5, 1, |_| Ok(())).expect("there are bases");
+    let mut trainer = BpeTrainer::new(Intake::default());
+    trainer.add(b"ACACGTGTTTAC", 1, &mut Tally::default()).expect("small input");
+    let vocab = trainer
+        .train(&train::Options { vocab_size: 14, ..Default::default() }, &[], |_| Ok(()))
+        .expect("there are bases");
     let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
     serde_json::from_str(&from_trained(&vocab, &special)).expect("own file")
 }

@@ -5,8 +5,12 @@ mod common;
 
 use common::{codes, train_naively};
 use dnabert2_core::Error;
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
 use proptest::prelude::*;
+
+fn options(vocab_size: usize) -> Options {
+    Options { vocab_size, threads: 1, ..Options::default() }
+}
 
 proptest! {
     #[test]
@@ -16,17 +20,62 @@ proptest! {
         merges in 0..60_usize,
         min_count in 1..4_u64,
         threads in 1..4_usize,
+        max_token_bp in proptest::option::of(2..9_usize),
     ) {
-        let mut trainer = BpeTrainer::new(window_bp);
+        let mut trainer = BpeTrainer::new(Intake { window_bp, threads, ..Intake::default() });
         let mut windows = Vec::new();
         for sequence in &sequences {
-            trainer.add(sequence.as_bytes()).expect("small input");
+            trainer.add(sequence.as_bytes(), 1, &mut Tally::default()).expect("small input");
             let codes = codes(sequence);
             windows.extend(codes.chunks(window_bp.unwrap_or(codes.len())).map(<[u8]>::to_vec));
         }
-        let vocab = trainer.train(9 + merges, min_count, 5, threads, |_| Ok(())).expect("there are bases");
-        let naive = train_naively(&windows, merges, min_count);
+        let options =
+            Options { min_frequency: min_count, threads, max_token_bp, ..options(9 + merges) };
+        let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
+        let naive = train_naively(
+            &windows, merges, min_count, max_token_bp.unwrap_or(usize::MAX),
+        );
         prop_assert_eq!(vocab.merges(), &naive[..]);
+    }
+}
+
+/// A text that does not fit the limit, in memory and on disk, with some merges known beforehand: the
+/// same merges.
+#[test]
+fn looks_at_the_text_make_the_same_merges() {
+    let mut text = "ACGTTGCATTAGCCATGACCA".repeat(30) + &"A".repeat(77) + &"CAG".repeat(40);
+    for round in 1..9_usize {
+        text += &text[round * 31..round * 97].replace("CA", "TTG");
+    }
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    for window_bp in [None, Some(50), Some(7)] {
+        let whole = {
+            let mut trainer = BpeTrainer::new(Intake { window_bp, ..Intake::default() });
+            trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+            trainer.train(&options(9 + 150), &[], |_| Ok(())).expect("there are bases")
+        };
+        let naive = train_naively(
+            &codes(&text)
+                .chunks(window_bp.unwrap_or(usize::MAX))
+                .map(<[u8]>::to_vec)
+                .collect::<Vec<_>>(),
+            150,
+            1,
+            usize::MAX,
+        );
+        assert_eq!(whole.merges(), &naive[..]);
+        for (memory_limit, threads, known) in
+            [(0, 1, 0), (0, 3, 0), (6_000, 2, 0), (0, 1, 11), (u64::MAX, 2, 40)]
+        {
+            let mut trainer = BpeTrainer::new(Intake { window_bp, threads, ..Intake::default() });
+            trainer.spill_to(folder.path()).expect("a file");
+            trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+            let options = Options { memory_limit: Some(memory_limit), threads, ..options(9 + 150) };
+            let known = &whole.merges()[..known];
+            let vocab = trainer.train(&options, known, |_| Ok(())).expect("there are bases");
+            assert_eq!(vocab.merges(), whole.merges(), "{window_bp:?} {memory_limit} {threads}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).expect("it is there").count(), 0);
     }
 }
 
@@ -42,37 +91,90 @@ fn long_input_on_several_threads() {
         .collect();
     text.replace_range(65_000..66_200, &"CA".repeat(600));
     text.replace_range(131_000..131_201, &"A".repeat(201));
-    let naive = train_naively(&[codes(&text)], 25, 1);
+    let codes = codes(&text);
+    let windows: Vec<Vec<u8>> = codes.chunks(50_000).map(<[u8]>::to_vec).collect();
+    let naive = train_naively(&windows, 25, 1, usize::MAX);
     for threads in [1, 2, 3] {
-        let mut trainer = BpeTrainer::new(None);
-        trainer.add(text.as_bytes()).expect("small input");
-        let vocab = trainer.train(9 + 25, 1, 5, threads, |_| Ok(())).expect("there are bases");
+        let mut trainer =
+            BpeTrainer::new(Intake { window_bp: Some(50_000), threads, ..Intake::default() });
+        trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+        let options = Options { threads, ..options(9 + 25) };
+        let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
         assert_eq!(vocab.merges(), &naive[..]);
     }
 }
 
 #[test]
 fn other_letters_end_a_run_and_are_counted() {
-    let mut trainer = BpeTrainer::new(None);
-    trainer.add(b"ACNNacRAC").expect("small input");
-    assert_eq!((trainer.bases(), trainer.skipped()), (6, 3));
-    let vocab = trainer.train(10, 1, 5, 1, |_| Ok(())).expect("there are bases");
+    let (mut trainer, mut tally) = (BpeTrainer::new(Intake::default()), Tally::default());
+    trainer.add(b"ACNNacRAC", 1, &mut tally).expect("small input");
+    let others = [(b'N', 2), (b'R', 1)].into();
+    assert_eq!(tally, Tally { used: 6, left_out: 0, others });
+    let vocab = trainer.train(&options(10), &[], |_| Ok(())).expect("there are bases");
     assert_eq!(vocab.texts()[4], b"AC");
 }
 
 #[test]
 fn bad_arguments_are_named() {
-    let small = BpeTrainer::new(None).train(8, 1, 5, 1, |_| Ok(()));
+    let small = BpeTrainer::new(Intake::default()).train(&options(8), &[], |_| Ok(()));
     assert!(small.is_err_and(|e| e.to_string().contains("8 is not between 9 and 65536")));
-    let empty = BpeTrainer::new(None).train(16, 1, 5, 1, |_| Ok(()));
+    let empty = BpeTrainer::new(Intake::default()).train(&options(16), &[], |_| Ok(()));
     assert!(empty.is_err_and(|e| e.to_string().contains("nothing to train on")));
 }
 
 #[test]
 fn report_can_stop_the_work() {
-    let mut trainer = BpeTrainer::new(None);
-    trainer.add(b"ACGTACGTACGT").expect("small input");
-    let stopped = trainer
-        .train(20, 1, 5, 1, |pieces| if pieces > 5 { Err(Error::Interrupted) } else { Ok(()) });
+    let mut trainer = BpeTrainer::new(Intake::default());
+    trainer.add(b"ACGTACGTACGT", 1, &mut Tally::default()).expect("small input");
+    let stopped = trainer.train(&options(20), &[], |merges| {
+        if merges.len() > 1 { Err(Error::Interrupted) } else { Ok(()) }
+    });
     assert!(matches!(stopped, Err(Error::Interrupted)));
+}
+
+/// Counts that 32 bits cannot hold, signed or not: what stands in a window counted many times over
+/// wins against what fills a megabyte, and only by as much as it should.
+#[test]
+fn counts_have_64_bits() {
+    for times in [1 << 31, (1 << 32) - 1, (1 << 32) + 1, 1 << 40] {
+        let mut trainer = BpeTrainer::new(Intake { threads: 2, ..Intake::default() });
+        trainer.add(&b"AC".repeat(20_000), 1, &mut Tally::default()).expect("small input");
+        trainer.add(b"GT", times, &mut Tally::default()).expect("small input");
+        trainer.add(b"TA", times - 1, &mut Tally::default()).expect("small input");
+        trainer.add(b"TANTA", 1, &mut Tally::default()).expect("small input");
+        // TA is seen once more than GT, AC 20,000 times, CA 19,999 times.
+        let options = Options { threads: 2, ..options(9 + 4) };
+        let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
+        let texts: Vec<_> =
+            vocab.texts()[4..].iter().map(|t| t.escape_ascii().to_string()).collect();
+        assert_eq!(texts, ["TA", "GT", "AC", "ACAC"], "{times}");
+    }
+}
+
+fn texts(intake: Intake, sequence: &str, merges: usize) -> (Vec<String>, Tally) {
+    let (mut trainer, mut tally) = (BpeTrainer::new(intake), Tally::default());
+    trainer.add(sequence.as_bytes(), 1, &mut tally).expect("small input");
+    let vocab = trainer.train(&options(9 + merges), &[], |_| Ok(())).expect("there are bases");
+    let texts = vocab.texts()[4..].iter().map(|text| text.escape_ascii().to_string());
+    (texts.collect(), tally)
+}
+
+#[test]
+fn the_intake_is_as_asked_for() {
+    let compat = Intake { fold_case: false, ..Intake::default() };
+    let (made, tally) = texts(compat, "ACgtgtgtAC", 1);
+    assert_eq!((made, tally.used, tally.others.len()), (vec!["AC".to_owned()], 4, 2));
+
+    let both = Intake { both_strands: true, ..Intake::default() };
+    let (made, tally) = texts(both, "AACAACAA", 2);
+    assert_eq!((made[0].as_str(), tally.used), ("AA", 8)); // AA and TT tie
+    assert_eq!(made[1], "TT");
+
+    let text = "ACGTTGCATTAGCCATGACC".repeat(500);
+    let sample = Intake { window_bp: Some(10), sample: 0.3, seed: 5, ..Intake::default() };
+    let (made, tally) = texts(sample, &text, 8);
+    assert_eq!(tally.used + tally.left_out, 10_000);
+    assert!((2_500..3_500).contains(&tally.used), "{tally:?}");
+    assert_eq!(texts(sample, &text, 8), (made, tally.clone()));
+    assert_ne!(texts(Intake { seed: 6, ..sample }, &text, 8).1.used, tally.used);
 }

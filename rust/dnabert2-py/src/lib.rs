@@ -6,6 +6,7 @@ mod corpus;
 mod error;
 mod fasta;
 mod tokenizer;
+mod train;
 
 /// Native half of `dnabert2_fast`; use the Python classes in front of it.
 #[pyo3::pymodule(gil_used = false)]
@@ -15,7 +16,9 @@ mod _native {
     #[pymodule_export]
     use crate::fasta::FastaReader;
     #[pymodule_export]
-    use crate::tokenizer::{Tokenizer, train_tokenizer};
+    use crate::tokenizer::Tokenizer;
+    #[pymodule_export]
+    use crate::train::BpeTrainer;
 }
 
 /// Keeps the pages of large batches from call to call; the system's allocator gives them back and

@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 
 use dnabert2_core::threads::share_out;
 use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, Unknown};
-use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
 use dnabert2_core::{Error, Ragged, TokenId};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::PyType;
 
-use crate::error::{Result, tell};
+use crate::error::Result;
 
 /// One sequence from Python, its bytes borrowed.
 #[derive(FromPyObject)]
@@ -260,39 +259,6 @@ const MATCHING: [(&str, Matching); 3] = [
     ("longest-first", Matching::LongestFirst),
 ];
 
-/// Train a vocabulary; returns the text of its tokenizer.json, and the bases used and passed over.
-///
-/// `sequences` is an iterable of str or bytes. `report` is called with the number of merges made.
-#[pyfunction]
-pub fn train_tokenizer(
-    py: Python<'_>,
-    sequences: &Bound<'_, PyAny>,
-    vocab_size: usize,
-    window_bp: Option<usize>,
-    min_frequency: u64,
-    threads: usize,
-    report: &Bound<'_, PyAny>,
-) -> Result<(String, u64, u64)> {
-    let mut trainer = BpeTrainer::new(window_bp);
-    for sequence in sequences.try_iter()? {
-        let text: Text = sequence?.extract()?;
-        trainer.add(text.as_ref())?;
-    }
-    let (bases, skipped) = (trainer.bases(), trainer.skipped());
-    let report = report.clone().unbind();
-    let special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"];
-    let mut raised = None;
-    let outcome = py.detach(|| {
-        trainer.train(vocab_size, min_frequency, 5, threads, |pieces| {
-            tell(&report, pieces, &mut raised)
-        })
-    });
-    if let Some(error) = raised {
-        return Err(error.into());
-    }
-    Ok((from_trained(&outcome?, &special), bases, skipped))
-}
-
 fn policy(case: &str, unknown: &str) -> Result<Policy> {
     let fold_case = choose("case", case, &[("upper", true), ("compat", false)])?;
     let ways = [("unk", Unknown::Unk), ("split", Unknown::Split), ("error", Unknown::Error)];
@@ -315,7 +281,7 @@ fn read_options(options: &RawOptions) -> Result<Options> {
     })
 }
 
-fn choose<T: Copy>(name: &'static str, value: &str, allowed: &[(&str, T)]) -> Result<T> {
+pub fn choose<T: Copy>(name: &'static str, value: &str, allowed: &[(&str, T)]) -> Result<T> {
     allowed.iter().find(|(known, _)| *known == value).map(|&(_, choice)| choice).ok_or_else(|| {
         let names: Vec<String> = allowed.iter().map(|(known, _)| format!("{known:?}")).collect();
         let message = format!("{value:?} is not one of {}", names.join(", "));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch};
-use dnabert2_core::train::BpeTrainer;
+use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/common/mod.rs"]
@@ -19,11 +19,12 @@ fuzz_target!(|input: (u8, &[u8])| {
         .take(2_000)
         .collect();
     let (training, text) = text.split_at(text.len() / 2);
-    let mut trainer = BpeTrainer::new(None);
-    if training.is_empty() || trainer.add(training.as_bytes()).is_err() {
+    let mut trainer = BpeTrainer::new(Intake::default());
+    if training.is_empty() || trainer.add(training.as_bytes(), 1, &mut Tally::default()).is_err() {
         return;
     }
-    let Ok(vocab) = trainer.train(9 + usize::from(merges), 1, 5, 1, |_| Ok(())) else { return };
+    let options = Options { vocab_size: 9 + usize::from(merges), ..Options::default() };
+    let Ok(vocab) = trainer.train(&options, &[], |_| Ok(())) else { return };
     let codes = common::codes(text);
     let want = common::encode_naively(&vocab, &codes);
     let mut pieces = Vec::new();

@@ -75,7 +75,7 @@ pub fn encode_with_dropout(
 }
 
 /// A number from 0 to below 1, of 53 bits.
-fn uniform(draw: &mut impl Rng) -> f64 {
+pub(crate) fn uniform(draw: &mut impl Rng) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what a double holds")]
     let whole = (draw.next_u64() >> 11) as f64;
     whole * f64::EPSILON / 2.0

@@ -15,6 +15,7 @@ mod trie;
 
 pub use automaton::Automaton;
 pub use dropout::encode_with_dropout;
+pub(crate) use dropout::uniform;
 pub use general::GeneralEncoder;
 pub use long::LONG;
 pub use longest_first::LongestFirst;

@@ -119,14 +119,16 @@ impl PairTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::BpeTrainer;
+    use crate::train::{BpeTrainer, Intake, Options, Tally};
 
     #[test]
     fn every_pair_is_as_played_backwards() {
-        let mut trainer = BpeTrainer::new(None);
+        let mut trainer = BpeTrainer::new(Intake::default());
         let text = b"ACACAAAAAATTTGTGTACACACGTACGGGGTTTATATCCAACCAA".repeat(3);
-        trainer.add(&text).expect("bases");
-        let vocab = trainer.train(60, 1, 5, 1, |_| Ok(())).expect("enough to merge");
+        trainer.add(&text, 1, &mut Tally::default()).expect("bases");
+        let vocab = trainer
+            .train(&Options { vocab_size: 60, ..Options::default() }, &[], |_| Ok(()))
+            .expect("enough to merge");
         let place: Vec<usize> = (0..vocab.len()).rev().collect();
         let table = PairTable::new(&vocab, &place);
         for (right, _) in (0..).zip(&place) {

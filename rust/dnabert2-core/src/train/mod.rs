@@ -2,146 +2,271 @@
 //!
 //! The rule: count neighbouring pieces (in a run AAA, AA counts twice); merge the most frequent pair
 //! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
-//! never join. Counts have 32 bits, as positions have: a text of 2^32 bases or more is refused.
+//! never join. Counts have 64 bits.
 //!
-//! Training goes by generations (`generation.rs`): one scan counts all pairs and lists where the
-//! frequent ones stand, then those are merged from their lists until rarer pairs could be next. The
-//! text (`slots.rs`) is one byte a base at first; lists take at most 1.3 bytes a base.
+//! Training goes by generations (`generation.rs`): one look at the text counts all pairs and lists
+//! where the frequent ones stand, then those are merged from their lists until rarer pairs could be
+//! next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`); it takes
+//! one byte a base at first (`slots.rs`), the lists take some 1.2 bytes a base. Where memory is too short
+//! for that, the first merges are made by looking at the text anew for each few (`stream.rs`).
 
+mod crew;
 mod generation;
+mod part;
+mod region;
 mod slots;
+mod stream;
 mod table;
 
-use crate::dna::{BASES, base_runs};
-use crate::train::generation::{Generation, Pair};
-use crate::train::slots::{Slot, compact, widen};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::SeedableRng;
+use sha2::{Digest, Sha256};
+
+use crate::dna::{BASES, base_runs, reverse_complement};
+use crate::encode::uniform;
+use crate::threads::{count, share_out};
+use crate::train::crew::with_crew;
+use crate::train::generation::{Generation, Limits, lock};
+use crate::train::part::{Part, PieceEncoder};
+use crate::train::region::Region;
+use crate::train::slots::Slot;
+use crate::train::stream::stream;
 use crate::vocab::{Piece, Vocab};
 use crate::{Error, Result, TokenId};
 
-/// Bases kept together while the input comes in, so that nothing large is ever copied whole.
-const CHUNK: usize = 1 << 22;
+/// Most slots of a region, whose positions have 32 bits.
+const MOST_SLOTS: usize = u32::MAX as usize - 2;
+
+pub use crate::train::generation::Pair;
+
+/// What to make, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Entries of the vocabulary, special tokens included.
+    pub vocab_size: usize,
+    /// Special tokens before the letters.
+    pub special: TokenId,
+    /// A pair that occurs fewer times is not merged.
+    pub min_frequency: u64,
+    /// A pair that would become a longer piece is not merged.
+    pub max_token_bp: Option<usize>,
+    /// Bytes that the training may take beyond what the windows being read do; `None`: as many as it
+    /// needs, some 2.7 a base.
+    pub memory_limit: Option<u64>,
+    /// Threads; 0 takes every core. The merges do not depend on it.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (max_token_bp, memory_limit) = (None, None);
+        Self {
+            vocab_size: 4096,
+            special: 5,
+            min_frequency: 1,
+            max_token_bp,
+            memory_limit,
+            threads: 0,
+        }
+    }
+}
+
+/// How sequences are taken in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Intake {
+    /// Runs of bases are cut every so many bases.
+    pub window_bp: Option<usize>,
+    /// Lower-case bases are bases; otherwise they end a run as other letters do.
+    pub fold_case: bool,
+    /// Take in the reverse complement of every window too.
+    pub both_strands: bool,
+    /// Share of windows taken in, drawn with `seed`.
+    pub sample: f64,
+    /// Start of the draws.
+    pub seed: u64,
+    /// Threads that the text is laid out for; 0 takes every core.
+    pub threads: usize,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        let (window_bp, fold_case, both_strands, sample) = (None, true, false, 1.0);
+        Self { window_bp, fold_case, both_strands, sample, seed: 0, threads: 0 }
+    }
+}
+
+/// What became of the letters of some sequences.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Bases trained on, both strands counted once.
+    pub used: u64,
+    /// Bases of windows that the sample left out.
+    pub left_out: u64,
+    /// Other letters, and how many of each.
+    pub others: BTreeMap<u8, u64>,
+}
 
 /// Collects windows of sequence, then makes the merges.
 ///
 /// ```
-/// let mut trainer = dnabert2_core::train::BpeTrainer::new(None);
-/// trainer.add(b"ACACACGT")?;
-/// let vocab = trainer.train(5 + 4 + 2, 1, 5, 1, |_| Ok(()))?;
+/// use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
+/// let mut trainer = BpeTrainer::new(Intake::default());
+/// trainer.add(b"ACACACGT", 1, &mut Tally::default())?;
+/// let options = Options { vocab_size: 5 + 4 + 2, ..Options::default() };
+/// let vocab = trainer.train(&options, &[], |_| Ok(()))?;
 /// assert_eq!(vocab.texts()[4..], [b"AC".to_vec(), b"ACAC".to_vec()]);
 /// # Ok::<(), dnabert2_core::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BpeTrainer {
-    window_bp: Option<usize>,
-    chunks: Vec<Vec<u8>>,
-    slots: usize,
-    bases: u64,
-    skipped: u64,
+    intake: Intake,
+    parts: Vec<Part>,
+    draws: Xoshiro256PlusPlus,
+    /// Folder in which the text is kept, if not in memory.
+    spill: Option<PathBuf>,
+    digest: Sha256,
 }
 
 impl BpeTrainer {
-    /// Start empty; runs of bases are cut every `window_bp` bases, or never.
+    /// Start empty.
     #[must_use]
-    pub fn new(window_bp: Option<usize>) -> Self {
-        Self { window_bp, chunks: vec![vec![BORDER]], slots: 1, bases: 0, skipped: 0 }
+    pub fn new(intake: Intake) -> Self {
+        let parts = (0..count(intake.threads)).map(|_| Part::new(1)).collect();
+        let draws = Xoshiro256PlusPlus::seed_from_u64(intake.seed);
+        Self { intake, parts, draws, spill: None, digest: Sha256::new() }
     }
 
-    /// Add one sequence: its runs of A, C, G, T in either case. Other letters end a run.
+    /// Keep the text in a file without a name in `folder`, which vanishes with the process, instead of
+    /// in memory. Must come before the first sequence.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] beyond 2^32 bases in all, which this method cannot hold.
-    pub fn add(&mut self, sequence: &[u8]) -> Result<()> {
-        let before = self.bases;
-        for (_, run) in base_runs(sequence) {
-            for window in run.chunks(self.window_bp.unwrap_or(run.len())) {
-                self.push(window);
-            }
-            self.bases += run.len() as u64;
+    /// [`Error::Io`] when no file can be made there.
+    pub fn spill_to(&mut self, folder: &Path) -> Result<()> {
+        for part in &mut self.parts {
+            part.spill_to(folder)?;
         }
-        self.skipped += sequence.len() as u64 - (self.bases - before);
-        if u32::try_from(self.slots).is_err() {
-            let message = "more than 2^32 bases; train on a sample of the sequences".into();
-            return Err(Error::InvalidArgument { name: "sequences", message });
+        self.spill = Some(folder.to_owned());
+        Ok(())
+    }
+
+    /// SHA-256 of all windows so far, in hexadecimal: tells whether two trainers saw the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.digest.clone().finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Add one sequence, counted `times` times: its runs of A, C, G, T, which other letters end.
+    /// `tally` counts its letters.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a single window of 2^32 bases or more.
+    pub fn add(&mut self, sequence: &[u8], times: u64, tally: &mut Tally) -> Result<()> {
+        let Intake { window_bp, fold_case, both_strands, sample, .. } = self.intake;
+        let mut others = [0_u64; 256];
+        let mut at = 0;
+        for (start, run) in base_runs(sequence, fold_case) {
+            sequence[at..start].iter().for_each(|&letter| others[usize::from(letter)] += 1);
+            at = start + run.len();
+            for window in run.chunks(window_bp.unwrap_or(run.len())) {
+                if sample < 1.0 && uniform(&mut self.draws) >= sample {
+                    tally.left_out += window.len() as u64;
+                    continue;
+                }
+                self.part(times, window.len())?.push(window)?;
+                if both_strands {
+                    self.part(times, window.len())?.push(&reverse_complement(window))?;
+                }
+                self.digest.update(window);
+                self.digest.update(b"/");
+                tally.used += window.len() as u64;
+            }
+        }
+        sequence[at..].iter().for_each(|&letter| others[usize::from(letter)] += 1);
+        for (letter, number) in (0..=u8::MAX).zip(others).filter(|(_, number)| *number > 0) {
+            *tally.others.entry(letter).or_default() += number;
         }
         Ok(())
     }
 
-    /// Bases that were added.
-    #[must_use]
-    pub fn bases(&self) -> u64 {
-        self.bases
-    }
-
-    /// Letters other than A, C, G, T that were passed over.
-    #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.skipped
-    }
-
-    /// Make merges until the vocabulary, `special` tokens included, has `vocab_size` entries or no
-    /// pair occurs `min_frequency` times. The merges do not depend on `threads` (0: every core),
-    /// which share the looks at the whole text. `report` hears the number of pieces after every merge
-    /// and may stop the work.
+    /// Make merges until the vocabulary has `vocab_size` entries or no pair occurs `min_frequency`
+    /// times. `known` are the first merges where they are known (from a training that was stopped);
+    /// `report` hears all merges after each new one and may stop the work.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when `vocab_size` has no room for the letters or no base was
-    /// added; whatever `report` returns.
+    /// added; whatever `report` returns; [`Error::Io`] about a spill file.
     pub fn train(
-        mut self,
-        vocab_size: usize,
-        min_frequency: u64,
-        special: TokenId,
-        threads: usize,
-        mut report: impl FnMut(usize) -> Result<()>,
+        self,
+        options: &Options,
+        known: &[Pair],
+        mut report: impl FnMut(&[Pair]) -> Result<()>,
     ) -> Result<Vocab> {
+        let special = options.special;
         let (least, most) = (usize::from(special) + BASES.len(), usize::from(TokenId::MAX) + 1);
-        if !(least..=most).contains(&vocab_size) {
-            let message = format!("{vocab_size} is not between {least} and {most}");
+        if !(least..=most).contains(&options.vocab_size) {
+            let message = format!("{} is not between {least} and {most}", options.vocab_size);
             return Err(Error::InvalidArgument { name: "vocab_size", message });
         }
-        if self.bases == 0 {
+        let mut parts: Vec<Part> = self.parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() {
             let message = "no A, C, G or T in the input: nothing to train on".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
-        let least = u32::try_from(min_frequency.max(1)).unwrap_or(u32::MAX);
-        let room = usize::try_from(self.bases).unwrap_or(usize::MAX) / 3;
         let mut work = Work {
-            most: vocab_size - usize::from(special),
-            least,
-            room: room.max(1 << 16),
-            threads,
-            spans: vec![1; BASES.len()],
+            most: options.vocab_size - usize::from(special),
+            least: options.min_frequency.max(1),
+            most_letters: options.max_token_bp.unwrap_or(usize::MAX),
+            threads: count(options.threads),
+            lengths: vec![1; BASES.len()],
             merges: Vec::new(),
         };
-        let mut narrow = Vec::with_capacity(self.slots);
-        for chunk in self.chunks.drain(..) {
-            narrow.extend_from_slice(&chunk);
-        }
-        if work.go(&mut narrow, &mut report)? {
-            let mut wide: Vec<u16> = widen(&narrow);
-            drop(narrow);
-            if work.go(&mut wide, &mut report)? {
-                let mut widest: Vec<u32> = widen(&wide);
-                drop(wide);
-                work.go(&mut widest, &mut report)?;
-            }
+        known.iter().take(work.most - BASES.len()).for_each(|&pair| work.push(pair));
+        let fits = if let Some(limit) = options.memory_limit {
+            stream(&mut work, &mut parts, limit, &mut report)?
+        } else {
+            true
+        };
+        if fits {
+            work.in_memory(parts, &mut report)?;
         }
         let pieces = BASES.len() + work.merges.len();
         let ids = (special..=TokenId::MAX).take(pieces).collect();
         Vocab::new(&BASES, &work.merges, ids)
     }
 
-    fn push(&mut self, window: &[u8]) {
-        self.slots += window.len() + 1;
-        let full = self.chunks.last().is_none_or(|chunk| chunk.len() + window.len() >= CHUNK);
-        if full {
-            self.chunks.push(Vec::with_capacity(CHUNK.max(window.len() + 1)));
+    /// The shortest part of this weight, or a new one when none has room for so many bases.
+    fn part(&mut self, weight: u64, bases: usize) -> Result<&mut Part> {
+        if bases >= MOST_SLOTS {
+            let message = "a run of 2^32 bases or more; set window_bp".into();
+            return Err(Error::InvalidArgument { name: "sequences", message });
         }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.extend(window.iter().map(|&base| code(base)));
-            chunk.push(BORDER);
+        let fits = |part: &Part| part.weight == weight && part.slots() + bases < MOST_SLOTS;
+        let parts = self.parts.iter().enumerate().filter(|(_, part)| fits(part));
+        let index = parts.min_by_key(|(_, part)| part.slots()).map(|(index, _)| index);
+        let index = index.unwrap_or_else(|| {
+            self.parts.push(Part::new(weight));
+            self.parts.len() - 1
+        });
+        if let Some(folder) = self.spill.clone() {
+            self.parts[index].spill_to(&folder)?;
         }
+        Ok(&mut self.parts[index])
     }
+}
+
+/// The regions in wider slots, one after the other, so that only one is there twice.
+fn widened<T: Slot, U: Slot>(regions: Vec<Mutex<Region<T>>>) -> Vec<Mutex<Region<U>>> {
+    let inner =
+        |region: Mutex<Region<T>>| region.into_inner().unwrap_or_else(PoisonError::into_inner);
+    regions.into_iter().map(|region| Mutex::new(inner(region).widened())).collect()
 }
 
 /// Training under way.
@@ -149,55 +274,120 @@ struct Work {
     /// Pieces wanted, letters included.
     most: usize,
     /// Least count of a pair that is merged.
-    least: u32,
-    /// Positions that may be listed at a time.
-    room: usize,
+    least: u64,
+    /// Most letters of a piece.
+    most_letters: usize,
     threads: usize,
-    /// Slots of every piece since the last gap was closed.
-    spans: Vec<u32>,
+    /// Letters of every piece.
+    lengths: Vec<usize>,
     merges: Vec<Pair>,
 }
 
 impl Work {
-    /// Make merges while pieces fit the slots; returns whether wider ones are needed to go on.
+    fn push(&mut self, pair: Pair) {
+        self.lengths.push(self.lengths[pair.0 as usize] + self.lengths[pair.1 as usize]);
+        self.merges.push(pair);
+    }
+
+    /// Letters and the merges made so far, each piece its own id.
+    fn vocab(&self) -> Result<Vocab> {
+        Vocab::new(&BASES, &self.merges, (0..=TokenId::MAX).take(self.lengths.len()).collect())
+    }
+
+    /// Go on from the merges made so far with all text in memory.
+    fn in_memory(
+        &mut self,
+        parts: Vec<Part>,
+        report: &mut impl FnMut(&[Pair]) -> Result<()>,
+    ) -> Result<()> {
+        let pieces = self.lengths.len();
+        let wide = if pieces < slot_limit::<u8>() {
+            let narrow = regions::<u8>(parts, &self.vocab()?, self.threads)?;
+            let Some(narrow) = self.go(narrow, report)? else { return Ok(()) };
+            widened(narrow)
+        } else if pieces < slot_limit::<u16>() {
+            regions::<u16>(parts, &self.vocab()?, self.threads)?
+        } else {
+            let widest = regions::<u32>(parts, &self.vocab()?, self.threads)?;
+            return self.go(widest, report).map(drop);
+        };
+        if let Some(wide) = self.go(wide, report)? {
+            self.go(widened::<u16, u32>(wide), report)?;
+        }
+        Ok(())
+    }
+
+    /// Make merges while pieces fit the slots; returns the regions when wider ones are needed to go on.
     fn go<T: Slot>(
         &mut self,
-        slots: &mut Vec<T>,
-        report: &mut impl FnMut(usize) -> Result<()>,
-    ) -> Result<bool> {
+        regions: Vec<Mutex<Region<T>>>,
+        report: &mut impl FnMut(&[Pair]) -> Result<()>,
+    ) -> Result<Option<Vec<Mutex<Region<T>>>>> {
+        let limit = slot_limit::<T>();
+        let slots: usize = regions.iter().map(|region| lock(region).len()).sum();
+        let (early, late) = ((slots / 4).max(1 << 16), (slots / 32).max(1 << 16));
         loop {
-            let mut generation =
-                Generation::new(slots, self.spans.len(), self.room, self.least, self.threads);
             let before = self.merges.len();
-            while self.spans.len() < self.most {
-                if Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT) {
-                    break;
+            let generation =
+                Generation::new(&regions, self.lengths.len(), self.limits(early, late));
+            let step = |region: &mut Region<T>, step: &_| region.step(step);
+            with_crew(&regions, self.threads, step, |crew| {
+                let mut generation = generation;
+                let mut watch = Vec::new();
+                while self.lengths.len() < self.most.min(limit) {
+                    let Some(pair) = generation.pop() else { break };
+                    let piece = Piece::try_from(self.lengths.len()).unwrap_or(Piece::MAX);
+                    self.push(pair);
+                    crew.all(generation.step(watch, Some((pair, piece))));
+                    watch = generation.settle(&regions, pair, piece, self.limits(early, late));
+                    report(&self.merges)?;
                 }
-                let Some((pair, positions)) = generation.pop() else { break };
-                let piece = Piece::try_from(self.spans.len()).unwrap_or(Piece::MAX);
-                self.spans.push(self.spans[pair.0 as usize] + self.spans[pair.1 as usize]);
-                self.merges.push(pair);
-                generation.merge(slots, pair, piece, positions, &self.spans);
-                report(self.spans.len())?;
+                Ok::<_, Error>(())
+            })?;
+            share_out(self.threads, &regions, || (), |(), region| lock(region).close());
+            if self.lengths.len() == self.most || self.merges.len() == before {
+                return Ok(None);
             }
-            drop(generation);
-            compact(slots);
-            self.spans.fill(1);
-            let full = Piece::try_from(self.spans.len()).is_ok_and(|piece| piece >= T::LIMIT);
-            if self.spans.len() == self.most || self.merges.len() == before {
-                return Ok(false);
+            if self.lengths.len() >= limit {
+                return Ok(Some(regions));
             }
-            if full {
-                return Ok(true);
-            }
+        }
+    }
+
+    fn limits(&self, early: usize, late: usize) -> Limits<'_> {
+        Limits {
+            early,
+            late,
+            least: self.least,
+            lengths: &self.lengths,
+            most_letters: self.most_letters,
+            threads: self.threads,
         }
     }
 }
 
-/// Border between two windows, and at both ends.
-const BORDER: u8 = u8::MAX;
+/// Pieces that slots have numbers for.
+fn slot_limit<T: Slot>() -> usize {
+    usize::try_from(T::LIMIT).unwrap_or(usize::MAX)
+}
 
-fn code(base: u8) -> u8 {
-    // A, C, G, T are 0b00, 0b01, 0b11, 0b10 in bits 1 and 2 of their ASCII codes.
-    [0, 1, 3, 2][usize::from(base >> 1 & 3)]
+/// The text as pieces of a vocabulary.
+fn regions<T: Slot>(
+    parts: Vec<Part>,
+    vocab: &Vocab,
+    threads: usize,
+) -> Result<Vec<Mutex<Region<T>>>> {
+    let encoder = PieceEncoder::new(vocab);
+    let work: Vec<Mutex<Option<Part>>> =
+        parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
+    let made = share_out(
+        threads,
+        &work,
+        || (),
+        |(), part| {
+            let part = lock(part).take();
+            part.map_or_else(|| Ok(Region::new(1, Vec::new(), 0)), |part| part.region(&encoder))
+        },
+    );
+    made.into_iter().map(|region| region.map(Mutex::new)).collect()
 }

@@ -7,7 +7,7 @@
 use crate::vocab::Piece;
 
 /// A slot of 8, 16 or 32 bits: a piece, a marked piece, or a border between windows.
-pub(super) trait Slot: Copy + Eq + Sync {
+pub(super) trait Slot: Copy + Eq + Send + Sync {
     /// Set in slots at which no piece begins.
     const MARK: u32;
     /// Between two windows, and at both ends.

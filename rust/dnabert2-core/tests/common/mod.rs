@@ -64,8 +64,15 @@ pub fn longest_first_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
 }
 
 /// BPE training as it is defined, on windows of letter ranks: count all neighbours, merge the most
-/// frequent pair (ties to the smaller one) from left to right, count again.
-pub fn train_naively(windows: &[Vec<u8>], merges: usize, min_count: u64) -> Vec<(Piece, Piece)> {
+/// frequent pair (ties to the smaller one, none of more than `most` letters) from left to right, count
+/// again.
+pub fn train_naively(
+    windows: &[Vec<u8>],
+    merges: usize,
+    min_count: u64,
+    most: usize,
+) -> Vec<(Piece, Piece)> {
+    let mut lengths = vec![1; 4];
     let mut windows: Vec<Vec<Piece>> =
         windows.iter().map(|w| w.iter().map(|&c| Piece::from(c)).collect()).collect();
     let mut made = Vec::new();
@@ -76,9 +83,12 @@ pub fn train_naively(windows: &[Vec<u8>], merges: usize, min_count: u64) -> Vec<
                 *counts.entry((pair[0], pair[1])).or_default() += 1;
             }
         }
+        let length = |pair: &(Piece, Piece)| lengths[pair.0 as usize] + lengths[pair.1 as usize];
+        counts.retain(|pair, _| length(pair) <= most);
         let best = counts.iter().max_by_key(|&(&pair, &count)| (count, std::cmp::Reverse(pair)));
         let Some((&pair, _)) = best.filter(|&(_, &count)| count >= min_count) else { break };
         made.push(pair);
+        lengths.push(length(&pair));
         for window in &mut windows {
             let mut joined = Vec::new();
             let mut at = 0;

@@ -1,0 +1,140 @@
+"""Training: its input, its report, going on after a stop, and too little memory."""
+
+import gzip
+import json
+
+import pytest
+
+from dnabert2_fast import Tokenizer, read_fasta, training
+from dnabert2_fast.cli import main
+from dnabert2_fast.errors import DataError, TokenizerError
+from dnabert2_fast.tokenizer import PACKAGED
+from dnabert2_fast.training import Source, read_manifest
+
+GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
+
+
+@pytest.fixture(scope="module")
+def text():
+    return next(iter(read_fasta(GENOME))).sequence[:200_000]
+
+
+def merges(tok, path):
+    tok.save(path)
+    return json.loads(path.read_text())["model"]["merges"]
+
+
+def test_every_form_of_input(tmp_path, text):
+    pieces = [text[i : i + 500] for i in range(0, 50_000, 500)]
+    (tmp_path / "x.fa").write_text("".join(f">{i}\n{p}\n" for i, p in enumerate(pieces)))
+    (tmp_path / "x.fq").write_text("".join(f"@r\n{p}\n+\n{'I' * len(p)}\n" for p in pieces))
+    (tmp_path / "x.txt").write_text("\n".join(pieces) + "\n")
+    (tmp_path / "x.csv.gz").write_bytes(
+        gzip.compress(("label,seq\n" + "".join(f"1,{p}\n" for p in pieces)).encode())
+    )
+    (tmp_path / "x.tsv").write_text("seq\tlabel\n" + "".join(f"{p}\t0\n" for p in pieces))
+    want = merges(Tokenizer.train(pieces, 200), tmp_path / "t.json")
+    for name in ("x.fa", "x.fq", "x.txt", "x.csv.gz", "x.tsv"):
+        tok = Tokenizer.train([tmp_path / name], 200, column="seq")
+        assert merges(tok, tmp_path / "t.json") == want, name
+        assert tok.trained_on.sources == [Source(name, "", 100, 50_000, 0, {})]
+    with pytest.raises(DataError, match="no column 'sequence'; there are seq, label"):
+        Tokenizer.train([tmp_path / "x.tsv"], 200)
+
+
+def test_report_by_file_and_species(tmp_path, capsys):
+    (tmp_path / "a.fa").write_text(">x\nACGTNNNacgtacgt\n>y\nRACGT\n")
+    (tmp_path / "b.fa").write_text(">z\nGATTACA\n")
+    (tmp_path / "m.csv").write_text("path,species,group\na.fa,mouse,1\nb.fa,yeast,2\n")
+    species = read_manifest(tmp_path / "m.csv")
+    tok = Tokenizer.train([*species, "ACGT"], 12, species=species)
+    assert tok.trained_on.sources == [
+        Source("a.fa", "mouse", 2, 16, 0, {"N": 3, "R": 1}),
+        Source("b.fa", "yeast", 1, 7, 0, {}),
+        Source("(sequences)", "", 1, 4, 0, {}),
+    ]
+    assert tok.trained_on.by_species() == {"mouse": 16, "yeast": 7, "": 4}
+    main(
+        [
+            "train-tokenizer",
+            "--manifest",
+            str(tmp_path / "m.csv"),
+            "--out",
+            str(tmp_path / "t.json"),
+            "--vocab-size",
+            "12",
+        ]
+    )
+    printed = capsys.readouterr().out
+    assert "a.fa   mouse    2          16          0         'N' 3, 'R' 1" in printed
+
+
+def test_options_of_the_vocabulary(text, tmp_path):
+    specials = ["<unk>", "<s>", "</s>", "<pad>", "<mask>", "<sep2>"]
+    tok = Tokenizer.train([text], 300, special_tokens=specials, max_token_bp=4)
+    assert tok.vocabulary[:10] == [*specials, *"ACGT"]
+    assert max(map(len, tok.vocabulary[6:])) == 4
+    tok.save(tmp_path / "t.json")
+    assert Tokenizer.from_file(tmp_path / "t.json").encode("N").tolist() == [1, 0, 2]
+    for wrong in (["[UNK]"], ["A", *specials[1:]], ["<s>", *specials[1:]]):
+        with pytest.raises(ValueError, match="special_tokens"):
+            Tokenizer.train([text], 300, special_tokens=wrong)
+
+
+def test_both_strands_and_sample(text):
+    other = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    both = Tokenizer.train([text], 200, window_bp=1000, both_strands=True)
+    turned = Tokenizer.train([other], 200, window_bp=1000, both_strands=True)
+    assert both.trained_on.sources[0].used_bp == len(text)
+    assert len(set(both.vocabulary) ^ set(turned.vocabulary)) <= 2  # windows end elsewhere
+    some = Tokenizer.train([text], 200, window_bp=1000, sample=0.25, seed=3).trained_on.sources[0]
+    assert some.used_bp + some.left_out_bp == len(text)
+    assert 0.1 < some.used_bp / len(text) < 0.4
+    with pytest.raises(ValueError, match="sample"):
+        Tokenizer.train([text], 200, sample=0)
+
+
+@pytest.mark.parametrize("limit", [1_000, 150_000])
+def test_too_little_memory_makes_the_same_merges(text, limit, tmp_path):
+    sequences = [text[:120_000], "A" * 900 + "CA" * 700]
+    want = merges(Tokenizer.train(sequences, 120, window_bp=5000), tmp_path / "t.json")
+    tok = Tokenizer.train(sequences, 120, window_bp=5000, memory_limit=limit)
+    assert merges(tok, tmp_path / "t.json") == want
+
+
+def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    out, note = tmp_path / "t.json", tmp_path / "note"
+    want = merges(Tokenizer.train([text], 400), out)
+    append, seen = training._Merges.append, []
+
+    def stop_at(limit):
+        def stopping(self, merge):
+            append(self, merge)
+            seen.append(len(self))
+            if len(self) == limit:
+                raise KeyboardInterrupt
+
+        return stopping
+
+    for limit in (3, 150, 300):  # while slots have one byte, and two
+        monkeypatch.setattr(training._Merges, "append", stop_at(limit))
+        with pytest.raises(KeyboardInterrupt):
+            Tokenizer.train([text], 400, checkpoint=note)
+        assert len(json.loads(note.read_text())["merges"]) == limit
+    monkeypatch.setattr(training._Merges, "append", append)
+    assert merges(Tokenizer.train([text], 400, checkpoint=note), out) == want
+    assert seen == list(range(1, 301))  # none was made twice
+    assert not note.exists()
+
+    monkeypatch.setattr(training._Merges, "append", stop_at(20))
+    with pytest.raises(KeyboardInterrupt):
+        Tokenizer.train([text], 400, checkpoint=note)
+    monkeypatch.setattr(training._Merges, "append", append)
+    with pytest.raises(TokenizerError, match="a checkpoint of another training: text_sha256"):
+        Tokenizer.train([text[1:]], 400, checkpoint=note)
+    with pytest.raises(TokenizerError, match="another training: max_token_bp None there, 8 here"):
+        Tokenizer.train([text], 400, max_token_bp=8, checkpoint=note)
+    note.write_text("{")
+    with pytest.raises(TokenizerError, match="not a checkpoint of training"):
+        Tokenizer.train([text], 400, checkpoint=note)
