@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast import _native
 from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows, cut_windows
 from dnabert2_fast.fasta import read_chunks
 from dnabert2_fast.ragged import Ragged
@@ -170,7 +169,7 @@ class Tokenizer(Vocabulary):
             memory_limit,
             None if checkpoint is None else Path(checkpoint),
         )
-        trained = _restore(text, case, "unk")
+        trained = cls.from_text(text, case=case)
         trained.trained_on = report
         return trained
 
@@ -422,5 +421,4 @@ class Tokenizer(Vocabulary):
 
 
 def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:
-    native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
-    return Tokenizer(native, case, unknown)
+    return Tokenizer.from_text(text, case=case, unknown=unknown)

@@ -62,6 +62,12 @@ class Vocabulary:
         return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
 
     @classmethod
+    def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
+        """Read the text of a ``tokenizer.json`` or ``vocab.txt``; arguments as in `from_file`."""
+        native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
+        return cls(native, case, unknown)
+
+    @classmethod
     def from_pretrained(
         cls,
         name: str | os.PathLike[str],
@@ -119,6 +125,11 @@ class Vocabulary:
         """
         with atomic_path(path) as temporary:
             temporary.write_text(self._native.text, encoding="utf-8")
+
+    @property
+    def text(self) -> str:
+        """What `save` writes."""
+        return self._native.text
 
     @property
     def file_name(self) -> str:

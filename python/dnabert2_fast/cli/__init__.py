@@ -13,135 +13,20 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
+from dnabert2_fast.cli.tokenizers import (
+    File,
+    Files,
+    info,
+    load_tokenizer,
+    tokenize,
+    train_tokenizer,
+    vocab_sizes,
+)
 from dnabert2_fast.errors import Dnabert2Error
-
-if TYPE_CHECKING:
-    from dnabert2_fast.tokenizer import Tokenizer
-
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
-File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
-Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-
-
-def tokenize(
-    file: File,
-    /,
-    out: Path | None = None,
-    tokenizer: str = "dnabert2",
-    case: Literal["upper", "compat"] = "upper",
-    unknown: Literal["unk", "split", "error"] = "unk",
-    matching: Literal["bpe", "longest", "longest-first"] | None = None,
-    max_length: int | None = None,
-    threads: int = 0,
-) -> None:
-    """Turn sequences into token ids.
-
-    Parameters
-    ----------
-    file
-        FASTA or FASTQ, plain or gz, bgz, zst.
-    out
-        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out.
-    tokenizer
-        "dnabert2", a folder, a tokenizer.json, a vocab.txt of k-mers, or a hub id.
-    case
-        upper: lower-case bases count as bases; compat: they are unknown, as Hugging Face has it.
-    unknown
-        unk: each letter outside the vocabulary is one [UNK]; split: it gets no token; error: stop.
-    matching
-        bpe: byte-pair encoding; longest: the longest token at each place; longest-first: the
-        longest token anywhere first. As the tokenizer's file says if left out.
-    max_length
-        Most tokens of one sequence, special ones included.
-    threads
-        0 takes every core.
-    """
-    from dnabert2_fast.tokenize_file import tokenize_file
-    from dnabert2_fast.tokenizer import Tokenizer
-
-    tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown, matching=matching)
-    done = tokenize_file(file, tok, out, max_length=max_length, threads=threads)
-    print(f"{done.records:,} records; {done.replaced}", file=sys.stderr)
-
-
-def train_tokenizer(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")] = (),
-    /,
-    *,
-    out: Path,
-    manifest: Path | None = None,
-    vocab_size: int = 4096,
-    window_bp: int | None = None,
-    min_frequency: int = 1,
-    max_token_bp: int | None = None,
-    case: Literal["upper", "compat"] = "upper",
-    both_strands: bool = False,
-    sample: float = 1.0,
-    seed: int = 0,
-    column: str = "sequence",
-    memory_limit_gb: float | None = None,
-    threads: int = 0,
-) -> None:
-    """Train a byte-pair vocabulary on genomes. Stopped and started again, it goes on.
-
-    Parameters
-    ----------
-    files
-        FASTA or FASTQ (plain or gz, bgz, zst), .txt with a sequence a line, .csv or .tsv.
-    out
-        The tokenizer.json to write.
-    manifest
-        CSV or TSV with columns path and species: more files, and whose they are, for the report.
-    vocab_size
-        Entries, the five special tokens and four bases included.
-    window_bp
-        Cut sequences every so many bases; merges never cross a cut.
-    min_frequency
-        A pair that occurs fewer times is not merged.
-    max_token_bp
-        No token is longer.
-    case
-        upper: lower-case bases count as bases; compat: they end a run.
-    both_strands
-        Train on the reverse complement too.
-    sample
-        Share of the windows to train on.
-    seed
-        Start of the sample's draws.
-    column
-        Column of .csv and .tsv files.
-    memory_limit_gb
-        Train in this much memory, with a file in TMPDIR; same merges, far more time.
-    threads
-        0 takes every core; the merges do not depend on it.
-    """
-    from dnabert2_fast.tokenizer import Tokenizer
-    from dnabert2_fast.training import read_manifest
-
-    species = read_manifest(manifest) if manifest else {}
-    tok = Tokenizer.train(
-        [*files, *species],
-        vocab_size,
-        window_bp=window_bp,
-        min_frequency=min_frequency,
-        max_token_bp=max_token_bp,
-        case=case,
-        both_strands=both_strands,
-        sample=sample,
-        seed=seed,
-        column=column,
-        species=species,
-        memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
-        checkpoint=out.with_name(f".{out.name}.training"),
-        threads=threads,
-    )
-    tok.save(out)
-    print(tok.trained_on)
-    print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
 
 
 def build_corpus(
@@ -237,27 +122,12 @@ def embed(
     from dnabert2_fast.genomics.embed import embed_file
     from dnabert2_fast.model import Dnabert2Model
 
-    tok = _tokenizer(tokenizer or model)
+    tok = load_tokenizer(tokenizer or model)
     net = Dnabert2Model.from_pretrained(model, attention=attention, dtype=dtype, device=device)
     rows = embed_file(
         file, net, tok, out, pooling=pooling, window_bp=window_bp, batch_tokens=batch_tokens
     )
     print(f"{out}: {rows:,} vectors of {net.config.hidden_size}")
-
-
-def info(path: Place, /, verify: bool = False) -> None:
-    """Say what a tokenizer, corpus or checkpoint is.
-
-    Parameters
-    ----------
-    path
-        A tokenizer.json, a corpus folder, or a checkpoint folder.
-    verify
-        Check every checksum of a corpus again.
-    """
-    from dnabert2_fast.info import describe
-
-    print(describe(path, verify=verify))
 
 
 def doctor() -> None:
@@ -304,6 +174,7 @@ def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
 VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "tokenize": ("sequences to token ids", _function(tokenize)),
     "train-tokenizer": ("genomes to a vocabulary", _function(train_tokenizer)),
+    "vocab-sizes": ("trade-off between sizes of a vocabulary", _function(vocab_sizes)),
     "build-corpus": ("genomes to memory-mapped token shards", _function(build_corpus)),
     "pretrain": ("a corpus to a masked language model", _pretrain),
     "finetune": ("a labelled table to a classifier", _finetune),
@@ -378,16 +249,6 @@ def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _tokenizer(name: str) -> Tokenizer:
-    from dnabert2_fast.tokenizer import Tokenizer
-
-    return Tokenizer.from_pretrained(name)
-
-
 def entry_point() -> Any:
     """Leave the process with the exit code; what the installed command calls."""
     sys.exit(main())
-
-
-if __name__ == "__main__":
-    entry_point()

@@ -1,0 +1,239 @@
+"""Verbs about tokenizers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from dnabert2_fast.tokenizer import Tokenizer
+
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
+Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+
+
+def tokenize(
+    file: File,
+    /,
+    out: Path | None = None,
+    tokenizer: str = "dnabert2",
+    case: Literal["upper", "compat"] = "upper",
+    unknown: Literal["unk", "split", "error"] = "unk",
+    matching: Literal["bpe", "longest", "longest-first"] | None = None,
+    max_length: int | None = None,
+    threads: int = 0,
+) -> None:
+    """Turn sequences into token ids.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    out
+        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out.
+    tokenizer
+        "dnabert2", a folder, a tokenizer.json, a vocab.txt of k-mers, or a hub id.
+    case
+        upper: lower-case bases count as bases; compat: they are unknown, as Hugging Face has it.
+    unknown
+        unk: each letter outside the vocabulary is one [UNK]; split: it gets no token; error: stop.
+    matching
+        bpe: byte-pair encoding; longest: the longest token at each place; longest-first: the
+        longest token anywhere first. As the tokenizer's file says if left out.
+    max_length
+        Most tokens of one sequence, special ones included.
+    threads
+        0 takes every core.
+    """
+    from dnabert2_fast.tokenize_file import tokenize_file
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown, matching=matching)
+    done = tokenize_file(file, tok, out, max_length=max_length, threads=threads)
+    print(f"{done.records:,} records; {done.replaced}", file=sys.stderr)
+
+
+def train_tokenizer(
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")] = (),
+    /,
+    *,
+    out: Path,
+    manifest: Path | None = None,
+    vocab_size: int = 4096,
+    window_bp: int | None = None,
+    min_frequency: int = 1,
+    max_token_bp: int | None = None,
+    case: Literal["upper", "compat"] = "upper",
+    both_strands: bool = False,
+    sample: float = 1.0,
+    seed: int = 0,
+    column: str = "sequence",
+    memory_limit_gb: float | None = None,
+    threads: int = 0,
+) -> None:
+    """Train a byte-pair vocabulary on genomes. Stopped and started again, it goes on.
+
+    Parameters
+    ----------
+    files
+        FASTA or FASTQ (plain or gz, bgz, zst), .txt with a sequence a line, .csv or .tsv.
+    out
+        The tokenizer.json to write.
+    manifest
+        CSV or TSV with columns path and species: more files, and whose they are, for the report.
+    vocab_size
+        Entries, the five special tokens and four bases included.
+    window_bp
+        Cut sequences every so many bases; merges never cross a cut.
+    min_frequency
+        A pair that occurs fewer times is not merged.
+    max_token_bp
+        No token is longer.
+    case
+        upper: lower-case bases count as bases; compat: they end a run.
+    both_strands
+        Train on the reverse complement too.
+    sample
+        Share of the windows to train on.
+    seed
+        Start of the sample's draws.
+    column
+        Column of .csv and .tsv files.
+    memory_limit_gb
+        Train in this much memory, with a file in TMPDIR; same merges, far more time.
+    threads
+        0 takes every core; the merges do not depend on it.
+    """
+    from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.training import read_manifest
+
+    species = read_manifest(manifest) if manifest else {}
+    tok = Tokenizer.train(
+        [*files, *species],
+        vocab_size,
+        window_bp=window_bp,
+        min_frequency=min_frequency,
+        max_token_bp=max_token_bp,
+        case=case,
+        both_strands=both_strands,
+        sample=sample,
+        seed=seed,
+        column=column,
+        species=species,
+        memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
+        checkpoint=out.with_name(f".{out.name}.training"),
+        threads=threads,
+    )
+    tok.save(out)
+    print(tok.trained_on)
+    print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
+
+
+def vocab_sizes(
+    files: Files,
+    /,
+    out: Path,
+    on: tuple[Path, ...] = (),
+    largest: int = 1 << 15,
+    window_bp: int | None = 1000,
+    sample: float = 1.0,
+    threads: int = 0,
+) -> None:
+    """Weigh vocabulary sizes from 2^8 up: shorter sequences against rarer tokens.
+
+    Parameters
+    ----------
+    files
+        Genomes to train on, once, at the largest size; smaller vocabularies are its first merges.
+    out
+        Folder to make: sizes.csv, sizes.png, tokenizer.json of the largest size.
+    on
+        Genomes to measure on; those trained on if left out.
+    largest
+        Largest size.
+    window_bp
+        Cut sequences every so many bases.
+    sample
+        Share of the windows to train on.
+    threads
+        0 takes every core.
+    """
+    import csv
+
+    from dnabert2_fast import assess
+    from dnabert2_fast.atomic import atomic_path
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    tok = Tokenizer.train(list(files), largest, window_bp=window_bp, sample=sample, threads=threads)
+    sizes = [2**n for n in range(8, largest.bit_length())]
+    rows = assess.vocab_sizes(tok, list(on or files), sizes)
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        tok.save(folder / "tokenizer.json")
+        with (folder / "sizes.csv").open("w", newline="") as handle:
+            writer = csv.DictWriter(handle, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        assess.plot_vocab_sizes(rows, folder / "sizes.png")
+    for row in rows:
+        print("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
+
+
+def info(
+    path: Place,
+    /,
+    verify: bool = False,
+    on: tuple[Path, ...] = (),
+    manifest: Path | None = None,
+    against: str | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Say what a tokenizer, corpus or checkpoint is, and how a tokenizer suits genomes.
+
+    Parameters
+    ----------
+    path
+        A tokenizer.json, a corpus folder, or a checkpoint folder.
+    verify
+        Check every checksum of a corpus again.
+    on
+        Genomes to tokenize: bases a token, entropy, use of the vocabulary.
+    manifest
+        CSV or TSV with columns path and species: more genomes, taken together by species.
+    against
+        Another tokenizer: tokens in common, and the same figures for it.
+    plot
+        Picture of token lengths and of counts by rank to write.
+    """
+    from dnabert2_fast.info import describe
+
+    print(describe(path, verify=verify))
+    if not (on or manifest or against):
+        return
+    from dnabert2_fast.assess import assess, overlap, plot_assessments, table
+    from dnabert2_fast.training import read_manifest
+
+    species = read_manifest(manifest) if manifest else {}
+    files: list[str | Path] = [*on, *species]
+    tok = load_tokenizer(str(path))
+    genomes = assess(tok, files, species)
+    if genomes:
+        print(table(genomes))
+    if against:
+        other = load_tokenizer(against)
+        print(f"{against}: {overlap(tok, other):.1%} of all tokens in common")
+        if files:
+            print(table(assess(other, files, species)))
+    if plot:
+        plot_assessments(genomes, plot)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Read a tokenizer by name; importing this module stays cheap."""
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    return Tokenizer.from_pretrained(name)
