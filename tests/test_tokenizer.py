@@ -276,6 +276,20 @@ def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["human_chr22_20-21M_GRCh38", "plasmodium_falciparum", "ecoli_K12_MG1655", "ssuis_SC84"]
+)
+def test_training_on_several_genomes(shared, tmp_path, name):
+    text = next(iter(read_fasta(shared / "data" / "genomes" / f"{name}.fa.gz"))).sequence.upper()
+    pieces = [text[i : i + 1000] for i in range(0, 800_000, 1000)]
+    pieces = [piece for piece in pieces if set(piece) <= set("ACGT")]
+    theirs = json.loads(hf_train(pieces, 2000).to_str())["model"]["merges"]
+    for threads in (1, 2, 3):
+        Tokenizer.train(pieces, 2000, threads=threads).save(tmp_path / "t.json")
+        saved = json.loads((tmp_path / "t.json").read_text())["model"]["merges"]
+        assert [merge.split() for merge in saved] == theirs
+
+
 def test_training_input():
     with pytest.raises(TypeError, match="list of paths or sequences"):
         Tokenizer.train("ACGT")

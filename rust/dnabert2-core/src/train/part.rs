@@ -145,22 +145,27 @@ impl Part {
 
     /// Letters only: each chunk goes when it was read.
     fn unpack<T: Slot>(&self, chunks: Vec<Vec<u8>>, slots: &mut Vec<T>) {
-        let mut windows = self.windows.iter().copied();
+        let mut windows = self.windows.iter().map(|&bases| bases as usize);
         let mut left = windows.next().unwrap_or(0);
-        let mut push = |code: u8| {
-            slots.push(T::new(code.into()));
-            left -= 1;
-            if left == 0 {
-                slots.push(T::new(T::BORDER));
-                left = windows.next().unwrap_or(0);
+        let mut take = |mut codes: &[u8]| {
+            while !codes.is_empty() {
+                let (now, later) = codes.split_at(left.min(codes.len()));
+                slots.extend(now.iter().map(|&code| T::new(code.into())));
+                left -= now.len();
+                if left == 0 {
+                    slots.push(T::new(T::BORDER));
+                    left = windows.next().unwrap_or(0);
+                }
+                codes = later;
             }
         };
+        let mut codes = Vec::new();
         for chunk in chunks {
-            for byte in chunk {
-                (0..4).for_each(|place| push(byte >> (2 * place) & 3));
-            }
+            codes.clear();
+            codes.extend(chunk.iter().flat_map(|byte| [0, 2, 4, 6].map(|shift| byte >> shift & 3)));
+            take(&codes);
         }
-        self.last.iter().for_each(|&base| push(code(base)));
+        take(&self.last.iter().map(|&base| code(base)).collect::<Vec<_>>());
     }
 }
 
@@ -223,8 +228,8 @@ fn pack(four: &[u8]) -> u8 {
     four.iter().rev().fold(0, |byte, &base| byte << 2 | code(base))
 }
 
-/// Rank of a base.
+/// Rank of a base: A, C, G, T have 0, 1, 3, 2 in bits 1 and 2 of their ASCII codes.
 fn code(base: u8) -> u8 {
-    // A, C, G, T are 0b00, 0b01, 0b11, 0b10 in bits 1 and 2 of their ASCII codes.
-    [0, 1, 3, 2][usize::from(base >> 1 & 3)]
+    let bits = base >> 1 & 3;
+    bits ^ bits >> 1
 }
