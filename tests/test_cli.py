@@ -238,7 +238,7 @@ def test_wrong_options_are_told_by_name(capsys, files):
     [
         ("tokenize", "many.fa", "--out", "ids.tsv"),
         ("tokenize", "many.fa", "--out", "ids.parquet"),
-        ("build-corpus", "many.fa", "--out", "corpus"),
+        ("build-corpus", "many.fa", "many.fa", "many.fa", "--out", "corpus"),
         ("train-tokenizer", "many.fa", "--out", "t.json", "--vocab-size", "200"),
         ("embed", "many.fa", *MODEL, "--batch-tokens", "60"),
     ],
@@ -261,6 +261,30 @@ def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):
     assert (code, err) == (130, "interrupted\n")
     assert len(reports) == 3
     assert sorted(path.name for path in files.iterdir()) == before
+
+
+def test_parts_of_a_manifest_are_merged(capsys, files, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.corpus.plan.UNIT_BYTES", 1)
+    table = ["path,species,group"]
+    for i, species in enumerate(("fly", "fly", "yeast")):
+        (files / f"{i}.fa").write_text(f">r{i}\n{'ACGTTGCAGA' * 90}\n")
+        table.append(f"{i}.fa,{species},eukaryotes")
+    (files / "m.csv").write_text("\n".join(table) + "\n")
+    common = ("build-corpus", "--manifest", files / "m.csv", "--window-bp", 100)
+    for part, units in (("2/2", 1), ("1/2", 2)):
+        code, out, _ = run(capsys, *common, "--out", files / "c", "--part", part)
+        assert code == 0
+        assert f"part {part} is built, {units} of 3 units" in out
+    code, out, _ = run(capsys, *common, "--out", files / "c", "--merge")
+    assert code == 0
+    assert "  fly: " in out
+    run(capsys, *common, "--out", files / "d")
+    for path in (files / "c").iterdir():
+        assert path.read_bytes() == (files / "d" / path.name).read_bytes()
+    for part in ("0/2", "3/2", "x", "1/"):
+        code, _, err = run(capsys, *common, "--out", files / "e", "--part", part)
+        assert code == 2
+        assert err.startswith("error: part: ")
 
 
 def test_ctrl_c_of_a_real_process(tmp_path):

@@ -1,34 +1,55 @@
 """A corpus holds the genome it was built from, whole or not at all."""
 
+import contextlib
 import json
+import math
+import os
 import pickle
 import random
+import re
+import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert2_fast import Corpus, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus, read_fasta
+from dnabert2_fast.corpus import CorpusPlan, plan
+from dnabert2_fast.corpus.build import build_units, merge_units
+from dnabert2_fast.corpus.plan import CorpusRules
 from dnabert2_fast.errors import CorpusError, FastaError
 
 tok = Tokenizer.from_pretrained("dnabert2")
-COMPLEMENT = str.maketrans("ACGT", "TGCA")
+COMPLEMENT = str.maketrans("ACGTacgt", "TGCAtgca")
+
+
+class Records(dict):
+    """Sequence by name, short in hypothesis' reports."""
+
+    def __repr__(self):
+        return f"Records({', '.join(self)})"
 
 
 @pytest.fixture(scope="module")
 def genome(tmp_path_factory):
-    """A FASTA file and its records: two with runs of N and soft masking, one too short."""
+    """A FASTA file and its records: some with other letters and soft masking, one too short."""
     rng = random.Random(5)
-    records = {}
-    for name, length in (("a", 20_000), ("b", 9_000), ("short", 30)):
+    records = Records()
+    for name, length in (("a", 20_000), ("b", 9_000), ("short", 30), ("twice", 2_000)):
         letters = rng.choices("ACGTacgt", k=length)
         for at in range(3_000, length, 5_000):
             letters[at : at + 7] = "NNNRNNN"
         records[name] = "".join(letters)
+    records["again"] = records["twice"].upper()
     path = tmp_path_factory.mktemp("genome") / "g.fa"
-    path.write_text("".join(f">{n} text\n{s}\n" for n, s in records.items()))
+    lines = {name: re.findall(".{1,61}", text) for name, text in records.items()}
+    path.write_text("".join(f">{n} text\n" + "\n".join(s) + "\n" for n, s in lines.items()))
     return path, records
 
 
@@ -48,29 +69,153 @@ def corpus(genome, tmp_path_factory):
     )
 
 
-def stretch(records, where):
-    forward = records[where.record][where.start : where.end].upper()
-    return forward if where.strand == 1 else forward.translate(COMPLEMENT)[::-1]
+def steps(number, share, phase):
+    return math.floor(number * share + phase) > math.floor((number - 1) * share + phase)
 
 
-def test_every_window_is_its_stretch_of_the_genome(genome, corpus):
-    seen = []
+def naive(records, *, window, stride, least, both, other, repeats, valid, keep=1.0):
+    """Windows of each split: the rules of `build_corpus`, one window after the other."""
+    pieces = []
+    for name, text in records.items():
+        runs = (
+            [(0, text)]
+            if other != "split"
+            else [(m.start(), m[0]) for m in re.finditer("[ACGTacgt]+", text)]
+        )
+        for offset, run in runs:
+            width, start = window or len(run), 0
+            while start < len(run):
+                piece = run[start : start + width]
+                # A later window must hold a letter that the one before lacks.
+                if start == 0 or len(piece) > max(0, width - stride):
+                    pieces.append((name, offset + start, piece))
+                start += stride if window else len(run)
+    found, seen, splits = 0, set(), ([], [])
+    chosen = 0
+    for name, start, piece in pieces:
+        bases = sum(letter in "ACGTacgt" for letter in piece)
+        if bases < least or (other == "drop" and bases < len(piece)):
+            continue
+        found += 1
+        if not steps(found, keep, 0.5) or (not repeats and piece.upper() in seen):
+            continue
+        seen.add(piece.upper())
+        held_out = steps(chosen // 64 + 1, valid, 0.5)
+        chosen += 1
+        rows = [(name, start, start + len(piece), 1, piece)]
+        if both:
+            rows.append((*rows[0][:3], -1, piece[::-1].translate(COMPLEMENT)))
+        splits[held_out].extend(rows)
+    return splits
+
+
+def held(folder):
+    """Windows of each split as the corpus has them."""
+    splits = []
     for split in ("train", "valid"):
-        part = Corpus.open(corpus.folder, split)
-        assert len(part._shards) > 3
-        assert part.tokens == part.lengths.sum()
-        batch = part.gather(np.arange(len(part)))
-        for i, ids in enumerate(batch):
-            where = part.where(i)
-            assert where.file == "g.fa"
-            assert ids.tolist() == tok.encode(stretch(genome[1], where)).tolist()
-            seen.append((where.record, where.start, where.end, where.strand))
-    forward = {(r, s, e) for r, s, e, strand in seen if strand == 1}
-    assert forward == {(r, s, e) for r, s, e, strand in seen if strand == -1}
-    assert len(seen) == len(set(seen)) == 2 * len(forward)
-    covered = sum(e - s for _, s, e in forward)
-    assert 0.98 < covered / 29_000 <= 1
-    assert not any(record == "short" for record, _, _ in forward)
+        part = Corpus.open(folder, split)
+        ids = part.gather(np.arange(len(part))).to_list()
+        splits.append([(*part.where(i)[1:5], row) for i, row in enumerate(ids)])
+    return splits
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    window=st.none() | st.integers(20, 3000),
+    stride=st.integers(10, 3000),
+    least=st.integers(1, 60),
+    both=st.booleans(),
+    other=st.sampled_from(["split", "drop", "keep"]),
+    repeats=st.booleans(),
+    valid=st.sampled_from([0, 0.05, 0.5, 1]),
+    shard_tokens=st.sampled_from([300, 5000, 10**6]),
+)
+def test_a_corpus_is_what_the_rules_say(
+    genome, tmp_path_factory, window, stride, least, both, other, repeats, valid, shard_tokens
+):
+    out, least = tmp_path_factory.mktemp("rules") / "c", min(least, window or least)
+    build_corpus(
+        [genome[0]],
+        out,
+        tok,
+        window_bp=window,
+        stride_bp=stride,
+        min_bp=least,
+        both_strands=both,
+        other_letters=other,
+        drop_repeats=not repeats,
+        valid_fraction=valid,
+        shard_tokens=shard_tokens,
+    )
+    rules = {"window": window, "stride": stride, "least": least, "both": both, "other": other}
+    wanted = naive(genome[1], **rules, repeats=repeats, valid=valid)
+    for rows, want in zip(held(out), wanted, strict=True):
+        assert [row[:4] for row in rows] == [row[:4] for row in want]
+        assert [row[4] for row in rows] == [tok.encode(row[4]).tolist() for row in want]
+    shutil.rmtree(out)
+
+
+def test_drawn_lengths_lie_side_by_side(genome, tmp_path):
+    rules = {"window_bp": 200, "shortest_bp": 50, "min_bp": 1, "valid_fraction": 0}
+    windows = {}
+    for seed in (0, 0, 1):
+        build_corpus([genome[0]], tmp_path / f"c{seed}", tok, seed=seed, **rules)
+        windows[seed] = [row[:3] for row in held(tmp_path / f"c{seed}")[0]]
+    assert windows[0] != windows[1]
+    drawn = []
+    for name, text in genome[1].items():
+        runs = [(m.start(), m.end()) for m in re.finditer("[ACGTacgt]+", text)]
+        mine = [row[1:] for row in windows[0] if row[0] == name]
+        ends = {end for _, end in runs}
+        assert [start for start, _ in mine if start not in dict(runs)] == [
+            end for _, end in mine if end not in ends
+        ]
+        drawn += [end - start for start, end in mine if end not in ends]
+    assert min(drawn) >= 50
+    assert max(drawn) <= 200
+    assert 110 < np.mean(drawn) < 140
+    assert len(set(drawn)) > 80
+
+
+def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
+    import gzip
+
+    packed = tmp_path / "packed" / "g.fa"
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(genome[0].read_bytes()))
+    folders = []
+    for name, file, threads in (("one", genome[0], 1), ("two", genome[0], 2), ("gz", packed, 3)):
+        build_corpus([file], tmp_path / name, tok, window_bp=70, threads=threads)
+        folders.append(contents(tmp_path / name, but="corpus.json"))
+    assert folders[0] == folders[1] == folders[2]
+
+
+def contents(folder, but=""):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != but}
+
+
+def test_caps_species_and_groups(genome, tmp_path):
+    other = tmp_path / "g.fa"  # of the same name, in another folder
+    other.write_text(">x\n" + "ACGGTCA" * 3000 + "\n")
+    inputs = [Input(genome[0], "yeast", "fungi", 2.0, 8_000), Input(other, "phage", "viruses")]
+    out = build_corpus(inputs, tmp_path / "c", tok, window_bp=100, valid_fraction=0).folder
+    corpus = Corpus.open(out)
+    bases = sum(sum(c in "ACGTacgt" for c in text) for text in genome[1].values())
+    rules = {"window": 100, "stride": 100, "least": 10, "both": False, "other": "split"}
+    want, _ = naive(genome[1], **rules, repeats=True, valid=0, keep=8_000 / bases)
+    where = [corpus.where(i) for i in range(len(corpus))]
+    assert [w[1:4] for w in where if w.species == "yeast"] == [row[:3] for row in want]
+    assert abs(sum(row[2] - row[1] for row in want) - 8_000) <= 200
+    assert {(w.species, w.group) for w in where} == {("yeast", "fungi"), ("phage", "viruses")}
+    assert len({w.file for w in where}) == 2  # the folder tells files of one name apart
+    assert set(corpus.by_species) == {"yeast", "phage"}
+    assert sum(corpus.by_species.values()) == corpus.tokens
+    assert [weight for _, weight in corpus.weights] == [2.0, 1.0]
+    read = corpus.read[0]
+    assert read["bases"] == bases
+    assert read["windows"] == len(want)
+    assert read["left_out_windows"] > 100
+    assert corpus.origins().to_pylist() == [w._asdict() for w in where]
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=40))
@@ -78,21 +223,15 @@ def test_gather_keeps_the_order_asked_for(corpus, numbers):
     indices = [number % len(corpus) for number in numbers]
     one_by_one = [corpus.gather([i]).to_list()[0] for i in indices]
     assert corpus.gather(indices).to_list() == one_by_one
+    assert corpus.lengths_of(indices).tolist() == [len(row) for row in one_by_one]
 
 
 def test_indices_out_of_range(corpus):
     for index in (-1, len(corpus)):
         with pytest.raises(IndexError, match="windows are numbered 0 to"):
             corpus.gather([0, index])
-
-
-def test_bytes_do_not_depend_on_threads_or_time(genome, tmp_path):
-    folders = []
-    for threads in (1, 2):
-        build_corpus([genome[0]], tmp_path / f"t{threads}", tok, window_bp=70, threads=threads)
-        files = sorted((tmp_path / f"t{threads}").iterdir())
-        folders.append([(path.name, path.read_bytes()) for path in files])
-    assert folders[0] == folders[1]
+    with pytest.raises(IndexError):
+        corpus.where(len(corpus))
 
 
 def test_a_shard_is_readable_with_numpy_alone(corpus):
@@ -110,11 +249,26 @@ def test_a_shard_is_readable_with_numpy_alone(corpus):
     assert json.loads(header["__metadata__"]["dnabert2_fast"])["window_bp"] == 60
 
 
+def test_a_shard_is_readable_with_safetensors(corpus):
+    numpy_reader = pytest.importorskip("safetensors.numpy")
+    tensors = numpy_reader.load_file(corpus.folder / "shard-00000.safetensors")
+    first = corpus.gather([0]).values
+    assert tensors["input_ids"][: len(first)].tolist() == first.tolist()
+
+
 def test_pickled_and_described(corpus):
     again = pickle.loads(pickle.dumps(corpus))
     assert again.gather([3]).to_list() == corpus.gather([3]).to_list()
     assert corpus.tokenizer.fingerprint == corpus.fingerprint == tok.fingerprint
     corpus.verify()
+
+
+def test_the_case_policy_comes_back(genome, tmp_path):
+    compat = Tokenizer.from_pretrained("dnabert2", case="compat")
+    corpus = build_corpus([genome[0]], tmp_path / "c", compat, window_bp=None, min_bp=5)
+    assert corpus.tokenizer.case == "compat"
+    where = corpus.where(0)
+    assert genome[1][where.record][where.start : where.end].isupper()
 
 
 def test_same_again_is_reused_and_other_settings_are_refused(genome, tmp_path):
@@ -125,6 +279,9 @@ def test_same_again_is_reused_and_other_settings_are_refused(genome, tmp_path):
     assert (out / "corpus.json").stat().st_mtime_ns == before
     with pytest.raises(CorpusError, match="built with window_bp 80, asked for 81"):
         build_corpus([genome[0]], out, tok, window_bp=81)
+    other = Tokenizer.train([genome[0]], vocab_size=40)
+    with pytest.raises(CorpusError, match="built with tokenizer_sha256"):
+        build_corpus([genome[0]], out, other, window_bp=80)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
     with pytest.raises(CorpusError, match="not a corpus"):
@@ -132,17 +289,175 @@ def test_same_again_is_reused_and_other_settings_are_refused(genome, tmp_path):
     assert (tmp_path / "other" / "thesis.txt").read_text() == "precious"
 
 
-def test_bad_input_leaves_nothing(genome, tmp_path):
+def test_bad_input_is_named(genome, tmp_path):
     bad = tmp_path / "bad.fa"
+    bad.write_text(">only\nNNNN\n")
+    with pytest.raises(CorpusError, match="no window has 100 bases"):
+        build_corpus([bad], tmp_path / "c", tok)
+    for wrong, message in (
+        ({"window_bp": 0}, "window_bp: 0 is not positive"),
+        ({"valid_fraction": 2}, "valid_fraction: 2 is not between"),
+        ({"window_bp": 20, "min_bp": 21}, "min_bp: 21 is more than window_bp, 20"),
+        ({"shortest_bp": 2000}, "shortest_bp: 2000 is more than window_bp"),
+        ({"shortest_bp": 20, "stride_bp": 5}, "lie side by side"),
+        ({"other_letters": "burn"}, "other_letters: .burn. is not one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_corpus([genome[0]], tmp_path / "w", tok, **wrong)
+    assert not (tmp_path / "c").exists()
     bad.write_text("not fasta")
     with pytest.raises(FastaError, match=r"bad\.fa"):
         build_corpus([genome[0], bad], tmp_path / "c", tok)
-    bad.write_text(">only\nNNNN\n")
-    with pytest.raises(CorpusError, match="no run of A, C, G, T has 100 bases"):
-        build_corpus([bad], tmp_path / "c", tok)
-    with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
-        build_corpus([genome[0]], tmp_path / "c", tok, window_bp=0)
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.fa"]
+    assert not (tmp_path / "c").exists()
+
+
+SMALL = {"window_bp": 60, "both_strands": True, "valid_fraction": 0.3, "shard_tokens": 700}
+
+
+def test_a_build_that_met_bad_input_goes_on_once_it_is_mended(genome, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)
+    reads = tmp_path / "r.fq"
+    good = "".join(f"@r{i}\n{'ACGGT' * 20}\n+\n{'I' * 100}\n" for i in range(50))
+    reads.write_text(good)
+    files = [genome[0], reads]
+    build_corpus(files, tmp_path / "whole", tok, **SMALL)
+    stamp = reads.stat()
+    reads.write_text(good[:-1] + "?")  # as long as before, and with a quality too many
+    os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(FastaError, match="FASTQ record is damaged"):
+        build_corpus(files, tmp_path / "c", tok, **SMALL)
+    assert list((tmp_path / ".c.building" / "unit-00000").glob("*.safetensors"))
+    reads.write_text(good)
+    with pytest.raises(CorpusError, match=r"r\.fq: has changed since the build began"):
+        build_corpus(files, tmp_path / "c", tok, **SMALL)
+    os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(CorpusError, match="built with window_bp 60, asked for 61"):
+        build_corpus(files, tmp_path / "c", tok, **{**SMALL, "window_bp": 61})
+    build_corpus(files, tmp_path / "c", tok, **SMALL)
+    assert contents(tmp_path / "c") == contents(tmp_path / "whole")
+    assert not (tmp_path / ".c.building").exists()
+
+
+def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatch):
+    """Stop behind every shard in turn, damage some of what is there, and go on."""
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)  # a unit a file
+    more = tmp_path / "more.fa"
+    more.write_text(">m\n" + "ACGTTGCAAT" * 900 + "\n")
+    for repeats in (False, True):
+        rules = {**SMALL, "drop_repeats": repeats}
+        files = [genome[0], more, genome[0]]
+        whole = build_corpus(files, tmp_path / f"whole{repeats}", tok, **rules).folder
+        shards = len(list(whole.glob("*.safetensors")))
+        assert shards > 20
+        out = tmp_path / f"c{repeats}"
+        kills = 0
+        while not out.exists():
+            with contextlib.suppress(KeyboardInterrupt):
+                killed_after(4 if kills % 3 else 1, files, out, rules, monkeypatch)
+            kills += 1
+            if kills == 2:
+                folder = tmp_path / f".{out.name}.building" / "unit-00000"
+                damaged = sorted(folder.glob("*.safetensors"))[-1]
+                damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+                journal = folder / "journal.jsonl"
+                journal.write_text(journal.read_text() + '{"name": "cut o')
+        assert kills > 5
+        assert contents(out) == contents(whole)
+
+
+def killed_after(shards, files, out, rules, monkeypatch):
+    from dnabert2_fast.corpus import build
+
+    left = [shards]
+
+    def write(path, table):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write_origins(path, table)
+
+    write_origins = build.write_origins
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_origins", write)
+        build_corpus(files, out, tok, **rules)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_killed_processes(genome, tmp_path):
+    big = tmp_path / "big.fa"
+    letters = "".join(text.upper().replace("N", "").replace("R", "") for text in genome[1].values())
+    big.write_text("".join(f">r{i}\n{letters}\n" for i in range(150)))
+    rules = {"window_bp": 200, "shard_tokens": 1 << 14}
+    program = (
+        "import sys; from dnabert2_fast import *\n"
+        "tok = Tokenizer.from_pretrained('dnabert2')\n"
+        f"build_corpus([sys.argv[1]], sys.argv[2], tok, **{rules})"
+    )
+    whole = build_corpus([big], tmp_path / "whole", tok, **rules).folder
+    command = [sys.executable, "-c", program, str(big), str(tmp_path / "c")]
+    rng = random.Random(1)
+    for _ in range(5):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        building = tmp_path / ".c.building" / "unit-00000"
+        while process.poll() is None and not list(building.glob("*.parquet")):
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "c").exists():
+            break
+        with pytest.raises(CorpusError, match="not a corpus"):
+            Corpus.open(tmp_path / "c")
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert contents(tmp_path / "c") == contents(whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"big.fa", "c", "whole"}
+
+
+def test_two_builds_at_once(genome, tmp_path):
+    mine = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(window_bp=60))
+    mine.prepare()
+    mine.unit_folder(0).mkdir()
+    with (
+        plan.locked(mine.unit_folder(0)),
+        pytest.raises(CorpusError, match="another process is building this now"),
+    ):
+        build_corpus([genome[0]], tmp_path / "c", tok, window_bp=60)
+
+
+def test_parts_are_put_together(genome, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)
+    files = [genome[0]]
+    for i in range(4):
+        files.append(tmp_path / f"{i}.fa")
+        files[-1].write_text(f">r{i}\n" + "".join(random.Random(i).choices("ACGT", k=5000)) + "\n")
+    whole = build_corpus(files, tmp_path / "whole", tok, **SMALL).folder
+    shared = CorpusPlan(files, tmp_path / "c", tok, CorpusRules(**SMALL))
+    for part in (3, 1):
+        build_units(shared, shared.part(part, 3))
+    with pytest.raises(CorpusError, match="unit 2 of 5 is not built"):
+        merge_units(shared)
+    build_units(shared, shared.part(2, 3))
+    merge_units(shared)
+    assert contents(tmp_path / "c") == contents(whole)
+    with pytest.raises(ValueError, match="part: 4/3"):
+        shared.part(4, 3)
+    alone = CorpusPlan(files, tmp_path / "d", tok, CorpusRules(drop_repeats=True))
+    with pytest.raises(CorpusError, match="repeats are found by one process"):
+        build_units(alone, alone.part(1, 2))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_named(genome, tmp_path):
+    started = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(**SMALL))
+    started.prepare()
+    started.unit_folder(0).mkdir()
+    full = started.unit_folder(0) / "shard-00002.safetensors"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        build_corpus([genome[0]], tmp_path / "c", tok, **SMALL)
+    assert "shard-00002" in str(caught.value)
+    full.unlink()
+    build_corpus([genome[0]], tmp_path / "c", tok, **SMALL).verify()
 
 
 def test_damage_is_found(genome, tmp_path):
@@ -152,14 +467,41 @@ def test_damage_is_found(genome, tmp_path):
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CorpusError, match="not as it was written"):
         corpus.verify()
+    for damage in (struct.pack("<Q", 1 << 60), b"\xff" * 8, whole[:8] + b"?" * 8):
+        shard.write_bytes(damage + whole[len(damage) :])
+        with pytest.raises(CorpusError, match=r"shard-00000\.safetensors: damaged"):
+            Corpus.open(tmp_path / "c").gather([0])
     shard.write_bytes(whole[:-8])
     with pytest.raises(CorpusError, match=r"shard-00000.*were written"):
         Corpus.open(tmp_path / "c")
     shard.unlink()
     with pytest.raises(CorpusError, match="is missing"):
         Corpus.open(tmp_path / "c")
+    shard.write_bytes(whole)
+    origins = tmp_path / "c" / "shard-00000.parquet"
+    origins.write_bytes(b"PAR1" + origins.read_bytes()[4:-9])
+    with pytest.raises(CorpusError, match=r"shard-00000\.parquet: cannot be read"):
+        Corpus.open(tmp_path / "c").where(0)
+    told = json.loads((tmp_path / "c" / "corpus.json").read_text())
+    del told["shards"][0]["bytes"]
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps(told))
+    with pytest.raises(CorpusError, match=r"corpus\.json: damaged: KeyError"):
+        Corpus.open(tmp_path / "c")
     (tmp_path / "c" / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match="not valid JSON"):
         Corpus.open(tmp_path / "c")
     with pytest.raises(CorpusError, match='split="test"'):
         Corpus.open(tmp_path / "c", "test")
+
+
+def test_real_genomes(shared, tmp_path):
+    """Windows of a real genome are those that its records have."""
+    path = shared / "data" / "genomes" / "vertebrates_8species_region_softmasked.fa.gz"
+    corpus = build_corpus([path], tmp_path / "c", tok, window_bp=500, valid_fraction=0)
+    records = {record.name: record.sequence for record in read_fasta(path)}
+    for i in random.Random(0).sample(range(len(corpus)), 300):
+        where = corpus.where(i)
+        window = records[where.record][where.start : where.end]
+        assert corpus.gather([i]).to_list()[0] == tok.encode(window).tolist()
+    bases = sum(sum(s.upper().count(base) for base in "ACGT") for s in records.values())
+    assert corpus.read[0]["bases"] == bases

@@ -1,18 +1,13 @@
 """Masks, token budgets and labelled tables."""
 
 import gzip
-from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.ragged import token_batches
-from dnabert2_fast.train.data import TokenBudget, read_labelled, read_splits
+from dnabert2_fast.train.data import read_labelled, read_splits
 from dnabert2_fast.train.mlm import IGNORED, Masker
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -44,45 +39,6 @@ def test_masks_are_in_berts_proportions():
 def test_masker_needs_a_rate():
     with pytest.raises(ValueError, match="mask_rate: 0 is not"):
         Masker(tok, 0)
-
-
-lengths_of_windows = st.lists(st.integers(1, 50), min_size=1, max_size=60).map(
-    lambda values: np.array(values, dtype=np.int64)
-)
-
-
-@given(lengths_of_windows, st.integers(1, 120), st.integers(0, 9))
-def test_an_epoch_has_every_window_once_within_the_budget(lengths, batch_tokens, seed):
-    budget = TokenBudget(lengths, batch_tokens, seed)
-    batches = list(budget.rest_of_epoch())
-    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
-    for batch in batches:
-        assert lengths[batch].sum() <= batch_tokens or len(batch) == 1
-    # No batch could have taken the first window of the next one.
-    for batch, following in pairwise(batches):
-        assert lengths[batch].sum() + lengths[following[0]] > batch_tokens
-
-
-@given(lengths_of_windows, st.integers(1, 90), st.integers(0, 12))
-def test_going_on_from_a_position_gives_the_same_batches(lengths, batch_tokens, stop):
-    budget = TokenBudget(lengths, batch_tokens, seed=3)
-    stream = iter(budget)
-    for _ in range(stop):
-        next(stream)
-    resumed = iter(
-        TokenBudget(lengths, batch_tokens, 3, epoch=budget.epoch, position=budget.position)
-    )
-    for _ in range(8):
-        assert next(stream).tolist() == next(resumed).tolist()
-
-
-def test_epochs_are_shuffled_anew():
-    budget = TokenBudget(np.ones(50, np.int64), 50, seed=0)
-    first, second, _ = (batch.tolist() for batch, _ in zip(budget, range(3), strict=False))
-    assert first != second
-    with pytest.raises(ValueError, match="no window to train on"):
-        TokenBudget(np.empty(0, np.int64), 5, 0)
-    assert list(token_batches(np.empty(0, np.int64), 5)) == []
 
 
 def test_labelled_tables(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 from dnabert2_fast import Tokenizer, read_fasta, training
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
+from dnabert2_fast.manifest import species_by_path
 from dnabert2_fast.tokenizer import PACKAGED
-from dnabert2_fast.training import Source, read_manifest
+from dnabert2_fast.training import Source
 
 GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
 
@@ -46,7 +47,7 @@ def test_report_by_file_and_species(tmp_path, capsys):
     (tmp_path / "a.fa").write_text(">x\nACGTNNNacgtacgt\n>y\nRACGT\n")
     (tmp_path / "b.fa").write_text(">z\nGATTACA\n")
     (tmp_path / "m.csv").write_text("path,species,group\na.fa,mouse,1\nb.fa,yeast,2\n")
-    species = read_manifest(tmp_path / "m.csv")
+    species = species_by_path(tmp_path / "m.csv")
     tok = Tokenizer.train([*species, "ACGT"], 12, species=species)
     assert tok.trained_on.sources == [
         Source("a.fa", "mouse", 2, 16, 0, {"N": 3, "R": 1}),

@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.corpus import Corpus, build_corpus
+    from dnabert2_fast.corpus import Corpus, Mixture, TokenBatches, build_corpus
     from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
     from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.manifest import Input, read_manifest
     from dnabert2_fast.model import (
         Dnabert2Config,
         Dnabert2ForMaskedLM,
@@ -35,11 +36,14 @@ __all__ = [
     "Dnabert2Model",
     "Encoding",
     "FinetuneConfig",
+    "Input",
+    "Mixture",
     "PackedBatch",
     "PretrainConfig",
     "Ragged",
     "Record",
     "Replaced",
+    "TokenBatches",
     "Tokenizer",
     "Windows",
     "build_corpus",
@@ -48,6 +52,7 @@ __all__ = [
     "finetune",
     "pretrain",
     "read_fasta",
+    "read_manifest",
 ]
 
 _HOME = {
@@ -59,11 +64,14 @@ _HOME = {
     "Dnabert2Model": "model",
     "Encoding": "encodings",
     "FinetuneConfig": "train.finetune",
+    "Input": "manifest",
+    "Mixture": "corpus",
     "PackedBatch": "model",
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
     "Replaced": "encodings",
+    "TokenBatches": "corpus",
     "Tokenizer": "tokenizer",
     "Windows": "encodings",
     "build_corpus": "corpus",
@@ -72,6 +80,7 @@ _HOME = {
     "finetune": "train.finetune",
     "pretrain": "train.pretrain",
     "read_fasta": "fasta",
+    "read_manifest": "manifest",
 }
 
 

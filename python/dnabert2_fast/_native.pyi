@@ -7,13 +7,15 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BpeTrainer", "CorpusBuilder", "FastaReader", "Tokenizer"]
-
-_Columns = tuple[
-    npt.NDArray[np.uint32],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.int8],
+__all__ = [
+    "BpeTrainer",
+    "CorpusBuilder",
+    "FastaReader",
+    "Shards",
+    "Tokenizer",
+    "checksum",
+    "count_bases",
+    "write_shard",
 ]
 
 # Special tokens, most tokens, truncation and its side, dropout and its seed.
@@ -99,22 +101,43 @@ class BpeTrainer:
         report: Callable[[tuple[int, int]], object],
     ) -> str: ...
 
+# Names of records; file, record, start, end and strand of every window.
+_Origin = tuple[
+    list[str],
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.uint64],
+    npt.NDArray[np.int8],
+]
+
 @final
 class CorpusBuilder:
     def __new__(
-        cls,
-        folder: Path,
-        tokenizer: Tokenizer,
-        window_bp: int | None,
-        stride_bp: int,
-        min_bp: int,
-        both_strands: bool,
-        valid_fraction: float,
-        shard_tokens: int,
-        threads: int,
-        about: str,
+        cls, tokenizer: Tokenizer, settings: dict[str, object], about: str, threads: int
     ) -> CorpusBuilder: ...
-    def add_file(
-        self, path: Path, report: Callable[[int], object]
-    ) -> tuple[list[str], int, int, list[_Columns]]: ...
-    def finish(self) -> list[tuple[str, str, int, int, int, str]]: ...
+    def build(
+        self,
+        number: int,
+        folder: Path,
+        files: list[Path],
+        keep: float,
+        done: list[int],
+        shards: int,
+        report: Callable[[int], object],
+        on_shard: Callable[[str, str, int, int, int, str, _Origin], object],
+    ) -> list[tuple[int, int, int, int, int, int, int]]: ...
+
+@final
+class Shards:
+    def __new__(
+        cls, arrays: list[tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]]
+    ) -> Shards: ...
+    def lengths(self, windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]: ...
+    def gather(self, windows: npt.NDArray[np.int64]) -> _Ragged: ...
+
+def checksum(path: Path) -> str: ...
+def count_bases(path: Path, fold_case: bool, report: Callable[[int], object]) -> int: ...
+def write_shard(
+    path: Path, values: npt.NDArray[np.uint16], offsets: npt.NDArray[np.uint64], about: str
+) -> tuple[int, str]: ...

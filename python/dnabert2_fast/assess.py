@@ -107,7 +107,7 @@ def assess(
     files : iterable of paths
         FASTA or FASTQ, plain or gz, bgz, zst.
     species : mapping of str to str, optional
-        Species by path: files of one species are taken together. `read_manifest` makes one.
+        Species by path: files of one species are taken together. `species_by_path` makes one.
 
     Returns
     -------

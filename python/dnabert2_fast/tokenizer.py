@@ -116,7 +116,7 @@ class Tokenizer(Vocabulary):
         column : str
             Column of ``.csv`` and ``.tsv`` files.
         species : mapping of str to str, optional
-            Species by path, for the report; `read_manifest` makes one.
+            Species by path, for the report; `species_by_path` makes one.
         memory_limit : int, optional
             Bytes to train in, besides Python, one window and the counts of pairs. The text then
             waits in a file without a name in the folder for temporary files, and the first merges

@@ -23,7 +23,7 @@ from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.texts import is_sequence, is_table_or_lines, read_column
 
-__all__ = ["Source", "TrainingReport", "read_manifest", "train_text"]
+__all__ = ["Source", "TrainingReport", "train_text"]
 
 FORMAT, VERSION = "dnabert2_fast.training", 1
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -86,19 +86,6 @@ class TrainingReport(NamedTuple):
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join(lines)
-
-
-def read_manifest(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the species of every file in a table with columns ``path`` and ``species``.
-
-    Parameters
-    ----------
-    path : path
-        CSV or TSV, plain or gz, zst; paths in it are relative to its folder.
-    """
-    folder = Path(path).parent
-    files = [str(folder / file) for file in read_column(path, "path")]
-    return dict(zip(files, read_column(path, "species"), strict=True))
 
 
 @dataclass

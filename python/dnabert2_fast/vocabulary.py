@@ -31,6 +31,16 @@ class Vocabulary:
     def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
         self._native, self._case, self._unknown = native, case, unknown
 
+    @property
+    def case(self) -> Case:
+        """How lower-case letters are read."""
+        return self._case
+
+    @property
+    def unknown(self) -> Unknown:
+        """What happens to letters outside the vocabulary."""
+        return self._unknown
+
     @classmethod
     def from_file(
         cls,

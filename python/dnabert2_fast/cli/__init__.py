@@ -19,7 +19,6 @@ import tyro
 
 from dnabert2_fast.cli.tokenizers import (
     File,
-    Files,
     info,
     load_tokenizer,
     tokenize,
@@ -27,58 +26,6 @@ from dnabert2_fast.cli.tokenizers import (
     vocab_sizes,
 )
 from dnabert2_fast.errors import Dnabert2Error
-
-
-def build_corpus(
-    files: Files,
-    /,
-    out: Path,
-    tokenizer: str = "dnabert2",
-    window_bp: int | None = 1000,
-    stride_bp: int | None = None,
-    min_bp: int | None = None,
-    both_strands: bool = False,
-    valid_fraction: float = 0.05,
-    threads: int = 0,
-) -> None:
-    """Cut genomes into windows and write their token ids as memory-mapped shards.
-
-    Parameters
-    ----------
-    files
-        FASTA or FASTQ, plain or gz, bgz, zst.
-    out
-        The corpus folder to make.
-    tokenizer
-        "dnabert2", a folder, a tokenizer.json, or a hub id.
-    window_bp
-        Length of a window in bases; None takes whole runs of A, C, G, T.
-    stride_bp
-        Bases from one window's start to the next; the window's length if left out.
-    min_bp
-        Shorter last pieces of a run are dropped.
-    both_strands
-        Add the reverse complement of every window.
-    valid_fraction
-        Share of the sequence set apart for evaluation.
-    threads
-        0 takes every core; the bytes written do not depend on it.
-    """
-    from dnabert2_fast.corpus import build_corpus as build
-    from dnabert2_fast.tokenizer import Tokenizer
-
-    corpus = build(
-        list(files),
-        out,
-        Tokenizer.from_pretrained(tokenizer),
-        window_bp=window_bp,
-        stride_bp=stride_bp,
-        min_bp=min_bp,
-        both_strands=both_strands,
-        valid_fraction=valid_fraction,
-        threads=threads,
-    )
-    print(f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens")
 
 
 def embed(
@@ -167,6 +114,12 @@ def _finetune(arguments: list[str], prog: str) -> None:
     print(f"{result.folder}: {scores}")
 
 
+def _build_corpus(arguments: list[str], prog: str) -> None:
+    from dnabert2_fast.cli.corpora import build_corpus
+
+    tyro.cli(build_corpus, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+
+
 def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
     return lambda arguments, prog: tyro.cli(run, args=arguments, prog=prog)
 
@@ -175,7 +128,7 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "tokenize": ("sequences to token ids", _function(tokenize)),
     "train-tokenizer": ("genomes to a vocabulary", _function(train_tokenizer)),
     "vocab-sizes": ("trade-off between sizes of a vocabulary", _function(vocab_sizes)),
-    "build-corpus": ("genomes to memory-mapped token shards", _function(build_corpus)),
+    "build-corpus": ("genomes to memory-mapped token shards", _build_corpus),
     "pretrain": ("a corpus to a masked language model", _pretrain),
     "finetune": ("a labelled table to a classifier", _finetune),
     "embed": ("sequences to vectors", _function(embed)),

@@ -108,10 +108,10 @@ def train_tokenizer(
     threads
         0 takes every core; the merges do not depend on it.
     """
+    from dnabert2_fast.manifest import species_by_path
     from dnabert2_fast.tokenizer import Tokenizer
-    from dnabert2_fast.training import read_manifest
 
-    species = read_manifest(manifest) if manifest else {}
+    species = species_by_path(manifest) if manifest else {}
     tok = Tokenizer.train(
         [*files, *species],
         vocab_size,
@@ -215,9 +215,9 @@ def info(
     if not (on or manifest or against):
         return
     from dnabert2_fast.assess import assess, overlap, plot_assessments, table
-    from dnabert2_fast.training import read_manifest
+    from dnabert2_fast.manifest import species_by_path
 
-    species = read_manifest(manifest) if manifest else {}
+    species = species_by_path(manifest) if manifest else {}
     files: list[str | Path] = [*on, *species]
     tok = load_tokenizer(str(path))
     genomes = assess(tok, files, species)

@@ -1,4 +1,4 @@
-"""Batches for training: corpus windows by token budget, and labelled tables."""
+"""Data for training: packed batches of a corpus, and labelled tables."""
 
 from __future__ import annotations
 
@@ -6,68 +6,57 @@ import csv
 import gzip
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import IterableDataset, get_worker_info
 
+from dnabert2_fast.corpus import Batch, Corpus, Mixture, TokenBatches
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.ragged import token_batches
 
-__all__ = ["Labelled", "TokenBudget", "read_labelled", "read_splits"]
+__all__ = ["CorpusDataset", "Labelled", "read_labelled", "read_splits"]
 
 SPLITS = ("train", "dev", "test")
 
 
-class TokenBudget:
-    """Endless shuffled batches of window indices, each of at most `batch_tokens` tokens.
+class CorpusDataset(IterableDataset[Batch]):
+    r"""Packed batches of a corpus for torch's ``DataLoader(dataset, batch_size=None)``.
 
-    The order is a function of seed and epoch; `epoch` and `position` say where it stands, so that
-    a stopped run goes on with the very next batch.
+    Its workers share a rank's batches out among them, and the loader takes one of each in turn: the
+    batches and their order are those of `TokenBatches`, whatever the number of workers.
 
     Parameters
     ----------
-    lengths : ndarray of int64, shape (n,)
-        Tokens of every window.
+    source : Corpus or Mixture
     batch_tokens : int
-        A longer window makes a batch of its own.
-    seed : int
-    epoch, position : int
-        Where to begin.
+    **options
+        Those of `TokenBatches`, but for `worker` and `workers`.
 
     Examples
     --------
-    >>> batches = iter(TokenBudget(np.array([3, 3, 3]), batch_tokens=6, seed=0))
-    >>> [len(next(batches)) for _ in range(4)]
-    [2, 1, 2, 1]
+    >>> import tempfile
+    >>> from torch.utils.data import DataLoader
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = open(f"{folder}/x.fa", "w").write(">a\n" + "ACGTTGCA" * 50 + "\n")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, window_bp=40)
+    >>> loader = DataLoader(CorpusDataset(corpus, 60, epochs=1), batch_size=None, num_workers=0)
+    >>> sum(len(batch.windows) for batch in loader)
+    10
     """
 
-    def __init__(
-        self,
-        lengths: npt.NDArray[np.int64],
-        batch_tokens: int,
-        seed: int,
-        *,
-        epoch: int = 0,
-        position: int = 0,
-    ) -> None:
-        if not len(lengths):
-            raise ValueError("there is no window to train on")
-        self._lengths, self._batch_tokens, self._seed = lengths, batch_tokens, seed
-        self.epoch, self.position = epoch, position
+    def __init__(self, source: Corpus | Mixture, batch_tokens: int, **options: Any) -> None:
+        self._make = partial(TokenBatches, source, batch_tokens, **options)
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-        while True:
-            yield from self.rest_of_epoch()
-            self.epoch, self.position = self.epoch + 1, 0
-
-    def rest_of_epoch(self) -> Iterator[npt.NDArray[np.int64]]:
-        """Yield the batches that this epoch still has."""
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._lengths))
-        for stretch in token_batches(self._lengths[order], self._batch_tokens, self.position):
-            self.position = stretch.stop
-            yield order[stretch]
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        if worker is None:
+            return iter(self._make())
+        return iter(self._make(worker=worker.id, workers=worker.num_workers))
 
 
 class Labelled(NamedTuple):

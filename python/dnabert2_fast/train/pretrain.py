@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import tyro
 
 from dnabert2_fast.attention import select
-from dnabert2_fast.corpus import Corpus
+from dnabert2_fast.corpus import Corpus, TokenBatches
+from dnabert2_fast.corpus.sample import State
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM, PackedBatch
 from dnabert2_fast.model.checkpoint import pick_device
 from dnabert2_fast.progress import progress
+from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.data import TokenBudget
 from dnabert2_fast.train.loop import Run, adamw, learning_rate, stop_between_steps
 from dnabert2_fast.train.mlm import IGNORED, Masker
 from dnabert2_fast.train.plot import plot_losses
@@ -182,19 +182,14 @@ def _train(
     position: dict[str, float],
 ) -> None:
     masker = Masker(corpus.tokenizer, config.mask_rate)
-    budget = TokenBudget(
-        corpus.lengths,
-        config.batch_tokens,
-        config.seed,
-        epoch=int(position["epoch"]),
-        position=int(position["position"]),
-    )
+    state = State(epoch=int(position["epoch"]), position=int(position["position"]))
+    batches = TokenBatches(corpus, config.batch_tokens, seed=config.seed, state=state)
     done = int(position["step"])
     # Of the steps since the last evaluation; a tensor, so that no step waits for its loss.
     loss_sum = torch.tensor(position["loss_sum"], dtype=torch.float64, device=model.device)
     with stop_between_steps() as stop, progress(config.steps, "pre-training", "steps") as bar:
         bar.update(done)
-        for step, indices in zip(range(done, config.steps), budget, strict=False):
+        for step, drawn in zip(range(done, config.steps), batches, strict=False):
             model.train()
             rate = learning_rate(
                 step,
@@ -207,7 +202,7 @@ def _train(
             # Masks from their own generator, dropout from torch's: both a function of the step.
             draws = _generator(config.seed, step)
             torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))
-            batch, labels = _masked(corpus, indices, masker, draws)
+            batch, labels = _masked(drawn.ids, masker, draws)
             with _precision(config):
                 loss = model(batch, labels).loss
             optimizer.zero_grad()
@@ -224,12 +219,8 @@ def _train(
                 run.log(step=now, loss=train_loss, eval_loss=eval_loss, learning_rate=rate)
                 bar.note(loss=train_loss, eval_loss=eval_loss)
             if now % config.checkpoint_every == 0 or stop:
-                where = {
-                    "step": now,
-                    "epoch": budget.epoch,
-                    "position": budget.position,
-                    "loss_sum": float(loss_sum),
-                }
+                where: dict[str, float] = {"step": now, "loss_sum": float(loss_sum)}
+                where |= {"epoch": drawn.state["epoch"], "position": drawn.state["position"]}
                 run.save(model, corpus.tokenizer, optimizer, where)
             if stop and now < config.steps:
                 raise KeyboardInterrupt
@@ -241,10 +232,10 @@ class _Evaluation:
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig) -> None:
         self._config = config
         masker = Masker(tokenizer, config.mask_rate)
-        budget = TokenBudget(corpus.lengths, config.batch_tokens, seed=0)
+        batches = TokenBatches(corpus, config.batch_tokens, seed=0, epochs=1)
         self.batches = [
-            _masked(corpus, indices, masker, _generator(0, number))
-            for number, indices in enumerate(islice(budget.rest_of_epoch(), EVAL_BATCHES))
+            _masked(drawn.ids, masker, _generator(0, number))
+            for number, drawn in enumerate(islice(batches, EVAL_BATCHES))
         ]
         self.asked = sum(int((labels != IGNORED).sum()) for _, labels in self.batches)
 
@@ -269,9 +260,9 @@ def _frequency_loss(corpus: Corpus, evaluation: _Evaluation) -> float:
 
 
 def _masked(
-    corpus: Corpus, indices: npt.NDArray[np.int64], masker: Masker, draws: torch.Generator
+    ids: Ragged, masker: Masker, draws: torch.Generator
 ) -> tuple[PackedBatch, torch.Tensor]:
-    batch = PackedBatch.from_ragged(corpus.gather(indices))
+    batch = PackedBatch.from_ragged(ids)
     inputs, labels = masker(batch.input_ids, draws)
     return replace(batch, input_ids=inputs), labels
 

@@ -13,6 +13,23 @@ pub fn is_base(byte: u8) -> bool {
     matches!(byte & !0x20, b'A' | b'C' | b'G' | b'T')
 }
 
+/// How many bytes are bases; in upper case alone unless `fold_case`.
+///
+/// ```
+/// assert_eq!(dnabert2_core::dna::count_bases(b"NACgt", false), 2);
+/// ```
+#[must_use]
+pub fn count_bases(letters: &[u8], fold_case: bool) -> usize {
+    let mask = if fold_case { !0x20 } else { !0 };
+    let is_base = |byte: u8| {
+        let is = |letter| u8::from(byte & mask == letter);
+        is(b'A') | is(b'C') | is(b'G') | is(b'T')
+    };
+    // A byte counts up to 255, and sixteen of them at once.
+    let count = |some: &[u8]| some.iter().map(|&byte| is_base(byte)).fold(0, u8::wrapping_add);
+    letters.chunks(255).map(|some| usize::from(count(some))).sum()
+}
+
 /// Complement of a base, case kept; every other byte comes back as it is.
 #[must_use]
 pub fn complement(byte: u8) -> u8 {

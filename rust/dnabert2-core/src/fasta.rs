@@ -1,18 +1,20 @@
-//! Sequence files: FASTA and FASTQ, plain or gzip, bgzip, zstd, one record at a time.
+//! Sequence files: FASTA and FASTQ, letters handed on as they come, so that a record may be of any length.
 //!
-//! The format is taken from the first bytes, never from the file's name. Parsing is needletail's;
-//! this module adds inflation, on a thread of its own, and errors that name file, record and line.
+//! A FASTQ record has four lines. Errors name file, record and line. Files are opened and inflated by
+//! [`blocks`](crate::blocks).
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-use needletail::errors::{ParseError, ParseErrorKind};
-use needletail::{FastxReader, parse_fastx_reader};
+use memchr::memchr;
 
-use crate::read_ahead::ReadAhead;
+use crate::blocks::{self, Block, Packing, ReadAhead, Source};
 use crate::{Error, Result};
+
+/// A longer name is taken for a sign that the file is something else.
+const LONGEST_NAME: usize = 1 << 16;
+
+const CUT_OFF: &str = "the file ends in the middle of a record; copy or download it again";
 
 /// One entry of a sequence file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,33 +25,7 @@ pub struct Record {
     pub sequence: Vec<u8>,
 }
 
-/// How a file is packed, by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    fn of(head: &[u8]) -> Self {
-        match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
-            _ => Self::Plain,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// The records of one file, in order.
+/// The records of one file, in order: each whole, as an iterator, or some letters at a time.
 ///
 /// ```no_run
 /// for record in dnabert2_core::fasta::FastaReader::open("genome.fa.gz".as_ref())? {
@@ -60,8 +36,17 @@ impl Packing {
 pub struct FastaReader {
     path: PathBuf,
     packing: Packing,
-    records: Box<dyn FastxReader>,
-    last: String,
+    blocks: ReadAhead,
+    block: Block,
+    at: usize,
+    /// Line breaks so far.
+    breaks: u64,
+    fastq: bool,
+    name: String,
+    /// Letters of the record so far.
+    letters: usize,
+    /// Whether the next bytes go on with a line of letters.
+    in_line: bool,
     done: bool,
 }
 
@@ -72,65 +57,225 @@ impl FastaReader {
     /// [`Error::Io`] when it cannot be read, [`Error::Fasta`] when it is empty or begins like
     /// neither FASTA nor FASTQ.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let mut head = Vec::new();
-        file.by_ref().take(4).read_to_end(&mut head).map_err(Error::io(path))?;
-        let packing = Packing::of(&head);
-        let whole = BufReader::with_capacity(1 << 17, std::io::Cursor::new(head).chain(file));
-        let mut text: Box<dyn Read + Send> = match packing {
-            Packing::Plain => Box::new(whole),
-            Packing::Gzip => Box::new(ReadAhead::new(MultiGzDecoder::new(whole))),
-            Packing::Zstd => {
-                let inflated = zstd::Decoder::with_buffer(whole).map_err(Error::io(path))?;
-                Box::new(ReadAhead::new(inflated))
-            }
-        };
-        let fail = |message: String| Error::Fasta {
-            path: path.to_owned(),
-            record: String::new(),
-            line: 0,
-            message,
-        };
-        let mut first = Vec::new();
-        text.by_ref()
-            .take(2)
-            .read_to_end(&mut first)
-            .map_err(|error| fail(damaged(packing, &error.to_string())))?;
-        match first.as_slice() {
-            [] => return Err(fail("the file is empty".into())),
-            [b'>' | b'@', _] => {}
-            other => {
-                let seen = String::from_utf8_lossy(other);
-                let message =
-                    format!("begins with {seen:?}: FASTA begins with '>', FASTQ with '@'");
-                return Err(fail(message));
-            }
-        }
-        let records = parse_fastx_reader(std::io::Cursor::new(first).chain(text))
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), packing, records, last: String::new(), done: false })
+        Self::new(path, Packing::of_file(path)?, blocks::open(path)?)
     }
 
-    fn explain(&self, error: &ParseError) -> Error {
-        let message = match error.kind {
-            ParseErrorKind::Io => damaged(self.packing, &error.msg),
-            ParseErrorKind::UnexpectedEnd => {
-                "the file ends in the middle of a record; copy or download it again".into()
-            }
-            ParseErrorKind::InvalidStart => "a record does not begin with '>' or '@'".into(),
-            ParseErrorKind::InvalidSeparator => "a FASTQ record lacks its '+' line".into(),
-            ParseErrorKind::UnequalLengths => {
-                format!("{}: the FASTQ record is damaged", error.msg.trim_end_matches('.'))
-            }
-            _ => error.msg.clone(),
+    /// Read from a source of one's own; `path` and `packing` are for messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn new(path: &Path, packing: Packing, source: Box<dyn Source>) -> Result<Self> {
+        let mut reader = Self {
+            path: path.to_owned(),
+            packing,
+            blocks: ReadAhead::new(source),
+            block: Box::new([]),
+            at: 0,
+            breaks: 0,
+            fastq: false,
+            name: String::new(),
+            letters: 0,
+            in_line: false,
+            done: false,
         };
-        let named = error.position.id.clone().unwrap_or_default();
-        let record = if named.is_empty() {
-            if self.last.is_empty() { String::new() } else { format!("after {}", self.last) }
-        } else {
-            named
+        match reader.peek()? {
+            None => return Err(reader.fail(0, "the file is empty")),
+            Some(b'>') => {}
+            Some(b'@') => reader.fastq = true,
+            Some(_) => {
+                let head = reader.rest();
+                let seen = String::from_utf8_lossy(&head[..head.len().min(2)]).into_owned();
+                let expected = "FASTA begins with '>', FASTQ with '@'";
+                return Err(reader.fail(0, &format!("begins with {seen:?}: {expected}")));
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Go on to the next record, past what is left of this one; its name, `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
+    pub fn next_record(&mut self) -> Result<Option<&str>> {
+        let mut passed = Vec::new();
+        while self.read_letters(&mut passed, LONGEST_NAME)? > 0 {
+            passed.clear();
+        }
+        // In FASTQ empty lines may stand between records; in FASTA they were passed as letters.
+        while self.fastq && matches!(self.peek()?, Some(b'\r' | b'\n')) {
+            self.piece()?;
+        }
+        let Some(first) = self.peek()? else {
+            self.done = true;
+            return Ok(None);
         };
-        Error::Fasta { path: self.path.clone(), record, line: error.position.line, message }
+        if self.fastq && first != b'@' {
+            return Err(self.fail(1, "a record does not begin with '@'"));
+        }
+        self.at += 1;
+        let name = self.header()?;
+        String::from_utf8_lossy(&name).as_ref().clone_into(&mut self.name);
+        (self.letters, self.in_line) = (0, self.fastq);
+        Ok(Some(&self.name))
+    }
+
+    /// Append the record's next letters, at most so many; how many, 0 at its end.
+    ///
+    /// # Errors
+    /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
+    pub fn read_letters(&mut self, text: &mut Vec<u8>, most: usize) -> Result<usize> {
+        let mut count = 0;
+        while count < most {
+            if !self.in_line {
+                if self.fastq || matches!(self.peek()?, None | Some(b'>')) {
+                    break;
+                }
+                self.in_line = true;
+            }
+            let rest = &(*self.block).as_ref()[self.at..];
+            let line = memchr(b'\n', rest);
+            // Without a line break, a '\r' at the end waits for the next block.
+            let letters = &rest[..line.unwrap_or(rest.len())];
+            let letters = letters.strip_suffix(b"\r").unwrap_or(letters);
+            let some = letters.len().min(most - count);
+            text.extend_from_slice(&letters[..some]);
+            count += some;
+            self.letters += some;
+            if some < letters.len() {
+                self.at += some;
+                break;
+            }
+            if let Some(length) = line {
+                self.at += length + 1;
+                self.breaks += 1;
+                self.in_line = false;
+                if self.fastq {
+                    self.pass_qualities()?;
+                    break;
+                }
+            } else {
+                self.at += some;
+                if !self.refill()? {
+                    self.in_line = false;
+                    if self.fastq {
+                        return Err(self.fail(1, CUT_OFF));
+                    }
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// The rest of a header up to the first white space.
+    fn header(&mut self) -> Result<Vec<u8>> {
+        let mut header = Vec::new();
+        loop {
+            let Some((from, to, ends)) = self.piece()? else {
+                return Err(self.fail(1, "the file ends in the middle of a header"));
+            };
+            if header.len() <= LONGEST_NAME {
+                header.extend_from_slice(&(*self.block).as_ref()[from..to]);
+            }
+            if ends {
+                let line = header.trim_ascii_start();
+                let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                if name.len() > LONGEST_NAME {
+                    let message = format!("a record's name has more than {LONGEST_NAME} bytes");
+                    return Err(self.fail(0, &message));
+                }
+                return Ok(name.to_vec());
+            }
+        }
+    }
+
+    /// The `+` line of a FASTQ record, and one quality for each letter.
+    fn pass_qualities(&mut self) -> Result<()> {
+        if self.peek()?.is_some_and(|first| first != b'+') {
+            return Err(self.fail(1, "a FASTQ record lacks its '+' line"));
+        }
+        loop {
+            match self.piece()? {
+                Some((_, _, true)) => break,
+                Some(_) => {}
+                None => return Err(self.fail(1, CUT_OFF)),
+            }
+        }
+        let (mut qualities, mut whole) = (0, false);
+        while !whole && let Some((from, to, ends)) = self.piece()? {
+            qualities += to - from;
+            whole = ends;
+        }
+        if qualities == self.letters {
+            return Ok(());
+        }
+        if qualities < self.letters && !whole {
+            return Err(self.fail(1, CUT_OFF));
+        }
+        let (letters, damaged) = (self.letters, "the FASTQ record is damaged");
+        Err(self.fail(0, &format!("{letters} letters and {qualities} qualities: {damaged}")))
+    }
+
+    /// Where the next bytes of the current line lie in the block, and whether the line ends with
+    /// them; `None` at the end of the file.
+    fn piece(&mut self) -> Result<Option<(usize, usize, bool)>> {
+        loop {
+            let (from, rest) = (self.at, self.rest());
+            let line = memchr(b'\n', rest);
+            let bytes = &rest[..line.unwrap_or(rest.len())];
+            let length = bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
+            if let Some(whole) = line {
+                self.at += whole + 1;
+                self.breaks += 1;
+                return Ok(Some((from, from + length, true)));
+            }
+            if length > 0 {
+                self.at += length;
+                return Ok(Some((from, from + length, false)));
+            }
+            if !self.refill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &(*self.block).as_ref()[self.at..]
+    }
+
+    /// The next byte; `None` at the end of the file.
+    fn peek(&mut self) -> Result<Option<u8>> {
+        while self.rest().is_empty() {
+            if self.done || !self.refill()? {
+                return Ok(None);
+            }
+        }
+        Ok(self.rest().first().copied())
+    }
+
+    /// Put the next block behind what is left of this one, at most a '\r'; at the end of the file
+    /// that is dropped.
+    fn refill(&mut self) -> Result<bool> {
+        let next = match self.blocks.next_block() {
+            Ok(next) => next,
+            Err(error) => return Err(self.fail(1, &damaged(self.packing, &error))),
+        };
+        let left = self.rest();
+        let more = next.is_some();
+        self.block = match next {
+            Some(next) if left.is_empty() => next,
+            Some(next) => Box::new([left, (*next).as_ref()].concat()),
+            None => Box::new([]),
+        };
+        self.at = 0;
+        Ok(more)
+    }
+
+    /// An error `after` so many lines behind the last whole one; nothing is read any more.
+    fn fail(&mut self, after: u64, message: &str) -> Error {
+        let line = self.breaks + after;
+        (self.done, self.in_line, self.block, self.at) = (true, false, Box::new([]), 0);
+        let (path, record) = (self.path.clone(), self.name.clone());
+        Error::Fasta { path, record, line, message: message.to_owned() }
     }
 }
 
@@ -138,31 +283,17 @@ impl Iterator for FastaReader {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let outcome = self.records.next().map(|parsed| {
-            parsed.map(|record| {
-                let header = String::from_utf8_lossy(record.id());
-                let name = header.split_whitespace().next().unwrap_or_default().to_owned();
-                Record { name, sequence: record.seq().into_owned() }
-            })
-        });
-        match outcome {
-            Some(Ok(record)) => {
-                self.last.clone_from(&record.name);
-                Some(Ok(record))
-            }
-            Some(Err(error)) => {
-                self.done = true;
-                Some(Err(self.explain(&error)))
-            }
-            None => None,
-        }
+        let name = match self.next_record() {
+            Ok(name) => name?.to_owned(),
+            Err(error) => return Some(Err(error)),
+        };
+        let mut sequence = Vec::new();
+        let read = self.read_letters(&mut sequence, usize::MAX);
+        Some(read.map(|_| Record { name, sequence }))
     }
 }
 
-fn damaged(packing: Packing, cause: &str) -> String {
+fn damaged(packing: Packing, cause: &io::Error) -> String {
     match packing {
         Packing::Plain => format!("cannot be read: {cause}"),
         packed => format!(

@@ -1,8 +1,9 @@
 //! Exact genome BPE and memory-mapped token shards, in plain Rust.
 //!
 //! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_file` reads or `train`
-//! makes; `corpus` turns FASTA files (`fasta`) into token files (`shard`).
+//! makes; `corpus` turns FASTA files (`fasta`, read and inflated by `blocks`) into token files (`shard`).
 
+pub mod blocks;
 pub mod corpus;
 pub mod dna;
 pub mod encode;
@@ -10,7 +11,6 @@ pub mod error;
 pub mod fasta;
 pub mod kmer;
 pub mod ragged;
-mod read_ahead;
 pub mod shard;
 pub mod threads;
 pub mod tokenizer;

@@ -52,6 +52,12 @@ impl Ragged {
         &self.values[at(index)..at(index + 1)]
     }
 
+    /// Remove all sequences, and keep the memory.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.offsets.truncate(1);
+    }
+
     /// Append one sequence.
     pub fn push(&mut self, ids: &[TokenId]) {
         self.values.extend_from_slice(ids);

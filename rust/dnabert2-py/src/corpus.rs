@@ -4,99 +4,129 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use dnabert2_core::Error;
-use dnabert2_core::corpus::{self, FileReport, Provenance, Settings, ShardReport, WindowRule};
+use dnabert2_core::corpus::{
+    self, FileReport, OtherLetters, Provenance, Settings, ShardReport, Unit, WindowRule,
+};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
 use crate::error::{Result, tell};
-use crate::tokenizer::Tokenizer;
+use crate::fasta::open;
+use crate::tokenizer::{Tokenizer, choose};
 
-/// Record number, start, end and strand of every window of one split.
-type Columns<'py> = (
-    Bound<'py, PyArray1<u32>>,
-    Bound<'py, PyArray1<u64>>,
-    Bound<'py, PyArray1<u64>>,
-    Bound<'py, PyArray1<i8>>,
-);
+/// Settings of a build, a dictionary with these keys.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Build {
+    window_bp: Option<usize>,
+    shortest_bp: Option<usize>,
+    stride_bp: usize,
+    min_bp: usize,
+    both_strands: bool,
+    other_letters: String,
+    case: String,
+    seed: u64,
+    valid_fraction: f64,
+    drop_repeats: bool,
+    shard_tokens: usize,
+}
 
-/// Record names, bases, other letters, and the columns of the training and held-out windows.
-type Report<'py> = (Vec<String>, u64, u64, [Columns<'py>; 2]);
+/// Records, bases, other letters, windows, windows unfit, left out and repeated.
+type Report = (u64, u64, u64, u64, u64, u64, u64);
 
-/// Name, split, sequences, tokens, bytes and SHA-256 of a shard.
-type Shard = (String, &'static str, u64, u64, u64, String);
-
-/// Writes the shards of one corpus; `None` inside once it is finished.
+/// Builds the units of one corpus.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
-pub struct CorpusBuilder(Mutex<Option<corpus::CorpusBuilder>>);
+pub struct CorpusBuilder(Mutex<corpus::CorpusBuilder>);
 
 #[pymethods]
 impl CorpusBuilder {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "the settings of one build, flat for Python")]
-    fn new(
-        folder: PathBuf,
-        tokenizer: &Tokenizer,
-        window_bp: Option<usize>,
-        stride_bp: usize,
-        min_bp: usize,
-        both_strands: bool,
-        valid_fraction: f64,
-        shard_tokens: usize,
-        threads: usize,
-        about: String,
-    ) -> Self {
-        let rule = WindowRule { window_bp, stride_bp, min_bp, both_strands };
-        let settings = Settings { rule, valid_fraction, shard_tokens, threads, about };
-        let builder = corpus::CorpusBuilder::new(&folder, tokenizer.inner.clone(), settings);
-        Self(Mutex::new(Some(builder)))
+    fn new(tokenizer: &Tokenizer, settings: Build, about: String, threads: usize) -> Result<Self> {
+        let ways = [
+            ("split", OtherLetters::Split),
+            ("drop", OtherLetters::Drop),
+            ("keep", OtherLetters::Keep),
+        ];
+        let other_letters = choose("other_letters", &settings.other_letters, &ways)?;
+        let rule = WindowRule {
+            window_bp: settings.window_bp,
+            shortest_bp: settings.shortest_bp,
+            stride_bp: settings.stride_bp,
+            min_bp: settings.min_bp,
+            both_strands: settings.both_strands,
+            other_letters,
+            fold_case: settings.case == "upper",
+            seed: settings.seed,
+        };
+        let settings = Settings {
+            rule,
+            valid_fraction: settings.valid_fraction,
+            drop_repeats: settings.drop_repeats,
+            shard_tokens: settings.shard_tokens,
+            threads,
+            about,
+        };
+        let builder = corpus::CorpusBuilder::new(tokenizer.inner.clone(), settings);
+        Ok(Self(Mutex::new(builder)))
     }
 
-    /// Add every record of a file; `report` is called with the letters worked through since.
-    fn add_file<'py>(
+    /// Build what a unit lacks; `report` is called with the letters worked through since, `on_shard`
+    /// with each shard that is written and where its windows came from.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a unit, flat for Python")]
+    fn build(
         &self,
-        py: Python<'py>,
-        path: PathBuf,
+        py: Python<'_>,
+        number: u64,
+        folder: PathBuf,
+        files: Vec<PathBuf>,
+        keep: f64,
+        done: [u64; 2],
+        shards: usize,
         report: Py<PyAny>,
-    ) -> Result<Report<'py>> {
-        let mut raised = None;
+        on_shard: Py<PyAny>,
+    ) -> Result<Vec<Report>> {
+        let unit = Unit { number, folder, files, keep, done, shards };
+        let (mut raised, mut raised_by_shard) = (None, None);
         let outcome = py.detach(|| {
-            let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            open(guard.as_mut())?.add_file(&path, |letters| tell(&report, letters, &mut raised))
+            let mut builder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let report = |letters| tell(&report, letters, &mut raised);
+            builder.build(&unit, open, report, |shard, origin| {
+                hand_over(&on_shard, shard, origin, &mut raised_by_shard)
+            })
         });
-        if let Some(error) = raised {
+        if let Some(error) = raised.or(raised_by_shard) {
             return Err(error.into());
         }
-        let FileReport { records, bases, other_letters, windows } = outcome?;
-        Ok((records, bases, other_letters, windows.map(|origin| columns(py, origin))))
-    }
-
-    /// Write the last shards and list them all.
-    fn finish(&self, py: Python<'_>) -> Result<Vec<Shard>> {
-        let shards = py.detach(|| {
-            let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            open(guard.take())?.finish()
-        })?;
-        Ok(shards.into_iter().map(listed).collect())
+        Ok(outcome?.iter().map(listed).collect())
     }
 }
 
-fn open<T>(builder: Option<T>) -> dnabert2_core::Result<T> {
-    builder.ok_or_else(|| Error::InvalidArgument {
-        name: "CorpusBuilder",
-        message: "it is finished; make another one".into(),
+fn hand_over(
+    on_shard: &Py<PyAny>,
+    shard: ShardReport,
+    origin: Provenance,
+    raised: &mut Option<PyErr>,
+) -> dnabert2_core::Result<()> {
+    Python::attach(|py| {
+        let ShardReport { name, split, sequences, tokens, written } = shard;
+        let columns = (
+            origin.names,
+            PyArray1::from_vec(py, origin.file),
+            PyArray1::from_vec(py, origin.record),
+            PyArray1::from_vec(py, origin.start),
+            PyArray1::from_vec(py, origin.end),
+            PyArray1::from_vec(py, origin.strand),
+        );
+        let split = split.name();
+        let told = (name, split, sequences, tokens, written.bytes, written.xxh3, columns);
+        on_shard.call1(py, told).map(drop).map_err(|error| {
+            *raised = Some(error);
+            Error::Interrupted
+        })
     })
 }
 
-fn columns(py: Python<'_>, origin: Provenance) -> Columns<'_> {
-    (
-        PyArray1::from_vec(py, origin.record),
-        PyArray1::from_vec(py, origin.start),
-        PyArray1::from_vec(py, origin.end),
-        PyArray1::from_vec(py, origin.strand),
-    )
-}
-
-fn listed(shard: ShardReport) -> Shard {
-    let ShardReport { name, split, sequences, tokens, written } = shard;
-    (name, split.name(), sequences, tokens, written.bytes, written.sha256)
+fn listed(file: &FileReport) -> Report {
+    let FileReport { records, bases, other_letters, windows, unfit, left_out, repeats } = *file;
+    (records, bases, other_letters, windows, unfit, left_out, repeats)
 }

@@ -1,24 +1,61 @@
-//! Records of a sequence file, as Python iterates them.
+//! Sequence files, as Python reads them; gzip is inflated by the package `isal` where it is installed.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use dnabert2_core::blocks::{Block, Packing, Source};
+use dnabert2_core::dna::count_bases;
+use dnabert2_core::fasta;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
-use crate::error::Result;
+use crate::error::{Result, tell};
+
+/// Bytes asked of `isal` at a time.
+const BLOCK: usize = 1 << 19;
+
+/// Letters between two reports.
+const REPORT_BP: usize = 1 << 22;
+
+/// Open a sequence file. ISA-L inflates twice as fast as the core's own library.
+pub fn open(path: &Path) -> dnabert2_core::Result<fasta::FastaReader> {
+    if Packing::of_file(path)? == Packing::Gzip {
+        let opened = Python::attach(|py| {
+            let file = py.import("isal.igzip")?.call_method1("open", (path, "rb"))?;
+            Ok::<_, PyErr>(file.unbind())
+        });
+        if let Ok(file) = opened {
+            return fasta::FastaReader::new(path, Packing::Gzip, Box::new(Isal(file)));
+        }
+    }
+    fasta::FastaReader::open(path)
+}
+
+struct Isal(Py<PyAny>);
+
+impl Source for Isal {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        let read = Python::attach(|py| {
+            let read = self.0.call_method1(py, "read", (BLOCK,))?;
+            Ok::<_, PyErr>(read.extract::<PyBackedBytes>(py)?)
+        });
+        let block = read.map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(if block.is_empty() { None } else { Some(Box::new(block)) })
+    }
+}
 
 /// Iterator over `(name, sequence)`.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
 pub struct FastaReader {
-    inner: Mutex<dnabert2_core::fasta::FastaReader>,
+    inner: Mutex<fasta::FastaReader>,
 }
 
 #[pymethods]
 impl FastaReader {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> Result<Self> {
-        let inner = Mutex::new(py.detach(|| dnabert2_core::fasta::FastaReader::open(&path))?);
-        Ok(Self { inner })
+        Ok(Self { inner: Mutex::new(py.detach(|| open(&path))?) })
     }
 
     fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -42,4 +79,36 @@ impl FastaReader {
 
 fn ascii(byte: u8) -> char {
     if byte.is_ascii() { char::from(byte) } else { char::REPLACEMENT_CHARACTER }
+}
+
+/// Count the bases of a sequence file; `report` is called with the letters worked through since.
+#[pyfunction]
+#[pyo3(name = "count_bases")]
+pub fn count_file(
+    py: Python<'_>,
+    path: PathBuf,
+    fold_case: bool,
+    report: Py<PyAny>,
+) -> Result<u64> {
+    let mut raised = None;
+    let outcome = py.detach(|| {
+        let mut reader = open(&path)?;
+        let (mut bases, mut letters, mut text) = (0_u64, 0, Vec::new());
+        while reader.next_record()?.is_some() {
+            while reader.read_letters(&mut text, BLOCK)? > 0 {
+                bases += count_bases(&text, fold_case) as u64;
+                letters += text.len();
+                text.clear();
+                if letters >= REPORT_BP {
+                    tell(&report, std::mem::take(&mut letters), &mut raised)?;
+                }
+            }
+        }
+        tell(&report, letters, &mut raised)?;
+        Ok::<_, dnabert2_core::Error>(bases)
+    });
+    if let Some(error) = raised {
+        return Err(error.into());
+    }
+    Ok(outcome?)
 }

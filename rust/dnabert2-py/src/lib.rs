@@ -5,6 +5,7 @@
 mod corpus;
 mod error;
 mod fasta;
+mod shards;
 mod tokenizer;
 mod train;
 
@@ -14,7 +15,9 @@ mod _native {
     #[pymodule_export]
     use crate::corpus::CorpusBuilder;
     #[pymodule_export]
-    use crate::fasta::FastaReader;
+    use crate::fasta::{FastaReader, count_file};
+    #[pymodule_export]
+    use crate::shards::{Shards, checksum, write_shard};
     #[pymodule_export]
     use crate::tokenizer::Tokenizer;
     #[pymodule_export]

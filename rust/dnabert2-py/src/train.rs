@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use dnabert2_core::Error;
-use dnabert2_core::fasta::FastaReader;
 use dnabert2_core::tokenizer_file::from_trained;
 use dnabert2_core::train::{self, Intake, Options, Pair, Tally};
 use pyo3::prelude::*;
 
 use crate::error::{Result, tell};
+use crate::fasta::open;
 use crate::tokenizer::Text;
 
 /// Sequences, bases used and left out, and how often every other letter occurs.
@@ -55,7 +55,7 @@ impl BpeTrainer {
         let mut raised = None;
         let outcome = py.detach(|| {
             let (mut records, mut tally) = (0, Tally::default());
-            for record in FastaReader::open(&path)? {
+            for record in open(&path)? {
                 let sequence = record?.sequence;
                 self.with(|trainer| trainer.add(&sequence, 1, &mut tally))?;
                 records += 1;

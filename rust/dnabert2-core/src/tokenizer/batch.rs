@@ -36,14 +36,19 @@ impl Tokenizer {
         threads: usize,
     ) -> Result<Ragged> {
         let shares = shares(texts);
+        let encode = |texts, first, threads| {
+            let mut ids = Ragged::default();
+            self.encode_some(texts, first, options, threads, &mut Scratch::default(), &mut ids)?;
+            Ok(ids)
+        };
         if count(threads) == 1 || shares.len() < 2 {
-            return self.encode_some(texts, 0, options, threads);
+            return encode(texts, 0, threads);
         }
         // Threads share out the shares, but a giant among them is worked on by all together.
         let (giants, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|(_, b)| *b >= GIANT);
         let mut parts = Vec::with_capacity(giants.len() + others.len());
         for (share, _) in giants {
-            let part = self.encode_some(&texts[share.clone()], share.start, options, threads)?;
+            let part = encode(&texts[share.clone()], share.start, threads)?;
             parts.push((share.start, part));
         }
         let done = share_out(
@@ -51,7 +56,7 @@ impl Tokenizer {
             &others,
             || (),
             |(), (share, _)| {
-                let part = self.encode_some(&texts[share.clone()], share.start, options, 1)?;
+                let part = encode(&texts[share.clone()], share.start, 1)?;
                 Ok((share.start, part))
             },
         );
@@ -62,19 +67,35 @@ impl Tokenizer {
         Ok(joined(parts.into_iter().map(|(_, part)| part).collect(), threads))
     }
 
+    /// Encode texts on the calling thread, in memory that is used again and again.
+    ///
+    /// # Errors
+    /// As [`encode_batch`](Self::encode_batch); the ids are then undefined.
+    pub fn encode_into<T: AsRef<[u8]>>(
+        &self,
+        texts: &[T],
+        options: &Options,
+        scratch: &mut Scratch,
+        ids: &mut Ragged,
+    ) -> Result<()> {
+        self.encode_some(texts, 0, options, 1, scratch, ids)
+    }
+
     fn encode_some<T: AsRef<[u8]>>(
         &self,
         texts: &[T],
         first: usize,
         options: &Options,
         threads: usize,
-    ) -> Result<Ragged> {
-        let mut batch = Batch::new(&self.single, options)?;
+        scratch: &mut Scratch,
+        ids: &mut Ragged,
+    ) -> Result<()> {
+        ids.clear();
+        let mut batch = Batch::new(&self.single, options, ids)?;
         // A token has four bases or more as a rule; room that is not used costs nothing.
         let letters: usize = texts.iter().map(|text| text.as_ref().len()).sum();
         batch.done.values.reserve(letters / 4 + 4 * texts.len());
         batch.done.offsets.reserve(texts.len());
-        let mut scratch = Scratch::default();
         if let Rule::Kmers(kmers) = &self.rule {
             self.draw(options, 0)?; // k-mers know no dropout, and say so
             for (text, index) in texts.iter().zip(first..) {
@@ -84,7 +105,7 @@ impl Tokenizer {
                 done.map_err(|error| at_sequence(error, index))?;
                 batch.end();
             }
-            return Ok(batch.done);
+            return Ok(());
         }
         if options.dropout.is_some() {
             for (text, index) in texts.iter().zip(first..) {
@@ -93,14 +114,14 @@ impl Tokenizer {
                 let values = &mut batch.done.values;
                 let done = self.split(text.as_ref(), self.policy.unknown, |part, _| match part {
                     Part::Token { id, .. } => values.push(id),
-                    Part::Run(run) => self.encode_run(run, 1, &mut scratch, &mut draw, |ids| {
+                    Part::Run(run) => self.encode_run(run, 1, scratch, &mut draw, |ids| {
                         values.extend_from_slice(ids);
                     }),
                 });
                 done.map_err(|error| at_sequence(error, index))?;
                 batch.end();
             }
-            return Ok(batch.done);
+            return Ok(());
         }
         let mut group = Group::default();
         for (text, index) in texts.iter().zip(first..) {
@@ -117,11 +138,11 @@ impl Tokenizer {
             group.steps.push(Step::End);
             if group.letters >= GROUP && (group.runs.len() >= FILLED || group.letters >= 8 * GROUP)
             {
-                self.flush(&mut group, threads, &mut scratch, &mut batch);
+                self.flush(&mut group, threads, scratch, &mut batch);
             }
         }
-        self.flush(&mut group, threads, &mut scratch, &mut batch);
-        Ok(batch.done)
+        self.flush(&mut group, threads, scratch, &mut batch);
+        Ok(())
     }
 
     fn flush(
@@ -129,7 +150,7 @@ impl Tokenizer {
         group: &mut Group<'_>,
         threads: usize,
         scratch: &mut Scratch,
-        batch: &mut Batch,
+        batch: &mut Batch<'_>,
     ) {
         let Rule::Pieces(reader) = &self.rule else { return };
         let mut steps = group.steps.drain(..);
@@ -170,8 +191,8 @@ struct Group<'a> {
 }
 
 /// The output, with the special tokens around each sequence.
-struct Batch {
-    done: Ragged,
+struct Batch<'a> {
+    done: &'a mut Ragged,
     before: Vec<TokenId>,
     after: Vec<TokenId>,
     room: Option<usize>,
@@ -180,8 +201,8 @@ struct Batch {
     begin: usize,
 }
 
-impl Batch {
-    fn new(template: &[Slot], options: &Options) -> Result<Self> {
+impl<'a> Batch<'a> {
+    fn new(template: &[Slot], options: &Options, done: &'a mut Ragged) -> Result<Self> {
         let place = template.iter().position(|slot| !matches!(slot, Slot::Special(..)));
         let (before, after) = template.split_at(place.unwrap_or(template.len()));
         let special = |slots: &[Slot]| -> Vec<TokenId> {
@@ -192,7 +213,7 @@ impl Batch {
             ids.collect()
         };
         Ok(Self {
-            done: Ragged::default(),
+            done,
             before: special(before),
             after: special(after),
             room: room(template, options)?,

@@ -1,0 +1,74 @@
+"""The verb ``build-corpus``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dnabert2_fast.cli.tokenizers import load_tokenizer
+from dnabert2_fast.corpus import CorpusRules
+
+__all__ = ["build_corpus"]
+
+Some = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
+Rules = Annotated[CorpusRules, tyro.conf.arg(name="")]
+
+
+def build_corpus(
+    files: Some = (),
+    /,
+    *,
+    out: Path,
+    manifest: Path | None = None,
+    tokenizer: str = "dnabert2",
+    rules: Rules = CorpusRules(),  # noqa: B008 (it is frozen)
+    part: str | None = None,
+    merge: bool = False,
+    threads: int = 0,
+) -> None:
+    """Cut genomes into windows and write their token ids as memory-mapped shards.
+
+    Stopped and started again, it goes on, and the corpus is the same to the byte.
+
+    Parameters
+    ----------
+    files
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    out
+        The corpus folder to make.
+    manifest
+        TSV or CSV with a column path and, if wanted, species, group, weight, max_bp: more files.
+    tokenizer
+        "dnabert2", a folder, a tokenizer.json, or a hub id.
+    part
+        I/N: build only the I-th of N parts, as the I-th task of an array of jobs does.
+    merge
+        Put the parts together, once all of them are built.
+    threads
+        0 takes every core; the bytes written do not depend on it.
+    """
+    from dnabert2_fast.corpus.build import build_planned, build_units, merge_units
+    from dnabert2_fast.corpus.plan import CorpusPlan
+    from dnabert2_fast.manifest import read_manifest
+
+    listed = read_manifest(manifest) if manifest else []
+    plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), rules)
+    if part is not None:
+        units = plan.part(*_part(part))
+        build_units(plan, units, threads=threads)
+        print(f"{out}: part {part} is built, {len(units)} of {len(plan.units)} units")
+        return
+    corpus = merge_units(plan) if merge else build_planned(plan, threads=threads)
+    print(f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens")
+    for species, tokens in corpus.by_species.items():
+        if species:
+            print(f"  {species}: {tokens:,} tokens")
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise ValueError(f"part: {text!r} is not like 3/10")
+    return int(number), int(of)

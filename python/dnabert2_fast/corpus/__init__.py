@@ -1,0 +1,26 @@
+"""Corpora: genomes as memory-mapped token shards, and where every window came from.
+
+A corpus is a folder: ``shard-NNNNN.safetensors`` (ids and offsets), ``shard-NNNNN.parquet``
+(origins of its windows), ``tokenizer.json``, and ``corpus.json``, which is written last and names
+every other file with its checksum. `docs/formats.md` describes it for readers without this package.
+
+`plan` says what will be built, in units that share nothing; `build` builds them and puts them
+together; `read` opens what was built; `sample` draws batches from it; `exchange` takes tokens to
+other formats and back.
+"""
+
+from dnabert2_fast.corpus.build import build_corpus
+from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
+from dnabert2_fast.corpus.read import Corpus, Window
+from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
+
+__all__ = [
+    "Batch",
+    "Corpus",
+    "CorpusPlan",
+    "CorpusRules",
+    "Mixture",
+    "TokenBatches",
+    "Window",
+    "build_corpus",
+]

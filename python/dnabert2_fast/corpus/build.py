@@ -1,0 +1,375 @@
+"""Building a corpus: each unit for itself, then all put together.
+
+A unit's folder holds its shards and a journal, a line for every shard that is whole and a last one
+for the unit. A build that was killed reads the journal and goes on behind it; what is put together
+is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dnabert2_fast import _native
+from dnabert2_fast.corpus.format import (
+    CONTENTS,
+    FORMAT,
+    ORIGIN,
+    SPLITS,
+    VERSION,
+    shard_files,
+    write_json,
+    write_origins,
+)
+from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules, locked, refuse_other
+from dnabert2_fast.corpus.read import Corpus
+from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.manifest import Input
+from dnabert2_fast.progress import Progress, progress
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["build_corpus", "build_planned", "build_units", "merge_units"]
+
+JOURNAL = "journal.jsonl"
+FILE_COUNTS = (
+    "records",
+    "bases",
+    "other_letters",
+    "windows",
+    "unfit_windows",
+    "left_out_windows",
+    "repeated_windows",
+)
+
+
+def build_corpus(
+    files: Iterable[str | os.PathLike[str] | Input],
+    out: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    *,
+    window_bp: int | None = 1000,
+    shortest_bp: int | None = None,
+    stride_bp: int | None = None,
+    min_bp: int | None = None,
+    both_strands: bool = False,
+    other_letters: Literal["split", "drop", "keep"] = "split",
+    drop_repeats: bool = False,
+    valid_fraction: float = 0.05,
+    shard_tokens: int = 1 << 22,
+    seed: int = 0,
+    threads: int = 0,
+) -> Corpus:
+    r"""Cut genomes into windows, encode them, and write a corpus folder.
+
+    Stopped and started again in the same way, it goes on where it was, and the corpus is the same
+    to the byte. A corpus that is there already is returned if it was built from the same input in
+    the same way.
+
+    Parameters
+    ----------
+    files : iterable of paths or Input
+        FASTA or FASTQ, plain or gz, bgz, zst; windows keep the order of files and records.
+        `read_manifest` makes a list with species, groups, weights and caps.
+    out : path
+        Folder to make. It appears when it is whole.
+    tokenizer : Tokenizer
+    window_bp : int, optional
+        Length of a window in bases; None takes each run whole, or each record if `other_letters` is
+        not ``"split"``. Memory grows with the longest window (about 6 bytes a base).
+    shortest_bp : int, optional
+        Draw each window's length evenly between this and `window_bp`, by `seed`.
+    stride_bp : int, optional
+        From one window's start to the next; `window_bp` when left out.
+    min_bp : int, optional
+        Windows with fewer bases are dropped; a tenth of the (shortest) length when left out.
+    both_strands : bool
+        Follow each window with its reverse complement.
+    other_letters : {"split", "drop", "keep"}
+        Letters other than A, C, G, T end a run of bases, and windows are cut from runs; or windows
+        are cut from whole records, and those with such letters are dropped, or kept.
+    drop_repeats : bool
+        Drop a window whose letters an earlier one has had (a 64-bit hash; 16 bytes a window).
+    valid_fraction : float
+        Share held out as split ``"valid"``, in blocks of 64 windows spread evenly.
+    shard_tokens : int
+        Tokens of one shard file, about.
+    seed : int
+    threads : int
+        0 takes every core. The bytes written do not depend on it.
+
+    Returns
+    -------
+    Corpus
+        Split ``"train"``.
+
+    Raises
+    ------
+    CorpusError
+        When `out` holds something else, another build was begun, a file has changed since, or the
+        input holds no window.
+    FastaError, OSError
+        When a file is not readable; what is built so far is kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">a\nACGTACGTNNTTTTTTTTTT\n")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, valid_fraction=0, min_bp=1)
+    >>> len(corpus), corpus.where(1).start
+    (2, 10)
+    """
+    rules = CorpusRules(
+        window_bp=window_bp,
+        shortest_bp=shortest_bp,
+        stride_bp=stride_bp,
+        min_bp=min_bp,
+        both_strands=both_strands,
+        other_letters=other_letters,
+        drop_repeats=drop_repeats,
+        valid_fraction=valid_fraction,
+        shard_tokens=shard_tokens,
+        seed=seed,
+    )
+    return build_planned(CorpusPlan(files, out, tokenizer, rules), threads=threads)
+
+
+def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
+    """Build all of a plan, as `build_corpus` does."""
+    finished = _finished(plan)
+    if finished is not None:
+        return finished
+    try:
+        build_units(plan, range(len(plan.units)), threads=threads)
+    except BaseException:
+        # Nothing is kept of a build that has come to nothing yet.
+        if not any(plan.folder.glob(f"unit-*/{JOURNAL}")):
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        raise
+    return merge_units(plan)
+
+
+def _finished(plan: CorpusPlan) -> Corpus | None:
+    """Return the plan's corpus if it is there, and refuse anything else in its place."""
+    if not plan.out.exists() or (plan.out.is_dir() and not any(plan.out.iterdir())):
+        return None
+    corpus = Corpus.open(plan.out)
+    refuse_other(plan.out, corpus.settings, plan.settings)
+    shutil.rmtree(plan.folder, ignore_errors=True)  # the last step of a build that was killed
+    return corpus
+
+
+def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> None:
+    """Build the given units of a plan, as far as they are not built yet.
+
+    Raises
+    ------
+    CorpusError
+        When another process is building one of them, repeats are to be dropped and not all units
+        are given, or as for `build_corpus`.
+    """
+    units = list(units)
+    if plan.rules["drop_repeats"] and units != list(range(len(plan.units))):
+        raise CorpusError(
+            "drop_repeats: repeats are found by one process only; build the corpus in one part"
+        )
+    if _finished(plan) is not None:
+        return
+    shares = plan.prepare()
+    about = json.dumps({"format": FORMAT, "version": VERSION, **plan.rules})
+    builder = _native.CorpusBuilder(plan.tokenizer._native, plan.rules, about, threads)
+    with progress(None, "building corpus", "letters") as bar:
+        for number in units:
+            folder = plan.unit_folder(number)
+            folder.mkdir(exist_ok=True)
+            with locked(folder):
+                _build_unit(plan, number, shares[number], builder, bar)
+
+
+def _build_unit(
+    plan: CorpusPlan, number: int, share: float, builder: _native.CorpusBuilder, bar: Progress
+) -> None:
+    folder = plan.unit_folder(number)
+    journal = _Journal(folder)
+    if journal.read is None:
+        journal.mend()
+    elif not plan.rules["drop_repeats"]:
+        return
+    inputs = [plan.inputs[i] for i in plan.units[number]]
+    names = [plan.names[i] for i in plan.units[number]]
+    bar.note(unit=f"{number + 1}/{len(plan.units)}", file=names[0])
+
+    def on_shard(
+        name: str,
+        split: str,
+        sequences: int,
+        tokens: int,
+        size: int,
+        checksum: str,
+        origin: _native._Origin,
+    ) -> None:
+        table = folder / shard_files(len(journal.shards))[1]
+        write_origins(table, _origins(origin, names, inputs[0]))
+        shard = {"split": split, "sequences": sequences, "tokens": tokens, "bytes": size}
+        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(table)}
+        journal.add({"name": name, **shard, **sums})
+
+    reports = builder.build(
+        number,
+        folder,
+        [item.path for item in inputs],
+        share,
+        journal.done(),
+        len(journal.shards),
+        bar.update,
+        on_shard,
+    )
+    plan.check_unchanged(number)
+    if journal.read is None:
+        journal.end([dict(zip(FILE_COUNTS, report, strict=True)) for report in reports])
+
+
+class _Journal:
+    """What of a unit is on disk, as far as it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        self.shards: list[dict[str, Any]] = []
+        self.read: list[dict[str, int]] | None = None
+        for line in self._lines():
+            if "read" in line:
+                self.read = line["read"]
+            else:
+                self.shards.append(line)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be cut off
+        return [json.loads(line) for line in lines]
+
+    def mend(self) -> None:
+        """Go back to the last shard that is as it was written, all before it too."""
+        folder = self._path.parent
+        for number, shard in enumerate(self.shards):
+            files = [folder / name for name in shard_files(number)]
+            sums = [shard["xxh3"], shard["origins_xxh3"]]
+            if not all(path.exists() for path in files) or [*map(_native.checksum, files)] != sums:
+                del self.shards[number:]
+                break
+        if not self._path.exists():
+            return
+        text = "".join(json.dumps(shard) + "\n" for shard in self.shards)
+        temporary = self._path.with_suffix(".part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self._path)
+
+    def done(self) -> list[int]:
+        """Windows of each split that need no more work; after the unit's end, every one."""
+        if self.read is not None:
+            return [2**64 - 1, 2**64 - 1]
+        return [sum(s["sequences"] for s in self.shards if s["split"] == x) for x in SPLITS]
+
+    def add(self, shard: dict[str, Any]) -> None:
+        self.shards.append(shard)
+        self._append(shard)
+
+    def end(self, read: list[dict[str, int]]) -> None:
+        self.read = read
+        self._append({"read": read})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self._path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+
+
+def merge_units(plan: CorpusPlan) -> Corpus:
+    """Put the units of a plan together, once all of them are built.
+
+    Raises
+    ------
+    CorpusError
+        When a unit is not built, or no unit holds a window.
+    """
+    finished = _finished(plan)
+    if finished is not None:
+        return finished
+    plan.prepare()
+    whole = plan.folder / "whole"
+    whole.mkdir(exist_ok=True)
+    with locked(plan.folder):
+        contents = _contents(plan, _move_into(whole))
+        plan.tokenizer.save(whole / plan.tokenizer.file_name)
+        name = plan.tokenizer.file_name
+        contents["others"] = [{"name": name, "xxh3": _native.checksum(whole / name)}]
+        write_json(whole / CONTENTS, contents)
+        if plan.out.is_dir():
+            plan.out.rmdir()  # an empty folder that was there before
+        whole.rename(plan.out)
+    shutil.rmtree(plan.folder)
+    return Corpus.open(plan.out)
+
+
+def _move_into(whole: Path) -> Callable[[Path, str, str], None]:
+    def move(folder: Path, old: str, new: str) -> None:
+        # A merge that was killed has moved some already.
+        if (folder / old).exists() or not (whole / new).exists():
+            (folder / old).replace(whole / new)
+
+    return move
+
+
+def _contents(plan: CorpusPlan, move: Callable[[Path, str, str], None]) -> dict[str, Any]:
+    """Move the units' files to their place; returns what ``corpus.json`` says of them."""
+    shards: list[dict[str, Any]] = []
+    read = []
+    journals = [_Journal(plan.unit_folder(number)) for number in range(len(plan.units))]
+    for number, journal in enumerate(journals):
+        if journal.read is None:
+            parts = f"unit {number + 1} of {len(plan.units)}"
+            raise CorpusError(f"{plan.unit_folder(number)}: {parts} is not built to its end")
+    for number, (files, journal) in enumerate(zip(plan.units, journals, strict=True)):
+        first = plan.inputs[files[0]]
+        whose = {"species": first.species, "group": first.group, "weight": first.weight}
+        for at, shard in enumerate(journal.shards):
+            for old, new in zip(shard_files(at), shard_files(len(shards)), strict=True):
+                move(plan.unit_folder(number), old, new)
+            shards.append({**shard, "name": shard_files(len(shards))[0], **whose})
+        names = [plan.names[i] for i in files]
+        read += [{"path": n, **counts} for n, counts in zip(names, journal.read or [], strict=True)]
+    if not shards:
+        shutil.rmtree(plan.folder)
+        raise CorpusError(
+            f"{', '.join(plan.names)}: no window has {plan.rules['min_bp']} bases (min_bp)"
+        )
+    settings = plan.settings
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": settings,
+        "read": read,
+        "shards": shards,
+    }
+
+
+def _origins(origin: _native._Origin, files: list[str], whose: Input) -> pa.Table:
+    names, file, record, start, end, strand = origin
+    none = np.zeros(len(file), np.int32)
+    columns = [
+        pa.DictionaryArray.from_arrays(file.astype(np.int32), pa.array(files)),
+        pa.DictionaryArray.from_arrays(record.astype(np.int32), pa.array(names, pa.string())),
+        pa.array(start),
+        pa.array(end),
+        pa.array(strand),
+        pa.DictionaryArray.from_arrays(none, pa.array([whose.species])),
+        pa.DictionaryArray.from_arrays(none, pa.array([whose.group])),
+    ]
+    return pa.Table.from_arrays(columns, schema=ORIGIN)

@@ -1,0 +1,84 @@
+"""The files of a corpus folder, as `docs/formats.md` has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast.errors import CorpusError
+
+FORMAT, VERSION = "dnabert2_fast.corpus", 2
+CONTENTS = "corpus.json"
+
+Split = Literal["train", "valid"]
+SPLITS: tuple[Split, Split] = ("train", "valid")
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+ORIGIN = pa.schema(
+    [
+        ("file", _NAME),
+        ("record", _NAME),
+        ("start", pa.uint64()),
+        ("end", pa.uint64()),
+        ("strand", pa.int8()),
+        ("species", _NAME),
+        ("group", _NAME),
+    ]
+)
+
+
+def shard_files(number: int) -> tuple[str, str]:
+    """Return the names of a shard and of the table of its windows' origins."""
+    return f"shard-{number:05d}.safetensors", f"shard-{number:05d}.parquet"
+
+
+def read_contents(folder: Path) -> dict[str, Any]:
+    """Read and check ``corpus.json``."""
+    path = folder / CONTENTS
+    if not path.exists():
+        raise CorpusError(f"{folder}: not a corpus, there is no {CONTENTS} in it")
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorpusError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise CorpusError(f"{path}: does not describe a corpus")
+    if contents.get("version") != VERSION:
+        raise CorpusError(
+            f"{path}: format version {contents.get('version')}, this package reads {VERSION}; "
+            "build the corpus again"
+        )
+    return contents
+
+
+def write_json(path: Path, contents: object) -> None:
+    """Write JSON text, the same for the same contents."""
+    path.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_origins(path: Path, table: pa.Table) -> None:
+    """Write a table of origins; positions as differences, which take next to no room."""
+    names = [field.name for field in ORIGIN if pa.types.is_dictionary(field.type)]
+    positions = dict.fromkeys(("start", "end"), "DELTA_BINARY_PACKED")
+    pq.write_table(table, path, compression="zstd", use_dictionary=names, column_encoding=positions)
+
+
+def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    """Map a shard's ids and offsets: 8 bytes with the length of a JSON header, header, tensors."""
+    with path.open("rb") as handle:
+        head = int.from_bytes(handle.read(8), "little")
+        if head > path.stat().st_size:
+            raise ValueError(f"its header is said to have {head:,} bytes")
+        header = json.loads(handle.read(head))
+    arrays = []
+    for name, dtype in (("input_ids", "<u2"), ("offsets", "<i8")):
+        start, _ = header[name]["data_offsets"]
+        shape = tuple(header[name]["shape"])
+        arrays.append(np.memmap(path, dtype, mode="r", offset=8 + head + start, shape=shape))
+    return arrays[0], arrays[1]

@@ -1,0 +1,298 @@
+"""What a corpus will hold: rules, inputs, and the units it is built in.
+
+A unit is some consecutive files of one species. It fills shards of its own, so units can be built
+in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the corpus
+to be, holds what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dnabert2_fast import _native
+from dnabert2_fast.corpus.format import write_json
+from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.manifest import Input
+from dnabert2_fast.progress import progress
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["CorpusPlan", "CorpusRules"]
+
+UNIT_BYTES = 1 << 28
+"""Files of one species are taken together until they have so many bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRules:
+    """How windows are cut and chosen.
+
+    Parameters
+    ----------
+    window_bp
+        Length of a window in bases; None takes each run (or record, see other_letters) whole.
+    shortest_bp
+        Draw each window's length evenly between this and window_bp, by seed; they lie side by side.
+    stride_bp
+        Bases from one window's start to the next; the window's length if left out.
+    min_bp
+        Windows with fewer bases are dropped; a tenth of the (shortest) length if left out.
+    both_strands
+        Follow each window with its reverse complement.
+    other_letters
+        split: letters other than A, C, G, T end a run, and windows are cut from runs; drop: windows
+        are cut from whole records, and those with such letters are dropped; keep: they are kept.
+    drop_repeats
+        Drop a window whose letters an earlier one has had; takes 16 bytes of memory a window.
+    valid_fraction
+        Share held out as split "valid", in blocks of 64 windows spread evenly.
+    shard_tokens
+        Tokens of one shard file, about.
+    seed
+        Start of the draws.
+    """
+
+    window_bp: int | None = 1000
+    shortest_bp: int | None = None
+    stride_bp: int | None = None
+    min_bp: int | None = None
+    both_strands: bool = False
+    other_letters: Literal["split", "drop", "keep"] = "split"
+    drop_repeats: bool = False
+    valid_fraction: float = 0.05
+    shard_tokens: int = 1 << 22
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("window_bp", "shortest_bp", "stride_bp", "min_bp", "shard_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is not positive")
+        if not 0 <= self.valid_fraction <= 1:
+            raise ValueError(f"valid_fraction: {self.valid_fraction} is not between 0 and 1")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
+        if self.window_bp and self.min_bp and self.min_bp > self.window_bp:
+            raise ValueError(f"min_bp: {self.min_bp} is more than window_bp, {self.window_bp}")
+        if self.shortest_bp is not None:
+            if self.window_bp is None or self.shortest_bp > self.window_bp:
+                raise ValueError(
+                    f"shortest_bp: {self.shortest_bp} is more than window_bp, {self.window_bp}"
+                )
+            if self.stride_bp is not None:
+                raise ValueError(
+                    "stride_bp: windows of drawn lengths lie side by side; leave it out"
+                )
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all rules, with what was left out filled in."""
+        length = self.shortest_bp or self.window_bp
+        return {
+            **asdict(self),
+            "stride_bp": self.stride_bp or self.window_bp or 1,
+            "min_bp": max(1, (length or 10) // 10) if self.min_bp is None else self.min_bp,
+        }
+
+
+class CorpusPlan:
+    """What `build_corpus` builds; for those who want to share the work out.
+
+    Parameters
+    ----------
+    files : iterable of paths or Input
+        FASTA or FASTQ, plain or gz, bgz, zst; `read_manifest` says whose they are.
+    out : path
+        Folder of the corpus to be.
+    tokenizer : Tokenizer
+    rules : CorpusRules
+
+    Attributes
+    ----------
+    units : list of list of int
+        Positions of the files of each unit.
+
+    Raises
+    ------
+    OSError
+        When a file is not there.
+    """
+
+    def __init__(
+        self,
+        files: Iterable[str | os.PathLike[str] | Input],
+        out: str | os.PathLike[str],
+        tokenizer: Tokenizer,
+        rules: CorpusRules,
+    ) -> None:
+        self.out = Path(out)
+        self.tokenizer = tokenizer
+        self.inputs = [file if isinstance(file, Input) else Input(Path(file)) for file in files]
+        if not self.inputs:
+            raise ValueError("files: at least one is needed")
+        self._stamps = [_stamp(item.path) for item in self.inputs]
+        self.names = _names([item.path for item in self.inputs])
+        self.rules = {
+            "tokenizer_sha256": tokenizer.fingerprint,
+            "matching": tokenizer.matching,
+            "case": tokenizer.case,
+            "unknown": tokenizer.unknown,
+            **rules.resolved(),
+        }
+        self.units = self._units()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides about the corpus, as its ``corpus.json`` says it."""
+        inputs = [
+            {**item._asdict(), "path": name, "bytes": stamp[0]}
+            for item, name, stamp in zip(self.inputs, self.names, self._stamps, strict=True)
+        ]
+        return {**self.rules, "inputs": inputs}
+
+    @property
+    def folder(self) -> Path:
+        """Where the build goes on; it is gone once the corpus is there."""
+        return self.out.with_name(f".{self.out.name}.building")
+
+    def unit_folder(self, unit: int) -> Path:
+        """Return the folder in which a unit is built."""
+        return self.folder / f"unit-{unit:05d}"
+
+    def part(self, part: int, parts: int) -> list[int]:
+        """Return the numbers of the units of part 1, 2, ... of so many parts."""
+        if not 1 <= part <= parts:
+            raise ValueError(f"part: {part}/{parts} is not between 1/{parts} and {parts}/{parts}")
+        return list(range(part - 1, len(self.units), parts))
+
+    def prepare(self) -> list[float]:
+        """Make the plan's folder or check that it is its own; returns each unit's share to keep.
+
+        Raises
+        ------
+        CorpusError
+            When another build was begun there, or a file has changed since.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "plan.json"
+        with locked(self.folder, wait=True):
+            if path.exists():
+                return self._check(json.loads(path.read_text(encoding="utf-8")))
+            shares = self._shares()
+            temporary = path.with_suffix(".part")
+            plan = {"settings": self.settings, "stamps": self._stamps, "shares": shares}
+            write_json(temporary, plan)
+            temporary.replace(path)
+        return shares
+
+    def check_unchanged(self, unit: int) -> None:
+        """Raise CorpusError when a file of the unit is not as it was when the plan was made."""
+        for number in self.units[unit]:
+            self._check_input(number, self._stamps[number])
+
+    def _check(self, found: dict[str, Any]) -> list[float]:
+        refuse_other(self.folder, found["settings"], self.settings)
+        for number, stamp in enumerate(found["stamps"]):
+            self._check_input(number, stamp)
+        shares: list[float] = found["shares"]
+        return shares
+
+    def _check_input(self, number: int, stamp: list[int]) -> None:
+        path = self.inputs[number].path
+        if _stamp(path) != stamp:
+            raise CorpusError(
+                f"{path}: has changed since the build began; delete {self.folder} to begin anew"
+            )
+
+    def _units(self) -> list[list[int]]:
+        units: list[list[int]] = []
+        last, size = None, 0
+        for number, item in enumerate(self.inputs):
+            if (item.species, item.group) != last or size >= UNIT_BYTES:
+                units.append([])
+                last, size = (item.species, item.group), 0
+            units[-1].append(number)
+            size += self._stamps[number][0]
+        return units
+
+    def _shares(self) -> list[float]:
+        """Share of each unit's windows that its species' `max_bp` leaves."""
+        bases: Counter[str] = Counter()
+        capped = [item for item in self.inputs if item.max_bp is not None]
+        if capped:
+            fold_case = self.rules["case"] == "upper"
+            with progress(None, "counting bases", "letters") as bar:
+                for item in capped:
+                    bases[item.species] += _native.count_bases(item.path, fold_case, bar.update)
+        firsts = [self.inputs[unit[0]] for unit in self.units]
+        return [
+            min(1.0, item.max_bp / max(1, bases[item.species])) if item.max_bp else 1.0
+            for item in firsts
+        ]
+
+
+def refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise CorpusError when a folder was made with other settings."""
+    ours = json.loads(json.dumps(ours))
+    name = next((name for name in ours if theirs.get(name) != ours[name]), None)
+    if name is not None:
+        there, here = theirs.get(name), ours[name]
+        if name == "inputs":
+            pairs = zip(there or [], here, strict=False)
+            one = next(
+                (pair for pair in pairs if pair[0] != pair[1]), (len(there or []), len(here))
+            )
+            there, here = one
+        raise CorpusError(
+            f"{folder}: was built with {name} {there!r}, asked for {here!r}; choose another folder "
+            "or delete this one"
+        )
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder against other processes; the lock ends with the process.
+
+    Raises
+    ------
+    CorpusError
+        When another process holds it, unless this one is to wait.
+    """
+    with (folder / "lock").open("wb") as handle:
+        try:
+            _lock(handle.fileno(), wait)
+        except OSError:
+            raise CorpusError(f"{folder}: another process is building this now") from None
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Shortest names that tell the files apart: their own, or paths from the common folder."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([path.absolute().parent for path in paths])
+        names = [path.absolute().relative_to(common).as_posix() for path in paths]
+    return names

@@ -1,0 +1,233 @@
+"""Reading a corpus: any window at once, out of mapped files."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast import _native
+from dnabert2_fast.corpus.format import (
+    CONTENTS,
+    SPLITS,
+    Split,
+    map_shard,
+    read_contents,
+    shard_files,
+)
+from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.progress import progress
+from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["Corpus", "Window"]
+
+
+class Window(NamedTuple):
+    """Where a window lies: 0-based half-open on the forward strand of a record of a file.
+
+    Species and group are empty when no manifest told them.
+    """
+
+    file: str
+    record: str
+    start: int
+    end: int
+    strand: int
+    species: str
+    group: str
+
+
+class Corpus:
+    """One split of a corpus folder, memory-mapped; made by `Corpus.open` or `build_corpus`.
+
+    Opening reads no tokens, and a corpus may be larger than memory. It can be pickled: workers open
+    the same folder again.
+    """
+
+    def __init__(self, folder: Path, split: Split, contents: dict[str, Any]) -> None:
+        self.folder = folder
+        self.split = split
+        self._contents = contents
+        numbered = enumerate(contents["shards"])
+        self._shards = [{**s, "number": i} for i, s in numbered if s["split"] == split]
+        self._first = np.cumsum([0, *(s["sequences"] for s in self._shards)])
+        self._origins: tuple[int, pa.Table] | None = None
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], split: Split = "train") -> Corpus:
+        """Open a finished corpus.
+
+        Raises
+        ------
+        CorpusError
+            When the folder is no corpus, unfinished, or a shard is missing or cut off.
+        """
+        folder = Path(folder)
+        if split not in SPLITS:
+            raise CorpusError(f'split="{split}": "train" or "valid" is expected')
+        contents = read_contents(folder)
+        try:
+            for number, shard in enumerate(contents["shards"]):
+                _check_size(folder / shard_files(number)[0], shard["bytes"])
+            return cls(folder, split, contents)
+        except (KeyError, TypeError) as error:
+            raise CorpusError(f"{folder / CONTENTS}: damaged: {error!r}") from None
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return int(self._first[-1])
+
+    def __repr__(self) -> str:
+        return f"Corpus({str(self.folder)!r}, split={self.split!r}, {len(self)} windows)"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all windows, special ones included."""
+        return sum(shard["tokens"] for shard in self._shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the ``tokenizer.json`` that the corpus was encoded with."""
+        return str(self._contents["settings"]["tokenizer_sha256"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the corpus was built with, inputs included."""
+        return dict(self._contents["settings"])
+
+    @property
+    def read(self) -> list[dict[str, Any]]:
+        """What each input file gave, both splits together: bases, other letters, windows."""
+        return list(self._contents["read"])
+
+    @property
+    def by_species(self) -> dict[str, int]:
+        """Tokens of every species."""
+        counts: Counter[str] = Counter()
+        for shard in self._shards:
+            counts[shard["species"]] += shard["tokens"]
+        return dict(counts)
+
+    @property
+    def weights(self) -> list[tuple[int, float]]:
+        """How many windows in a row have which weight, from the manifest."""
+        return [(shard["sequences"], shard["weight"]) for shard in self._shards]
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the corpus was encoded with, kept in its folder."""
+        settings = self._contents["settings"]
+        return Tokenizer.from_pretrained(
+            self.folder, case=settings["case"], unknown=settings["unknown"]
+        )
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of every window, shape (n,)."""
+        return self.lengths_of(np.arange(len(self)))
+
+    def lengths_of(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the tokens of the given windows, special ones included."""
+        return self._mapped.lengths(self._numbers(windows))
+
+    def gather(self, windows: npt.ArrayLike) -> Ragged:
+        r"""Return the given windows in the given order; ids include the special tokens.
+
+        Raises
+        ------
+        IndexError
+            When a number is not in ``[0, len(corpus))``.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dnabert2_fast import build_corpus
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "x.fa").write_text(">a\nACGTACGTNNTTTTTTTTTT\n")
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, valid_fraction=0, min_bp=1)
+        >>> [tok.decode(ids) for ids in corpus.gather([1, 0])]
+        ['TTTTTTTTTT', 'ACGTACGT']
+        """
+        return Ragged(*self._mapped.gather(self._numbers(windows)))
+
+    def where(self, window: int) -> Window:
+        """Return where a window came from."""
+        window = range(len(self))[window]
+        shard = int(np.searchsorted(self._first, window, side="right")) - 1
+        if self._origins is None or self._origins[0] != shard:
+            self._origins = shard, self._origins_of(shard)
+        row = self._origins[1].slice(window - self._first[shard], 1).to_pylist()[0]
+        return Window(**row)
+
+    def origins(self) -> pa.Table:
+        """Return where every window came from, a row each, in memory."""
+        tables = [self._origins_of(shard) for shard in range(len(self._shards))]
+        return pa.concat_tables([table.unify_dictionaries() for table in tables])
+
+    def verify(self) -> None:
+        """Check the checksum of every file of the folder, both splits.
+
+        Raises
+        ------
+        CorpusError
+            Naming the first file that is not as it was written.
+        """
+        sums = {file["name"]: file["xxh3"] for file in self._contents["others"]}
+        for number, shard in enumerate(self._contents["shards"]):
+            ids, origins = shard_files(number)
+            sums |= {ids: shard["xxh3"], origins: shard["origins_xxh3"]}
+        with progress(len(sums), "verifying", "files") as bar:
+            for name, expected in sums.items():
+                path = self.folder / name
+                if not path.exists() or _native.checksum(path) != expected:
+                    raise CorpusError(f"{path}: not as it was written; build the corpus again")
+                bar.update()
+
+    def _numbers(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        numbers = np.ascontiguousarray(windows, dtype=np.int64)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(f"windows are numbered 0 to {len(self) - 1}")
+        return numbers
+
+    @cached_property
+    def _mapped(self) -> _native.Shards:
+        arrays = []
+        for shard in self._shards:
+            path = self.folder / shard_files(shard["number"])[0]
+            _check_size(path, shard["bytes"])
+            try:
+                arrays.append(map_shard(path))
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
+                raise CorpusError(f"{path}: damaged: {error}; build the corpus again") from None
+            if len(arrays[-1][1]) != shard["sequences"] + 1:
+                raise CorpusError(
+                    f"{path}: has {len(arrays[-1][1]) - 1:,} windows, {CONTENTS} says "
+                    f"{shard['sequences']:,}; build the corpus again"
+                )
+        return _native.Shards(arrays)
+
+    def _origins_of(self, shard: int) -> pa.Table:
+        path = self.folder / shard_files(self._shards[shard]["number"])[1]
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise CorpusError(f"{path}: cannot be read: {error}; build the corpus again") from None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Corpus.open, (self.folder, self.split)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    found = path.stat().st_size if path.exists() else None
+    if found != expected:
+        what = "is missing" if found is None else f"has {found:,} bytes"
+        raise CorpusError(f"{path}: {what}, {expected:,} were written; build the corpus again")

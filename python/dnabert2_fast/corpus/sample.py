@@ -1,0 +1,296 @@
+"""Drawing batches from corpora: shuffled, weighted, shared among processes, and resumable.
+
+The order of an epoch is a permutation that is computed, not stored: each position is enciphered by
+a few rounds of a Feistel network over a grid about as wide as high (Black and Rogaway, "Ciphers
+with arbitrary finite domains", 2002). So billions of windows take no memory, and any place of any
+epoch is reached at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast.corpus.read import Corpus
+from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.ragged import Ragged
+
+__all__ = ["Batch", "Mixture", "State", "TokenBatches", "shuffled"]
+
+Numbers = npt.NDArray[np.int64]
+
+ROUNDS = 4
+LOOK_AHEAD = 4096
+"""Windows whose order and lengths are worked out together."""
+
+
+def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
+    """Return the places of `positions` in a random order of ``range(n)`` that `key` decides.
+
+    >>> sorted(shuffled(np.arange(7), 7, 1, 2).tolist())
+    [0, 1, 2, 3, 4, 5, 6]
+    """
+    wide = math.isqrt(max(n - 1, 0)) + 1
+    high = -(-n // wide)
+    keys = np.random.SeedSequence(key).generate_state(2 * ROUNDS, np.uint64)
+    places = positions.astype(np.uint64)
+    walking = np.arange(len(places))
+    while walking.size:  # a place outside of the range is enciphered again
+        left, right = np.divmod(places[walking], np.uint64(high))
+        for one, other in zip(keys[::2], keys[1::2], strict=True):
+            left = (left + _mix(right ^ one)) % np.uint64(wide)
+            right = (right + _mix(left ^ other)) % np.uint64(high)
+        places[walking] = left * np.uint64(high) + right
+        walking = walking[places[walking] >= n]
+    return places.astype(np.int64)
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's mixing, 32 bits of it, so that a sum does not overflow."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x >> np.uint64(32)
+
+
+class _Stretch(NamedTuple):
+    """Windows in a row of one weight: the first, how many, and how many draws an epoch."""
+
+    first: int
+    windows: int
+    draws: int
+
+
+class Mixture:
+    """Windows of several corpora, numbered through, drawn by weight.
+
+    Parameters
+    ----------
+    corpora : sequence of Corpus
+        Encoded with one tokenizer.
+    weights : sequence of float, optional
+        A corpus of weight 2 has each window drawn twice an epoch, one of weight 0.5 half of them,
+        others in each epoch. Multiplied with the weights of species that its manifest gave.
+
+    Raises
+    ------
+    CorpusError
+        When tokenizers differ, or there is nothing to draw.
+    """
+
+    def __init__(self, corpora: Sequence[Corpus], weights: Sequence[float] | None = None) -> None:
+        self.corpora = list(corpora)
+        weights = [1.0] * len(self.corpora) if weights is None else list(weights)
+        if len(weights) != len(self.corpora):
+            raise ValueError(f"weights: {len(weights)} for {len(self.corpora)} corpora")
+        if not all(0 <= weight < math.inf for weight in weights):
+            raise ValueError("weights: they must be finite and not negative")
+        if len({corpus.fingerprint for corpus in self.corpora}) > 1:
+            folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
+            raise CorpusError(f"{folders}: encoded with different tokenizers")
+        self._base = np.cumsum([0, *map(len, self.corpora)])
+        self._stretches = self._joined(weights)
+        self._draws = np.cumsum([0, *(stretch.draws for stretch in self._stretches)])
+        if not len(self):
+            folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
+            raise CorpusError(f"{folders or 'no corpus'}: there is no window to draw")
+
+    def __len__(self) -> int:
+        """Return the draws of one epoch."""
+        return int(self._draws[-1])
+
+    def draw(self, positions: Numbers, seed: int, epoch: int) -> Numbers:
+        """Return the windows at positions ``0 .. len(self) - 1`` of an epoch."""
+        slots = shuffled(positions, len(self), seed, epoch)
+        if len(self._stretches) == 1 and self._stretches[0].draws == self._stretches[0].windows:
+            return slots + self._stretches[0].first
+        found = np.searchsorted(self._draws, slots, side="right") - 1
+        windows = np.empty_like(slots)
+        for number in np.unique(found):
+            first, count, _ = self._stretches[number]
+            here = np.flatnonzero(found == number)
+            turn, place = np.divmod(slots[here] - self._draws[number], count)
+            for one in np.unique(turn):
+                of_turn = turn == one
+                key = (seed, epoch, int(number), int(one))
+                windows[here[of_turn]] = first + shuffled(place[of_turn], count, *key)
+        return windows
+
+    def lengths_of(self, windows: Numbers) -> Numbers:
+        """Return the tokens of the given windows."""
+        lengths = np.empty_like(windows)
+        for corpus, here, numbers in self._by_corpus(windows):
+            lengths[here] = corpus.lengths_of(numbers)
+        return lengths
+
+    def gather(self, windows: Numbers) -> Ragged:
+        """Return the given windows in the given order."""
+        if len(self.corpora) == 1:
+            return self.corpora[0].gather(windows)
+        parts, order = [], []
+        for corpus, here, numbers in self._by_corpus(windows):
+            parts.append(corpus.gather(numbers))
+            order.append(here)
+        return Ragged.concatenate(parts).take(np.argsort(np.concatenate(order), kind="stable"))
+
+    def _by_corpus(self, windows: Numbers) -> Iterator[tuple[Corpus, Numbers, Numbers]]:
+        found = np.searchsorted(self._base, windows, side="right") - 1
+        for number in np.unique(found):
+            here = np.flatnonzero(found == number)
+            yield self.corpora[number], here, windows[here] - self._base[number]
+
+    def _joined(self, weights: Sequence[float]) -> list[_Stretch]:
+        """Stretches of one weight, neighbours of the same weight as one."""
+        joined: list[list[float]] = []
+        for corpus, weight in zip(self.corpora, weights, strict=True):
+            for count, of_species in corpus.weights:
+                if joined and joined[-1][1] == weight * of_species:
+                    joined[-1][0] += count
+                else:
+                    joined.append([count, weight * of_species])
+        firsts = np.cumsum([0, *(count for count, _ in joined)])
+        return [
+            _Stretch(int(first), int(count), round(count * weight))
+            for first, (count, weight) in zip(firsts, joined, strict=False)
+        ]
+
+
+class State(TypedDict):
+    """Where a run of batches stands: its epoch, and the position of the next window in it."""
+
+    epoch: int
+    position: int
+
+
+class Batch(NamedTuple):
+    """Some windows, packed.
+
+    Attributes
+    ----------
+    ids : Ragged
+        Token ids, special tokens included.
+    windows : ndarray of int64
+        Their numbers in the corpus or mixture.
+    state : State
+        To go on behind this batch, and those of the other ranks at its side.
+    """
+
+    ids: Ragged
+    windows: Numbers
+    state: State
+
+
+class TokenBatches:
+    r"""Shuffled batches of at most so many tokens, epoch after epoch.
+
+    What the batches hold depends on source, `batch_tokens` and `seed` alone; ranks take turns, so
+    that any number of processes draws the same batches, each a share.
+
+    Parameters
+    ----------
+    source : Corpus or Mixture
+    batch_tokens : int
+        A longer window makes a batch of its own.
+    seed : int
+    shuffle : bool
+        False takes windows in their order.
+    epochs : int, optional
+        Stop after the last of them; goes on for ever when left out.
+    rank, ranks : int
+        This process takes every `ranks`-th batch. At the end each gets as many as the others; the
+        last few batches are left out if they are fewer than `ranks`.
+    worker, workers : int
+        Of a rank's batches, this process takes every `workers`-th.
+    state : State, optional
+        Where to go on; `Batch.state` of the last batch.
+
+    Raises
+    ------
+    CorpusError
+        When there is nothing to draw.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = open(f"{folder}/x.fa", "w").write(">a\n" + "ACGTTGCA" * 50 + "\n")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, window_bp=40)
+    >>> batches = TokenBatches(corpus, batch_tokens=60, seed=1, epochs=1)
+    >>> sum(len(batch.ids) for batch in batches) == len(corpus)
+    True
+    """
+
+    def __init__(
+        self,
+        source: Corpus | Mixture,
+        batch_tokens: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        epochs: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        worker: int = 0,
+        workers: int = 1,
+        state: State | None = None,
+    ) -> None:
+        if not 0 <= rank < ranks or not 0 <= worker < workers:
+            raise ValueError(f"rank {rank} of {ranks}, worker {worker} of {workers}")
+        if batch_tokens < 1:
+            raise ValueError(f"batch_tokens: {batch_tokens} is not positive")
+        self.source = source if isinstance(source, Mixture) else Mixture([source])
+        self.batch_tokens, self.seed, self.shuffle, self.epochs = (
+            batch_tokens,
+            seed,
+            shuffle,
+            epochs,
+        )
+        self.rank, self.ranks, self.worker, self.workers = rank, ranks, worker, workers
+        self.state: State = state or {"epoch": 0, "position": 0}
+
+    def __iter__(self) -> Iterator[Batch]:
+        mine = np.empty(0, np.int64)
+        for number, (windows, state) in enumerate(self._all()):
+            step, rank = divmod(number, self.ranks)
+            if step % self.workers != self.worker:
+                continue
+            if rank == self.rank:
+                mine = windows
+            if rank == self.ranks - 1:
+                yield Batch(self.source.gather(mine), mine, state)
+
+    def _all(self) -> Iterator[tuple[Numbers, State]]:
+        """Yield the windows of every batch, and where the next one begins."""
+        epoch, start = self.state["epoch"], self.state["position"]
+        n, look = len(self.source), LOOK_AHEAD
+        while self.epochs is None or epoch < self.epochs:
+            while start < n:
+                stop = min(n, start + look)
+                windows = np.arange(start, stop)
+                if self.shuffle:
+                    windows = self.source.draw(windows, self.seed, epoch)
+                ends = np.cumsum(self.source.lengths_of(windows))
+                at = 0
+                while start + at < n:
+                    used = ends[at - 1] if at else 0
+                    end = max(at + 1, np.searchsorted(ends, used + self.batch_tokens, side="right"))
+                    if end >= len(ends) and stop < n:
+                        break  # the batch may go on beyond what is known
+                    position = start + int(end)
+                    last = position == n
+                    yield (
+                        windows[at:end],
+                        {
+                            "epoch": epoch + last,
+                            "position": 0 if last else position,
+                        },
+                    )
+                    at = int(end)
+                look = look if at else 2 * look
+                start += at
+            epoch, start = epoch + 1, 0

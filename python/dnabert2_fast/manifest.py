@@ -1,0 +1,105 @@
+"""Which files hold whose sequence: a small table beside the genomes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from dnabert2_fast.errors import DataError
+
+__all__ = ["Input", "read_manifest", "species_by_path"]
+
+
+class Input(NamedTuple):
+    """One file of sequence, and whose it is.
+
+    Attributes
+    ----------
+    path : Path
+    species, group : str
+        Empty when they are not known.
+    weight : float
+        How often the species' windows are drawn in training, against 1 for others.
+    max_bp : int, optional
+        Of a species with more bases, only that share of the windows is taken, evenly spread.
+    """
+
+    path: Path
+    species: str = ""
+    group: str = ""
+    weight: float = 1.0
+    max_bp: int | None = None
+
+
+def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
+    r"""Read a table of files, one a line.
+
+    Parameters
+    ----------
+    path : path
+        TSV or CSV with a header: column ``path`` (relative to the table's folder), and if wanted
+        ``species``, ``group``, ``weight``, ``max_bp``; others are passed over. Weight and greatest
+        number of bases belong to a species: all its lines must agree.
+
+    Raises
+    ------
+    DataError
+        When it is damaged or lines contradict each other; names file and line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = Path(tempfile.mkdtemp(), "genomes.tsv")
+    >>> _ = table.write_text("path\tspecies\tmax_bp\nhs.fa.gz\thuman\t1000000\n")
+    >>> [(item.path.name, item.species, item.max_bp) for item in read_manifest(table)]
+    [('hs.fa.gz', 'human', 1000000)]
+    """
+    path = Path(path)
+    inputs: list[Input] = []
+    of_species: dict[str, Input] = {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        rows = csv.DictReader(
+            text.splitlines(), delimiter="\t" if "\t" in text else ",", restkey=""
+        )
+        if "path" not in (rows.fieldnames or ()):
+            names = ", ".join(rows.fieldnames or ())
+            raise DataError(f"{path}: no column 'path'; there are {names or 'none'}")
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            item = _input(path.parent, row, where)
+            first = of_species.setdefault(item.species, item)
+            if item.species and (first.weight, first.max_bp) != (item.weight, item.max_bp):
+                raise DataError(
+                    f"{where}: weight or max_bp of {item.species} is not that of an earlier line"
+                )
+            inputs.append(item)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a table: {error}") from None
+    if not inputs:
+        raise DataError(f"{path}: names no file")
+    return inputs
+
+
+def _input(folder: Path, row: dict[str, str | None], where: str) -> Input:
+    cells = {name: value.strip() for name, value in row.items() if name and value}
+    if not cells.get("path"):
+        raise DataError(f"{where}: no path")
+    try:
+        weight = float(cells.get("weight") or 1)
+        max_bp = int(cells["max_bp"].replace("_", "")) if cells.get("max_bp") else None
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    if not 0 <= weight < float("inf") or (max_bp is not None and max_bp < 1):
+        raise DataError(f"{where}: weight must not be negative, max_bp must be positive")
+    species, group = cells.get("species", ""), cells.get("group", "")
+    if max_bp is not None and not species:
+        raise DataError(f"{where}: max_bp belongs to a species, and there is none")
+    return Input(folder / cells["path"], species, group, weight, max_bp)
+
+
+def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the species of every file that a manifest names, by path."""
+    return {str(item.path): item.species for item in read_manifest(path)}

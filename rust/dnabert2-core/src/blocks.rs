@@ -1,0 +1,175 @@
+//! The bytes of a file in blocks, inflated, a few of them ahead on a thread of its own.
+//!
+//! How a file is packed is taken from its first bytes, never from its name. The blocks of bgzip are
+//! inflated on every core; gzip and zstd are one stream, which one core inflates.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use flate2::read::MultiGzDecoder;
+use noodles_bgzf::io::MultithreadedReader;
+
+use crate::{Error, Result, threads};
+
+const BLOCK: usize = 1 << 19;
+
+/// Blocks that may wait to be taken.
+const WAITING: usize = 8;
+
+/// Bytes that a file's packing is told from.
+const HEAD: usize = 16;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// As one or more gzip streams.
+    Gzip,
+    /// As gzip in blocks of 64 KiB, which can be inflated side by side.
+    Bgzip,
+    /// As zstd.
+    Zstd,
+}
+
+impl Packing {
+    /// How a file is packed, by its first bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let mut head = Vec::new();
+        let file = File::open(path).map_err(Error::io(path))?;
+        file.take(HEAD as u64).read_to_end(&mut head).map_err(Error::io(path))?;
+        Ok(Self::of(&head))
+    }
+
+    fn of(head: &[u8]) -> Self {
+        match head {
+            // A gzip header with one extra field, named BC.
+            [0x1f, 0x8b, 8, 4, _, _, _, _, _, _, 6, 0, b'B', b'C', ..] => Self::Bgzip,
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
+
+    /// Its name in messages, empty when the file is not packed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Gzip => "gzip",
+            Self::Bgzip => "bgzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Some bytes in a row, in whatever holds them.
+pub type Block = Box<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Gives the blocks of a text in order, then `None`.
+pub trait Source: Send {
+    /// The next block.
+    ///
+    /// # Errors
+    /// What reading or inflating says.
+    fn next_block(&mut self) -> io::Result<Option<Block>>;
+}
+
+impl<R: Read + Send> Source for R {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        let mut block = Vec::with_capacity(BLOCK);
+        match self.take(BLOCK as u64).read_to_end(&mut block) {
+            // What came before an error is handed over first; the error comes again.
+            Err(error) if block.is_empty() => return Err(error),
+            _ => {}
+        }
+        Ok(if block.is_empty() { None } else { Some(Box::new(block)) })
+    }
+}
+
+/// Open a file and inflate what it holds.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    let packing = Packing::of_file(path)?;
+    let whole = BufReader::with_capacity(1 << 17, File::open(path).map_err(Error::io(path))?);
+    Ok(match packing {
+        Packing::Plain => Box::new(whole.into_inner()),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+        Packing::Bgzip => {
+            let workers = NonZero::new(threads::count(0)).unwrap_or(NonZero::<usize>::MIN);
+            Box::new(MultithreadedReader::with_worker_count(workers, whole))
+        }
+        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(whole).map_err(Error::io(path))?),
+    })
+}
+
+/// The blocks of a source, a few ahead. The thread ends with the text, or when this is dropped.
+pub struct ReadAhead(Receiver<io::Result<Block>>);
+
+impl ReadAhead {
+    /// Start reading.
+    #[must_use]
+    pub fn new(mut source: Box<dyn Source>) -> Self {
+        let (sender, blocks) = sync_channel(WAITING);
+        std::thread::spawn(move || {
+            while let Some(block) = source.next_block().transpose() {
+                let failed = block.is_err();
+                if sender.send(block).is_err() || failed {
+                    return; // nobody listens any more, or nothing can follow
+                }
+            }
+        });
+        Self(blocks)
+    }
+
+    /// The next block; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of the source, after all blocks that came before.
+    pub fn next_block(&mut self) -> io::Result<Option<Block>> {
+        self.0.recv().ok().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(mut blocks: ReadAhead) -> (Vec<u8>, Option<String>) {
+        let mut text = Vec::new();
+        loop {
+            match blocks.next_block() {
+                Ok(Some(block)) => text.extend_from_slice((*block).as_ref()),
+                Ok(None) => return (text, None),
+                Err(error) => return (text, Some(error.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn gives_the_same_bytes_and_the_error_where_it_was() {
+        let text: Vec<u8> = (0..=250).cycle().take(3 * BLOCK + 5).collect();
+        assert!(
+            all(ReadAhead::new(Box::new(io::Cursor::new(text.clone())))) == (text.clone(), None)
+        );
+        let broken = io::Cursor::new(text.clone()).chain(Broken);
+        assert!(all(ReadAhead::new(Box::new(broken))) == (text, Some("broken".into())));
+        drop(ReadAhead::new(Box::new(io::repeat(1)))); // must not wait for the end of it
+    }
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("broken"))
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Cutting windows out of letters as they come, so that a record may be of any length.
+//!
+//! The window that is being filled is the tail of the chunk's text; nothing is copied twice.
+
+use crate::corpus::choose::Chooser;
+use crate::corpus::{FileReport, OtherLetters, Split, WindowRule};
+use crate::dna::{base_runs, complement, count_bases};
+use crate::encode::is_all_bases;
+use crate::fasta::FastaReader;
+use crate::{Ragged, Result};
+
+/// Letters between two reports.
+const REPORT_BP: u64 = 1 << 22;
+
+/// Letters that are encoded together.
+pub const CHUNK_BP: usize = 1 << 18;
+
+/// Windows on their way to a shard.
+#[derive(Default)]
+pub struct Chunk {
+    /// Position in the order of the input.
+    pub number: u64,
+    /// The windows' letters, one after the other.
+    pub text: Vec<u8>,
+    /// Where each window ends in `text`.
+    pub ends: Vec<usize>,
+    /// Where each window came from.
+    pub rows: Vec<Row>,
+    /// Names of the records that rows speak of.
+    pub names: Vec<String>,
+    /// The windows' ids, once they are encoded.
+    pub ids: Ragged,
+}
+
+/// Origin of one window.
+pub struct Row {
+    pub file: u32,
+    /// Its record's number in the file.
+    pub record: u64,
+    /// Position of the record's name in the chunk's names.
+    pub name: usize,
+    pub start: u64,
+    pub end: u64,
+    pub strand: i8,
+    pub split: Split,
+}
+
+impl Chunk {
+    /// The letters of each window.
+    pub fn windows(&self) -> Vec<&[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end]).collect()
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.rows.clear();
+        self.names.clear();
+    }
+}
+
+/// Where chunks go when they are full; gives another one back.
+pub trait Sink {
+    fn take(&mut self, chunk: Chunk) -> Result<Chunk>;
+}
+
+/// Cuts the letters of one file after the other.
+pub struct Cutter<'a> {
+    rule: &'a WindowRule,
+    chooser: Chooser<'a>,
+    chunk: Chunk,
+    file: u32,
+    name: String,
+    /// Whether the chunk has the record's name.
+    named: bool,
+    record: u64,
+    /// Letters of the record so far.
+    at: u64,
+    /// Where the open window begins in the chunk's text.
+    open: usize,
+    /// Whether a run has begun, and the open window is its first.
+    running: bool,
+    first: bool,
+    /// Length at which the open window is full.
+    target: usize,
+    /// Letters to pass over before the next window.
+    gap: usize,
+    draws: u64,
+}
+
+impl<'a> Cutter<'a> {
+    pub fn new(rule: &'a WindowRule, chooser: Chooser<'a>, mut chunk: Chunk) -> Self {
+        chunk.clear();
+        Self {
+            rule,
+            chooser,
+            chunk,
+            file: 0,
+            name: String::new(),
+            named: false,
+            record: 0,
+            at: 0,
+            open: 0,
+            running: false,
+            first: false,
+            target: 0,
+            gap: 0,
+            draws: 0,
+        }
+    }
+
+    /// Cut all records of a file; `report` hears how many more letters were worked through.
+    pub fn cut_file(
+        &mut self,
+        file: u32,
+        reader: &mut FastaReader,
+        sink: &mut impl Sink,
+        mut report: impl FnMut(u64) -> Result<()>,
+    ) -> Result<FileReport> {
+        (self.file, self.record) = (file, 0);
+        self.chooser.report = FileReport::default();
+        let mut letters = 0;
+        while let Some(name) = reader.next_record()? {
+            self.begin_record(name);
+            loop {
+                let some = self.fill(reader, sink)?;
+                letters += some as u64;
+                if letters >= REPORT_BP {
+                    report(std::mem::take(&mut letters))?;
+                }
+                if some == 0 {
+                    break;
+                }
+            }
+            self.end_run(sink)?;
+        }
+        report(letters)?;
+        Ok(self.chooser.report.clone())
+    }
+
+    fn begin_record(&mut self, name: &str) {
+        self.name.clear();
+        self.name.push_str(name);
+        (self.named, self.at) = (false, 0);
+        self.record += 1;
+        self.chooser.report.records += 1;
+    }
+
+    /// Read letters straight into the open window, up to its end; how many.
+    fn fill(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<usize> {
+        let begins = !self.running;
+        if begins {
+            self.begin_run();
+        }
+        let from = self.chunk.text.len();
+        let room = if self.gap > 0 { self.gap } else { self.target - (from - self.open) };
+        let count = reader.read_letters(&mut self.chunk.text, room.min(CHUNK_BP))?;
+        let fold_case = self.rule.fold_case;
+        if self.gap == 0 && is_all_bases(&self.chunk.text[from..], fold_case) {
+            self.chooser.report.bases += count as u64;
+            self.at += count as u64;
+            self.running = !begins || count > 0;
+            self.close_full(sink)?;
+        } else {
+            let letters = self.chunk.text.split_off(from);
+            self.running = !begins;
+            self.letters(&letters, sink)?;
+        }
+        Ok(count)
+    }
+
+    /// Take letters of any kind.
+    fn letters(&mut self, letters: &[u8], sink: &mut impl Sink) -> Result<()> {
+        let bases = count_bases(letters, self.rule.fold_case);
+        self.chooser.report.bases += bases as u64;
+        self.chooser.report.other_letters += (letters.len() - bases) as u64;
+        if self.rule.other_letters != OtherLetters::Split {
+            return self.extend(letters, sink);
+        }
+        let mut done = 0;
+        for (start, run) in base_runs(letters, self.rule.fold_case) {
+            if start > done {
+                self.end_run(sink)?;
+                self.at += (start - done) as u64;
+            }
+            self.extend(run, sink)?;
+            done = start + run.len();
+        }
+        if done < letters.len() {
+            self.end_run(sink)?;
+            self.at += (letters.len() - done) as u64;
+        }
+        Ok(())
+    }
+
+    /// Hand over what is left.
+    pub fn finish(self, sink: &mut impl Sink) -> Result<()> {
+        if !self.chunk.ends.is_empty() {
+            sink.take(self.chunk)?;
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, mut letters: &[u8], sink: &mut impl Sink) -> Result<()> {
+        if !self.running && !letters.is_empty() {
+            self.begin_run();
+        }
+        while !letters.is_empty() {
+            if self.gap > 0 {
+                let passed = self.gap.min(letters.len());
+                self.gap -= passed;
+                self.at += passed as u64;
+                letters = &letters[passed..];
+                continue;
+            }
+            let room = self.target - (self.chunk.text.len() - self.open);
+            let (fitting, rest) = letters.split_at(room.min(letters.len()));
+            self.chunk.text.extend_from_slice(fitting);
+            self.at += fitting.len() as u64;
+            letters = rest;
+            self.close_full(sink)?;
+        }
+        Ok(())
+    }
+
+    fn begin_run(&mut self) {
+        (self.running, self.first, self.gap) = (true, true, 0);
+        let record = mix(u64::from(self.file) << 32 ^ self.record);
+        self.draws = mix(self.rule.seed ^ record ^ self.at);
+        self.target = self.length();
+    }
+
+    /// Close the open window if it is full.
+    fn close_full(&mut self, sink: &mut impl Sink) -> Result<()> {
+        if self.chunk.text.len() - self.open < self.target {
+            return Ok(());
+        }
+        self.close();
+        self.flush_full(sink)
+    }
+
+    /// The last window ends with the run; no window lies wholly inside another.
+    fn end_run(&mut self, sink: &mut impl Sink) -> Result<()> {
+        if !self.running {
+            return Ok(());
+        }
+        let length = self.chunk.text.len() - self.open;
+        if length > 0 && (self.first || length > self.overlap()) {
+            self.close();
+        }
+        self.chunk.text.truncate(self.open);
+        self.running = false;
+        self.flush_full(sink)
+    }
+
+    fn overlap(&self) -> usize {
+        match (self.rule.window_bp, self.rule.shortest_bp) {
+            (Some(window), None) => window.saturating_sub(self.rule.stride_bp),
+            _ => 0,
+        }
+    }
+
+    /// Length of the next window.
+    fn length(&mut self) -> usize {
+        let Some(longest) = self.rule.window_bp else { return usize::MAX };
+        let Some(shortest) = self.rule.shortest_bp else { return longest };
+        self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let lengths = (longest - shortest + 1) as u128;
+        let drawn = (u128::from(mix(self.draws)) * lengths) >> 64;
+        shortest + usize::try_from(drawn).unwrap_or(0)
+    }
+
+    /// End the open window and begin the next one with what both share.
+    fn close(&mut self) {
+        let (from, to) = (self.open, self.chunk.text.len());
+        let overlap = self.overlap().min(to - from);
+        let text = &mut self.chunk.text;
+        let (start, end) = (self.at - (to - from) as u64, self.at);
+        match self.chooser.choose(&text[from..to]) {
+            None => {
+                text.copy_within(to - overlap..to, from);
+                text.truncate(from + overlap);
+            }
+            Some(split) => {
+                if !self.named {
+                    self.chunk.names.push(self.name.clone());
+                    self.named = true;
+                }
+                let (file, record) = (self.file, self.record);
+                let name = self.chunk.names.len() - 1;
+                let row = |strand| Row { file, record, name, start, end, strand, split };
+                self.chunk.ends.push(to);
+                self.chunk.rows.push(row(1));
+                if self.rule.both_strands {
+                    text.reserve(to - from + overlap);
+                    for at in (from..to).rev() {
+                        text.push(complement(text[at]));
+                    }
+                    self.chunk.ends.push(text.len());
+                    self.chunk.rows.push(row(-1));
+                }
+                self.open = text.len();
+                text.extend_from_within(to - overlap..to);
+            }
+        }
+        self.first = false;
+        if let Some(window) = self.rule.window_bp
+            && self.rule.shortest_bp.is_none()
+        {
+            self.gap = self.rule.stride_bp.saturating_sub(window);
+        }
+        self.target = self.length();
+    }
+
+    /// Hand over a full chunk; the open window moves on to the next.
+    fn flush_full(&mut self, sink: &mut impl Sink) -> Result<()> {
+        if self.open < CHUNK_BP {
+            return Ok(());
+        }
+        let tail = self.chunk.text.split_off(self.open);
+        let mut next = sink.take(std::mem::take(&mut self.chunk))?;
+        next.clear();
+        next.text.extend_from_slice(&tail);
+        (self.chunk, self.open, self.named) = (next, 0, false);
+        Ok(())
+    }
+}
+
+/// `SplitMix64`'s mixing of a counter (Steele, Lea and Flood, 2014).
+fn mix(counter: u64) -> u64 {
+    let mixed = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

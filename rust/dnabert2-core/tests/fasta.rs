@@ -1,0 +1,134 @@
+//! Sequence files against a plain reader, however they are cut into blocks.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use dnabert2_core::blocks::Packing;
+use dnabert2_core::fasta::{FastaReader, Record};
+use proptest::prelude::*;
+
+/// Gives a few bytes at a time, hence blocks of a few bytes.
+struct Trickle(Vec<u8>, usize, bool);
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.2 = !self.2;
+        if self.2 {
+            // An error ends a block; the next call goes on.
+            return if self.0.is_empty() { Ok(0) } else { Err(io::Error::other("a pause")) };
+        }
+        let length = self.1.min(self.0.len()).min(buffer.len());
+        buffer[..length].copy_from_slice(&self.0[..length]);
+        self.0.drain(..length);
+        Ok(length)
+    }
+}
+
+fn reader(text: &str, block: usize) -> FastaReader {
+    let source = Trickle(text.as_bytes().to_vec(), block, true);
+    FastaReader::new(Path::new("x.fa"), Packing::Plain, Box::new(source)).expect("sequence")
+}
+
+fn record(name: &str, sequence: &str) -> Record {
+    Record { name: name.into(), sequence: sequence.into() }
+}
+
+fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
+    let lines = prop::collection::vec("[ACGTNacgtn \\r]{0,9}[ACGTN]|", 0..5);
+    let one = ("[a-z]{1,4}", "| [a-z >@]{0,6}", lines);
+    let broken = prop_oneof![Just("\n"), Just("\r\n")];
+    (prop::collection::vec(one, 1..5), broken, any::<bool>()).prop_map(|(records, end, last)| {
+        let (mut text, mut want) = (String::new(), Vec::new());
+        for (name, rest, lines) in records {
+            text.extend([">", &name, &rest, end]);
+            for line in &lines {
+                text.extend([line.as_str(), end]);
+            }
+            want.push(record(&name, &lines.concat()));
+        }
+        if !last && want.last().is_some_and(|record| !record.sequence.is_empty()) {
+            text.truncate(text.trim_end().len());
+        }
+        (text, want)
+    })
+}
+
+proptest! {
+    #[test]
+    fn fasta_is_read_as_it_was_written((text, want) in fasta(), block in 1_usize..20, most in 1_usize..9) {
+        let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
+        prop_assert_eq!(&records, &want);
+        // Some letters at a time, and none of every other record.
+        let (mut reader, mut number) = (reader(&text, block), 0);
+        while let Some(name) = reader.next_record().expect("sound") {
+            prop_assert_eq!(name, &want[number].name);
+            let mut letters = Vec::new();
+            loop {
+                if number % 2 == 1 {
+                    break; // what is left is passed over
+                }
+                let before = letters.len();
+                let count = reader.read_letters(&mut letters, most).expect("sound");
+                prop_assert!(count == letters.len() - before && count <= most);
+                if count == 0 {
+                    prop_assert_eq!(&letters, &want[number].sequence);
+                    break;
+                }
+            }
+            number += 1;
+        }
+        prop_assert_eq!(number, want.len());
+    }
+
+    #[test]
+    fn fastq_is_read_as_it_was_written(
+        reads in prop::collection::vec(("[a-z]{1,3}", "[ACGTN]{0,12}"), 1..6), block in 1_usize..9,
+    ) {
+        let mut text = String::new();
+        for (name, read) in &reads {
+            text.extend(["@", name, " x\n", read, "\n+", name, "\n", &"@".repeat(read.len()), "\n"]);
+        }
+        let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
+        let want: Vec<_> = reads.iter().map(|(name, read)| record(name, read)).collect();
+        prop_assert_eq!(records, want);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), block in 1_usize..9) {
+        for first in [b">", b"@"] {
+            let text = [first, bytes.as_slice()].concat();
+            let source = Trickle(text, block, true);
+            let reader = FastaReader::new(Path::new("x"), Packing::Plain, Box::new(source));
+            for record in reader.expect("begins well") {
+                let _ = record; // some are errors
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_name_record_and_line() {
+    for (text, message) in [
+        (
+            "@a\nAC\n+\nIII\n",
+            "2 letters and 3 qualities: the FASTQ record is damaged (record \"a\", line 4)",
+        ),
+        ("@a\nAC\n+\nII\nACGT\n", "a record does not begin with '@' (record \"a\", line 5)"),
+        ("@a\nAC\nII\n", "a FASTQ record lacks its '+' line (record \"a\", line 3)"),
+        (
+            "@a\nAC\n+\nI",
+            "the file ends in the middle of a record; copy or download it again (record \"a\", line 4)",
+        ),
+        (
+            "@a\nAC",
+            "the file ends in the middle of a record; copy or download it again (record \"a\", line 2)",
+        ),
+        (">a\nAC\n>b", "the file ends in the middle of a header (record \"a\", line 3)"),
+    ] {
+        let error = reader(text, 3).find_map(Result::err).expect("an error");
+        assert_eq!(error.to_string(), format!("x.fa: {message}"));
+    }
+    let name = "n".repeat(1 << 17);
+    let error = reader(&format!(">{name}\nAC\n"), 999).find_map(Result::err).expect("an error");
+    assert!(error.to_string().contains("a record's name has more than 65536 bytes"));
+}
