@@ -396,7 +396,7 @@ def test_killed_processes(genome, tmp_path):
     whole = build_corpus([big], tmp_path / "whole", tok, **rules).folder
     command = [sys.executable, "-c", program, str(big), str(tmp_path / "c")]
     rng = random.Random(1)
-    for _ in range(5):
+    for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         building = tmp_path / ".c.building" / "unit-00000"
         while process.poll() is None and not list(building.glob("*.parquet")):

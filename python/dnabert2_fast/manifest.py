@@ -17,7 +17,8 @@ class Input(NamedTuple):
 
     Attributes
     ----------
-    path : Path
+    path : Path or str
+        A str if it is a URI, which `dnabert2_fast.ray` reads.
     species, group : str
         Empty when they are not known.
     weight : float
@@ -26,7 +27,7 @@ class Input(NamedTuple):
         Of a species with more bases, only that share of the windows is taken, evenly spread.
     """
 
-    path: Path
+    path: Path | str
     species: str = ""
     group: str = ""
     weight: float = 1.0
@@ -53,7 +54,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
     >>> import tempfile
     >>> table = Path(tempfile.mkdtemp(), "genomes.tsv")
     >>> _ = table.write_text("path\tspecies\tmax_bp\nhs.fa.gz\thuman\t1000000\n")
-    >>> [(item.path.name, item.species, item.max_bp) for item in read_manifest(table)]
+    >>> [(str(item.path)[-8:], item.species, item.max_bp) for item in read_manifest(table)]
     [('hs.fa.gz', 'human', 1000000)]
     """
     path = Path(path)
@@ -97,7 +98,8 @@ def _input(folder: Path, row: dict[str, str | None], where: str) -> Input:
     species, group = cells.get("species", ""), cells.get("group", "")
     if max_bp is not None and not species:
         raise DataError(f"{where}: max_bp belongs to a species, and there is none")
-    return Input(folder / cells["path"], species, group, weight, max_bp)
+    path = cells["path"]
+    return Input(path if "://" in path else folder / path, species, group, weight, max_bp)
 
 
 def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:

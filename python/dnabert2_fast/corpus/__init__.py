@@ -10,6 +10,7 @@ other formats and back.
 """
 
 from dnabert2_fast.corpus.build import build_corpus
+from dnabert2_fast.corpus.exchange import as_dataset, as_table, export_parquet, import_parquet
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
 from dnabert2_fast.corpus.read import Corpus, Window
 from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
@@ -22,5 +23,9 @@ __all__ = [
     "Mixture",
     "TokenBatches",
     "Window",
+    "as_dataset",
+    "as_table",
     "build_corpus",
+    "export_parquet",
+    "import_parquet",
 ]

@@ -183,13 +183,19 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
         )
     if _finished(plan) is not None:
         return
-    shares = plan.prepare()
+    build_with_shares(plan, units, plan.prepare(), threads=threads)
+
+
+def build_with_shares(
+    plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
+) -> None:
+    """Build units of which the shares to keep are known."""
     about = json.dumps({"format": FORMAT, "version": VERSION, **plan.rules})
     builder = _native.CorpusBuilder(plan.tokenizer._native, plan.rules, about, threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
             folder = plan.unit_folder(number)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             with locked(folder):
                 _build_unit(plan, number, shares[number], builder, bar)
 
@@ -225,7 +231,7 @@ def _build_unit(
     reports = builder.build(
         number,
         folder,
-        [item.path for item in inputs],
+        [Path(item.path) for item in inputs],
         share,
         journal.done(),
         len(journal.shards),
@@ -306,16 +312,27 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     whole = plan.folder / "whole"
     whole.mkdir(exist_ok=True)
     with locked(plan.folder):
-        contents = _contents(plan, _move_into(whole))
-        plan.tokenizer.save(whole / plan.tokenizer.file_name)
-        name = plan.tokenizer.file_name
-        contents["others"] = [{"name": name, "xxh3": _native.checksum(whole / name)}]
-        write_json(whole / CONTENTS, contents)
+        write_contents(plan, whole, _move_into(whole))
         if plan.out.is_dir():
             plan.out.rmdir()  # an empty folder that was there before
         whole.rename(plan.out)
     shutil.rmtree(plan.folder)
     return Corpus.open(plan.out)
+
+
+def write_contents(
+    plan: CorpusPlan, folder: Path, move: Callable[[Path, str, str], None]
+) -> list[str]:
+    """Write what a corpus has beside its shards, ``corpus.json`` last; returns the names.
+
+    `move` is called with each file of a unit: the unit's folder, its name there and in the corpus.
+    """
+    contents = _contents(plan, move)
+    name = plan.tokenizer.file_name
+    plan.tokenizer.save(folder / name)
+    contents["others"] = [{"name": name, "xxh3": _native.checksum(folder / name)}]
+    write_json(folder / CONTENTS, contents)
+    return [name, CONTENTS]
 
 
 def _move_into(whole: Path) -> Callable[[Path, str, str], None]:
@@ -346,7 +363,7 @@ def _contents(plan: CorpusPlan, move: Callable[[Path, str, str], None]) -> dict[
         names = [plan.names[i] for i in files]
         read += [{"path": n, **counts} for n, counts in zip(names, journal.read or [], strict=True)]
     if not shards:
-        shutil.rmtree(plan.folder)
+        shutil.rmtree(plan.folder, ignore_errors=True)
         raise CorpusError(
             f"{', '.join(plan.names)}: no window has {plan.rules['min_bp']} bases (min_bp)"
         )

@@ -11,8 +11,9 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,6 +113,8 @@ class CorpusPlan:
         Folder of the corpus to be.
     tokenizer : Tokenizer
     rules : CorpusRules
+    stamps : list of list of int, optional
+        Length in bytes and time of change of each file, where the system cannot tell them.
 
     Attributes
     ----------
@@ -130,14 +133,16 @@ class CorpusPlan:
         out: str | os.PathLike[str],
         tokenizer: Tokenizer,
         rules: CorpusRules,
+        *,
+        stamps: list[list[int]] | None = None,
     ) -> None:
         self.out = Path(out)
         self.tokenizer = tokenizer
         self.inputs = [file if isinstance(file, Input) else Input(Path(file)) for file in files]
         if not self.inputs:
             raise ValueError("files: at least one is needed")
-        self._stamps = [_stamp(item.path) for item in self.inputs]
-        self.names = _names([item.path for item in self.inputs])
+        self._stamps = stamps or [_stamp(Path(item.path)) for item in self.inputs]
+        self.names = _names([Path(item.path) for item in self.inputs])
         self.rules = {
             "tokenizer_sha256": tokenizer.fingerprint,
             "matching": tokenizer.matching,
@@ -184,7 +189,8 @@ class CorpusPlan:
         with locked(self.folder, wait=True):
             if path.exists():
                 return self._check(json.loads(path.read_text(encoding="utf-8")))
-            shares = self._shares()
+            with progress(None, "counting bases", "letters") as bar:
+                shares = self.shares(lambda path: self.count_bases(path, bar.update))
             temporary = path.with_suffix(".part")
             plan = {"settings": self.settings, "stamps": self._stamps, "shares": shares}
             write_json(temporary, plan)
@@ -204,7 +210,7 @@ class CorpusPlan:
         return shares
 
     def _check_input(self, number: int, stamp: list[int]) -> None:
-        path = self.inputs[number].path
+        path = Path(self.inputs[number].path)
         if _stamp(path) != stamp:
             raise CorpusError(
                 f"{path}: has changed since the build began; delete {self.folder} to begin anew"
@@ -221,20 +227,30 @@ class CorpusPlan:
             size += self._stamps[number][0]
         return units
 
-    def _shares(self) -> list[float]:
-        """Share of each unit's windows that its species' `max_bp` leaves."""
+    def count_bases(self, path: Path, report: Callable[[int], object]) -> int:
+        """Count the bases of a file, as the tokenizer reads letters."""
+        return _native.count_bases(path, self.rules["case"] == "upper", report)
+
+    def shares(self, bases_of: Callable[[Path], int]) -> list[float]:
+        """Return the share of each unit's windows that its species' `max_bp` leaves."""
         bases: Counter[str] = Counter()
-        capped = [item for item in self.inputs if item.max_bp is not None]
-        if capped:
-            fold_case = self.rules["case"] == "upper"
-            with progress(None, "counting bases", "letters") as bar:
-                for item in capped:
-                    bases[item.species] += _native.count_bases(item.path, fold_case, bar.update)
+        for item in self.inputs:
+            if item.max_bp is not None:
+                bases[item.species] += bases_of(Path(item.path))
         firsts = [self.inputs[unit[0]] for unit in self.units]
         return [
             min(1.0, item.max_bp / max(1, bases[item.species])) if item.max_bp else 1.0
             for item in firsts
         ]
+
+    def moved(self, out: Path, inputs: dict[int, Path]) -> CorpusPlan:
+        """Return the same plan with copies in place of some files, to be built elsewhere."""
+        plan = copy(self)
+        plan.out, plan.inputs, plan._stamps = out, list(self.inputs), list(self._stamps)
+        for number, path in inputs.items():
+            plan.inputs[number] = self.inputs[number]._replace(path=path)
+            plan._stamps[number] = _stamp(path)
+        return plan
 
 
 def refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast import _native
 from dnabert2_fast.corpus.format import (
     CONTENTS,
+    ORIGIN,
     SPLITS,
     Split,
     map_shard,
@@ -164,13 +165,15 @@ class Corpus:
         window = range(len(self))[window]
         shard = int(np.searchsorted(self._first, window, side="right")) - 1
         if self._origins is None or self._origins[0] != shard:
-            self._origins = shard, self._origins_of(shard)
+            self._origins = shard, self.origins_of(shard)
         row = self._origins[1].slice(window - self._first[shard], 1).to_pylist()[0]
         return Window(**row)
 
     def origins(self) -> pa.Table:
         """Return where every window came from, a row each, in memory."""
-        tables = [self._origins_of(shard) for shard in range(len(self._shards))]
+        tables = [self.origins_of(shard) for shard in range(len(self._shards))]
+        if not tables:
+            return ORIGIN.empty_table()
         return pa.concat_tables([table.unify_dictionaries() for table in tables])
 
     def verify(self) -> None:
@@ -199,28 +202,34 @@ class Corpus:
         return numbers
 
     @cached_property
-    def _mapped(self) -> _native.Shards:
-        arrays = []
+    def shards(self) -> list[Ragged]:
+        """The windows of each shard, mapped: windows are numbered through them."""
+        mapped = []
         for shard in self._shards:
             path = self.folder / shard_files(shard["number"])[0]
             _check_size(path, shard["bytes"])
             try:
-                arrays.append(map_shard(path))
+                mapped.append(Ragged(*map_shard(path)))
             except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise CorpusError(f"{path}: damaged: {error}; build the corpus again") from None
-            if len(arrays[-1][1]) != shard["sequences"] + 1:
+            if len(mapped[-1]) != shard["sequences"]:
                 raise CorpusError(
-                    f"{path}: has {len(arrays[-1][1]) - 1:,} windows, {CONTENTS} says "
+                    f"{path}: has {len(mapped[-1]):,} windows, {CONTENTS} says "
                     f"{shard['sequences']:,}; build the corpus again"
                 )
-        return _native.Shards(arrays)
+        return mapped
 
-    def _origins_of(self, shard: int) -> pa.Table:
+    def origins_of(self, shard: int) -> pa.Table:
+        """Return where the windows of one of `shards` came from, a row each."""
         path = self.folder / shard_files(self._shards[shard]["number"])[1]
         try:
             return pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise CorpusError(f"{path}: cannot be read: {error}; build the corpus again") from None
+
+    @cached_property
+    def _mapped(self) -> _native.Shards:
+        return _native.Shards([(shard.values, shard.offsets) for shard in self.shards])
 
     def __reduce__(self) -> tuple[object, ...]:
         return Corpus.open, (self.folder, self.split)
