@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint rust-test python-test slow fuzz instructions bench clean
+.PHONY: help build demo test lint rust-test python-test slow slow-test fuzz instructions bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,7 +44,10 @@ rust-test: ## Tests of the Rust core, documentation examples included
 python-test: build ## Tests of the Python package, README and command line
 	$(BIN)/python -m pytest
 
-slow: instructions fuzz ## What takes long: instruction counts, a minute of fuzzing each target
+slow: instructions fuzz slow-test ## What takes long: instruction counts, a minute of fuzzing each target, large data
+
+slow-test: build ## Tests on all of the large real data (../shared)
+	$(BIN)/python -m pytest -m slow
 
 instructions: build ## Hold instructions a base against benches/baseline.json (needs valgrind)
 	$(BIN)/python benches/instructions.py
@@ -62,6 +65,7 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	$(BIN)/python benches/encode.py $(GENOME)
 	$(BIN)/python benches/embed.py $(GENOME)
 	$(BIN)/python benches/train.py $(GENOME)
+	$(BIN)/pip install --quiet pyfastx
 	$(BIN)/python benches/corpus.py $(GENOME)
 	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))
 

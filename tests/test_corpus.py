@@ -505,3 +505,35 @@ def test_real_genomes(shared, tmp_path):
         assert corpus.gather([i]).to_list()[0] == tok.encode(window).tolist()
     bases = sum(sum(s.upper().count(base) for base in "ACGT") for s in records.values())
     assert corpus.read[0]["bases"] == bases
+
+
+@pytest.mark.slow
+def test_a_corpus_of_all_genomes(shared, tmp_path):
+    """Twenty species, both strands: every base is accounted for, and windows are where they say."""
+    paths = sorted((shared / "data" / "genomes").glob("*.fa.gz"))
+    inputs = [Input(path, path.name.partition("_")[0]) for path in paths]
+    corpus = build_corpus(inputs, tmp_path / "c", tok, both_strands=True, valid_fraction=0.02)
+    corpus.verify()
+    held_out = Corpus.open(tmp_path / "c", "valid")
+    assert 0.01 < len(held_out) / (len(corpus) + len(held_out)) < 0.03
+    for path, read in zip(paths, corpus.read, strict=True):
+        bases, letters = 0, 0
+        for record in read_fasta(path):
+            text = record.sequence.upper()
+            bases += sum(map(text.count, "ACGT"))
+            letters += len(text)
+        assert (read["bases"], read["other_letters"]) == (bases, letters - bases)
+    rng = random.Random(0)
+    for part in (corpus, held_out):
+        picked = {}
+        for i in rng.sample(range(len(part)), 400):
+            where = part.where(i)
+            picked.setdefault(where.file, []).append((i, where))
+        for path in paths:
+            wanted = {where.record for _, where in picked.get(path.name, [])}
+            records = {r.name: r.sequence for r in read_fasta(path) if r.name in wanted}
+            for i, where in picked.get(path.name, []):
+                window = records[where.record][where.start : where.end]
+                if where.strand == -1:
+                    window = window[::-1].translate(COMPLEMENT)
+                assert part.gather([i]).to_list()[0] == tok.encode(window).tolist()

@@ -56,7 +56,7 @@ impl CorpusBuilder {
         let workers = threads::count(settings.threads);
         let (give_back, spent) = channel();
         for _ in 0..workers + AHEAD {
-            let _ = give_back.send(Chunk::default()); // cannot fail: the receiver is at hand
+            let _ = give_back.send(Chunk::with_room()); // cannot fail: the receiver is at hand
         }
         let (full, to_encode) = sync_channel(workers + AHEAD);
         let (encoded, to_write) = sync_channel(workers + AHEAD);
@@ -78,7 +78,7 @@ impl CorpusBuilder {
             });
             let chooser = Chooser::new(settings, unit, seen);
             let mut queue = Queue { full, spent, spare: Vec::new(), number: 0, letters: 0 };
-            let mut cutter = Cutter::new(&settings.rule, chooser, Chunk::default());
+            let mut cutter = Cutter::new(&settings.rule, chooser, Chunk::with_room());
             let cut = (|| {
                 let mut reports = Vec::with_capacity(unit.files.len());
                 for (path, number) in unit.files.iter().zip(0..) {
@@ -137,7 +137,7 @@ impl Queue {
         let mut chunk = self.spent.recv().map_err(|_| Error::Interrupted)?;
         self.letters -= chunk.text.len();
         if chunk.text.capacity() > 4 * CHUNK_BP {
-            chunk = Chunk::default();
+            chunk = Chunk::with_room();
         }
         Ok(chunk)
     }

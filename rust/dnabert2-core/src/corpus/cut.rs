@@ -46,6 +46,14 @@ pub struct Row {
 }
 
 impl Chunk {
+    /// With room for a full chunk, so that nothing grows and is copied on the way.
+    pub fn with_room() -> Self {
+        let mut chunk = Self::default();
+        chunk.text.reserve_exact(CHUNK_BP + CHUNK_BP / 8);
+        chunk.ids.values.reserve_exact(CHUNK_BP / 3);
+        chunk
+    }
+
     /// The letters of each window.
     pub fn windows(&self) -> Vec<&[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
