@@ -47,7 +47,9 @@ impl Packing {
         Ok(Self::of(&head))
     }
 
-    fn of(head: &[u8]) -> Self {
+    /// How something is packed that begins with these bytes.
+    #[must_use]
+    pub fn of(head: &[u8]) -> Self {
         match head {
             // A gzip header with one extra field, named BC.
             [0x1f, 0x8b, 8, 4, _, _, _, _, _, _, 6, 0, b'B', b'C', ..] => Self::Bgzip,
@@ -99,15 +101,24 @@ impl<R: Read + Send> Source for R {
 /// [`Error::Io`] when it cannot be read.
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     let packing = Packing::of_file(path)?;
-    let whole = BufReader::with_capacity(1 << 17, File::open(path).map_err(Error::io(path))?);
+    let file = File::open(path).map_err(Error::io(path))?;
+    inflate(packing, file).map_err(Error::io(path))
+}
+
+/// Inflate what is read.
+///
+/// # Errors
+/// What the library says that inflates it.
+pub fn inflate(packing: Packing, file: impl Read + Send + 'static) -> io::Result<Box<dyn Source>> {
+    let packed = |file| BufReader::with_capacity(1 << 17, file);
     Ok(match packing {
-        Packing::Plain => Box::new(whole.into_inner()),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+        Packing::Plain => Box::new(file),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(packed(file))),
         Packing::Bgzip => {
             let workers = NonZero::new(threads::count(0)).unwrap_or(NonZero::<usize>::MIN);
-            Box::new(MultithreadedReader::with_worker_count(workers, whole))
+            Box::new(MultithreadedReader::with_worker_count(workers, packed(file)))
         }
-        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(whole).map_err(Error::io(path))?),
+        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(packed(file))?),
     })
 }
 

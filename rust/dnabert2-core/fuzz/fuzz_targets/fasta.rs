@@ -1,0 +1,51 @@
+//! Any bytes as a sequence file, packed or not: never a panic, the same records however they are read.
+#![no_main]
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use dnabert2_core::Result;
+use dnabert2_core::blocks::{Packing, inflate};
+use dnabert2_core::fasta::{FastaReader, Record};
+use libfuzzer_sys::fuzz_target;
+
+/// Gives no more than so many bytes at a time.
+struct Trickle(Cursor<Vec<u8>>, usize);
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = self.1.min(buffer.len());
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+fn reader(bytes: &[u8], block: usize) -> Option<FastaReader> {
+    let packing = Packing::of(bytes);
+    let source = inflate(packing, Trickle(Cursor::new(bytes.to_vec()), block)).ok()?;
+    FastaReader::new(Path::new("x"), packing, source).ok()
+}
+
+fuzz_target!(|input: (u8, &[u8])| {
+    let (step, bytes) = input;
+    let step = usize::from(step) + 1;
+    let Some(whole) = reader(bytes, usize::MAX) else { return };
+    let mut sound = true;
+    let whole: Vec<Record> =
+        whole.map_while(|record| record.inspect_err(|_| sound = false).ok()).collect();
+    let Some(pieces) = reader(bytes, step) else { panic!("it was readable before") };
+    let mut records = Vec::new();
+    assert_eq!(read(pieces, step, &mut records).is_ok(), sound);
+    // How much of a damaged stream is inflated before the error depends on the blocks.
+    let common = if sound { usize::MAX } else { records.len().min(whole.len()) };
+    assert!(records.iter().take(common).eq(whole.iter().take(common)));
+});
+
+fn read(mut reader: FastaReader, step: usize, records: &mut Vec<Record>) -> Result<()> {
+    while let Some(name) = reader.next_record()? {
+        let name = name.to_owned();
+        let mut sequence = Vec::new();
+        while reader.read_letters(&mut sequence, step)? > 0 {}
+        records.push(Record { name, sequence });
+    }
+    Ok(())
+}
