@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from dnabert2_fast.errors import Dnabert2Error
 
@@ -68,11 +69,30 @@ def _corpus(path: Path, verify: bool) -> str:
     for split in ("train", "valid"):
         corpus = Corpus.open(path, split=split)
         lines.append(f"  {split}: {len(corpus):,} windows, {corpus.tokens:,} tokens")
+        for species, tokens in corpus.by_species.items():
+            if species:
+                lines.append(f"    {species}: {tokens:,} tokens")
+    lines.append(f"  windows: {_rule(corpus.settings)}")
     lines.append(f"  tokenizer sha256 {corpus.fingerprint}")
     if verify:
         corpus.verify()
         lines.append("  every checksum holds")
     return "\n".join(lines)
+
+
+def _rule(settings: dict[str, Any]) -> str:
+    """How windows were cut, as one reads it."""
+    if "window_bp" not in settings:
+        return "imported"
+    window, shortest = settings["window_bp"], settings["shortest_bp"]
+    whole = "whole runs" if settings["other_letters"] == "split" else "whole records"
+    length = f"{shortest} to {window} bp" if shortest else f"{window} bp" if window else whole
+    words = [length, f"other letters: {settings['other_letters']}"]
+    if settings["stride_bp"] != window and window:
+        words.append(f"every {settings['stride_bp']} bp")
+    words += ["both strands"] * settings["both_strands"]
+    words += ["repeats dropped"] * settings["drop_repeats"]
+    return ", ".join(words)
 
 
 def _checkpoint(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,12 +56,17 @@ def build_corpus(
 
     listed = read_manifest(manifest) if manifest else []
     plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), rules)
-    if part is not None:
-        units = plan.part(*_part(part))
-        build_units(plan, units, threads=threads)
-        print(f"{out}: part {part} is built, {len(units)} of {len(plan.units)} units")
-        return
-    corpus = merge_units(plan) if merge else build_planned(plan, threads=threads)
+    try:
+        if part is not None:
+            units = plan.part(*_part(part))
+            build_units(plan, units, threads=threads)
+            print(f"{out}: part {part} is built, {len(units)} of {len(plan.units)} units")
+            return
+        corpus = merge_units(plan) if merge else build_planned(plan, threads=threads)
+    except KeyboardInterrupt:
+        if plan.folder.exists():
+            print("what is built is kept; the same command goes on with it", file=sys.stderr)
+        raise
     print(f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens")
     for species, tokens in corpus.by_species.items():
         if species:
