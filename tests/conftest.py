@@ -1,6 +1,8 @@
 """Fixtures that several test files use, and hypothesis profiles."""
 
 import os
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,27 @@ def shared() -> Path:
     if not (folder / "data" / "genomes").is_dir():
         pytest.skip("the large real data (../shared) is not beside the project")
     return folder
+
+
+class Records(dict):
+    """Sequence by name, short in hypothesis' reports."""
+
+    def __repr__(self):
+        return f"Records({', '.join(self)})"
+
+
+@pytest.fixture(scope="session")
+def genome(tmp_path_factory):
+    """A FASTA file and its records: some with other letters and soft masking, one too short."""
+    rng = random.Random(5)
+    records = Records()
+    for name, length in (("a", 20_000), ("b", 9_000), ("short", 30), ("twice", 2_000)):
+        letters = rng.choices("ACGTacgt", k=length)
+        for at in range(3_000, length, 5_000):
+            letters[at : at + 7] = "NNNRNNN"
+        records[name] = "".join(letters)
+    records["again"] = records["twice"].upper()
+    path = tmp_path_factory.mktemp("genome") / "g.fa"
+    lines = {name: re.findall(".{1,61}", text) for name, text in records.items()}
+    path.write_text("".join(f">{n} text\n" + "\n".join(s) + "\n" for n, s in lines.items()))
+    return path, records

@@ -78,7 +78,7 @@ impl CorpusBuilder {
             });
             let chooser = Chooser::new(settings, unit, seen);
             let mut queue = Queue { full, spent, spare: Vec::new(), number: 0, letters: 0 };
-            let mut cutter = Cutter::new(&settings.rule, chooser, Chunk::with_room());
+            let mut cutter = Cutter::new(&settings.rule, chooser, unit.number);
             let cut = (|| {
                 let mut reports = Vec::with_capacity(unit.files.len());
                 for (path, number) in unit.files.iter().zip(0..) {

@@ -78,6 +78,7 @@ pub struct Cutter<'a> {
     rule: &'a WindowRule,
     chooser: Chooser<'a>,
     chunk: Chunk,
+    seed: u64,
     file: u32,
     name: String,
     /// Whether the chunk has the record's name.
@@ -98,12 +99,14 @@ pub struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    pub fn new(rule: &'a WindowRule, chooser: Chooser<'a>, mut chunk: Chunk) -> Self {
-        chunk.clear();
+    /// `unit` is the number of the unit, so that each draws lengths of its own.
+    pub fn new(rule: &'a WindowRule, chooser: Chooser<'a>, unit: u64) -> Self {
+        let (chunk, seed) = (Chunk::with_room(), mix(rule.seed ^ mix(unit)));
         Self {
             rule,
             chooser,
             chunk,
+            seed,
             file: 0,
             name: String::new(),
             named: false,
@@ -235,7 +238,7 @@ impl<'a> Cutter<'a> {
     fn begin_run(&mut self) {
         (self.running, self.first, self.gap) = (true, true, 0);
         let record = mix(u64::from(self.file) << 32 ^ self.record);
-        self.draws = mix(self.rule.seed ^ record ^ self.at);
+        self.draws = mix(self.seed ^ record ^ self.at);
         self.target = self.length();
     }
 

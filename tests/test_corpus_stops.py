@@ -1,0 +1,208 @@
+"""A build may stop anywhere, be shared out, or meet damage: what is there in the end is whole."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dnabert2_fast import Corpus, Tokenizer, build_corpus
+from dnabert2_fast.corpus import CorpusPlan, plan
+from dnabert2_fast.corpus.build import build_units, merge_units
+from dnabert2_fast.corpus.plan import CorpusRules
+from dnabert2_fast.errors import CorpusError, FastaError
+
+tok = Tokenizer.from_pretrained("dnabert2")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+SMALL = {"window_bp": 60, "both_strands": True, "valid_fraction": 0.3, "shard_tokens": 700}
+
+
+def test_a_build_that_met_bad_input_goes_on_once_it_is_mended(genome, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)
+    reads = tmp_path / "r.fq"
+    good = "".join(f"@r{i}\n{'ACGGT' * 20}\n+\n{'I' * 100}\n" for i in range(50))
+    reads.write_text(good)
+    files = [genome[0], reads]
+    build_corpus(files, tmp_path / "whole", tok, **SMALL)
+    stamp = reads.stat()
+    reads.write_text(good[:-1] + "?")  # as long as before, and with a quality too many
+    os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(FastaError, match="FASTQ record is damaged"):
+        build_corpus(files, tmp_path / "c", tok, **SMALL)
+    assert list((tmp_path / ".c.building" / "unit-00000").glob("*.safetensors"))
+    reads.write_text(good)
+    with pytest.raises(CorpusError, match=r"r\.fq: has changed since the build began"):
+        build_corpus(files, tmp_path / "c", tok, **SMALL)
+    os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    with pytest.raises(CorpusError, match="built with window_bp 60, asked for 61"):
+        build_corpus(files, tmp_path / "c", tok, **{**SMALL, "window_bp": 61})
+    build_corpus(files, tmp_path / "c", tok, **SMALL)
+    assert contents(tmp_path / "c") == contents(tmp_path / "whole")
+    assert not (tmp_path / ".c.building").exists()
+
+
+def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatch):
+    """Stop behind every shard in turn, damage some of what is there, and go on."""
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)  # a unit a file
+    more = tmp_path / "more.fa"
+    more.write_text(">m\n" + "ACGTTGCAAT" * 900 + "\n")
+    for repeats in (False, True):
+        rules = {**SMALL, "drop_repeats": repeats}
+        files = [genome[0], more, genome[0]]
+        whole = build_corpus(files, tmp_path / f"whole{repeats}", tok, **rules).folder
+        shards = len(list(whole.glob("*.safetensors")))
+        assert shards > 20
+        out = tmp_path / f"c{repeats}"
+        kills = 0
+        while not out.exists():
+            with contextlib.suppress(KeyboardInterrupt):
+                killed_after(4 if kills % 3 else 1, files, out, rules, monkeypatch)
+            kills += 1
+            if kills == 2:
+                folder = tmp_path / f".{out.name}.building" / "unit-00000"
+                damaged = sorted(folder.glob("*.safetensors"))[-1]
+                damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+                journal = folder / "journal.jsonl"
+                journal.write_text(journal.read_text() + '{"name": "cut o')
+        assert kills > 5
+        assert contents(out) == contents(whole)
+
+
+def killed_after(shards, files, out, rules, monkeypatch):
+    from dnabert2_fast.corpus import build
+
+    left = [shards]
+
+    def write(path, table):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write_origins(path, table)
+
+    write_origins = build.write_origins
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_origins", write)
+        build_corpus(files, out, tok, **rules)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_killed_processes(genome, tmp_path):
+    big = tmp_path / "big.fa"
+    letters = "".join(text.upper().replace("N", "").replace("R", "") for text in genome[1].values())
+    big.write_text("".join(f">r{i}\n{letters}\n" for i in range(150)))
+    rules = {"window_bp": 200, "shard_tokens": 1 << 14}
+    program = (
+        "import sys; from dnabert2_fast import *\n"
+        "tok = Tokenizer.from_pretrained('dnabert2')\n"
+        f"build_corpus([sys.argv[1]], sys.argv[2], tok, **{rules})"
+    )
+    whole = build_corpus([big], tmp_path / "whole", tok, **rules).folder
+    command = [sys.executable, "-c", program, str(big), str(tmp_path / "c")]
+    rng = random.Random(1)
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        building = tmp_path / ".c.building" / "unit-00000"
+        while process.poll() is None and not list(building.glob("*.parquet")):
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "c").exists():
+            break
+        with pytest.raises(CorpusError, match="not a corpus"):
+            Corpus.open(tmp_path / "c")
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert contents(tmp_path / "c") == contents(whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"big.fa", "c", "whole"}
+
+
+def test_two_builds_at_once(genome, tmp_path):
+    mine = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(window_bp=60))
+    mine.prepare()
+    mine.unit_folder(0).mkdir()
+    with (
+        plan.locked(mine.unit_folder(0)),
+        pytest.raises(CorpusError, match="another process is building this now"),
+    ):
+        build_corpus([genome[0]], tmp_path / "c", tok, window_bp=60)
+
+
+def test_parts_are_put_together(genome, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)
+    files = [genome[0]]
+    for i in range(4):
+        files.append(tmp_path / f"{i}.fa")
+        files[-1].write_text(f">r{i}\n" + "".join(random.Random(i).choices("ACGT", k=5000)) + "\n")
+    whole = build_corpus(files, tmp_path / "whole", tok, **SMALL).folder
+    shared = CorpusPlan(files, tmp_path / "c", tok, CorpusRules(**SMALL))
+    for part in (3, 1):
+        build_units(shared, shared.part(part, 3))
+    with pytest.raises(CorpusError, match="unit 2 of 5 is not built"):
+        merge_units(shared)
+    build_units(shared, shared.part(2, 3))
+    merge_units(shared)
+    assert contents(tmp_path / "c") == contents(whole)
+    with pytest.raises(ValueError, match="part: 4/3"):
+        shared.part(4, 3)
+    alone = CorpusPlan(files, tmp_path / "d", tok, CorpusRules(drop_repeats=True))
+    with pytest.raises(CorpusError, match="repeats are found by one process"):
+        build_units(alone, alone.part(1, 2))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_named(genome, tmp_path):
+    started = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(**SMALL))
+    started.prepare()
+    started.unit_folder(0).mkdir()
+    full = started.unit_folder(0) / "shard-00002.safetensors"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        build_corpus([genome[0]], tmp_path / "c", tok, **SMALL)
+    assert "shard-00002" in str(caught.value)
+    full.unlink()
+    build_corpus([genome[0]], tmp_path / "c", tok, **SMALL).verify()
+
+
+def test_damage_is_found(genome, tmp_path):
+    corpus = build_corpus([genome[0]], tmp_path / "c", tok)
+    shard = tmp_path / "c" / "shard-00000.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CorpusError, match="not as it was written"):
+        corpus.verify()
+    for damage in (struct.pack("<Q", 1 << 60), b"\xff" * 8, whole[:8] + b"?" * 8):
+        shard.write_bytes(damage + whole[len(damage) :])
+        with pytest.raises(CorpusError, match=r"shard-00000\.safetensors: damaged"):
+            Corpus.open(tmp_path / "c").gather([0])
+    shard.write_bytes(whole[:-8])
+    with pytest.raises(CorpusError, match=r"shard-00000.*were written"):
+        Corpus.open(tmp_path / "c")
+    shard.unlink()
+    with pytest.raises(CorpusError, match="is missing"):
+        Corpus.open(tmp_path / "c")
+    shard.write_bytes(whole)
+    origins = tmp_path / "c" / "shard-00000.parquet"
+    origins.write_bytes(b"PAR1" + origins.read_bytes()[4:-9])
+    with pytest.raises(CorpusError, match=r"shard-00000\.parquet: cannot be read"):
+        Corpus.open(tmp_path / "c").where(0)
+    told = json.loads((tmp_path / "c" / "corpus.json").read_text())
+    del told["shards"][0]["bytes"]
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps(told))
+    with pytest.raises(CorpusError, match=r"corpus\.json: damaged: KeyError"):
+        Corpus.open(tmp_path / "c")
+    (tmp_path / "c" / "corpus.json").write_text("{")
+    with pytest.raises(CorpusError, match="not valid JSON"):
+        Corpus.open(tmp_path / "c")
+    with pytest.raises(CorpusError, match='split="test"'):
+        Corpus.open(tmp_path / "c", "test")
