@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert2_fast.attention import alibi_slopes, attention, report
+from dnabert2_fast.attention import alibi_slopes, attention, report, sdpa
 from dnabert2_fast.attention.alibi import alibi_bias
+from dnabert2_fast.attention.skipping import key_ranges
 from dnabert2_fast.errors import BackendUnavailableError
 
 
@@ -64,6 +65,104 @@ def test_long_sequences_and_gradients():
     assert torch.allclose(attention(*qkv, **borders, alibi_slopes=slopes).double(), want, atol=2e-6)
     for ours, theirs in zip(leaves, exact, strict=True):
         assert torch.allclose(ours.grad.double(), theirs.grad, atol=1e-5)
+
+
+@pytest.fixture
+def short_blocks(monkeypatch):
+    """Blocks of eight queries, so that short sequences have far keys to leave out."""
+    monkeypatch.setattr(sdpa, "LONG", 8)
+    monkeypatch.setattr(sdpa, "QUERY_BLOCK", 8)
+
+
+def dense(q, k, v, slopes):
+    """One sequence with the whole bias, in the precision of its input."""
+    rows, keys, values = (x.transpose(0, 1)[None] for x in (q, k, v))
+    bias = alibi_bias(slopes, range(len(q)), range(len(q)), q.dtype)
+    done = torch.nn.functional.scaled_dot_product_attention(
+        rows, keys, values, attn_mask=bias[None]
+    )
+    return done[0].transpose(0, 1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    length=st.integers(9, 90),
+    seed=st.integers(0, 10**6),
+    norms=st.lists(st.sampled_from([1e-3, 0.1, 1.0, 10.0, 60.0]), min_size=3, max_size=3),
+    outliers=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 89), st.sampled_from([1e-6, 30.0, 1e3, 1e6])),
+        max_size=4,
+    ),
+    slope=st.sampled_from([0.75, 5.0, 40.0]),
+)
+def test_leaving_out_far_keys_changes_nothing(length, seed, norms, outliers, slope):
+    """Norms large and small, single tokens with huge queries, keys or values, anywhere.
+
+    Keys are left out for float32 and the rest is done in float64, so that nothing but leaving out
+    can make a difference as large as float32's last place.
+    """
+    qkv, borders = packed([length], 2, 8, seed)
+    qkv = [x * norm for x, norm in zip(qkv, norms, strict=True)]
+    for which, place, norm in outliers:
+        qkv[which][place % length, 0] *= norm
+    slopes = torch.tensor([slope, slope / 4])  # products with distances are exact
+    left_out = []
+
+    def ranges(q, k, v, slopes, block):
+        found = key_ranges(q.float(), k.float(), v.float(), slopes, block)
+        left_out.append(1 - float(found.diff().float().mean()) / length)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sdpa, "LONG", 8)
+        patch.setattr(sdpa, "QUERY_BLOCK", 8)
+        patch.setattr(sdpa, "key_ranges", ranges)
+        got = attention(*(x.double() for x in qkv), **borders, alibi_slopes=slopes)
+    want = naive(*qkv, [length], slopes)
+    if not left_out[0]:
+        return
+    scale = qkv[2].double().norm(dim=-1).mean(0)[None, :, None]
+    assert ((got - want).abs() <= torch.finfo(torch.float32).eps / 2 * scale).all()
+
+
+def test_far_keys_are_left_out_unless_they_matter():
+    q, k, v = (x.transpose(0, 1)[None] for x in packed([4096], 2, 16)[0])
+    slopes = torch.tensor([0.5, 0.001])
+    plain = key_ranges(q, k, v, slopes, 256)
+    assert plain[8, 0].tolist() == [7 * 256, 10 * 256]
+    assert plain[8, 1].tolist() == [0, 4096]
+    seen = k.clone()
+    seen[0, 0, 3000] *= 1e4
+    assert key_ranges(q, seen, v, slopes, 256)[0, 0].tolist() == [0, 12 * 256]
+    for broken in (math.nan, math.inf):
+        seen[0, 0, 4000] = broken
+        assert key_ranges(q, seen, v, slopes, 256)[0, 0].tolist() == [0, 4096]
+    large = v.clone()
+    large[0, 0, 100] *= 1e30
+    wide = key_ranges(q, k, large, slopes, 256) != plain
+    assert wide[:, 0].any()
+
+
+def test_gradients_without_far_keys(short_blocks):
+    slopes = torch.tensor([4.0, 0.3])
+    qkv, borders = packed([70, 3, 41], 2, 8)
+    leaves = [x.clone().requires_grad_() for x in qkv]
+    attention(*leaves, **borders, alibi_slopes=slopes).square().sum().backward()
+    exact = [x.clone().double().requires_grad_() for x in qkv]
+    naive(*exact, [70, 3, 41], slopes).square().sum().backward()
+    for ours, theirs in zip(leaves, exact, strict=True):
+        assert torch.allclose(ours.grad.double(), theirs.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_without_far_keys(short_blocks, dtype):
+    slopes = torch.tensor([4.0, 0.3])
+    qkv, borders = packed([120], 2, 8)
+    half = [x.to(dtype) for x in qkv]
+    want = naive(*half, [120], slopes)
+    got = attention(*half, **borders, alibi_slopes=slopes).double()
+    theirs = (dense(*half, slopes).double() - want).abs().max()
+    assert (got - want).abs().max() <= 2 * theirs
 
 
 def test_slopes_and_bias_are_the_reference_numbers(data):
