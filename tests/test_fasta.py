@@ -1,6 +1,9 @@
 """Sequence files of every packing are read alike; damaged ones are refused by name."""
 
 import gzip
+import struct
+import sys
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -27,6 +30,44 @@ def test_packings(tmp_path, pack, name):
     path = tmp_path / name
     path.write_bytes(pack(TEXT))
     assert [tuple(record) for record in read_fasta(path)] == RECORDS
+
+
+def test_gzip_without_isal(tmp_path, monkeypatch):
+    """The core's own library stands in for ISA-L where it is not installed."""
+    monkeypatch.setitem(sys.modules, "isal", None)
+    monkeypatch.setitem(sys.modules, "isal.igzip", None)
+    (tmp_path / "a.fa.gz").write_bytes(members(TEXT))
+    assert [tuple(record) for record in read_fasta(tmp_path / "a.fa.gz")] == RECORDS
+    (tmp_path / "a.fa.gz").write_bytes(gzip.compress(TEXT * 1000)[:-30])
+    with pytest.raises(FastaError, match="gzip stream is damaged or ends early"):
+        list(read_fasta(tmp_path / "a.fa.gz"))
+
+
+def bgzip(data: bytes) -> bytes:
+    """Blocks as bgzip writes them, the empty last one too."""
+    blocks = []
+    for piece in [data[i : i + 11] for i in range(0, len(data), 11)] + [b""]:
+        deflate = zlib.compressobj(wbits=-15)
+        body = deflate.compress(piece) + deflate.flush()
+        size = struct.pack("<H", len(body) + 25)
+        head = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\x00BC\x02\x00" + size
+        blocks.append(head + body + struct.pack("<II", zlib.crc32(piece), len(piece)))
+    return b"".join(blocks)
+
+
+def test_bgzip_in_blocks(tmp_path):
+    path = tmp_path / "a.fa.gz"
+    path.write_bytes(bgzip(TEXT))
+    assert [tuple(record) for record in read_fasta(path)] == RECORDS
+    path.write_bytes(bgzip(TEXT * 100)[:-40])
+    with pytest.raises(FastaError, match="gzip stream is damaged or ends early"):
+        list(read_fasta(path))
+    damaged = bytearray(bgzip(TEXT * 100))
+    (size,) = struct.unpack_from("<H", damaged, 16)
+    damaged[size + 1 - 8] ^= 4  # the first block's checksum
+    path.write_bytes(damaged)
+    with pytest.raises(FastaError, match="bgzip stream is damaged or ends early"):
+        list(read_fasta(path))
 
 
 def test_fastq_and_last_line_without_break(tmp_path):

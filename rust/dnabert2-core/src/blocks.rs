@@ -4,7 +4,7 @@
 //! inflated on every core; gzip and zstd are one stream, which one core inflates.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -22,6 +22,12 @@ const WAITING: usize = 8;
 /// Bytes that a file's packing is told from.
 const HEAD: usize = 16;
 
+/// The empty block that every whole bgzip file ends with (SAM specification, 4.1.2).
+const BGZIP_END: [u8; 28] = [
+    0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, b'B', b'C', 2, 0, 0x1b, 0, 3, 0, 0, 0, 0, 0, 0, 0,
+    0, 0,
+];
+
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
@@ -36,15 +42,24 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// How a file is packed, by its first bytes.
+    /// How a file is packed, by its first bytes. One that begins like bgzip and lacks its last block
+    /// may have been cut off; read as gzip, it is an error where it ends.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read.
     pub fn of_file(path: &Path) -> Result<Self> {
         let mut head = Vec::new();
-        let file = File::open(path).map_err(Error::io(path))?;
-        file.take(HEAD as u64).read_to_end(&mut head).map_err(Error::io(path))?;
-        Ok(Self::of(&head))
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(Error::io(path))?;
+        let packing = Self::of(&head);
+        if packing == Self::Bgzip {
+            let mut last = [0; BGZIP_END.len()];
+            let read = file.seek(SeekFrom::End(-28)).and_then(|_| file.read_exact(&mut last));
+            if read.is_err() || last != BGZIP_END {
+                return Ok(Self::Gzip);
+            }
+        }
+        Ok(packing)
     }
 
     /// How something is packed that begins with these bytes.
