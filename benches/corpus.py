@@ -105,9 +105,33 @@ def stages(path, bases):
     show(figure=f"Mb/s by stage, {path.suffix[1:]}", **row)
 
 
+def processor_time(path, letters):
+    """Seconds of processor time that the whole build takes, and two of its parts alone."""
+
+    def cpu(call):
+        times = []
+        for _ in range(2 * ROUNDS):
+            start = time.process_time()
+            call()
+            times.append(time.process_time() - start)
+        return round(median(times), 3)
+
+    windows = [letters[i : i + WINDOW_BP].encode() for i in range(0, len(letters), WINDOW_BP)]
+    row = {"inflate": cpu(lambda: inflate(path))}
+    row["encode"] = cpu(lambda: tok.encode_batch(windows, threads=1))
+    with tempfile.TemporaryDirectory() as folder:
+        places = iter(range(99))
+        row["build"] = cpu(
+            lambda: build_corpus([path], f"{folder}/{next(places)}", tok, window_bp=WINDOW_BP)
+        )
+    show(figure="processor seconds", **row)
+
+
 def chains(path, folder, gz, plain):
     """The usual ways, from plain FASTA, against seconds a base from either."""
-    letters = "".join(r.sequence for r in read_fasta(path)).upper().replace("N", "")[:PEER_BP]
+    letters = "".join(r.sequence for r in read_fasta(path)).upper().replace("N", "")
+    processor_time(path, letters)
+    letters = letters[:PEER_BP]
     part = folder / "part.fa"
     part.write_text(f">part\n{letters}\n")
     if find_spec("pyfastx") and find_spec("tokenizers"):

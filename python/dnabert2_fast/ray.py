@@ -21,7 +21,7 @@ from dnabert2_fast.corpus.build import (
     build_units,
     build_with_shares,
     merge_units,
-    write_contents,
+    write_merged,
 )
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
 from dnabert2_fast.errors import CorpusError
@@ -129,7 +129,7 @@ def _build_remotely(
             if storage.get_file_info(there).type != fs.FileType.NotFound:
                 storage.move(there, f"{home}/{new}")
 
-        for name in write_contents(local, Path(scratch), move):
+        for name in write_merged(local, Path(scratch), move):
             _copy((fs.LocalFileSystem(), f"{scratch}/{name}"), (storage, f"{home}/{name}"))
     storage.delete_dir(f"{home}/.building")
 

@@ -19,13 +19,11 @@ import pyarrow as pa
 
 from dnabert2_fast import _native
 from dnabert2_fast.corpus.format import (
-    CONTENTS,
-    FORMAT,
     ORIGIN,
     SPLITS,
-    VERSION,
+    about,
     shard_files,
-    write_json,
+    write_contents,
     write_origins,
 )
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules, locked, refuse_other
@@ -190,8 +188,8 @@ def build_with_shares(
     plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
 ) -> None:
     """Build units of which the shares to keep are known."""
-    about = json.dumps({"format": FORMAT, "version": VERSION, **plan.rules})
-    builder = _native.CorpusBuilder(plan.tokenizer._native, plan.rules, about, threads)
+    text = about(plan.rules)
+    builder = _native.CorpusBuilder(plan.tokenizer._native, plan.rules, text, threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
             folder = plan.unit_folder(number)
@@ -312,27 +310,12 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     whole = plan.folder / "whole"
     whole.mkdir(exist_ok=True)
     with locked(plan.folder):
-        write_contents(plan, whole, _move_into(whole))
+        write_merged(plan, whole, _move_into(whole))
         if plan.out.is_dir():
             plan.out.rmdir()  # an empty folder that was there before
         whole.rename(plan.out)
     shutil.rmtree(plan.folder)
     return Corpus.open(plan.out)
-
-
-def write_contents(
-    plan: CorpusPlan, folder: Path, move: Callable[[Path, str, str], None]
-) -> list[str]:
-    """Write what a corpus has beside its shards, ``corpus.json`` last; returns the names.
-
-    `move` is called with each file of a unit: the unit's folder, its name there and in the corpus.
-    """
-    contents = _contents(plan, move)
-    name = plan.tokenizer.file_name
-    plan.tokenizer.save(folder / name)
-    contents["others"] = [{"name": name, "xxh3": _native.checksum(folder / name)}]
-    write_json(folder / CONTENTS, contents)
-    return [name, CONTENTS]
 
 
 def _move_into(whole: Path) -> Callable[[Path, str, str], None]:
@@ -344,8 +327,13 @@ def _move_into(whole: Path) -> Callable[[Path, str, str], None]:
     return move
 
 
-def _contents(plan: CorpusPlan, move: Callable[[Path, str, str], None]) -> dict[str, Any]:
-    """Move the units' files to their place; returns what ``corpus.json`` says of them."""
+def write_merged(
+    plan: CorpusPlan, folder: Path, move: Callable[[Path, str, str], None]
+) -> list[str]:
+    """Have the units' files moved to their place, and write the rest; returns the names of it.
+
+    `move` is called with each file of a unit: the unit's folder, its name there and in the corpus.
+    """
     shards: list[dict[str, Any]] = []
     read = []
     journals = [_Journal(plan.unit_folder(number)) for number in range(len(plan.units))]
@@ -367,14 +355,7 @@ def _contents(plan: CorpusPlan, move: Callable[[Path, str, str], None]) -> dict[
         raise CorpusError(
             f"{', '.join(plan.names)}: no window has {plan.rules['min_bp']} bases (min_bp)"
         )
-    settings = plan.settings
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "settings": settings,
-        "read": read,
-        "shards": shards,
-    }
+    return write_contents(folder, plan.tokenizer, plan.settings, read, shards)
 
 
 def _origins(origin: _native._Origin, files: list[str], whose: Input) -> pa.Table:

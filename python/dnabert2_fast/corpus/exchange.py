@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,13 +14,12 @@ import pyarrow.parquet as pq
 from dnabert2_fast import _native
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.corpus.format import (
-    CONTENTS,
-    FORMAT,
     ORIGIN,
     SPLITS,
-    VERSION,
+    about,
+    encoded_with,
     shard_files,
-    write_json,
+    write_contents,
     write_origins,
 )
 from dnabert2_fast.corpus.read import Corpus
@@ -112,13 +110,8 @@ def import_parquet(
     out = Path(out)
     if out.exists():
         raise CorpusError(f"{out}: is there already; choose another folder or delete this one")
-    settings = {
-        "tokenizer_sha256": tokenizer.fingerprint,
-        "matching": tokenizer.matching,
-        "case": tokenizer.case,
-        "unknown": tokenizer.unknown,
-    }
-    about = json.dumps({"format": FORMAT, "version": VERSION, **settings})
+    settings = encoded_with(tokenizer)
+    text = about(settings)
     shards: list[dict[str, Any]] = []
     inputs = []
     with atomic_path(out) as folder, progress(None, "importing", "windows") as bar:
@@ -129,7 +122,7 @@ def import_parquet(
                 for ids, origins in _batches(path, column, tokenizer):
                     names = shard_files(len(shards))
                     size, checksum = _native.write_shard(
-                        folder / names[0], ids.values, ids.offsets.astype(np.uint64), about
+                        folder / names[0], ids.values, ids.offsets.astype(np.uint64), text
                     )
                     write_origins(folder / names[1], origins)
                     shards.append(
@@ -147,17 +140,7 @@ def import_parquet(
                         }
                     )
                     bar.update(len(ids))
-        tokenizer.save(folder / tokenizer.file_name)
-        name = tokenizer.file_name
-        contents = {
-            "format": FORMAT,
-            "version": VERSION,
-            "settings": {**settings, "inputs": inputs},
-            "read": [],
-            "shards": shards,
-            "others": [{"name": name, "xxh3": _native.checksum(folder / name)}],
-        }
-        write_json(folder / CONTENTS, contents)
+        write_contents(folder, tokenizer, {**settings, "inputs": inputs}, [], shards)
     return Corpus.open(out)
 
 

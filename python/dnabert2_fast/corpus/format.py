@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dnabert2_fast import _native
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.tokenizer import Tokenizer
 
 FORMAT, VERSION = "dnabert2_fast.corpus", 2
 CONTENTS = "corpus.json"
@@ -55,6 +57,43 @@ def read_contents(folder: Path) -> dict[str, Any]:
             "build the corpus again"
         )
     return contents
+
+
+def encoded_with(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return what the settings of a corpus say of its tokenizer."""
+    return {
+        "tokenizer_sha256": tokenizer.fingerprint,
+        "matching": tokenizer.matching,
+        "case": tokenizer.case,
+        "unknown": tokenizer.unknown,
+    }
+
+
+def about(settings: dict[str, Any]) -> str:
+    """Return the text that each shard carries."""
+    return json.dumps({"format": FORMAT, "version": VERSION, **settings})
+
+
+def write_contents(
+    folder: Path,
+    tokenizer: Tokenizer,
+    settings: dict[str, Any],
+    read: list[dict[str, Any]],
+    shards: list[dict[str, Any]],
+) -> list[str]:
+    """Write what a corpus has beside its shards, ``corpus.json`` last; returns the names."""
+    name = tokenizer.file_name
+    tokenizer.save(folder / name)
+    contents = {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": settings,
+        "read": read,
+        "shards": shards,
+        "others": [{"name": name, "xxh3": _native.checksum(folder / name)}],
+    }
+    write_json(folder / CONTENTS, contents)
+    return [name, CONTENTS]
 
 
 def write_json(path: Path, contents: object) -> None:

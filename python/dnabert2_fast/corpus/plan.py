@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnabert2_fast import _native
-from dnabert2_fast.corpus.format import write_json
+from dnabert2_fast.corpus.format import encoded_with, write_json
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.manifest import Input
 from dnabert2_fast.progress import progress
@@ -144,10 +144,7 @@ class CorpusPlan:
         self._stamps = stamps or [_stamp(Path(item.path)) for item in self.inputs]
         self.names = _names([Path(item.path) for item in self.inputs])
         self.rules = {
-            "tokenizer_sha256": tokenizer.fingerprint,
-            "matching": tokenizer.matching,
-            "case": tokenizer.case,
-            "unknown": tokenizer.unknown,
+            **encoded_with(tokenizer),
             **rules.resolved(),
         }
         self.units = self._units()
