@@ -180,8 +180,8 @@ def test_wrong_places_and_names(folder, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model.safetensors or pytorch_model.bin is not in"):
         Dnabert2Model.from_pretrained(folder)
-    with pytest.raises(CheckpointError, match='dtype="int8"'):
-        Dnabert2Model.from_pretrained(folder, dtype="int8")
+    with pytest.raises(CheckpointError, match='dtype="int4"'):
+        Dnabert2Model.from_pretrained(folder, dtype="int4")
     with pytest.raises(BackendUnavailableError, match='attention="magic"'):
         Dnabert2Model.from_pretrained(folder, attention="magic")
 

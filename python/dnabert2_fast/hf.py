@@ -106,11 +106,12 @@ class HFDnabert2Model(_Base):
         batch, real = self._pack(input_ids, attention_mask, token_type_ids)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        last, every = self.bert.encode(batch, every_layer=output_hidden_states)
+        states: list[torch.Tensor] | None = [] if output_hidden_states else None
+        last = self.bert.encode(batch, states=states)
         output = BaseModelOutputWithPooling(
             last_hidden_state=_unpack(last, real),
             pooler_output=self._pooled(last, batch),
-            hidden_states=tuple(_unpack(state, real) for state in every) or None,
+            hidden_states=tuple(_unpack(state, real) for state in states) if states else None,
         )
         return output if return_dict is not False else output.to_tuple()
 
@@ -146,7 +147,7 @@ class HFDnabert2ForMaskedLM(_Base):
     ) -> Any:
         """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
         batch, real = self._pack(input_ids, attention_mask, token_type_ids)
-        logits = self.cls.predictions(self.bert.encode(batch)[0])
+        logits = self.cls.predictions(self.bert.encode(batch))
         loss = None
         if labels is not None:
             wanted = labels[real]
@@ -178,7 +179,7 @@ class HFDnabert2ForSequenceClassification(_Base):
     ) -> Any:
         """Classify sequences: logits (batch, num_labels)."""
         batch, _ = self._pack(input_ids, attention_mask, token_type_ids)
-        rows, _ = self.bert.encode(batch)
+        rows = self.bert.encode(batch)
         logits = self.classifier(self.dropout(self._pooled(rows, batch)))
         loss = None if labels is None else F.cross_entropy(logits.float(), labels)
         output = SequenceClassifierOutput(loss=loss, logits=logits)

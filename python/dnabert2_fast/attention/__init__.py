@@ -1,27 +1,50 @@
 """Attention with ALiBi on packed sequences: one function and one table of backends.
 
-A backend is chosen by what runs on the device and dtype at hand, never by what can be imported. A
-backend asked for by name either runs or is an error that says why not and what to do.
+A backend is chosen by what runs on the device and dtype at hand, never by what can be imported:
+before its first use on an accelerator it must compute a small example, forward and backward, and
+come out right. A backend asked for by name either runs or is an error that says why not and what
+to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 
-from dnabert2_fast.attention import sdpa
 from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention.maps import attention_maps
+from dnabert2_fast.attention.skipping import Scores, count_scores
 from dnabert2_fast.errors import BackendUnavailableError
 
-__all__ = ["BackendStatus", "alibi_slopes", "attention", "report", "select"]
+__all__ = [
+    "BackendStatus",
+    "Scores",
+    "alibi_slopes",
+    "attention",
+    "attention_maps",
+    "count_scores",
+    "explain",
+    "report",
+    "select",
+]
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class _Backend(NamedTuple):
-    run: Callable[..., torch.Tensor]
-    unavailable: Callable[[torch.device, torch.dtype], str | None]
+    """Where a backend's function is, and what it needs."""
+
+    module: str
+    function: str
+    library: str = "torch"
+    remedy: str = ""
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, *HALF)
+    capability: tuple[int, int] = (0, 0)
 
 
 class BackendStatus(NamedTuple):
@@ -32,11 +55,20 @@ class BackendStatus(NamedTuple):
     reason: str
 
 
-# In the order in which "auto" prefers them.
-_BACKENDS = {"sdpa": _Backend(sdpa.attention_sdpa, sdpa.unavailable)}
-
-# Libraries that people look for; this version has no path through them, and says so.
-_OTHERS = {"triton": "triton", "flash_attn": "flash_attn", "xformers": "xformers"}
+# In the order in which "auto" prefers them where they run.
+_BACKENDS = {
+    "triton": _Backend(
+        "triton_varlen", "attention_triton", "triton", "pip install triton", capability=(8, 0)
+    ),
+    "flash_attn": _Backend(
+        "flash", "attention_flash", "flash_attn", "pip install flash-attn", HALF, (8, 0)
+    ),
+    "flex": _Backend("flex", "attention_flex", "triton", "pip install triton", capability=(8, 0)),
+    "sdpa": _Backend("sdpa", "attention_sdpa"),
+    "xformers": _Backend(
+        "xformers", "attention_xformers", "xformers", 'pip install "dnabert2-fast[xformers]"'
+    ),
+}
 
 
 def attention(
@@ -85,7 +117,7 @@ def attention(
     ... ).shape
     torch.Size([5, 2, 16])
     """
-    return _BACKENDS[select(backend, q.device, q.dtype)].run(
+    return _functions[select(backend, q.device, q.dtype)](
         q,
         k,
         v,
@@ -96,28 +128,98 @@ def attention(
     )
 
 
+@torch.compiler.assume_constant_result
 def select(backend: str, device: torch.device, dtype: torch.dtype) -> str:
     """Return the name of the backend that runs; raises as `attention` does."""
-    for name, candidate in _BACKENDS.items():
-        if backend in ("auto", name):
-            reason = candidate.unavailable(device, dtype)
-            if reason is None:
-                return name
-            if backend == name:
-                raise BackendUnavailableError(f'attention="{name}": {reason}; use attention="auto"')
-    known = ", ".join(f'"{name}"' for name in ("auto", *_BACKENDS))
-    raise BackendUnavailableError(f'attention="{backend}": this version has {known}')
+    if backend != "auto" and backend not in _BACKENDS:
+        known = ", ".join(f'"{name}"' for name in ("auto", *_BACKENDS))
+        raise BackendUnavailableError(f'attention="{backend}": there is {known}')
+    if backend == "auto":
+        backend = next(name for name in _BACKENDS if _obstacle(name, device, dtype) is None)
+    reason = _obstacle(backend, device, dtype)
+    if reason is not None:
+        raise BackendUnavailableError(f'attention="{backend}": {reason}; use attention="auto"')
+    _load(backend)
+    return backend
 
 
 def report(device: torch.device, dtype: torch.dtype) -> list[BackendStatus]:
     """Return what runs on a device, in the order of preference, then what does not."""
-    statuses = []
-    for name, backend in _BACKENDS.items():
-        reason = backend.unavailable(device, dtype)
-        statuses.append(BackendStatus(name, reason is None, reason or ""))
-    for name, module in _OTHERS.items():
-        installed = "installed" if find_spec(module) else "not installed"
-        statuses.append(
-            BackendStatus(name, False, f"{installed}; this version has no backend for it")
-        )
-    return statuses
+    reasons = {name: _obstacle(name, device, dtype) for name in _BACKENDS}
+    statuses = [BackendStatus(name, why is None, why or "") for name, why in reasons.items()]
+    return sorted(statuses, key=lambda status: not status.runs)
+
+
+def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendStatus:
+    """Return the backend that runs, and why it is this one; raises as `attention` does."""
+    name = select(backend, device, dtype)
+    if backend != "auto":
+        return BackendStatus(name, True, "asked for")
+    reason = "the first that runs here"
+    for better in _BACKENDS:
+        if better == name:
+            break
+        reason += f"; {better}: {_obstacle(better, device, dtype)}"
+    return BackendStatus(name, True, reason)
+
+
+# Those that were asked for, so that a library is imported only when it is used.
+_functions: dict[str, Callable[..., torch.Tensor]] = {}
+
+
+def _load(name: str) -> Callable[..., torch.Tensor]:
+    if name not in _functions:
+        module = import_module(f"dnabert2_fast.attention.{_BACKENDS[name].module}")
+        _functions[name] = getattr(module, _BACKENDS[name].function)
+    return _functions[name]
+
+
+@lru_cache
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return why a backend cannot run, None when it can."""
+    backend = _BACKENDS[name]
+    if name == "sdpa":
+        return None
+    if dtype not in backend.dtypes:
+        return f"cannot work in {str(dtype).removeprefix('torch.')}"
+    if device.type != "cuda":
+        return f"needs a CUDA device, this is {device.type}"
+    if not find_spec(backend.library):
+        return f"{backend.library} is not installed: {backend.remedy}"
+    found = torch.cuda.get_device_capability(device)
+    if found < backend.capability:
+        needed, has = (".".join(map(str, pair)) for pair in (backend.capability, found))
+        return f"needs compute capability {needed}, this card has {has}"
+    return _failure(name, device, dtype)
+
+
+def _failure(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what went wrong with a small example, None when it came out right."""
+    with torch.inference_mode(False), torch.enable_grad():
+        draws = torch.Generator().manual_seed(0)
+        lengths = [1, 19, 70]
+        borders = torch.tensor([0, 1, 20, 90], dtype=torch.int32, device=device)
+        slopes = alibi_slopes(2).to(device)
+        shape = (sum(lengths), 2, 64)
+        inputs = [torch.randn(shape, generator=draws).to(device, dtype) for _ in range(4)]
+        results = {}
+        for which in (name, "sdpa"):
+            leaves = [x.clone().requires_grad_() for x in inputs[:3]]
+            try:
+                out = _load(which)(
+                    *leaves,
+                    cu_seqlens=borders,
+                    max_seqlen=max(lengths),
+                    alibi_slopes=slopes,
+                    dropout_p=0.0,
+                )
+                results[which] = [out, *torch.autograd.grad(out, leaves, inputs[3])]
+            except Exception as error:
+                return f"failed on a small example: {type(error).__name__}: {error}".split("\n")[0]
+    off = max(
+        float((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max())
+        for ours, theirs in zip(results[name], results["sdpa"], strict=True)
+    )
+    if off > 40 * torch.finfo(dtype).eps:
+        return f"a small example came out wrong by {off:.1e}"
+    return None

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from dnabert2_fast.attention.alibi import alibi_bias
-from dnabert2_fast.attention.skipping import key_ranges
+from dnabert2_fast.attention.skipping import counting, key_ranges, record
 
-__all__ = ["attention_sdpa", "unavailable"]
+__all__ = ["attention_sdpa", "groups_of_one_length"]
 
 # Longer sequences are worked on in blocks of queries.
 LONG = 512
@@ -26,11 +27,6 @@ QUERY_BLOCK = 256
 
 # Tokens of one call, unless a single sequence has more.
 GROUP_TOKENS = 4096
-
-
-def unavailable(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why this backend cannot run, None when it can."""
-    return None
 
 
 def attention_sdpa(
@@ -44,15 +40,33 @@ def attention_sdpa(
     dropout_p: float,
 ) -> torch.Tensor:
     """Return the attention of every sequence; arguments as in `dnabert2_fast.attention`."""
+    if torch.compiler.is_compiling():
+        # One node of the graph: which calls are made depends on the lengths.
+        out: torch.Tensor = sdpa_attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
+        return out
+    return _attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
+
+
+def _attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    alibi_slopes: torch.Tensor,
+    max_seqlen: int,
+    dropout_p: float,
+) -> torch.Tensor:
     shared = min(max_seqlen, LONG)
     bias = alibi_bias(alibi_slopes, range(shared), range(shared), q.dtype)
     parts = []
-    for start, count, length in _groups(cu_seqlens):
+    for start, count, length in groups_of_one_length(cu_seqlens):
         rows, keys, values = (
             x[start : start + count * length].view(count, length, *x.shape[1:]).transpose(1, 2)
             for x in (q, k, v)
         )
         if length <= LONG:
+            scores = count * q.shape[1] * length**2
+            record(scores, scores)
             mask = bias[:, :length, :length]
             whole = scaled_dot_product_attention(
                 rows, keys, values, attn_mask=mask[None], dropout_p=dropout_p
@@ -68,7 +82,12 @@ def _long(
 ) -> torch.Tensor:
     """Attention of long sequences, queries in blocks, each head with the keys that it needs."""
     blocks = []
-    for number, ranges in enumerate(key_ranges(q, k, v, slopes, QUERY_BLOCK).tolist()):
+    needed = key_ranges(q, k, v, slopes, QUERY_BLOCK)
+    if counting():
+        firsts = torch.arange(0, q.shape[2], QUERY_BLOCK, device=q.device)
+        rows = (q.shape[2] - firsts).clamp_max(QUERY_BLOCK)[:, None, None]
+        record(q.shape[0] * int((needed.diff() * rows).sum()), q[..., 0].numel() * q.shape[2])
+    for number, ranges in enumerate(needed.tolist()):
         first = number * QUERY_BLOCK
         last = min(first + QUERY_BLOCK, q.shape[2])
         order = sorted(range(len(ranges)), key=ranges.__getitem__)
@@ -90,7 +109,7 @@ def _long(
     return torch.cat(blocks, dim=2)
 
 
-def _groups(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
+def groups_of_one_length(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
     """Yield start, number and length of neighbouring sequences that have the same length."""
     start = 0
     for length, some in groupby(cu_seqlens.diff().tolist()):
@@ -100,3 +119,63 @@ def _groups(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
             yield start, count, length
             start += count * length
             left -= count
+
+
+@torch.library.custom_op("dnabert2_fast::sdpa_attention", mutates_args=())
+def sdpa_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    slopes: torch.Tensor,
+    max_seqlen: int,
+    dropout_p: float,
+) -> torch.Tensor:
+    """Do the same as one node of a graph; its backward pass computes the forward pass again."""
+    return _attention(q, k, v, cu_seqlens, slopes, max_seqlen, dropout_p)
+
+
+@torch.library.custom_op("dnabert2_fast::sdpa_attention_backward", mutates_args=())
+def sdpa_attention_backward(
+    grad: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    slopes: torch.Tensor,
+    max_seqlen: int,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of queries, keys and values."""
+    # Inside an operator autograd is off; functional gradients work all the same.
+    gradients = torch.func.vjp(
+        lambda q, k, v: _attention(q, k, v, cu_seqlens, slopes, max_seqlen, 0.0), q, k, v
+    )[1]
+    q_grad, k_grad, v_grad = gradients(grad)
+    return q_grad, k_grad, v_grad
+
+
+@sdpa_attention.register_fake
+def _(q: torch.Tensor, *others: object) -> torch.Tensor:
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device)
+
+
+@sdpa_attention_backward.register_fake
+def _(
+    grad: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *others: object
+) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    *tensors, ctx.max_seqlen, dropout_p = inputs
+    if dropout_p > 0:
+        raise NotImplementedError("dropout of attention weights is not in the compiled graph")
+    ctx.save_for_backward(*tensors)
+
+
+def _gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    grads = sdpa_attention_backward(grad, *ctx.saved_tensors, ctx.max_seqlen)
+    return *grads, None, None, None, None
+
+
+sdpa_attention.register_autograd(_gradients, setup_context=_save)

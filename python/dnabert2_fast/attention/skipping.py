@@ -11,13 +11,67 @@ is seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
-__all__ = ["key_ranges"]
+__all__ = ["Scores", "count_scores", "counting", "key_ranges", "record"]
 
 # Norms and scores are computed in float32, a little off.
 SLACK = 1e-3
+
+
+@dataclass
+class Scores:
+    """Attention scores, one a pair of tokens and head: all there are, and those computed."""
+
+    computed: int = 0
+    total: int = 0
+
+    @property
+    def left_out(self) -> float:
+        """Share of scores that were not computed because they cannot matter."""
+        return 1 - self.computed / max(self.total, 1)
+
+
+_counters: list[Scores] = []
+
+
+@contextmanager
+def count_scores() -> Iterator[Scores]:
+    """Count the attention scores that forward passes compute in a ``with`` block.
+
+    Only the backends that leave out far keys count: ``sdpa`` and ``triton``.
+
+    >>> from dnabert2_fast.attention import alibi_slopes, attention
+    >>> q, borders = torch.zeros(1000, 1, 16), torch.tensor([0, 1000], dtype=torch.int32)
+    >>> with count_scores() as scores:
+    ...     _ = attention(
+    ...         q, q, q, cu_seqlens=borders, max_seqlen=1000, alibi_slopes=torch.tensor([0.5])
+    ...     )
+    >>> scores.total, round(scores.left_out, 2)
+    (1000000, 0.37)
+    """
+    counter = Scores()
+    _counters.append(counter)
+    try:
+        yield counter
+    finally:
+        _counters.remove(counter)
+
+
+def counting() -> bool:
+    """Whether anybody wants to know."""
+    return bool(_counters)
+
+
+def record(computed: int, total: int) -> None:
+    """Add to all open counts."""
+    for counter in _counters:
+        counter.computed += computed
+        counter.total += total
 
 
 @torch.no_grad()

@@ -191,7 +191,7 @@ def _pool(
     model: Dnabert2Model, batch: PackedBatch, real: torch.Tensor, pooling: Pooling
 ) -> torch.Tensor:
     batch = batch.to(model.device)
-    states, _ = model.bert.encode(batch)
+    states = model.bert.encode(batch)
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
     real = real.to(model.device)

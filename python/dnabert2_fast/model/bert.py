@@ -13,8 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from dnabert2_fast.attention import alibi_slopes, attention
+from dnabert2_fast.attention import alibi_slopes, attention, attention_maps
+from dnabert2_fast.attention.maps import require_room
+from dnabert2_fast.kernels import add_norm, geglu, masked_lm_loss
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.checkpoint import Pretrained, initialise
 from dnabert2_fast.model.config import Dnabert2Config
@@ -43,18 +46,22 @@ class EncoderOutput(NamedTuple):
         tanh of a linear map of each sequence's first token.
     hidden_states : tuple of Tensor, each (total_tokens, hidden_size), or None
         After the embeddings and after every layer, when asked for.
+    attentions : tuple of tuple of Tensor, or None
+        Of every layer and every sequence the attention weights, (heads, length, length), when
+        asked for: row i is what token i looks at.
     """
 
     last_hidden_state: torch.Tensor
     pooler_output: torch.Tensor
     hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[tuple[torch.Tensor, ...], ...] | None = None
 
 
 class MaskedLMOutput(NamedTuple):
     """Loss (None without labels) and logits, of labelled rows only when there are labels."""
 
     loss: torch.Tensor | None
-    logits: torch.Tensor
+    logits: torch.Tensor | None
 
 
 class ClassifierOutput(NamedTuple):
@@ -97,9 +104,17 @@ class SelfAttention(nn.Module):
         self.backend = backend
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
 
-    def forward(self, x: torch.Tensor, batch: PackedBatch, slopes: torch.Tensor) -> torch.Tensor:
-        """Return (total_tokens, hidden_size)."""
+    def forward(
+        self,
+        x: torch.Tensor,
+        batch: PackedBatch,
+        slopes: torch.Tensor,
+        maps: list[tuple[torch.Tensor, ...]] | None = None,
+    ) -> torch.Tensor:
+        """Return (total_tokens, hidden_size); append the attention weights to `maps`."""
         q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, self.head_size).unbind(1)
+        if maps is not None:
+            maps.append(attention_maps(q, k, cu_seqlens=batch.cu_seqlens, alibi_slopes=slopes))
         mixed = attention(
             q,
             k,
@@ -119,13 +134,13 @@ class AttentionOutput(nn.Module):
     def __init__(self, config: Dnabert2Config) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout_p = config.hidden_dropout_prob
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         """Return the normed sum, shaped as its inputs."""
-        normed: torch.Tensor = self.LayerNorm(self.dropout(self.dense(x)) + residual)
-        return normed
+        dropout_p = self.dropout_p if self.training else 0.0
+        return add_norm(self.dense(x), residual, self.LayerNorm, dropout_p)
 
 
 class Attention(nn.Module):
@@ -144,15 +159,14 @@ class GatedMLP(nn.Module):
         super().__init__()
         width = config.intermediate_size
         self.gated_layers = nn.Linear(config.hidden_size, 2 * width, bias=False)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout_p = config.hidden_dropout_prob
         self.wo = nn.Linear(width, config.hidden_size)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normed sum, shaped as its input."""
-        gate, value = self.gated_layers(x).chunk(2, dim=-1)
-        normed: torch.Tensor = self.layernorm(self.wo(self.dropout(F.gelu(gate) * value)) + x)
-        return normed
+        gated = geglu(self.gated_layers(x), self.dropout_p if self.training else 0.0)
+        return add_norm(self.wo(gated), x, self.layernorm)
 
 
 class Layer(nn.Module):
@@ -169,9 +183,10 @@ class Layer(nn.Module):
         batch: PackedBatch,
         slopes: torch.Tensor,
         rows: torch.Tensor | None = None,
+        maps: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
         """Return the layer's output, of the given rows only when `rows` is given."""
-        mixed = self.attention.self(x, batch, slopes)
+        mixed = self.attention.self(x, batch, slopes, maps)
         if rows is not None:
             mixed, x = mixed[rows], x[rows]
         y: torch.Tensor = self.mlp(self.attention.output(mixed, x))
@@ -212,6 +227,8 @@ class Bert(nn.Module):
     def __init__(self, config: Dnabert2Config, backend: str, with_pooler: bool) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
+        self.backend = backend
+        self.checkpoints_activations = False
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config, backend)
         self.pooler = Pooler(config) if with_pooler else None
@@ -223,18 +240,34 @@ class Bert(nn.Module):
         return pooled
 
     def encode(
-        self, batch: PackedBatch, rows: torch.Tensor | None = None, every_layer: bool = False
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Return the last layer's rows (all, or those given) and, if asked, all layers'."""
-        x = self.embeddings(batch)
-        states = [x]
+        self,
+        batch: PackedBatch,
+        rows: torch.Tensor | None = None,
+        *,
+        states: list[torch.Tensor] | None = None,
+        maps: list[tuple[torch.Tensor, ...]] | None = None,
+    ) -> torch.Tensor:
+        """Return the last layer's rows, all or those given.
+
+        The state after the embeddings and after every layer is appended to `states`, every layer's
+        attention weights to `maps`.
+        """
+        if maps is not None:
+            require_room(batch.cu_seqlens, self.heads * len(self.encoder.layer))
+        x: torch.Tensor = self.embeddings(batch)
         slopes = _slopes(self.heads, x.device)
         last = len(self.encoder.layer) - 1
         for i, layer in enumerate(self.encoder.layer):
-            x = layer(x, batch, slopes, rows if i == last else None)
-            if every_layer:
+            if states is not None:
                 states.append(x)
-        return x, tuple(states) if every_layer else ()
+            given = (x, batch, slopes, rows if i == last else None, maps)
+            if self.checkpoints_activations and torch.is_grad_enabled():
+                x = checkpoint(layer, *given, use_reentrant=False)
+            else:
+                x = layer(*given)
+        if states is not None:
+            states.append(x)
+        return x
 
 
 class PredictionTransform(nn.Module):
@@ -290,7 +323,12 @@ class Dnabert2Model(Pretrained):
         self.bert = Bert(config, attention, with_pooler=True)
         initialise(self, config.initializer_range)
 
-    def forward(self, batch: PackedBatch, output_hidden_states: bool = False) -> EncoderOutput:
+    def forward(
+        self,
+        batch: PackedBatch,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> EncoderOutput:
         """Encode a batch; it is moved to the model's device.
 
         Parameters
@@ -298,11 +336,23 @@ class Dnabert2Model(Pretrained):
         batch : PackedBatch
         output_hidden_states : bool
             Return the state after the embeddings and after every layer too.
+        output_attentions : bool
+            Return the attention weights too: the one result that needs memory for every pair of
+            tokens.
+
+        Raises
+        ------
+        ValueError
+            When the attention weights would be too many; says what to do.
         """
         batch = batch.to(self.device)
-        last, every = self.bert.encode(batch, every_layer=output_hidden_states)
+        states: list[torch.Tensor] | None = [] if output_hidden_states else None
+        maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
+        last = self.bert.encode(batch, states=states, maps=maps)
         pooled = self.bert.pool(last[batch.cu_seqlens[:-1].long()])
-        return EncoderOutput(last, pooled, every or None)
+        return EncoderOutput(
+            last, pooled, tuple(states) if states else None, tuple(maps) if maps else None
+        )
 
 
 class Dnabert2ForMaskedLM(Pretrained):
@@ -320,7 +370,9 @@ class Dnabert2ForMaskedLM(Pretrained):
         """Let the decoder use the word embedding's matrix."""
         self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
 
-    def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> MaskedLMOutput:
+    def forward(
+        self, batch: PackedBatch, labels: torch.Tensor | None = None, with_logits: bool = True
+    ) -> MaskedLMOutput:
         """Predict tokens.
 
         Parameters
@@ -329,16 +381,23 @@ class Dnabert2ForMaskedLM(Pretrained):
         labels : Tensor of int64, shape (total_tokens,), optional
             -100 where nothing is asked. With labels, the last layer's MLP and the head run on the
             labelled rows alone, and `logits` holds those rows in order.
+        with_logits : bool
+            Without them, a loss is computed in less memory on a GPU.
         """
         batch = batch.to(self.device)
+        head = self.cls.predictions
         if labels is None:
-            return MaskedLMOutput(None, self.cls.predictions(self.bert.encode(batch)[0]))
+            return MaskedLMOutput(None, head(self.bert.encode(batch)))
         labels = labels.to(self.device)
         rows = torch.nonzero(labels != -100).flatten()
-        logits = self.cls.predictions(self.bert.encode(batch, rows)[0])
+        hidden, labels = head.transform(self.bert.encode(batch, rows)), labels[rows]
         # A batch without any label has loss 0, not 0 / 0.
-        total = F.cross_entropy(logits.float(), labels[rows], reduction="sum")
-        return MaskedLMOutput(total / max(len(rows), 1), logits)
+        count = max(len(rows), 1)
+        if not with_logits:
+            return MaskedLMOutput(masked_lm_loss(hidden, head.decoder, labels) / count, None)
+        logits = head.decoder(hidden)
+        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        return MaskedLMOutput(total / count, logits)
 
 
 class Dnabert2ForSequenceClassification(Pretrained):
@@ -357,7 +416,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
         """Classify sequences; with `labels`, int64 of shape (n,), also the mean cross-entropy."""
         batch = batch.to(self.device)
         firsts = batch.cu_seqlens[:-1].long()
-        pooled = self.bert.pool(self.bert.encode(batch, firsts)[0])
+        pooled = self.bert.pool(self.bert.encode(batch, firsts))
         logits = self.classifier(self.dropout(pooled))
         if labels is None:
             return ClassifierOutput(None, logits)

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -24,9 +24,13 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from dnabert2_fast.atomic import atomic_path
-from dnabert2_fast.attention import select
+from dnabert2_fast.attention import BackendStatus, explain, select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.int8 import is_int8, quantize_int8
+
+if TYPE_CHECKING:
+    from dnabert2_fast.model.bert import Bert
 
 __all__ = ["Pretrained", "fit", "initialise", "pick_device", "read_config", "read_weights"]
 
@@ -38,7 +42,12 @@ FRESH = {
     "bert.pooler.": "pooler_output means nothing until the model is fine-tuned",
     "classifier.": "logits mean nothing until the model is fine-tuned",
 }
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,  # of everything but the matrices
+}
 
 
 class Files(NamedTuple):
@@ -52,6 +61,7 @@ class Pretrained(nn.Module):
     """What every public model can do besides computing: be read, be written, say where it is."""
 
     config: Dnabert2Config
+    bert: Bert
 
     @classmethod
     def from_pretrained(
@@ -75,7 +85,9 @@ class Pretrained(nn.Module):
             ``"zhihan1996/DNABERT-2-117M"``.
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
-        dtype : {"float32", "bfloat16", "float16"}
+        dtype : {"float32", "bfloat16", "float16", "int8"}
+            ``"int8"`` multiplies matrices in 8-bit integers: for inference on a CPU, see
+            `dnabert2_fast.model.int8`.
         device : str or torch.device
             ``"auto"`` takes CUDA where there is one, else the CPU.
         num_labels : int, optional
@@ -108,7 +120,10 @@ class Pretrained(nn.Module):
         model.to_empty(device="cpu")
         model.tie()
         fit(model, weights, str(files.weights))
-        return model.to(device, DTYPES[dtype]).eval()
+        model.to(device, DTYPES[dtype]).eval()
+        if dtype == "int8":
+            quantize_int8(model)
+        return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write ``config.json`` and ``model.safetensors`` into a folder, making it if needed.
@@ -116,6 +131,8 @@ class Pretrained(nn.Module):
         Every key of the released layout is written, the tied matrix under both of its names, so
         that any reader can load the file without a key map.
         """
+        if is_int8(self):
+            raise CheckpointError("a model in int8 is for inference; save the one it was read from")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         # Copies, because safetensors refuses tensors that share memory.
@@ -127,6 +144,23 @@ class Pretrained(nn.Module):
 
     def tie(self) -> None:
         """Share matrices that the architecture shares; nothing unless a model overrides it."""
+
+    def checkpoint_activations(self, enabled: bool = True) -> None:
+        """Keep only layers' inputs for the backward pass and compute the rest again.
+
+        A training step then takes about a third more time and the memory of one layer at a time.
+        """
+        self.bert.checkpoints_activations = enabled
+
+    @property
+    def attention_backend(self) -> BackendStatus:
+        """Which attention runs for this model where it is now, and why.
+
+        >>> from dnabert2_fast import Dnabert2Config, Dnabert2Model
+        >>> Dnabert2Model(Dnabert2Config(num_hidden_layers=1)).attention_backend.name
+        'sdpa'
+        """
+        return explain(self.bert.backend, self.device, self.dtype)
 
     @property
     def device(self) -> torch.device:
