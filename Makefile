@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint rust-test python-test slow slow-test fuzz instructions bench clean
+.PHONY: help build demo test lint rust-test python-test slow slow-test fuzz instructions bench gpu clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,10 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	$(BIN)/pip install --quiet pyfastx
 	$(BIN)/python benches/corpus.py $(GENOME)
 	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))
+
+gpu: build ## On a machine with a CUDA device: check every kernel on it, then measure everything
+	$(BIN)/python -m pytest tests/kernels
+	$(BIN)/python benches/gpu.py
 
 clean: ## Remove everything that was built
 	rm -rf target .venv demo-out

@@ -1,5 +1,6 @@
 """Triton kernels without a GPU: the interpreter runs them, the compiler builds them for cards."""
 
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,19 @@ def test_kernels_under_the_interpreter():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "passed" in done.stdout
+
+
+def test_the_gpu_benchmark_runs_in_all_its_parts():
+    script = Path(__file__).parents[1] / "benches" / "gpu.py"
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, str(script), "--smoke"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "failed" not in done.stdout
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    parts = ["machine", "peak", "attention", "fused", "backend", "encoder", "training"]
+    assert list(dict.fromkeys(row["bench"] for row in rows)) == parts
+    assert "| training |" in done.stdout
 
 
 class Recorder:

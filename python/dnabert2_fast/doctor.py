@@ -69,6 +69,7 @@ def _attention() -> list[str]:
     import torch
 
     from dnabert2_fast.attention import report as backends
+    from dnabert2_fast.kernels import obstacle
 
     devices = ["cpu"]
     if torch.cuda.is_available():
@@ -87,4 +88,5 @@ def _attention() -> list[str]:
             f"{', chosen by auto' if s.name == chosen else ''}{': ' + s.reason if s.reason else ''}"
             for s in statuses
         ]
+        lines.append(f"  fused GEGLU, norm and loss: {obstacle(device, torch.float32) or 'run'}")
     return lines
