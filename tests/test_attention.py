@@ -165,6 +165,30 @@ def test_half_precision_without_far_keys(short_blocks, dtype):
     assert (got - want).abs().max() <= 2 * theirs
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [16, 64, 128])
+def test_eight_thousand_tokens(dtype, size):
+    """Values and gradients within twice the error of the same precision written out plainly."""
+    slopes = torch.tensor([0.7071068])
+    qkv, borders = packed([8192], 1, size)
+    results = []
+    for run in ("ours", "plain", "exact"):
+        kind = torch.float64 if run == "exact" else dtype
+        leaves = [x.to(dtype).to(kind).clone().requires_grad_() for x in qkv]
+        if run == "ours":
+            out = attention(*leaves, **borders, alibi_slopes=slopes)
+        elif run == "plain":
+            out = dense(*leaves, slopes)
+        else:
+            out = naive(*leaves, [8192], slopes)
+        out.backward(qkv[0].to(dtype).to(kind))
+        results.append([out.detach().double(), *(x.grad.double() for x in leaves)])
+    for ours, plain, exact in zip(*results, strict=True):
+        floor = torch.finfo(dtype).eps * exact.abs().max()
+        assert (ours - exact).abs().max() <= 2 * (plain - exact).abs().max() + floor
+
+
 def test_slopes_and_bias_are_the_reference_numbers(data):
     golden = np.load(data / "golden" / "alibi.npz")
     names = [name for name in golden.files if name.startswith("slopes_")]
