@@ -58,12 +58,14 @@ def _attention(
 ) -> torch.Tensor:
     shared = min(max_seqlen, LONG)
     bias = alibi_bias(alibi_slopes, range(shared), range(shared), q.dtype)
+    groups = list(groups_of_one_length(cu_seqlens))
+    # One split instead of slices: the gradient of each slice would be as large as the whole.
+    sizes = [count * length for _, count, length in groups]
     parts = []
-    for start, count, length in groups_of_one_length(cu_seqlens):
-        rows, keys, values = (
-            x[start : start + count * length].view(count, length, *x.shape[1:]).transpose(1, 2)
-            for x in (q, k, v)
-        )
+    for (_, count, length), *qkv in zip(
+        groups, *(torch.split(x, sizes) for x in (q, k, v)), strict=True
+    ):
+        rows, keys, values = (x.unflatten(0, (count, length)).transpose(1, 2) for x in qkv)
         if length <= LONG:
             scores = count * q.shape[1] * length**2
             record(scores, scores)
