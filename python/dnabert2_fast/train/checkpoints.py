@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -155,7 +156,7 @@ class Checkpoints:
                 state = self._state(model, optimizers)
                 load(state, checkpoint_id=place, process_group=self._fleet.storage)
         # Damaged files make torch raise what it likes, errors of pickle and of zip among them.
-        except Exception as error:
+        except (Exception, CheckpointException) as error:
             return " ".join(str(error).split())[:200] or type(error).__name__
         with _without_warnings():
             set_state_dict(

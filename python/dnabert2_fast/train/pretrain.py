@@ -36,7 +36,7 @@ from dnabert2_fast.train.reports import Reporter, memory_gb, peak_flops, trainin
 __all__ = ["SIZES", "PretrainConfig", "PretrainResult", "pretrain"]
 
 # A training loss so far above the lowest one so far has diverged, if so many tokens say so.
-DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 1000
+DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 200
 
 
 class PretrainResult(NamedTuple):
@@ -212,14 +212,15 @@ def _train(job: _Job) -> None:
     if fleet.first:
         reporter = Reporter(job.run, config.shaping(), config.tensorboard, config.wandb)
     if not done:
-        first, baseline = job.evaluation(job.model, job.bfloat16), None
+        first = job.evaluation(job.model, job.bfloat16)
+        kept["lowest_loss"] = first.loss
         if reporter is not None:
             baseline = frequency_baseline(job.corpus, job.evaluation)
             line = {"step": 0, "tokens": 0, "eval_loss": first.loss}
             line |= {"eval_accuracy": first.accuracy, "baseline_loss": baseline.loss}
             reporter.line({**line, "baseline_accuracy": baseline.accuracy})
     sums = _Sums(job, kept)
-    tokens, lowest = int(kept.get("tokens", 0)), kept.get("lowest_loss")
+    tokens, lowest = int(kept.get("tokens", 0)), float(kept["lowest_loss"])
     state = State(epoch=kept["epoch"], position=kept["position"]) if done else None
     drawn = step_batches(
         job.corpus,
@@ -262,7 +263,7 @@ def _train(job: _Job) -> None:
                 line = {"step": now, "tokens": tokens, **_rates(job, sums, totals)}
                 line["learning_rate"] = rate
                 if totals[1] >= DIVERGED_TOKENS:
-                    lowest = line["loss"] if lowest is None else min(lowest, line["loss"])
+                    lowest = min(lowest, line["loss"])
                 if evaluating:
                     scores = job.evaluation(job.model, job.bfloat16)
                     line |= {"eval_loss": scores.loss, "eval_accuracy": scores.accuracy}
@@ -333,10 +334,10 @@ def _update(job: _Job, batch: Step, step: int, rate: float, sums: _Sums) -> None
     sums.squares += batch.squares
 
 
-def _check(job: _Job, step: int, totals: list[float], lowest: float | None) -> None:
+def _check(job: _Job, step: int, totals: list[float], lowest: float) -> None:
     """Raise `DivergedError` before a bad model is written over a good one."""
     loss = totals[0] / max(totals[1], 1.0)
-    far = lowest is not None and totals[1] >= DIVERGED_TOKENS and loss > lowest + DIVERGED_NATS
+    far = totals[1] >= DIVERGED_TOKENS and loss > lowest + DIVERGED_NATS
     if math.isfinite(sum(totals)) and not far:
         return
     job.checkpoints.wait()
