@@ -273,7 +273,9 @@ def test_bad_input(corpus, tmp_path):
         pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")
     build_corpus([GENOME], tmp_path / "all", tok, valid_fraction=0)
-    with pytest.raises(CorpusError, match="0 held-out windows"):
+    with pytest.raises(
+        CorpusError, match="no window in its split 'valid'"
+    ):
         pretrain(settings(tmp_path / "all", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -288,10 +290,25 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
     other = build_corpus(
         [GENOME], tmp_path / "c", Tokenizer.train([GENOME], 64, window_bp=100), window_bp=500
     )
-    with pytest.raises(CheckpointError, match="has another tokenizer than the corpus; build"):
+    with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus; build"):
         pretrain(
             settings(other.folder, tmp_path / "x", size=None, init_from=str(undisturbed.folder))
         )
+
+
+def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
+    tok = Tokenizer.from_pretrained(corpus)
+    build_corpus([GENOME], tmp_path / "v", tok, window_bp=400, valid_fraction=1)
+    other = pretrain(settings(corpus, tmp_path / "run", eval_corpus=str(tmp_path / "v")))
+    # What is trained is the same.
+    assert (other.folder / "model.safetensors").read_bytes() == (
+        undisturbed.folder / "model.safetensors"
+    ).read_bytes()
+    assert other.eval_loss != undisturbed.eval_loss
+    published = Tokenizer.from_pretrained("dnabert2")
+    build_corpus([GENOME], tmp_path / "d", published, valid_fraction=1)
+    with pytest.raises(CorpusError, match=r"another tokenizer than .*; build it with"):
+        pretrain(settings(corpus, tmp_path / "x", eval_corpus=str(tmp_path / "d")))
 
 
 def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(corpus, tmp_path, capsys):

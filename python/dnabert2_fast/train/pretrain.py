@@ -80,12 +80,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after a checkpoint was written.
     """
-    corpus, held_out = Corpus.open(config.corpus), Corpus.open(config.corpus, "valid")
-    if not len(corpus) or not len(held_out):
-        raise CorpusError(
-            f"{config.corpus}: {len(corpus)} training and {len(held_out)} held-out windows; both "
-            "are needed, build it with another valid_fraction or more sequence"
-        )
+    corpus, held_out = _corpora(config)
     with join_fleet(config.device) as fleet:
         run = Run(Path(config.out))
         settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
@@ -94,6 +89,24 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
             job = _prepare(config, run, fleet, corpus, held_out)
             _train(job)
         return fleet.on_first(lambda: _result(run))
+
+
+def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
+    """Return the training and the held-out split."""
+    other = config.eval_corpus or config.corpus
+    corpus, held_out = Corpus.open(config.corpus), Corpus.open(other, "valid")
+    if corpus.fingerprint != held_out.fingerprint:
+        raise CorpusError(
+            f"{other}: encoded with another tokenizer than {config.corpus}; build it with "
+            f"--tokenizer {config.corpus}"
+        )
+    for found, remedy in ((corpus, "smaller"), (held_out, "larger")):
+        if not len(found):
+            raise CorpusError(
+                f"{found.folder}: has no window in its split {found.split!r}; build it with a "
+                f"{remedy} valid_fraction or more sequence"
+            )
+    return corpus, held_out
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,9 @@ class PretrainConfig:
         Updates between evaluations on the held-out split.
     eval_tokens
         Held-out tokens of one evaluation, at most.
+    eval_corpus
+        Evaluate on the held-out split of this corpus, such as another species built with
+        --valid-fraction 1; the corpus' own if left out.
     checkpoint_every
         Updates between checkpoints; one is also written on Ctrl-C and SIGTERM.
     keep
@@ -154,6 +157,7 @@ class PretrainConfig:
     log_every: int = 10
     eval_every: int = 500
     eval_tokens: int = 131_072
+    eval_corpus: str | None = None
     checkpoint_every: int = 1_000
     keep: int = 2
     seed: int = 0
