@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import types
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from dnabert2_fast import (
 from dnabert2_fast.cli import main
 from dnabert2_fast.demo import GENOME
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
+from dnabert2_fast.train import checkpoints
 from dnabert2_fast.train import pretrain as module
 from dnabert2_fast.train.loop import stop_between_steps
 from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
@@ -122,9 +124,12 @@ def test_metrics_are_json_lines(undisturbed):
     assert 0.1 < last["memory_gb"] < 100
 
 
-@pytest.mark.parametrize("micro_batch_tokens", [600, 150])
+@pytest.mark.parametrize("micro_batch_tokens", [600, 150, 20])
 def test_a_plain_loop_gives_the_same(corpus, tmp_path, monkeypatch, micro_batch_tokens):
-    """Whole batches, torch's own mean over all labelled tokens, plain AdamW; without dropout."""
+    """Whole batches, torch's own mean over all labelled tokens, plain AdamW; without dropout.
+
+    Cut into 1, 4 and 30 pieces: more than there are windows, so that some are empty.
+    """
     shape = replace(SIZES["tiny"], hidden_dropout_prob=0.0)
     monkeypatch.setitem(SIZES, "tiny", shape)
     config = settings(
@@ -191,9 +196,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(undisturbed, corpus, tmp_
         fail_at(patch, 18, fail)
         with pytest.raises(MemoryError):
             pretrain(config)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    (checkpoints / ".step-0000020.part").mkdir()  # as if killed while it was written
-    assert (checkpoints / "step-0000010" / "state" / ".metadata").exists()
+    saved = tmp_path / "run" / "checkpoints"
+    (saved / ".step-0000020.part").mkdir()  # as if killed while it was written
+    assert (saved / "step-0000010" / "state" / ".metadata").exists()
     pretrain(config)
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
 
@@ -227,14 +232,22 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         fail_at(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             pretrain(config)
-    checkpoints = tmp_path / "run" / "checkpoints"
-    older, newest = sorted(checkpoints.iterdir())
+    older, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert (older.name, newest.name) == ("step-0000010", "step-0000012")
     (shard,) = (newest / "state").glob("*.distcp")
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.warns(UserWarning, match="step-0000012: damaged.*going on from the one before"):
         pretrain(config)
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
+
+
+def test_a_full_disk_is_said_in_one_line(corpus, tmp_path, monkeypatch):
+    failed = Future()
+    failed.set_exception(OSError(28, "No space left on device"))
+    monkeypatch.setattr(checkpoints, "async_save", lambda *_, **__: failed)
+    with pytest.raises(CheckpointError, match=r"step-0000005: could not be written: .*No space"):
+        pretrain(settings(corpus, tmp_path / "run"))
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
 def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path, monkeypatch):
@@ -273,9 +286,7 @@ def test_bad_input(corpus, tmp_path):
         pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")
     build_corpus([GENOME], tmp_path / "all", tok, valid_fraction=0)
-    with pytest.raises(
-        CorpusError, match="no window in its split 'valid'"
-    ):
+    with pytest.raises(CorpusError, match="no window in its split 'valid'"):
         pretrain(settings(tmp_path / "all", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

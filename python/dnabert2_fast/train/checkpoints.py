@@ -103,13 +103,23 @@ class Checkpoints:
         self._writing.append(upload)
 
     def wait(self) -> None:
-        """Return when the checkpoint begun last, if any, is whole and has its name."""
+        """Return when the checkpoint begun last, if any, is whole and has its name.
+
+        Raises
+        ------
+        CheckpointError
+            When it could not be written.
+        """
         if self._target is None:
             return
         target, self._target = self._target, None
         writing, self._writing = self._writing, []
-        for future in writing:
-            future.result()
+        try:
+            for future in writing:
+                future.result()
+        except (OSError, RuntimeError, CheckpointException) as error:
+            reason = " ".join(str(error).split())[-200:]
+            raise CheckpointError(f"{target}: could not be written: {reason}") from None
         self._fleet.on_first(lambda: self._publish(target))
 
     def resume(
