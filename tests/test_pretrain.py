@@ -206,7 +206,6 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(undisturbed, corpus, tmp_
 def test_every_option_goes_on_exactly(corpus, tmp_path, monkeypatch):
     options = {
         "recipe": "fast",
-        "optimizer": "muon",
         "learning_rate": None,
         "dtype": "auto",
         "bpe_dropout": 0.1,

@@ -62,9 +62,10 @@ RECIPES = {
     # DNABERT-2's paper: 4,096 sequences of 128 tokens, 500,000 steps, 30,000 of them warm-up, then
     # a fall to 0; AdamW with MosaicBERT's betas 0.9 and 0.98, epsilon 1e-6 and weight decay 1e-5.
     "paper": Recipe("adamw", 5e-4, 0.06, 0.94, 1e-5, 0.15, 500_000, 4096 * 128),
-    # A higher rate, constant but for its ends (warm-up, stable, decay; Hu et al. 2024), and 30 % of
-    # tokens masked (Wettig et al. 2023), as docs/benchmarks.md measures them on a small model.
-    "fast": Recipe("adamw", 2e-3, 0.02, 0.3, 1e-5, 0.3, 100_000, 4096 * 128),
+    # Muon (Jordan et al. 2024) for the encoder's matrices, AdamW for the rest, a rate that is
+    # constant but for its ends (warm-up, stable, decay; Hu et al. 2024), 30 % of tokens masked
+    # (Wettig et al. 2023). docs/benchmarks.md has what it gained on small models.
+    "fast": Recipe("muon", 2e-3, 0.02, 0.3, 1e-2, 0.3, 100_000, 4096 * 128),
 }
 
 
@@ -80,7 +81,7 @@ class PretrainConfig:
         Run folder. Started again with the same settings, the run goes on where it stopped.
     recipe
         paper: AdamW as the DNABERT-2 paper has it (rate 5e-4, 6 % warm-up, linear fall, 15 %
-        masked, 500,000 steps of 524,288 tokens). fast: rate 2e-3, warm-up, stable, decay, 30 %
+        masked, 500,000 steps of 524,288 tokens). fast: Muon at 2e-3, warm-up, stable, decay, 30 %
         masked, 100,000 such steps.
     size
         tiny, mini, small, base (DNABERT-2), large: 0.8M, 6.8M, 36M, 117M, 408M parameters with a
