@@ -67,6 +67,7 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	$(BIN)/python benches/train.py $(GENOME)
 	$(BIN)/python benches/attention.py 1
 	$(BIN)/python benches/encoder.py 1
+	$(BIN)/python benches/pretrain.py $(GENOME)
 	$(BIN)/pip install --quiet pyfastx
 	$(BIN)/python benches/corpus.py $(GENOME)
 	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))

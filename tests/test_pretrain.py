@@ -1,24 +1,46 @@
 """Pre-training learns, and a stopped run ends exactly where an undisturbed one does."""
 
 import json
-import os
 import signal
+import sys
 import threading
+import types
+from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dnabert2_fast import (
+    Corpus,
     Dnabert2ForMaskedLM,
+    PackedBatch,
     PretrainConfig,
+    TokenBatches,
     Tokenizer,
     build_corpus,
     pretrain,
 )
+from dnabert2_fast.cli import main
 from dnabert2_fast.demo import GENOME
-from dnabert2_fast.errors import CheckpointError, CorpusError
-from dnabert2_fast.train import loop
-from dnabert2_fast.train.loop import learning_rate, stop_between_steps
+from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
+from dnabert2_fast.train import checkpoints
+from dnabert2_fast.train import pretrain as module
+from dnabert2_fast.train.loop import stop_between_steps
+from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
+from dnabert2_fast.train.optim import learning_rate
+from dnabert2_fast.train.recipes import SIZES
+
+MEASURED = ("tokens_per_second", "memory_gb")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +58,38 @@ def settings(corpus, out, **changes):
         "batch_tokens": 600,
         "learning_rate": 3e-3,
         "warmup_steps": 4,
+        "log_every": 4,
         "eval_every": 8,
+        "eval_tokens": 5000,
         "checkpoint_every": 5,
+        "dtype": "float32",
     }
     return PretrainConfig(corpus=str(corpus), out=str(out), **{**base, **changes})
 
 
 def contents(folder):
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix != ".png"}
+    """Every byte but pictures and measurements."""
+    files = {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".json", "")}
+    files["weights"] = (folder / "model.safetensors").read_bytes()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return files, [{k: v for k, v in x.items() if k not in MEASURED} for x in lines]
+
+
+def fail_at(monkeypatch, step, action):
+    """Do something when the rate of a step is asked for."""
+
+    def asked(now, **arguments):
+        if now == step:
+            action()
+        return learning_rate(now, **arguments)
+
+    monkeypatch.setattr(module, "learning_rate", asked)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "whole"
+    torch.set_num_threads(1)
     return pretrain(settings(corpus, out))
 
 
@@ -56,7 +97,9 @@ def test_it_learns_and_says_so(undisturbed):
     first = undisturbed.metrics[0]["eval_loss"]
     assert first > undisturbed.eval_loss + 0.1
     assert 3 < undisturbed.baseline_loss < first
-    assert [line["step"] for line in undisturbed.metrics] == [0, 8, 16, 24]
+    assert 1 / 64 < undisturbed.eval_accuracy < 0.5
+    assert [line["step"] for line in undisturbed.metrics] == [0, 4, 8, 12, 16, 20, 24]
+    assert [line["step"] for line in undisturbed.metrics if "eval_loss" in line] == [0, 8, 16, 24]
     names = {path.name for path in undisturbed.folder.iterdir()}
     assert names == {
         "config.json",
@@ -70,24 +113,73 @@ def test_it_learns_and_says_so(undisturbed):
     assert model.config.vocab_size == Tokenizer.from_pretrained(undisturbed.folder).vocab_size
 
 
-@pytest.mark.parametrize("stop_at", [3, 10, 15])
+def test_metrics_are_json_lines(undisturbed):
+    lines = (undisturbed.folder / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert last == undisturbed.metrics[-1]
+    assert {"step", "tokens", "loss", "eval_loss", "eval_accuracy", "learning_rate"} <= set(last)
+    assert {"gradient_norm", *MEASURED} <= set(last)
+    assert "mfu" not in last  # no listed peak for a processor
+    assert last["tokens_per_second"] > 0
+    assert 0.1 < last["memory_gb"] < 100
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [600, 150, 20])
+def test_a_plain_loop_gives_the_same(corpus, tmp_path, monkeypatch, micro_batch_tokens):
+    """Whole batches, torch's own mean over all labelled tokens, plain AdamW; without dropout.
+
+    Cut into 1, 4 and 30 pieces: more than there are windows, so that some are empty.
+    """
+    shape = replace(SIZES["tiny"], hidden_dropout_prob=0.0)
+    monkeypatch.setitem(SIZES, "tiny", shape)
+    config = settings(
+        corpus, tmp_path / "run", steps=6, log_every=1, micro_batch_tokens=micro_batch_tokens
+    )
+    result = pretrain(config)
+    opened = Corpus.open(corpus)
+    torch.manual_seed(0)
+    model = Dnabert2ForMaskedLM(replace(shape, vocab_size=64, pad_token_id=opened.tokenizer.pad_id))
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 1e-5}, {"params": rest, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    )
+    batches = TokenBatches(opened, 600, seed=0)
+    masker = Masker(opened.tokenizer, 0.15)
+    losses = []
+    for step, drawn in zip(range(6), batches, strict=False):
+        batch = PackedBatch.from_ragged(drawn.ids)
+        places = torch.cat([torch.arange(n) + (w << 32) for w, n in enumerate(batch.lengths)])
+        inputs, labels = masker(batch.input_ids, places, key_of(0, step))
+        logits = model(replace(batch, input_ids=inputs)).logits
+        loss = F.cross_entropy(logits, labels, ignore_index=IGNORED)
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 3e-3 * min(
+            1, (step + 1) / 4, (6 - step) / 2
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert [line["loss"] for line in result.metrics[1:]] == pytest.approx(losses, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "number"), [(3, signal.SIGINT), (10, signal.SIGTERM), (15, signal.SIGINT)]
+)
 def test_a_stopped_run_ends_like_an_undisturbed_one(
-    undisturbed, corpus, tmp_path, monkeypatch, stop_at
+    undisturbed, corpus, tmp_path, monkeypatch, stop_at, number
 ):
     config = settings(corpus, tmp_path / "run")
-    steps = iter(range(1000))
-
-    def rate_and_interrupt(step, **arguments):
-        if next(steps) == stop_at:
-            signal.raise_signal(signal.SIGINT)
-        return learning_rate(step, **arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr("dnabert2_fast.train.pretrain.learning_rate", rate_and_interrupt)
+        fail_at(patch, stop_at, lambda: signal.raise_signal(number))
         with pytest.raises(KeyboardInterrupt):
             pretrain(config)
-    saved = list((tmp_path / "run" / "checkpoints").iterdir())
-    assert [path.name for path in saved] == [f"step-{stop_at + 1:07d}"]
+    saved = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert saved[-1].name == f"step-{stop_at + 1:07d}"
+    assert len(saved) <= config.keep
     assert not (tmp_path / "run" / "model.safetensors").exists()
     pretrain(config)
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
@@ -97,23 +189,84 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(undisturbed, corpus, tmp_
     """As after a power cut: nothing is saved at the moment of the stop."""
     config = settings(corpus, tmp_path / "run")
 
-    def fail(step, **arguments):
-        if step == 18:
-            raise MemoryError
-        return learning_rate(step, **arguments)
+    def fail():
+        raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("dnabert2_fast.train.pretrain.learning_rate", fail)
+        fail_at(patch, 18, fail)
         with pytest.raises(MemoryError):
             pretrain(config)
-    assert (tmp_path / "run" / "checkpoints" / "step-0000015").exists()
+    saved = tmp_path / "run" / "checkpoints"
+    (saved / ".step-0000020.part").mkdir()  # as if killed while it was written
+    assert (saved / "step-0000010" / "state" / ".metadata").exists()
     pretrain(config)
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
 
 
+def test_every_option_goes_on_exactly(corpus, tmp_path, monkeypatch):
+    options = {
+        "recipe": "fast",
+        "learning_rate": None,
+        "dtype": "auto",
+        "bpe_dropout": 0.1,
+        "both_strands": True,
+        "micro_batch_tokens": 200,
+    }
+    whole = pretrain(settings(corpus, tmp_path / "whole", **options))
+    config = settings(corpus, tmp_path / "run", **options)
+    with monkeypatch.context() as patch:
+        fail_at(patch, 12, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config)
+    weights = Dnabert2ForMaskedLM.from_pretrained(tmp_path / "run" / "checkpoints" / "step-0000013")
+    assert weights.config.hidden_size == 128
+    pretrain(replace(config, checkpoint_every=2, keep=1, log_every=4))  # these may change
+    assert contents(tmp_path / "run") == contents(whole.folder)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    undisturbed, corpus, tmp_path, monkeypatch
+):
+    config = settings(corpus, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        fail_at(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config)
+    older, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert (older.name, newest.name) == ("step-0000010", "step-0000012")
+    (shard,) = (newest / "state").glob("*.distcp")
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="step-0000012: damaged.*going on from the one before"):
+        pretrain(config)
+    assert contents(tmp_path / "run") == contents(undisturbed.folder)
+
+
+def test_a_full_disk_is_said_in_one_line(corpus, tmp_path, monkeypatch):
+    failed = Future()
+    failed.set_exception(OSError(28, "No space left on device"))
+    monkeypatch.setattr(checkpoints, "async_save", lambda *_, **__: failed)
+    with pytest.raises(CheckpointError, match=r"step-0000005: could not be written: .*No space"):
+        pretrain(settings(corpus, tmp_path / "run"))
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path, monkeypatch):
+    config = settings(corpus, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        fail_at(patch, 2, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config)
+    (only,) = (tmp_path / "run" / "checkpoints").iterdir()
+    # The right size, but not what torch wrote.
+    table = only / "state" / ".metadata"
+    table.write_bytes(bytes(len(table.read_bytes())))
+    with pytest.raises(CheckpointError, match=r"step-0000003: damaged.*to start afresh"):
+        pretrain(config)
+
+
 def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corpus, monkeypatch):
-    monkeypatch.setattr(loop.Run, "finish", None)  # would be called by a second training
-    again = pretrain(settings(corpus, undisturbed.folder))
+    monkeypatch.setattr(module, "_train", None)  # would be called by a second training
+    again = pretrain(settings(corpus, undisturbed.folder, keep=9, device="cpu"))
     assert again.eval_loss == undisturbed.eval_loss
     with pytest.raises(CheckpointError, match="holds a run with seed 0, asked for 1"):
         pretrain(settings(corpus, undisturbed.folder, seed=1))
@@ -127,22 +280,76 @@ def test_bad_input(corpus, tmp_path):
         pretrain(settings(tmp_path, tmp_path / "run"))
     with pytest.raises(ValueError, match="steps: 0 is not positive"):
         settings(corpus, tmp_path, steps=0)
+    with pytest.raises(ValueError, match="bpe_dropout: 1 is not"):
+        settings(corpus, tmp_path, bpe_dropout=1)
+    with pytest.raises(ValueError, match="start them with torchrun"):
+        pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")
     build_corpus([GENOME], tmp_path / "all", tok, valid_fraction=0)
-    with pytest.raises(CorpusError, match="0 held-out windows"):
+    with pytest.raises(CorpusError, match="no window in its split 'valid'"):
         pretrain(settings(tmp_path / "all", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_named(corpus, tmp_path, monkeypatch):
-    config = settings(corpus, tmp_path / "run", steps=6)
-    monkeypatch.setattr(loop.Run, "finish", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
+    more = pretrain(
+        settings(corpus, tmp_path / "more", size=None, init_from=str(undisturbed.folder), steps=2)
+    )
+    assert more.metrics[0]["eval_loss"] == undisturbed.eval_loss
+    with pytest.raises(ValueError, match="size: the model of init_from has its own"):
+        settings(corpus, tmp_path, init_from="model")
+    other = build_corpus(
+        [GENOME], tmp_path / "c", Tokenizer.train([GENOME], 64, window_bp=100), window_bp=500
+    )
+    with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus; build"):
+        pretrain(
+            settings(other.folder, tmp_path / "x", size=None, init_from=str(undisturbed.folder))
+        )
+
+
+def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
+    tok = Tokenizer.from_pretrained(corpus)
+    build_corpus([GENOME], tmp_path / "v", tok, window_bp=400, valid_fraction=1)
+    other = pretrain(settings(corpus, tmp_path / "run", eval_corpus=str(tmp_path / "v")))
+    # What is trained is the same.
+    assert (other.folder / "model.safetensors").read_bytes() == (
+        undisturbed.folder / "model.safetensors"
+    ).read_bytes()
+    assert other.eval_loss != undisturbed.eval_loss
+    published = Tokenizer.from_pretrained("dnabert2")
+    build_corpus([GENOME], tmp_path / "d", published, valid_fraction=1)
+    with pytest.raises(CorpusError, match=r"another tokenizer than .*; build it with"):
+        pretrain(settings(corpus, tmp_path / "x", eval_corpus=str(tmp_path / "d")))
+
+
+def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(corpus, tmp_path, capsys):
+    config = settings(
+        corpus, tmp_path / "run", learning_rate=1, warmup_steps=100, steps=150, log_every=12
+    )
+    with pytest.raises(DivergedError, match=r"training loss is \d.*, it was [34]\.") as caught:
         pretrain(config)
-    state = tmp_path / "run" / "checkpoints" / "step-0000005" / "optimizer.safetensors"
-    state.write_bytes(state.read_bytes()[:-9])
-    with pytest.raises(CheckpointError, match="step-0000005: damaged, delete it"):
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    assert f"the last good checkpoint is {newest}" in str(caught.value)
+    Dnabert2ForMaskedLM.from_pretrained(newest)
+    arguments = ["pretrain", str(corpus), "--out", str(tmp_path / "b"), "--size", "tiny"]
+    more = ["--learning-rate", "1e5", "--steps", "40", "--batch-tokens", "600"]
+    assert main([*arguments, *more, "--warmup-steps", "0"]) == 2
+    assert "there is no checkpoint yet" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_is_never_saved(corpus, tmp_path, monkeypatch):
+    config = settings(corpus, tmp_path / "run", log_every=100)
+
+    def spoil():
+        plain = F.cross_entropy
+        monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: plain(*a, **k) * float("nan"))
+
+    fail_at(monkeypatch, 6, spoil)
+    with pytest.raises(DivergedError, match="at step 8 the training loss is nan") as caught:
         pretrain(config)
+    assert str(caught.value).endswith(
+        "--init-from " + str(tmp_path / "run/checkpoints/step-0000005")
+    )
 
 
 def test_seeds_give_other_runs(undisturbed, corpus, tmp_path):
@@ -155,6 +362,35 @@ def test_bfloat16_trains_near_float32(undisturbed, corpus, tmp_path):
     assert abs(half.eval_loss - undisturbed.eval_loss) < 0.05
     weights = Dnabert2ForMaskedLM.from_pretrained(half.folder)
     assert weights.dtype is torch.float32
+
+
+def test_mini_fits_16_megabytes(tmp_path):
+    model = Dnabert2ForMaskedLM(SIZES["mini"]).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size <= 16_000_000
+    assert model.config.vocab_size == 4096
+
+
+def test_tensorboard(corpus, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    result = pretrain(settings(corpus, tmp_path / "run", tensorboard=True, steps=8))
+    seen = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    seen.Reload()
+    assert [e.step for e in seen.Scalars("eval_loss")] == [0, 8]
+    assert seen.Scalars("eval_loss")[-1].value == pytest.approx(result.eval_loss, rel=1e-5)
+    assert len(seen.Scalars("gradient_norm")) == 2
+
+
+def test_wandb_gets_every_line(corpus, tmp_path, monkeypatch):
+    """With a stand-in for the library."""
+    lines, starts = [], []
+    run = types.SimpleNamespace(log=lambda v, step: lines.append((step, v)), finish=lambda: None)
+    library = types.SimpleNamespace(init=lambda **k: starts.append(k) or run)
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    pretrain(settings(corpus, tmp_path / "run", wandb="genomes", steps=8))
+    assert [step for step, _ in lines] == [0, 4, 8]
+    assert starts[0]["project"] == "genomes"
+    assert starts[0]["resume"] == "allow"
 
 
 def test_signals_outside_the_main_thread_are_left_alone():
@@ -175,9 +411,3 @@ def test_signals_outside_the_main_thread_are_left_alone():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_metrics_are_json_lines(undisturbed):
-    lines = (undisturbed.folder / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(lines[-1]) == undisturbed.metrics[-1]
-    assert {"loss", "eval_loss", "learning_rate"} <= set(undisturbed.metrics[-1])

@@ -1,44 +1,11 @@
-"""Masks, token budgets and labelled tables."""
+"""Labelled tables."""
 
 import gzip
 
 import pytest
-import torch
 
-from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.train.data import read_labelled, read_splits
-from dnabert2_fast.train.mlm import IGNORED, Masker
-
-tok = Tokenizer.from_pretrained("dnabert2")
-
-
-def test_masks_are_in_berts_proportions():
-    ids = torch.randint(0, tok.vocab_size, (200_000,), generator=torch.Generator().manual_seed(1))
-    ids[::50] = tok.cls_id
-    inputs, labels = Masker(tok)(ids, torch.Generator().manual_seed(2))
-    chosen = labels != IGNORED
-    special = torch.isin(ids, torch.tensor(sorted(tok.special_ids)))
-    assert not (chosen & special).any()
-    assert torch.equal(labels[chosen], ids[chosen])
-    assert torch.equal(inputs[~chosen], ids[~chosen])
-    share = chosen.sum() / (~special).sum()
-    masked = (inputs[chosen] == tok.mask_id).float().mean()
-    same = (inputs[chosen] == ids[chosen]).float().mean()
-    assert abs(share - 0.15) < 0.005
-    assert abs(masked - 0.8) < 0.01
-    assert abs(same - 0.1) < 0.01
-    drawn = inputs[chosen & (inputs != ids) & (inputs != tok.mask_id)]
-    assert not torch.isin(drawn, torch.tensor(sorted(tok.special_ids))).any()
-    assert drawn.unique().numel() > 1500  # from the whole vocabulary
-    again = Masker(tok)(ids, torch.Generator().manual_seed(2))
-    assert torch.equal(inputs, again[0])
-    assert torch.equal(labels, again[1])
-
-
-def test_masker_needs_a_rate():
-    with pytest.raises(ValueError, match="mask_rate: 0 is not"):
-        Masker(tok, 0)
 
 
 def test_labelled_tables(tmp_path):

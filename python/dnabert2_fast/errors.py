@@ -8,6 +8,7 @@ __all__ = [
     "CheckpointError",
     "CorpusError",
     "DataError",
+    "DivergedError",
     "Dnabert2Error",
     "FastaError",
     "TokenizerError",
@@ -40,3 +41,7 @@ class DataError(Dnabert2Error, ValueError):
 
 class BackendUnavailableError(Dnabert2Error, RuntimeError):
     """An attention backend was asked for by name and cannot run; names reason and remedy."""
+
+
+class DivergedError(Dnabert2Error, RuntimeError):
+    """A training's loss is no number, or far above what it was; names the last good checkpoint."""

@@ -110,7 +110,11 @@ def _pretrain(arguments: list[str], prog: str) -> None:
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
     result = pretrain(tyro.cli(PretrainConfig, args=arguments, prog=prog))
-    print(f"{result.folder}: evaluation loss {result.eval_loss:.4f}")
+    if os.environ.get("RANK", "0") == "0":
+        print(
+            f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
+            f"{result.eval_accuracy:.1%} of masked tokens guessed right"
+        )
 
 
 def _finetune(arguments: list[str], prog: str) -> None:
@@ -196,6 +200,8 @@ _EXTRA_OF = {
     "sklearn": "finetune",
     "accelerate": "finetune",
     "matplotlib": "plots",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
 }
 
 

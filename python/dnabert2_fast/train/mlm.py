@@ -1,22 +1,35 @@
 """Masking for masked language modelling, as BERT does it (Devlin et al. 2019, section 3.1).
 
-Of the tokens that stand for bases a share is chosen to be predicted; of those 80 % become [MASK],
-10 % a random token and 10 % stay as they are.
+Of the tokens that stand for bases a share is chosen, each by itself, to be predicted; of those 80 %
+become [MASK], 10 % a random token and 10 % stay as they are. What happens to a token depends on a
+key and on the token's place alone, so that a batch may be cut up and shared out in any way, on any
+device, and has the same masks.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["IGNORED", "Masker"]
+__all__ = ["IGNORED", "Masker", "key_of"]
 
 IGNORED = -100
 
+# Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch's integers wrap around.
+GOLDEN, FIRST, SECOND = (
+    number - (1 << 64) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def key_of(*numbers: int) -> int:
+    """Return a key of 63 bits that some numbers, such as seed and step, decide."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
 
 class Masker:
-    """Masks batches of one vocabulary; the same generator state gives the same masks.
+    """Masks tokens of one vocabulary; the same key and places give the same masks.
 
     Parameters
     ----------
@@ -24,6 +37,8 @@ class Masker:
         Must have a [MASK]; special tokens are never chosen and never drawn.
     rate : float
         Share of tokens to predict, 0 to 1.
+    device : torch.device or str
+        Where the tokens will be.
 
     Raises
     ------
@@ -33,13 +48,14 @@ class Masker:
     Examples
     --------
     >>> masker = Masker(Tokenizer.from_pretrained("dnabert2"), rate=1.0)
-    >>> ids = torch.tensor([1, 5, 194, 2])
-    >>> inputs, labels = masker(ids, torch.Generator().manual_seed(0))
+    >>> inputs, labels = masker(torch.tensor([1, 5, 194, 2]), torch.arange(4), key_of(0))
     >>> labels.tolist()
     [-100, 5, 194, -100]
     """
 
-    def __init__(self, tokenizer: Tokenizer, rate: float = 0.15) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, rate: float = 0.15, device: torch.device | str = "cpu"
+    ) -> None:
         if tokenizer.mask_id is None:
             raise ValueError("tokenizer: has no [MASK] token, masked-LM training needs one")
         if not 0 < rate <= 1:
@@ -48,18 +64,44 @@ class Masker:
         self.mask_id = tokenizer.mask_id
         special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
         special[sorted(tokenizer.special_ids)] = True
-        self._special = special
-        self._ordinary = torch.nonzero(~special).flatten()
+        self._special = special.to(device)
+        self._ordinary = torch.nonzero(~special).flatten().to(device)
 
     def __call__(
-        self, input_ids: torch.Tensor, generator: torch.Generator
+        self, input_ids: torch.Tensor, places: torch.Tensor, key: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return masked ids and labels (-100 where nothing is asked), shaped as `input_ids`."""
-        draws = torch.rand(2, *input_ids.shape, generator=generator)
-        chosen = (draws[0] < self.rate) & ~self._special[input_ids]
+        """Return masked ids and labels (-100 where nothing is asked).
+
+        Parameters
+        ----------
+        input_ids : Tensor of int64, shape (tokens,)
+        places : Tensor of int64, shape (tokens,)
+            Where each token stands in the batch; no two alike.
+        key : int
+            See `key_of`.
+        """
+        chosen = (_share(places, key, 0) < self.rate) & ~self._special[input_ids]
         labels = input_ids.masked_fill(~chosen, IGNORED)
-        substitutes = self._ordinary[
-            torch.randint(len(self._ordinary), input_ids.shape, generator=generator)
-        ]
-        masked = torch.where(chosen & (draws[1] < 0.8), self.mask_id, input_ids)
-        return torch.where(chosen & (draws[1] >= 0.9), substitutes, masked), labels
+        fate = _share(places, key, 1)
+        drawn = (_bits(places, key, 2) >> 16) & ((1 << 47) - 1)
+        substitutes = self._ordinary[drawn % len(self._ordinary)]
+        masked = torch.where(chosen & (fate < 0.8), self.mask_id, input_ids)
+        return torch.where(chosen & (fate >= 0.9), substitutes, masked), labels
+
+
+def _bits(places: torch.Tensor, key: int, draw: int) -> torch.Tensor:
+    """64 random bits for each place: SplitMix64 from a start of its own for every draw."""
+    x = (places * 3 + draw) * GOLDEN + key
+    x = (x ^ _shifted(x, 30)) * FIRST
+    x = (x ^ _shifted(x, 27)) * SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _share(places: torch.Tensor, key: int, draw: int) -> torch.Tensor:
+    """Numbers in [0, 1), even, of 24 bits, which float32 holds exactly."""
+    return ((_bits(places, key, draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
+
+
+def _shifted(x: torch.Tensor, by: int) -> torch.Tensor:
+    """Shift to the right without dragging the sign along."""
+    return (x >> by) & ((1 << (64 - by)) - 1)

@@ -9,7 +9,9 @@ __all__ = ["plot_losses"]
 
 
 def plot_losses(metrics: list[dict[str, Any]], path: Path) -> None:
-    """Draw training and held-out loss over steps, with the frequency baseline as a line.
+    """Draw training and held-out loss over steps, and how many held-out tokens are guessed right.
+
+    Dashed lines are what guessing by token frequency scores.
 
     Parameters
     ----------
@@ -21,22 +23,22 @@ def plot_losses(metrics: list[dict[str, Any]], path: Path) -> None:
     # The object interface leaves pyplot's global state, and the user's backend, alone.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    losses, accuracies = figure.subplots(2, sharex=True, height_ratios=[2, 1])
     train = [line for line in metrics if "loss" in line]
-    axes.plot(
+    held_out = [line for line in metrics if "eval_loss" in line]
+    steps = [line["step"] for line in held_out]
+    losses.plot(
         [line["step"] for line in train], [line["loss"] for line in train], lw=1, label="training"
     )
-    axes.plot(
-        [line["step"] for line in metrics],
-        [line["eval_loss"] for line in metrics],
-        "o-",
-        ms=3,
-        label="held out",
-    )
-    baseline = metrics[0]["baseline_loss"]
-    axes.axhline(baseline, color="grey", ls="--", lw=1, label="guess by token frequency")
-    axes.set_xlabel("step")
-    axes.set_ylabel("cross-entropy of masked tokens (nats)")
-    axes.legend(frameon=False)
+    losses.plot(steps, [line["eval_loss"] for line in held_out], "o-", ms=3, label="held out")
+    guess = {"color": "grey", "ls": "--", "lw": 1, "label": "guess by token frequency"}
+    losses.axhline(metrics[0]["baseline_loss"], **guess)
+    losses.set_ylabel("cross-entropy of masked tokens (nats)")
+    losses.legend(frameon=False)
+    right = [100 * line["eval_accuracy"] for line in held_out]
+    accuracies.plot(steps, right, "o-", ms=3, color="C1")
+    accuracies.axhline(100 * metrics[0]["baseline_accuracy"], **guess)
+    accuracies.set_ylabel("guessed right (%)")
+    accuracies.set_xlabel("step")
     figure.savefig(path, dpi=150)

@@ -1,107 +1,42 @@
-"""Masked-LM pre-training on a corpus, one process, resumable at every step."""
+"""Masked-LM pre-training on a corpus: any number of processes, resumable at every step."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import math
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-import tyro
+from torch import nn
 
 from dnabert2_fast.attention import select
-from dnabert2_fast.corpus import Corpus, TokenBatches
+from dnabert2_fast.corpus import Corpus
 from dnabert2_fast.corpus.sample import State
-from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM, PackedBatch
-from dnabert2_fast.model.checkpoint import pick_device
+from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
+from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM
 from dnabert2_fast.progress import progress
-from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.loop import Run, adamw, learning_rate, stop_between_steps
-from dnabert2_fast.train.mlm import IGNORED, Masker
+from dnabert2_fast.train.batches import Step, Variation, ahead, step_batches
+from dnabert2_fast.train.checkpoints import Checkpoints, detached
+from dnabert2_fast.train.distributed import Fleet, gradients_wait, join_fleet
+from dnabert2_fast.train.evaluation import Evaluation, frequency_baseline
+from dnabert2_fast.train.loop import Run, stop_between_steps
+from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
+from dnabert2_fast.train.optim import learning_rate, make_optimizers
 from dnabert2_fast.train.plot import plot_losses
+from dnabert2_fast.train.recipes import SIZES, PretrainConfig, Settled
+from dnabert2_fast.train.reports import Reporter, memory_gb, peak_flops, training_flops
 
 __all__ = ["SIZES", "PretrainConfig", "PretrainResult", "pretrain"]
 
-SIZES = {
-    "tiny": Dnabert2Config(
-        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256
-    ),
-    "mini": Dnabert2Config(
-        hidden_size=384, num_hidden_layers=6, num_attention_heads=6, intermediate_size=1536
-    ),
-    "base": Dnabert2Config(),
-}
-
-# Held-out batches of one evaluation.
-EVAL_BATCHES = 8
-
-# Training windows whose token frequencies make the baseline.
-BASELINE_WINDOWS = 100_000
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Settings of a pre-training run.
-
-    Parameters
-    ----------
-    corpus
-        Folder made by build-corpus; its tokenizer sets the vocabulary.
-    out
-        Run folder. Started again with the same settings, the run goes on where it stopped.
-    size
-        tiny (0.3M parameters beside the vocabulary), mini (14M), base (DNABERT-2, 117M).
-    steps
-        Updates.
-    batch_tokens
-        Tokens of one update, at most.
-    learning_rate
-        Highest rate; it rises linearly for `warmup_steps`, then falls linearly to 0.
-    warmup_steps
-        Updates of the rise.
-    weight_decay
-        AdamW's, for matrices.
-    mask_rate
-        Share of tokens to predict.
-    eval_every
-        Updates between evaluations on the held-out split.
-    checkpoint_every
-        Updates between checkpoints; one is also written on Ctrl-C.
-    seed
-        Of weights, order, masks and dropout.
-    device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
-    dtype
-        bfloat16 computes in mixed precision; weights stay float32.
-    attention
-        Attention backend; see `dnabert2-fast doctor`.
-    """
-
-    corpus: Annotated[str, tyro.conf.Positional]
-    out: str
-    size: Literal["tiny", "mini", "base"] = "base"
-    steps: int = 100_000
-    batch_tokens: int = 32_768
-    learning_rate: float = 5e-4
-    warmup_steps: int = 1_000
-    weight_decay: float = 1e-5
-    mask_rate: float = 0.15
-    eval_every: int = 500
-    checkpoint_every: int = 1_000
-    seed: int = 0
-    device: str = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    attention: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_tokens", "eval_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+# A training loss so far above the lowest one so far has diverged, if so many tokens say so.
+DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 200
 
 
 class PretrainResult(NamedTuple):
@@ -113,14 +48,17 @@ class PretrainResult(NamedTuple):
         Run folder, loadable with ``from_pretrained``.
     eval_loss : float
         Mean cross-entropy of masked held-out tokens, in nats.
+    eval_accuracy : float
+        Share of them guessed right.
     baseline_loss : float
-        The same for a guess by token frequency in the training split.
+        The loss of a guess by token frequency in the training split.
     metrics : list of dict
         Lines of ``metrics.jsonl``.
     """
 
     folder: Path
     eval_loss: float
+    eval_accuracy: float
     baseline_loss: float
     metrics: list[dict[str, float]]
 
@@ -128,158 +66,325 @@ class PretrainResult(NamedTuple):
 def pretrain(config: PretrainConfig) -> PretrainResult:
     """Train a masked language model; goes on with a run that was stopped.
 
+    Under `torchrun` the processes share the work; the result is the same up to rounding.
+
     Raises
     ------
     CorpusError
         When the corpus cannot be read or has no held-out window.
     CheckpointError
-        When the run folder holds another run.
+        When the run folder holds another run, its checkpoints are damaged, or `init_from` cannot be
+        read or has another tokenizer.
+    DivergedError
+        When the loss is no number, or far above what it was.
     KeyboardInterrupt
-        On Ctrl-C, after a checkpoint was written.
+        On Ctrl-C and SIGTERM, after a checkpoint was written.
     """
-    corpus, held_out = Corpus.open(config.corpus), Corpus.open(config.corpus, "valid")
-    if not len(corpus) or not len(held_out):
+    corpus, held_out = _corpora(config)
+    with join_fleet(config.device) as fleet:
+        run = Run(Path(config.out))
+        settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
+        fleet.on_first(lambda: run.claim(settings))
+        if not fleet.on_first(lambda: run.finished):
+            job = _prepare(config, run, fleet, corpus, held_out)
+            _train(job)
+        return fleet.on_first(lambda: _result(run))
+
+
+def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
+    """Return the training and the held-out split."""
+    other = config.eval_corpus or config.corpus
+    corpus, held_out = Corpus.open(config.corpus), Corpus.open(other, "valid")
+    if corpus.fingerprint != held_out.fingerprint:
         raise CorpusError(
-            f"{config.corpus}: {len(corpus)} training and {len(held_out)} held-out windows; both "
-            "are needed, build it with another valid_fraction or more sequence"
+            f"{other}: encoded with another tokenizer than {config.corpus}; build it with "
+            f"--tokenizer {config.corpus}"
         )
-    tokenizer = corpus.tokenizer
-    shaping = {k: v for k, v in asdict(config).items() if k not in ("out", "device", "attention")}
-    run = Run(Path(config.out), {**shaping, "corpus_fingerprint": corpus.fingerprint})
-    if run.finished:
-        return _result(run)
-    device = pick_device(config.device)
-    select(config.attention, device, getattr(torch, config.dtype))
-    torch.manual_seed(config.seed)
-    shape = replace(
-        SIZES[config.size], vocab_size=tokenizer.vocab_size, pad_token_id=tokenizer.pad_id or 0
-    )
-    model = Dnabert2ForMaskedLM(shape, config.attention).to(device)
-    optimizer = adamw(model, config.weight_decay)
-    position = run.resume(model, optimizer) or {
-        "step": 0,
-        "epoch": 0,
-        "position": 0,
-        "loss_sum": 0.0,
-    }
-    evaluation = _Evaluation(held_out, tokenizer, config)
-    if not position["step"]:
-        baseline = _frequency_loss(corpus, evaluation)
-        first = evaluation.loss(model)
-        run.log(step=0, eval_loss=first, baseline_loss=baseline)
-    _train(config, run, model, optimizer, corpus, evaluation, position)
-    run.finish(model, tokenizer)
-    return _result(run)
-
-
-def _train(
-    config: PretrainConfig,
-    run: Run,
-    model: Dnabert2ForMaskedLM,
-    optimizer: torch.optim.Optimizer,
-    corpus: Corpus,
-    evaluation: _Evaluation,
-    position: dict[str, float],
-) -> None:
-    masker = Masker(corpus.tokenizer, config.mask_rate)
-    state = State(epoch=int(position["epoch"]), position=int(position["position"]))
-    batches = TokenBatches(corpus, config.batch_tokens, seed=config.seed, state=state)
-    done = int(position["step"])
-    # Of the steps since the last evaluation; a tensor, so that no step waits for its loss.
-    loss_sum = torch.tensor(position["loss_sum"], dtype=torch.float64, device=model.device)
-    with stop_between_steps() as stop, progress(config.steps, "pre-training", "steps") as bar:
-        bar.update(done)
-        for step, drawn in zip(range(done, config.steps), batches, strict=False):
-            model.train()
-            rate = learning_rate(
-                step,
-                peak=config.learning_rate,
-                warmup_steps=config.warmup_steps,
-                steps=config.steps,
+    for found, remedy in ((corpus, "smaller"), (held_out, "larger")):
+        if not len(found):
+            raise CorpusError(
+                f"{found.folder}: has no window in its split {found.split!r}; build it with a "
+                f"{remedy} valid_fraction or more sequence"
             )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            # Masks from their own generator, dropout from torch's: both a function of the step.
-            draws = _generator(config.seed, step)
-            torch.manual_seed(int(torch.randint(2**62, (), generator=draws)))
-            batch, labels = _masked(drawn.ids, masker, draws)
-            with _precision(config):
-                loss = model(batch, labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            loss_sum += loss.detach()
+    return corpus, held_out
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run under way.
+
+    `model` is what is called, with gradients shared among processes; `shape` is its config.
+    """
+
+    config: PretrainConfig
+    settled: Settled
+    run: Run
+    fleet: Fleet
+    corpus: Corpus
+    shape: Dnabert2Config
+    model: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+    masker: Masker
+    variation: Variation
+    evaluation: Evaluation
+    checkpoints: Checkpoints
+    bfloat16: bool
+
+
+def _prepare(
+    config: PretrainConfig, run: Run, fleet: Fleet, corpus: Corpus, held_out: Corpus
+) -> _Job:
+    if config.fsdp and not torch.distributed.is_initialized():
+        raise ValueError("fsdp: shares weights among processes; start them with torchrun")
+    bfloat16 = _bfloat16(config.dtype, fleet.device)
+    select(config.attention, fleet.device, torch.bfloat16 if bfloat16 else torch.float32)
+    torch.manual_seed(config.seed)
+    model = _fresh_or_given(config, corpus.tokenizer).to(fleet.device)
+    settled = config.settled()
+    wrapped = fleet.wrap(model, config.fsdp)
+    return _Job(
+        config,
+        settled,
+        run,
+        fleet,
+        corpus,
+        model.config,
+        wrapped,
+        make_optimizers(wrapped, settled.optimizer, settled.weight_decay),
+        Masker(corpus.tokenizer, settled.mask_rate, fleet.device),
+        Variation(corpus, config.bpe_dropout, config.both_strands, config.seed),
+        Evaluation(held_out, config.eval_tokens, fleet),
+        Checkpoints(run.folder / "checkpoints", fleet, config.keep),
+        bfloat16,
+    )
+
+
+def _fresh_or_given(config: PretrainConfig, tokenizer: Tokenizer) -> Dnabert2ForMaskedLM:
+    if config.init_from is None:
+        shape = replace(
+            SIZES[config.size or "base"],
+            vocab_size=tokenizer.vocab_size,
+            pad_token_id=tokenizer.pad_id or 0,
+        )
+        return Dnabert2ForMaskedLM(shape, config.attention)
+    model = Dnabert2ForMaskedLM.from_pretrained(config.init_from, attention=config.attention)
+    theirs = Tokenizer.from_pretrained(config.init_from)
+    if (theirs.vocabulary, theirs.matching) != (tokenizer.vocabulary, tokenizer.matching):
+        raise CheckpointError(
+            f"{config.init_from}: has another tokenizer than the corpus; build the corpus with "
+            f"--tokenizer {config.init_from}"
+        )
+    model.config.require_vocabulary(tokenizer.vocab_size, config.init_from)
+    return model
+
+
+def _bfloat16(dtype: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16; ``"auto"`` does where the device has instructions for it."""
+    if dtype != "auto":
+        return dtype == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+class _Sums:
+    """Sums over the steps since the last line of metrics.
+
+    Losses, labelled tokens and gradient norms stay on the device, so that no step waits for them.
+    """
+
+    def __init__(self, job: _Job, kept: dict[str, Any]) -> None:
+        self._fleet = job.fleet
+        # What a checkpoint has kept is of all processes together: one of them takes it up.
+        values = kept.get("sums", [0.0] * 3) if job.fleet.first else [0.0] * 3
+        self.device = torch.tensor(values, dtype=torch.float32, device=job.fleet.device)
+        self.steps = int(kept.get("sum_steps", 0))
+        self.timed_steps = self.tokens = self.squares = 0
+        self.started = time.perf_counter()
+
+    def totals(self) -> list[float]:
+        """Return the sums over all processes: loss, labelled tokens, gradient norm."""
+        totals: list[float] = self._fleet.add_up(self.device).tolist()
+        return totals
+
+    def clear(self) -> None:
+        """Begin anew, with the clock."""
+        self.device.zero_()
+        self.steps = self.timed_steps = self.tokens = self.squares = 0
+        self.started = time.perf_counter()
+
+
+def _train(job: _Job) -> None:
+    config, settled, fleet = job.config, job.settled, job.fleet
+    kept = job.checkpoints.resume(job.model, job.optimizers) or {"step": 0}
+    done = int(kept["step"])
+    fleet.on_first(lambda: job.run.forget_after(done if done else -1))
+    reporter = None
+    if fleet.first:
+        reporter = Reporter(job.run, config.shaping(), config.tensorboard, config.wandb)
+    if not done:
+        first = job.evaluation(job.model, job.bfloat16)
+        kept["lowest_loss"] = first.loss
+        if reporter is not None:
+            baseline = frequency_baseline(job.corpus, job.evaluation)
+            line = {"step": 0, "tokens": 0, "eval_loss": first.loss}
+            line |= {"eval_accuracy": first.accuracy, "baseline_loss": baseline.loss}
+            reporter.line({**line, "baseline_accuracy": baseline.accuracy})
+    sums = _Sums(job, kept)
+    tokens, lowest = int(kept.get("tokens", 0)), float(kept["lowest_loss"])
+    state = State(epoch=kept["epoch"], position=kept["position"]) if done else None
+    drawn = step_batches(
+        job.corpus,
+        job.variation,
+        batch_tokens=settled.batch_tokens,
+        micro_batch_tokens=config.micro_batch_tokens,
+        seed=config.seed,
+        first_step=done,
+        state=state,
+        rank=fleet.rank,
+        ranks=fleet.size,
+    )
+    steps = closing(ahead(islice(drawn, settled.steps - done)))  # type: ignore[type-var]
+    with (
+        stop_between_steps() as stop,
+        progress(settled.steps, "pre-training", "steps") as bar,
+        steps as batches,
+    ):
+        bar.update(done)
+        for now, batch in enumerate(batches, start=done + 1):
+            rate = learning_rate(
+                now - 1,
+                peak=settled.learning_rate,
+                warmup_steps=settled.warmup_steps,
+                decay_steps=settled.decay_steps,
+                steps=settled.steps,
+            )
+            _update(job, batch, now - 1, rate, sums)
+            tokens += batch.tokens
+            last = now == settled.steps
+            stopping = fleet.any(bool(stop))
+            evaluating = now % config.eval_every == 0 or last
+            logging = now % config.log_every == 0 or evaluating
+            saving = (now % config.checkpoint_every == 0 or stopping) and not last
+            if logging or saving:
+                totals = sums.totals()
+                _check(job, now, totals, lowest)
             bar.update()
-            now = step + 1
-            if now % config.eval_every == 0 or now == config.steps:
-                since = (now - 1) % config.eval_every + 1
-                train_loss, eval_loss = float(loss_sum) / since, evaluation.loss(model)
-                loss_sum.zero_()
-                run.log(step=now, loss=train_loss, eval_loss=eval_loss, learning_rate=rate)
-                bar.note(loss=train_loss, eval_loss=eval_loss)
-            if now % config.checkpoint_every == 0 or stop:
-                where: dict[str, float] = {"step": now, "loss_sum": float(loss_sum)}
-                where |= {"epoch": drawn.state["epoch"], "position": drawn.state["position"]}
-                run.save(model, corpus.tokenizer, optimizer, where)
-            if stop and now < config.steps:
+            if logging:
+                line = {"step": now, "tokens": tokens, **_rates(job, sums, totals)}
+                line["learning_rate"] = rate
+                if totals[1] >= DIVERGED_TOKENS:
+                    lowest = min(lowest, line["loss"])
+                if evaluating:
+                    scores = job.evaluation(job.model, job.bfloat16)
+                    line |= {"eval_loss": scores.loss, "eval_accuracy": scores.accuracy}
+                if reporter is not None:
+                    reporter.line(line)
+                bar.note(**{k: line[k] for k in ("loss", "eval_loss") if k in line})
+                sums.clear()
+                totals = [0.0] * 3
+            if saving:
+                began = time.perf_counter()
+                position = {"step": now, "tokens": tokens, "lowest_loss": lowest, **batch.state}
+                position |= {"sums": totals, "sum_steps": sums.steps}
+                job.checkpoints.save(
+                    job.model, job.shape, job.corpus.tokenizer, job.optimizers, position
+                )
+                sums.started += time.perf_counter() - began
+            if stopping and not last:
+                job.checkpoints.wait()
+                if reporter is not None:
+                    reporter.close()
                 raise KeyboardInterrupt
+    job.checkpoints.wait()
+    final = detached(job.model, job.shape)
+    if reporter is not None:
+        reporter.close()
+        job.corpus.tokenizer.save(job.run.folder / job.corpus.tokenizer.file_name)
+        final.save_pretrained(job.run.folder)
+    job.checkpoints.remove()
 
 
-class _Evaluation:
-    """The same masked held-out batches every time."""
-
-    def __init__(self, corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig) -> None:
-        self._config = config
-        masker = Masker(tokenizer, config.mask_rate)
-        batches = TokenBatches(corpus, config.batch_tokens, seed=0, epochs=1)
-        self.batches = [
-            _masked(drawn.ids, masker, _generator(0, number))
-            for number, drawn in enumerate(islice(batches, EVAL_BATCHES))
-        ]
-        self.asked = sum(int((labels != IGNORED).sum()) for _, labels in self.batches)
-
-    def loss(self, model: Dnabert2ForMaskedLM) -> float:
-        """Return the mean cross-entropy of masked tokens, in nats."""
-        model.eval()
-        total = 0.0
-        with torch.inference_mode(), _precision(self._config):
-            for batch, labels in self.batches:
-                total += float(model(batch, labels).loss) * int((labels != IGNORED).sum())
-        return total / max(self.asked, 1)
-
-
-def _frequency_loss(corpus: Corpus, evaluation: _Evaluation) -> float:
-    """Cross-entropy of guessing masked tokens by their frequency in training windows."""
-    sample = np.unique(np.linspace(0, len(corpus) - 1, BASELINE_WINDOWS, dtype=np.int64))
-    counts = np.bincount(corpus.gather(sample).values, minlength=corpus.tokenizer.vocab_size) + 1.0
-    counts[sorted(corpus.tokenizer.special_ids)] = 0
-    frequency = torch.from_numpy(counts / counts.sum())
-    wanted = torch.cat([labels[labels != IGNORED] for _, labels in evaluation.batches])
-    return float(-frequency[wanted].log().mean())
-
-
-def _masked(
-    ids: Ragged, masker: Masker, draws: torch.Generator
-) -> tuple[PackedBatch, torch.Tensor]:
-    batch = PackedBatch.from_ragged(ids)
-    inputs, labels = masker(batch.input_ids, draws)
-    return replace(batch, input_ids=inputs), labels
-
-
-def _generator(seed: int, number: int) -> torch.Generator:
-    mixed = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed >> 1))
+def _update(job: _Job, batch: Step, step: int, rate: float, sums: _Sums) -> None:
+    """One step: gradients of the mean loss over all labelled tokens of the global batch."""
+    device, fleet = job.fleet.device, job.fleet
+    job.model.train()
+    key = key_of(job.config.seed, step)
+    masked = []
+    for piece in batch.pieces:
+        packed, places = piece.batch.to(device), piece.places.to(device)
+        inputs, labels = job.masker(packed.input_ids, places, key)
+        labels = labels.masked_fill(places < 0, IGNORED)
+        masked.append((replace(packed, input_ids=inputs), labels, (labels != IGNORED).sum()))
+    labelled = torch.stack([count for _, _, count in masked]).sum()
+    everywhere = fleet.add_up(labelled).clamp(min=1)
+    loss_sum = torch.zeros((), device=device)
+    for optimizer in job.optimizers:
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    for piece, (packed, labels, count) in zip(batch.pieces, masked, strict=True):
+        # Dropout by the piece's number: the same in any process, if the pieces are the same.
+        torch.manual_seed(key_of(job.config.seed, step, piece.number))
+        with gradients_wait(job.model, more=piece is not batch.pieces[-1]):
+            with torch.autocast(device.type, torch.bfloat16, enabled=job.bfloat16):
+                piece_sum = job.model(packed, labels, with_logits=False).loss * count
+            # Processes' gradients are averaged, so each is scaled up by their number.
+            (piece_sum * (fleet.size / everywhere)).backward()
+        loss_sum += piece_sum.detach()
+    norm = nn.utils.clip_grad_norm_(job.model.parameters(), 1.0)
+    if hasattr(norm, "full_tensor"):
+        norm = norm.full_tensor()
+    for optimizer in job.optimizers:
+        optimizer.step()
+    # The norm is known to all, the others are each process' own.
+    sums.device += torch.stack([loss_sum, labelled.float(), norm.float() * fleet.first])
+    sums.steps += 1
+    sums.timed_steps += 1
+    sums.tokens += batch.tokens
+    sums.squares += batch.squares
 
 
-def _precision(config: PretrainConfig) -> torch.autocast:
-    kind = pick_device(config.device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=config.dtype == "bfloat16")
+def _check(job: _Job, step: int, totals: list[float], lowest: float) -> None:
+    """Raise `DivergedError` before a bad model is written over a good one."""
+    loss = totals[0] / max(totals[1], 1.0)
+    far = totals[1] >= DIVERGED_TOKENS and loss > lowest + DIVERGED_NATS
+    if math.isfinite(sum(totals)) and not far:
+        return
+    job.checkpoints.wait()
+    good = job.checkpoints.newest
+    where = "there is no checkpoint yet" if good is None else f"the last good checkpoint is {good}"
+    raise DivergedError(
+        f"{job.run.folder}: at step {step:,} the training loss is {loss:.4g}"
+        + (f", it was {lowest:.4g} before" if far else "")
+        + f"; {where}; start another run with a lower learning rate"
+        + ("" if good is None else f", or from it with --init-from {good}")
+    )
+
+
+def _rates(job: _Job, sums: _Sums, totals: list[float]) -> dict[str, float]:
+    seconds = time.perf_counter() - sums.started
+    rates = {
+        "loss": totals[0] / max(totals[1], 1.0),
+        "gradient_norm": totals[2] / sums.steps,
+        "tokens_per_second": sums.tokens / seconds,
+        "memory_gb": memory_gb(job.fleet.device),
+    }
+    peak = peak_flops(job.fleet.device)
+    if peak is not None:
+        labelled = totals[1] * sums.timed_steps / sums.steps
+        flops = training_flops(job.shape, sums.tokens, sums.squares, labelled)
+        rates["mfu"] = flops / seconds / (peak * job.fleet.size)
+    return rates
 
 
 def _result(run: Run) -> PretrainResult:
     metrics = run.metrics()
-    baseline = metrics[0]["baseline_loss"]
     if find_spec("matplotlib"):
         plot_losses(metrics, run.folder / "loss.png")
-    return PretrainResult(run.folder, metrics[-1]["eval_loss"], baseline, metrics)
+    first, last = metrics[0], metrics[-1]
+    return PretrainResult(
+        run.folder, last["eval_loss"], last["eval_accuracy"], first["baseline_loss"], metrics
+    )

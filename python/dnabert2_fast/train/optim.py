@@ -1,0 +1,68 @@
+"""Learning rates by step, and the optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["learning_rate", "make_optimizers"]
+
+BETAS, EPS = (0.9, 0.98), 1e-6  # of MosaicBERT and the DNABERT-2 paper
+
+
+def learning_rate(
+    step: int, *, peak: float, warmup_steps: int, decay_steps: int, steps: int
+) -> float:
+    """Return the rate of a step counted from 0: a linear rise, a flat part, a linear fall to 0.
+
+    >>> arguments = dict(peak=1.0, warmup_steps=2, decay_steps=4, steps=6)
+    >>> [learning_rate(step, **arguments) for step in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    rise = (step + 1) / warmup_steps if warmup_steps else 1.0
+    fall = (steps - step) / decay_steps if decay_steps else 1.0
+    return peak * min(1.0, rise, fall)
+
+
+def make_optimizers(
+    model: nn.Module, kind: str, weight_decay: float
+) -> Sequence[torch.optim.Optimizer]:
+    """Return the optimizers of a masked language model; their rates are set at each step.
+
+    Biases and norms do not decay. Under ``"muon"`` the matrices of the encoder's layers take Muon,
+    its updates as long as AdamW's so that one learning rate fits both (Liu et al. 2025), and all
+    else AdamW.
+
+    Raises
+    ------
+    ValueError
+        When this torch has no Muon.
+    """
+    muon, matrices, vectors = [], [], []
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            vectors.append(parameter)
+        elif kind == "muon" and ".encoder.layer." in name:
+            muon.append(parameter)
+        else:
+            matrices.append(parameter)
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
+    ]
+    if muon:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"optimizer: torch {torch.__version__} has no Muon; take 2.9 or newer, or adamw"
+            )
+        found.append(
+            torch.optim.Muon(
+                muon, lr=0.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    return found

@@ -1,0 +1,185 @@
+"""Masks, the pieces of a global batch, and windows encoded anew."""
+
+import numpy as np
+import pytest
+import torch
+
+from dnabert2_fast import TokenBatches, Tokenizer, build_corpus
+from dnabert2_fast.demo import GENOME
+from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.train.batches import WINDOW_PLACES, Variation, ahead, cut, step_batches
+from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
+
+tok = Tokenizer.from_pretrained("dnabert2")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batches")
+    vocabulary = Tokenizer.train([GENOME], 256)
+    return build_corpus([GENOME], folder / "c", vocabulary, window_bp=300, shortest_bp=40)
+
+
+def same(corpus):
+    return Variation(corpus, 0.0, False, seed=0)
+
+
+@pytest.mark.parametrize("rate", [0.15, 0.3])
+def test_masks_are_in_berts_proportions(rate):
+    ids = torch.randint(0, tok.vocab_size, (200_000,), generator=torch.Generator().manual_seed(1))
+    ids[::50] = tok.cls_id
+    places = torch.arange(len(ids))
+    inputs, labels = Masker(tok, rate)(ids, places, key_of(2))
+    chosen = labels != IGNORED
+    special = torch.isin(ids, torch.tensor(sorted(tok.special_ids)))
+    assert not (chosen & special).any()
+    assert torch.equal(labels[chosen], ids[chosen])
+    assert torch.equal(inputs[~chosen], ids[~chosen])
+    share = chosen.sum() / (~special).sum()
+    masked = (inputs[chosen] == tok.mask_id).float().mean()
+    same = (inputs[chosen] == ids[chosen]).float().mean()
+    assert abs(share - rate) < 0.005
+    assert abs(masked - 0.8) < 0.01
+    assert abs(same - 0.1) < 0.01
+    drawn = inputs[chosen & (inputs != ids) & (inputs != tok.mask_id)]
+    assert not torch.isin(drawn, torch.tensor(sorted(tok.special_ids))).any()
+    assert drawn.unique().numel() > 1500  # from the whole vocabulary
+    # Each token by itself: neighbours are chosen together as often as chance has it.
+    ordinary = ~special[1:] & ~special[:-1]
+    both = (chosen[1:] & chosen[:-1])[ordinary].float().mean()
+    assert abs(both - rate**2) < 0.003
+
+
+def test_masks_are_a_function_of_key_and_place():
+    ids = torch.randint(5, tok.vocab_size, (5_000,), generator=torch.Generator().manual_seed(1))
+    places = torch.arange(len(ids)) * WINDOW_PLACES // 7
+    masker = Masker(tok)
+    whole = masker(ids, places, key_of(3, 4))
+    order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(5))
+    parts = [masker(ids[some], places[some], key_of(3, 4)) for some in order.split(700)]
+    for number in range(2):
+        assert torch.equal(torch.cat([part[number] for part in parts]), whole[number][order])
+    other = masker(ids, places, key_of(3, 5))[1]
+    overlap = ((other != IGNORED) & (whole[1] != IGNORED)).float().mean()
+    assert overlap < 0.15**2 + 0.01
+
+
+def test_masks_are_splitmix64():
+    """The same draws with Python's unbounded integers."""
+
+    def bits(place, key, draw):
+        x = ((place * 3 + draw) * 0x9E3779B97F4A7C15 + key) % 2**64
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+        return x ^ (x >> 31)
+
+    ids, key = torch.arange(5, 905), key_of(1)
+    places = torch.arange(900) + 3 * WINDOW_PLACES
+    inputs, labels = Masker(tok)(ids, places, key)
+    ordinary = sorted(set(range(tok.vocab_size)) - tok.special_ids)
+    for place, token, given, label in zip(*map(torch.Tensor.tolist, (places, ids, inputs, labels))):  # noqa: B905
+        expected, wanted = token, IGNORED
+        if (bits(place, key, 0) >> 40) / 2**24 < np.float32(0.15):
+            wanted, fate = token, (bits(place, key, 1) >> 40) / 2**24
+            if fate < 0.8:
+                expected = tok.mask_id
+            elif fate >= 0.9:
+                expected = ordinary[(bits(place, key, 2) >> 16) % 2**47 % len(ordinary)]
+        assert (given, label) == (expected, wanted)
+
+
+def test_masker_needs_a_rate():
+    with pytest.raises(ValueError, match="mask_rate: 0 is not"):
+        Masker(tok, 0)
+
+
+def test_cut_is_even_and_whole():
+    rng = np.random.default_rng(0)
+    for pieces in (1, 2, 5, 40):
+        lengths = rng.integers(1, 90, 30)
+        parts = cut(lengths, pieces, range(pieces))
+        assert np.concatenate(parts).tolist() == list(range(30))
+        tokens = [lengths[part].sum() for part in parts]
+        assert max(tokens) <= lengths.sum() / pieces + lengths.max()
+    assert [len(p) for p in cut(np.array([5]), 3, range(3))] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("ranks", "micro"), [(1, 4000), (1, 300), (2, 500), (3, 200), (5, 4000)])
+def test_a_step_has_the_same_windows_and_places_on_any_ranks(corpus, ranks, micro):
+    """Against the batches of the corpus, token by token."""
+    shares = [
+        step_batches(
+            corpus, same(corpus), batch_tokens=1000, micro_batch_tokens=micro,
+            seed=9, rank=rank, ranks=ranks,
+        )
+        for rank in range(ranks)
+    ]  # fmt: skip
+    for expected, steps in zip(TokenBatches(corpus, 1000, seed=9), zip(*shares), strict=False):  # noqa: B905
+        pieces = [piece for step in steps for piece in step.pieces]
+        assert [piece.number for piece in pieces] == list(range(len(pieces)))
+        assert len({len(step.pieces) for step in steps}) == 1
+        found = {}
+        for piece in pieces:
+            lengths = piece.batch.lengths
+            assert (np.diff(lengths) >= 0).all()
+            assert int(piece.batch.cu_seqlens[-1]) == len(piece.places)
+            for place, token in zip(piece.places, piece.batch.input_ids, strict=True):
+                if place >= 0:
+                    found[divmod(int(place), WINDOW_PLACES)] = int(token)
+        wanted = {
+            (window, place): int(token)
+            for window, ids in enumerate(expected.ids)
+            for place, token in enumerate(ids)
+        }
+        assert found == wanted
+        assert {step.tokens for step in steps} == {len(wanted)}
+        assert {step.squares for step in steps} == {int((expected.ids.lengths**2).sum())}
+        if expected.state["epoch"] or expected.state["position"] > 200:
+            break
+
+
+def test_windows_encoded_anew(corpus):
+    tokenizer, windows = corpus.tokenizer, corpus.gather(range(400))
+    numbers = np.arange(400)
+    texts = [tokenizer.decode(ids) for ids in windows]
+    swapped = dict(zip("ACGT", "TGCA", strict=True))
+    others = ["".join(swapped[base] for base in reversed(text)) for text in texts]
+
+    turned = Variation(corpus, 0.0, True, seed=1)(windows, numbers, step=5)
+    forward = backward = 0
+    for ids, text, other in zip(turned, texts, others, strict=True):
+        if tokenizer.decode(ids) == text:
+            assert ids.tolist() == tokenizer.encode(text).tolist()
+            forward += 1
+        else:
+            assert ids.tolist() == tokenizer.encode(other).tolist()
+            backward += 1
+    assert min(forward, backward) > 150
+
+    dropped = Variation(corpus, 0.1, False, seed=1)
+    once = dropped(windows, numbers, step=5)
+    assert [tokenizer.decode(ids) for ids in once] == texts
+    assert len(once.values) > 1.02 * len(windows.values)
+    # By seed, step and number, in whatever company.
+    some = dropped(windows.take([7, 3]), np.array([7, 3]), step=5)
+    assert some.to_list() == [once[7].tolist(), once[3].tolist()]
+    assert dropped(windows, numbers, step=6).to_list() != once.to_list()
+
+
+def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\n" + "ACGTNACGT" * 30 + "\n")
+    kept = build_corpus([tmp_path / "x.fa"], tmp_path / "c", tok, other_letters="keep")
+    with pytest.raises(CorpusError, match="build it with other_letters=split"):
+        Variation(kept, 0.1, False, seed=0)
+    assert not Variation(kept, 0.0, False, seed=0).needed
+
+
+def test_ahead_hands_on_errors():
+    def broken():
+        yield 1
+        raise OSError("disk gone")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(items)
