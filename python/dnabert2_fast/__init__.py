@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from dnabert2_fast.corpus import Corpus, Mixture, TokenBatches, build_corpus
     from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
+    from dnabert2_fast.genomics.alleles import Variant
     from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.genomics.reference import Reference
+    from dnabert2_fast.genomics.variants import ScoringRules, VariantScore, score_variants
+    from dnabert2_fast.genomics.vcf import score_vcf
     from dnabert2_fast.manifest import Input, read_manifest
     from dnabert2_fast.model import (
         Dnabert2Config,
@@ -42,9 +46,13 @@ __all__ = [
     "PretrainConfig",
     "Ragged",
     "Record",
+    "Reference",
     "Replaced",
+    "ScoringRules",
     "TokenBatches",
     "Tokenizer",
+    "Variant",
+    "VariantScore",
     "Windows",
     "build_corpus",
     "embed",
@@ -53,6 +61,8 @@ __all__ = [
     "pretrain",
     "read_fasta",
     "read_manifest",
+    "score_variants",
+    "score_vcf",
 ]
 
 _HOME = {
@@ -70,9 +80,13 @@ _HOME = {
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
+    "Reference": "genomics.reference",
     "Replaced": "encodings",
+    "ScoringRules": "genomics.variants",
     "TokenBatches": "corpus",
     "Tokenizer": "tokenizer",
+    "Variant": "genomics.alleles",
+    "VariantScore": "genomics.variants",
     "Windows": "encodings",
     "build_corpus": "corpus",
     "embed": "genomics.embed",
@@ -81,6 +95,8 @@ _HOME = {
     "pretrain": "train.pretrain",
     "read_fasta": "fasta",
     "read_manifest": "manifest",
+    "score_variants": "genomics.variants",
+    "score_vcf": "genomics.vcf",
 }
 
 
