@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
     from dnabert2_fast.genomics.alleles import Variant
+    from dnabert2_fast.genomics.attribution import Attribution, AttributionRules, attribute
+    from dnabert2_fast.genomics.attribution_plot import plot_attribution
     from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.genomics.likelihood import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood_track import likelihood_track
+    from dnabert2_fast.genomics.motifs import enriched_kmers
     from dnabert2_fast.genomics.reference import Reference
     from dnabert2_fast.genomics.variants import ScoringRules, VariantScore, score_variants
     from dnabert2_fast.genomics.vcf import score_vcf
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
+    "Attribution",
+    "AttributionRules",
     "BatchEncoding",
     "Corpus",
     "Dnabert2Config",
@@ -54,11 +61,17 @@ __all__ = [
     "Variant",
     "VariantScore",
     "Windows",
+    "attribute",
     "build_corpus",
     "embed",
     "embed_file",
+    "enriched_kmers",
+    "fill_mask",
     "finetune",
+    "likelihood_track",
+    "plot_attribution",
     "pretrain",
+    "pseudo_likelihood",
     "read_fasta",
     "read_manifest",
     "score_variants",
@@ -66,6 +79,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Attribution": "genomics.attribution",
+    "AttributionRules": "genomics.attribution",
     "BatchEncoding": "encodings",
     "Corpus": "corpus",
     "Dnabert2Config": "model",
@@ -88,11 +103,17 @@ _HOME = {
     "Variant": "genomics.alleles",
     "VariantScore": "genomics.variants",
     "Windows": "encodings",
+    "attribute": "genomics.attribution",
     "build_corpus": "corpus",
     "embed": "genomics.embed",
     "embed_file": "genomics.embed",
+    "enriched_kmers": "genomics.motifs",
+    "fill_mask": "genomics.likelihood",
     "finetune": "train.finetune",
+    "likelihood_track": "genomics.likelihood_track",
+    "plot_attribution": "genomics.attribution_plot",
     "pretrain": "train.pretrain",
+    "pseudo_likelihood": "genomics.likelihood",
     "read_fasta": "fasta",
     "read_manifest": "manifest",
     "score_variants": "genomics.variants",

@@ -143,6 +143,8 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "finetune": ("a labelled table to a classifier", _finetune),
     "embed": ("sequences to vectors", _function(embed)),
     "score-variants": ("a VCF file to the same with scores", _genomics("score_variants")),
+    "attribute": ("which bases an answer rests on", _genomics("attribute")),
+    "likelihood": ("how likely sequences or bases are", _genomics("likelihood")),
     "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),
     "doctor": ("what is installed and which attention runs", _function(doctor)),
     "demo": ("all of the above on a small real genome, offline", _function(demo)),

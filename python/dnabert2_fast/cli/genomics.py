@@ -1,4 +1,4 @@
-"""Verbs that ask a model about places in sequences: ``score-variants``."""
+"""Verbs that ask a model about places: ``score-variants``, ``attribute``, ``likelihood``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Annotated, Literal
 import tyro
 from safetensors import SafetensorError, safe_open
 
-from dnabert2_fast.cli.tokenizers import load_tokenizer
+from dnabert2_fast.cli.tokenizers import File, load_tokenizer
 from dnabert2_fast.genomics.alleles import STATUSES
+from dnabert2_fast.genomics.attribution import AttributionRules
+from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.likelihood import likelihood_table
+from dnabert2_fast.genomics.likelihood_track import TrackKind, likelihood_track
+from dnabert2_fast.genomics.tracks import TRACK_SUFFIXES
 from dnabert2_fast.genomics.variants import Model, ScoringRules
 from dnabert2_fast.genomics.vcf import score_vcf
 from dnabert2_fast.model import (
@@ -19,10 +24,12 @@ from dnabert2_fast.model import (
     Dnabert2Model,
 )
 
-__all__ = ["load_model", "score_variants"]
+__all__ = ["attribute", "likelihood", "load_model", "score_variants"]
 
 Dtype = Literal["float32", "bfloat16"]
 Rules = Annotated[ScoringRules, tyro.conf.arg(name="")]
+Attributing = Annotated[AttributionRules, tyro.conf.arg(name="")]
+Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
 
 
 def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
@@ -89,3 +96,118 @@ def score_variants(
         if status != "scored":
             reason = f"{status} ({STATUSES[status]})"
             print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
+
+
+def attribute(
+    file: File,
+    /,
+    *,
+    model: str,
+    output: Output,
+    rules: Attributing = AttributionRules(),  # noqa: B008 (it is frozen)
+    regions: Path | None = None,
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Say which bases a model's answer rests on, for each sequence of a file.
+
+    docs/guides/attribution.md defines methods, targets and signs.
+
+    Parameters
+    ----------
+    file
+        FASTA, plain or gz, bgz, zst; with --regions a genome, plain or bgzip.
+    model
+        A checkpoint folder or a hub id; a classifier if its weights are one's.
+    regions
+        BED file: attribute these regions of the genome instead of whole records.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it; effects are differences and lose digits.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    tok = load_tokenizer(tokenizer or model)
+    net = load_model(model, attention, dtype, device)
+    number = attribute_file(file, net, tok, output, rules, regions=regions)
+    written = (output.out, output.plots, output.motifs)
+    print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
+
+
+def likelihood(
+    file: File,
+    /,
+    *,
+    model: str,
+    out: Path,
+    track: TrackKind = "entropy",
+    window_bp: int | None = None,
+    every: int | None = None,
+    both_strands: bool = True,
+    batch_tokens: int = 16384,
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Say how likely a masked language model finds sequences, or every base of them.
+
+    A table has one row a record, a track one number a base; the suffix of --out decides.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    model
+        A checkpoint folder or a hub id of a masked language model.
+    out
+        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits a base). Track: .bedgraph,
+        .bw or .bigwig.
+    track
+        entropy: of the base, in bits, when its token is masked; log_likelihood: in nats a base.
+    window_bp
+        Table: cut records into windows, one row each; whole records if left out. Track: bases that
+        the model sees at a time; 512 if left out.
+    every
+        Mask every so-manieth token together: so many passes instead of one for each token, with
+        likelihoods that are too low. One token at a time if left out.
+    both_strands
+        Track: mean of both strands.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    tok = load_tokenizer(tokenizer or model)
+    net = Dnabert2ForMaskedLM.from_pretrained(
+        model, attention=attention, dtype=dtype, device=device
+    )
+    if out.suffix in TRACK_SUFFIXES:
+        bases = likelihood_track(
+            file,
+            net,
+            tok,
+            out,
+            kind=track,
+            window_bp=512 if window_bp is None else window_bp,
+            every=every,
+            both_strands=both_strands,
+            batch_tokens=batch_tokens,
+        )
+        print(f"{out}: {bases:,} bases")
+        return
+    rows = likelihood_table(
+        file, net, tok, out, window_bp=window_bp, every=every, batch_tokens=batch_tokens
+    )
+    print(f"{out}: {rows:,} sequences")

@@ -6,7 +6,7 @@ by token budget, and the head runs on the masked places alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ __all__ = [
     "Predictions",
     "evaluating",
     "mask_id_of",
+    "places_of_bases",
     "predictions",
     "token_log_likelihood",
 ]
@@ -55,6 +56,23 @@ class Masks(NamedTuple):
         listed = np.asarray(rows, np.int64)
         return cls(listed, np.arange(len(listed) + 1), np.asarray(places, np.int64))
 
+    @classmethod
+    def of(cls, places: Sequence[npt.NDArray[np.int64]], every: int | None) -> Masks:
+        """Mask given places of each sequence, one by one, or every so-manieth together.
+
+        >>> Masks.of([np.array([1, 2, 3])], every=2)
+        Masks(rows=array([0, 0]), offsets=array([0, 2, 3]), places=array([1, 3, 2]))
+        """
+        rows, groups = [], []
+        for row, own in enumerate(places):
+            step = every or len(own)
+            for first in range(min(step, len(own))):
+                rows.append(row)
+                groups.append(own[first::step])
+        offsets = np.cumsum([0, *map(len, groups)])
+        flat = np.concatenate([np.empty(0, np.int64), *groups])
+        return cls(np.array(rows, np.int64), offsets, flat)
+
 
 class Predictions(NamedTuple):
     """Predictions of one batch.
@@ -74,12 +92,12 @@ class Predictions(NamedTuple):
 
 
 @contextmanager
-def evaluating(model: Pretrained) -> Iterator[None]:
-    """Compute without dropout and without gradients; the model's mode is set back at the end."""
+def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
+    """Compute without dropout and, unless asked, gradients; the mode is set back at the end."""
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(not gradients), torch.set_grad_enabled(gradients):
             yield
     finally:
         model.train(was_training)
@@ -90,6 +108,11 @@ def mask_id_of(tokenizer: Tokenizer) -> int:
     if tokenizer.mask_id is None:
         raise ValueError("tokenizer: has no [MASK] token, which masked predictions need")
     return tokenizer.mask_id
+
+
+def places_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """Return the places of the tokens that bases spell, not [CLS], [SEP] or [UNK]."""
+    return np.flatnonzero(~np.isin(ids, sorted(tokenizer.special_ids)))
 
 
 def predictions(

@@ -32,7 +32,18 @@ from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import Ragged, token_batches
 from dnabert2_fast.tokenizer import COMPLEMENT, Tokenizer
 
-__all__ = ["ScoringRules", "VariantScore", "differing_tokens", "score_stream", "score_variants"]
+__all__ = [
+    "Model",
+    "ScoringRules",
+    "VariantScore",
+    "Windows",
+    "class_answer",
+    "differing_tokens",
+    "likelihood_ratios",
+    "require_label",
+    "score_stream",
+    "score_variants",
+]
 
 Model = Dnabert2ForMaskedLM | Dnabert2ForSequenceClassification | Dnabert2Model
 
@@ -184,7 +195,7 @@ def score_stream(
     rules = rules or ScoringRules()
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
-        _require_label(rules.label, model.config.num_labels)
+        require_label(rules.label, model.config.num_labels)
     stream = iter(variants)
     while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
         scores = _score_chunk(chunk, reference, model, tokenizer, rules)
@@ -223,8 +234,8 @@ def differing_tokens(
 
 
 @dataclass
-class _Windows:
-    """Windows of some variants; each text is kept once."""
+class Windows:
+    """Windows of some variants, by frame; each text is kept once."""
 
     texts: dict[str, int] = field(default_factory=dict)
     variant: list[int] = field(default_factory=list)  # of each frame
@@ -232,16 +243,18 @@ class _Windows:
     alt: list[int] = field(default_factory=list)
 
     def add(self, number: int, variant: Variant, reference: Reference, rules: ScoringRules) -> None:
+        """Lay the frames of a variant in normal form; `number` says later whose they are."""
         half = rules.window_bp // 2
         for offset in rules.offsets:
             before = reference.fetch(variant.contig, variant.start - half + offset, variant.start)
             after = reference.fetch(variant.contig, variant.end, variant.end + half + offset)
             ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
-            self._add_frame(number, ref, alt)
+            self.add_frame(number, ref, alt)
             if rules.both_strands:
-                self._add_frame(number, *(t.translate(COMPLEMENT)[::-1] for t in (ref, alt)))
+                self.add_frame(number, *(t.translate(COMPLEMENT)[::-1] for t in (ref, alt)))
 
-    def _add_frame(self, number: int, ref: str, alt: str) -> None:
+    def add_frame(self, number: int, ref: str, alt: str) -> None:
+        """Compare two texts."""
         self.variant.append(number)
         self.ref.append(self.texts.setdefault(ref, len(self.texts)))
         self.alt.append(self.texts.setdefault(alt, len(self.texts)))
@@ -255,7 +268,7 @@ def _score_chunk(
     rules: ScoringRules,
 ) -> list[VariantScore]:
     scores: list[VariantScore] = []
-    windows = _Windows()
+    windows = Windows()
     for number, variant in enumerate(chunk):
         status = status_of(variant, reference)
         normal = normalise(variant, reference) if status == "scored" else None
@@ -270,7 +283,7 @@ def _score_chunk(
     with evaluating(model):
         by_frame = _distances(ids, windows, model, tokenizer, rules)
         if isinstance(model, Dnabert2ForMaskedLM):
-            by_frame |= _likelihoods(ids, windows, model, tokenizer, rules)
+            by_frame |= likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)
     owner = np.array(windows.variant)
     frames = np.bincount(owner, minlength=len(chunk))
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a variant that is not scored
@@ -287,14 +300,17 @@ def _score_chunk(
     ]
 
 
-def _likelihoods(
+def likelihood_ratios(
     ids: Ragged,
-    windows: _Windows,
+    windows: Windows,
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
-    rules: ScoringRules,
+    batch_tokens: int,
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the log-likelihood ratio and the numbers of tokens of every frame."""
+    """Return ``llr``, ``ref_tokens`` and ``alt_tokens`` of every frame; call it in `evaluating`.
+
+    `ids` are the encoded ``windows.texts``.
+    """
     jobs: dict[tuple[int, int], int] = {}  # (text, place) -> masked copy, each once
     stretches: list[tuple[list[int], list[int]]] = []
     for ref, alt in zip(windows.ref, windows.alt, strict=True):
@@ -306,7 +322,7 @@ def _likelihoods(
             )
         )
     masks = Masks.one_each([text for text, _ in jobs], [place for _, place in jobs])
-    logs = token_log_likelihood(model, mask_id_of(tokenizer), ids, masks, rules.batch_tokens)
+    logs = token_log_likelihood(model, mask_id_of(tokenizer), ids, masks, batch_tokens)
     return {
         "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in stretches]),
         "ref_tokens": np.array([float(len(ref)) for ref, _ in stretches]),
@@ -315,7 +331,7 @@ def _likelihoods(
 
 
 def _distances(
-    ids: Ragged, windows: _Windows, model: Model, tokenizer: Tokenizer, rules: ScoringRules
+    ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, rules: ScoringRules
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return distances of vectors and, of a classifier, differences of its answer, by frame."""
     special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
@@ -357,7 +373,8 @@ def class_answer(logits: torch.Tensor, label: int) -> tuple[torch.Tensor, torch.
     return logits[:, label] - others.logsumexp(1), logits.softmax(1)[:, label]
 
 
-def _require_label(label: int, num_labels: int) -> None:
+def require_label(label: int, num_labels: int) -> None:
+    """Raise `ValueError` unless a classifier of so many classes has this one."""
     if num_labels < 2:
         raise ValueError("model: a classifier with one output gives no probability of a class")
     if not 0 <= label < num_labels:
