@@ -5,7 +5,9 @@ The model has random weights, so the pictures mean nothing; put a fine-tuned one
 
 import csv
 import gzip
+from pathlib import Path
 
+import dnabert2_fast
 from dnabert2_fast import (
     AttributionRules,
     Dnabert2Config,
@@ -14,11 +16,12 @@ from dnabert2_fast import (
     attribute,
     plot_attribution,
 )
-from dnabert2_fast.demo import LABELLED
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
 
 def main():
-    with gzip.open(LABELLED / "test.csv.gz", "rt") as handle:
+    with gzip.open(DATA / "prom_core_tata" / "test.csv.gz", "rt") as handle:
         promoter = next(row["sequence"] for row in csv.DictReader(handle) if row["label"] == "1")
     tokenizer = Tokenizer.from_pretrained("dnabert2")
     model = Dnabert2ForSequenceClassification(

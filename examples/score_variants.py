@@ -3,6 +3,9 @@
 The model has random weights, so the numbers mean nothing; put a trained one in its place.
 """
 
+from pathlib import Path
+
+import dnabert2_fast
 from dnabert2_fast import (
     Dnabert2Config,
     Dnabert2ForMaskedLM,
@@ -13,11 +16,14 @@ from dnabert2_fast import (
     read_fasta,
     score_variants,
 )
-from dnabert2_fast.demo import GENOME
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
 
 def main():
-    genome = Reference({record.name: record.sequence for record in read_fasta(GENOME)})
+    genome = Reference(
+        {record.name: record.sequence for record in read_fasta(DATA / "hpylori_G27.fa.gz")}
+    )
     contig = next(iter(genome.lengths))
     tokenizer = Tokenizer.from_pretrained("dnabert2")
     model = Dnabert2ForMaskedLM(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from genomics_models import classifier, encoder, masked_lm, tok
 
+import dnabert2_fast
 from dnabert2_fast import (
     Attribution,
     AttributionRules,
@@ -28,11 +29,12 @@ from dnabert2_fast import (
     plot_attribution,
     score_variants,
 )
-from dnabert2_fast.demo import LABELLED
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
 from dnabert2_fast.genomics.motifs import high_regions
 from dnabert2_fast.genomics.tracks import track
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
 pyBigWig = pytest.importorskip("pyBigWig")
 
@@ -210,7 +212,7 @@ def test_strands(method):
 def test_mutants_are_computed_together(monkeypatch):
     passes = []
     real = cls.bert.encode
-    monkeypatch.setattr(cls.bert, "encode", lambda batch: passes.append(len(batch)) or real(batch))
+    monkeypatch.setattr(cls.bert, "encode", lambda *a: passes.append(len(a[0])) or real(*a))
     attribute("".join(rng.choices("ACGT", k=300)), cls, tok, AttributionRules(both_strands=False))
     assert sum(passes) == 1 + 900
     assert len(passes) < 10
@@ -226,6 +228,14 @@ def test_model_is_left_as_it_was():
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(model.bert.embeddings.word_embeddings(ids), before)
+
+
+def test_bfloat16_is_near():
+    half = classifier(num_labels=3).eval().bfloat16()
+    for method in ("mutagenesis", "occlusion", "gradients"):
+        a, b = (attribute(SEQUENCE, m, tok, rules(method=method)).scores for m in (cls, half))
+        both = np.isfinite(a)
+        assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
 
 
 def test_sequences_without_bases():
@@ -541,7 +551,7 @@ def test_the_example_runs(tmp_path):
 
 
 def test_real_promoters_have_scores_everywhere():
-    with gzip.open(LABELLED / "test.csv.gz", "rt") as handle:
+    with gzip.open(DATA / "prom_core_tata" / "test.csv.gz", "rt") as handle:
         promoters = [line.split(",")[0] for line in handle.read().splitlines()[1:4]]
     for promoter in promoters:
         found = attribute(promoter, cls, tok, AttributionRules())

@@ -460,6 +460,38 @@ def test_damaged_files_end_in_one_line(files):
         score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.bcf")
 
 
+def test_ctrl_c_leaves_nothing(files, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    Reference(files / "g.fa")
+    before = sorted(files.iterdir())
+    calls = []
+
+    def interrupt_the_second(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dnabert2_fast.progress.Progress.update", interrupt_the_second)
+    for name in ("y.vcf.gz", "y.parquet"):
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / name, RULES)
+        assert sorted(files.iterdir()) == before
+
+
+def test_bfloat16_is_near():
+    full = masked_lm().eval()
+    half = masked_lm().eval().bfloat16()
+    for a, b in zip(
+        score_variants(VARIANTS[:4], GENOME, full, tok, RULES),
+        score_variants(VARIANTS[:4], GENOME, half, tok, RULES),
+        strict=True,
+    ):
+        assert a.ref_tokens == b.ref_tokens
+        assert b.llr == pytest.approx(a.llr, abs=0.3)
+        assert b.l2 == pytest.approx(a.l2, rel=0.2)
+
+
 def test_references(files, tmp_path, monkeypatch):
     text = (files / "g.fa").read_bytes()
     with pysam.BGZFile(str(files / "b.fa.gz"), "wb") as sink:

@@ -174,8 +174,8 @@ def likelihood(
         Table: cut records into windows, one row each; whole records if left out. Track: bases that
         the model sees at a time; 512 if left out.
     every
-        Mask every so-manieth token together: so many passes instead of one for each token, with
-        likelihoods that are too low. One token at a time if left out.
+        Mask every so-manieth token together: so many passes instead of one for each token, but
+        the model sees less. One token at a time if left out.
     both_strands
         Track: mean of both strands.
     batch_tokens

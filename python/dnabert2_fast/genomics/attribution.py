@@ -253,14 +253,14 @@ class _Question:
 
     def __call__(self, batch: PackedBatch, real: torch.Tensor) -> torch.Tensor:
         """Return the target of every sequence, shape (n,); vectors are means over `real` tokens."""
-        batch = batch.to(self.model.device)
-        states = self._states(batch)
         if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
-            first = self.model.bert.pool(states[batch.cu_seqlens[:-1].long()])
-            log_odds, probability = class_answer(self.model.classifier(first).double(), self.label)
+            # Not by way of states: the last layer then works for each first token alone.
+            logits = self.model(batch).logits.double()
+            log_odds, probability = class_answer(logits, self.label)
             return log_odds if self.target == "log_odds" else probability
         assert self.home is not None, "without a classifier the target is similarity"
-        vectors = pool_states(states, batch, real).double()
+        batch = batch.to(self.model.device)
+        vectors = pool_states(self._states(batch), batch, real).double()
         return torch.cosine_similarity(vectors, self.home[None])
 
     def _states(self, batch: PackedBatch) -> torch.Tensor:

@@ -50,9 +50,10 @@ def plot_attribution(
             "write a track instead"
         )
     effects = attribution.effects
-    lines = -(-length // LINE_BP)
+    width = min(LINE_BP, max(length, 1))
+    lines = max(-(-length // width), 1)
     kinds = 1 if effects is None else 2
-    figure = Figure(figsize=(16, 0.6 + lines * kinds * 1.3), layout="constrained")
+    figure = Figure(figsize=(2 + 0.14 * width, 0.6 + lines * kinds * 1.3), layout="constrained")
     grid = figure.subplots(lines * kinds, 1, squeeze=False)[:, 0]
     scores = np.nan_to_num(attribution.scores)
     low, high = min(scores.min(), 0), max(scores.max(), 0)
@@ -61,12 +62,12 @@ def plot_attribution(
     heights = letters * scores[:, None]
     strongest = 0.0 if effects is None else float(np.nan_to_num(np.abs(effects)).max()) or 1.0
     for line in range(lines):
-        start, end = line * LINE_BP, min((line + 1) * LINE_BP, length)
+        start, end = line * width, min((line + 1) * width, length)
         axes = grid[line * kinds]
         table = pd.DataFrame(heights[start:end], index=range(start, end), columns=list(BASES))
         if heights[start:end].any():
             Logo(table, ax=axes, show_spines=False, baseline_width=0.5)
-        axes.set_xlim(start - 0.5, start + LINE_BP - 0.5)
+        axes.set_xlim(start - 0.5, start + width - 0.5)
         axes.set_ylim(low - margin, high + margin)
         axes.set_ylabel("score", fontsize=8)
         axes.tick_params(labelsize=7)
@@ -82,7 +83,7 @@ def plot_attribution(
                 interpolation="nearest",
                 extent=(start - 0.5, end - 0.5, 3.5, -0.5),
             )
-            below.set_xlim(start - 0.5, start + LINE_BP - 0.5)
+            below.set_xlim(start - 0.5, start + width - 0.5)
             below.set_yticks(range(4), list(BASES), fontsize=7)
             below.tick_params(labelsize=7)
     grid[-1].set_xlabel("base, 0-based", fontsize=8)

@@ -149,8 +149,8 @@ def pseudo_likelihood(
         The one that the model was trained with.
     every : int, optional
         Mask every so-manieth token together, which takes so many passes a sequence instead of one
-        for each token. The model then sees less, so the likelihood comes out lower;
-        docs/guides/likelihood.md says by how much. Left out, each token is masked by itself.
+        for each token. The model then sees less, and the numbers are others;
+        docs/guides/likelihood.md says how far off. Left out, each token is masked by itself.
     batch_tokens : int
         Tokens of one batch, at most; a longer sequence makes a batch of its own.
 

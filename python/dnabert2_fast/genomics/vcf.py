@@ -197,13 +197,9 @@ def score_vcf(
     if not out.name.endswith((".vcf", ".vcf.gz", ".parquet")):
         raise ValueError(f"out: {out.name} must end in .vcf, .vcf.gz or .parquet")
     rules = rules or ScoringRules()
-    genome = reference if isinstance(reference, Reference) else Reference(reference)
     counts: Counter[str] = Counter()
-    with (
-        read_vcf(vcf) as (header, records),
-        progress(None, "scoring", "variants") as bar,
-        atomic_path(out) as temporary,
-    ):
+    with read_vcf(vcf) as (header, records):
+        genome = reference if isinstance(reference, Reference) else Reference(reference)
 
         def scored() -> Iterator[tuple[Record, list[VariantScore]]]:
             while some := list(islice(records, CHUNK_RECORDS)):
@@ -214,10 +210,11 @@ def score_vcf(
                     counts.update(score.status for score in own)
                     yield record, own
 
-        if out.suffix == ".parquet":
-            _write_parquet(temporary, scored(), model)
-        else:
-            _write_vcf(temporary, scored(), header, model, rules)
+        with progress(None, "scoring", "variants") as bar, atomic_path(out) as temporary:
+            if out.suffix == ".parquet":
+                _write_parquet(temporary, scored(), model)
+            else:
+                _write_vcf(temporary, scored(), header, model, rules)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
