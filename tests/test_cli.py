@@ -201,7 +201,6 @@ BAD = [
     (("embed", "x.fa", *MODEL, "--attention", "magic"), 'attention="magic"'),
     (("embed", "x.fa", *MODEL, "--device", "abacus"), 'device="abacus"'),
     (("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"), "x.csv: is no VCF"),
-    (("score-variants", "--vcf", "x.csv", *SCORED, "cut.fa.gz", "--out", "y.vcf"), "plain gzip"),
     (("score-variants", "--vcf", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),
     (("attribute", "none.fa", "--model", "model", "--out", "y.bw"), "none.fa: No such file"),
     (("attribute", "cut.fa.gz", "--model", "model", "--out", "y.bw"), "gzip stream is damaged"),
