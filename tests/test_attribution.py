@@ -293,11 +293,13 @@ def test_tracks_hold_what_was_added(tmp_path):
                 opened.add(*piece)
             opened.add("a", 20, np.empty(0))
     got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
+    assert "nan" not in (tmp_path / "x.bedgraph").read_text()
     with pyBigWig.open(str(tmp_path / "x.bw")) as opened:
         assert opened.chroms() == lengths
         for name, values in wanted.items():
             np.testing.assert_array_equal(got[name], values)
             np.testing.assert_array_equal(opened.values(name, 0, lengths[name]), values)
+            assert not any(math.isnan(value) for *_, value in opened.intervals(name))
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,13 @@ def test_a_token_that_is_deleted_whole_is_looked_at_from_both_sides():
     assert got == [[1, 2, 3], [1, 2]]
 
 
+def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
+    """One of three equal tokens is deleted: the two that stay match from the left alone."""
+    ref, alt = np.array([1, 7, 7, 7, 2]), np.array([1, 7, 7, 2])
+    got = [places.tolist() for places in differing_tokens(ref, alt, frozenset({1, 2}))]
+    assert got == tokens_apart(ref.tolist(), alt.tolist()) == [[2, 3], [2]]
+
+
 def test_chunks_and_duplicates_do_not_matter(monkeypatch):
     whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
     monkeypatch.setattr("dnabert2_fast.genomics.variants.CHUNK_ALLELES", 3)
