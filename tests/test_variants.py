@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from dnabert2_fast import PackedBatch, Ragged, Tokenizer, cli, read_fasta
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.embed import token_states
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.genomics.variants import ScoringRules, differing_tokens, score_variants
 from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
@@ -76,7 +77,8 @@ def tokens_apart(a, b):
 
 @torch.inference_mode()
 def vector(model, ids):
-    states = model.bert.encode(PackedBatch.from_ragged(Ragged.from_list([ids])))[0].double()
+    batch = PackedBatch.from_ragged(Ragged.from_list([ids]))
+    states = token_states(model.bert, batch).double()
     return states[[i for i, token in enumerate(ids) if token not in tok.special_ids]].mean(0)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.genomics.embed import pool_states
+from dnabert2_fast.genomics.embed import pool_states, token_states
 from dnabert2_fast.genomics.masked import evaluating, mask_id_of
 from dnabert2_fast.genomics.variants import (
     Model,
@@ -240,7 +240,7 @@ class _Question:
         if target == "similarity":
             with evaluating(model):
                 batch = self.copies(1).to(model.device)
-                home = pool_states(self._states(batch), batch, self.real(batch))[0]
+                home = pool_states(token_states(self.model.bert, batch), batch, self.real(batch))[0]
             self.home = home.double().clone()  # outside inference mode, so that gradients may pass
 
     def copies(self, number: int) -> PackedBatch:
@@ -260,12 +260,8 @@ class _Question:
             return log_odds if self.target == "log_odds" else probability
         assert self.home is not None, "without a classifier the target is similarity"
         batch = batch.to(self.model.device)
-        vectors = pool_states(self._states(batch), batch, real).double()
+        vectors = pool_states(token_states(self.model.bert, batch), batch, real).double()
         return torch.cosine_similarity(vectors, self.home[None])
-
-    def _states(self, batch: PackedBatch) -> torch.Tensor:
-        states: torch.Tensor = self.model.bert.encode(batch)[0]
-        return states
 
 
 def _mutants(sequence: str) -> Iterator[tuple[int, int, str]]:

@@ -22,11 +22,12 @@ import torch
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.fasta import read_fasta
 from dnabert2_fast.model import Dnabert2Model, PackedBatch
+from dnabert2_fast.model.bert import Bert
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["embed", "embed_file", "pool_states"]
+__all__ = ["embed", "embed_file", "pool_states", "token_states"]
 
 Pooling = Literal["mean", "cls", "max"]
 
@@ -191,8 +192,16 @@ def _pool(
     model: Dnabert2Model, batch: PackedBatch, real: torch.Tensor, pooling: Pooling
 ) -> torch.Tensor:
     batch = batch.to(model.device)
-    states, _ = model.bert.encode(batch)
-    return pool_states(states, batch, real, pooling)
+    return pool_states(token_states(model.bert, batch), batch, real, pooling)
+
+
+def token_states(encoder: Bert, batch: PackedBatch) -> torch.Tensor:
+    """Return the last layer's state of every token, shape (total_tokens, hidden_size).
+
+    `encoder` is the ``bert`` of any public model; `batch` lies on its device.
+    """
+    states, _ = encoder.encode(batch)
+    return states
 
 
 def pool_states(

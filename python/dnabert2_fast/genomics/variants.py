@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
-from dnabert2_fast.genomics.embed import pool_states
+from dnabert2_fast.genomics.embed import pool_states, token_states
 from dnabert2_fast.genomics.masked import Masks, evaluating, mask_id_of, token_log_likelihood
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.model import (
@@ -344,7 +344,7 @@ def _distances(
         batch = PackedBatch.from_ragged(ids.take(rows))
         real = ~special[batch.input_ids]
         batch = batch.to(model.device)
-        states, _ = model.bert.encode(batch)
+        states = token_states(model.bert, batch)
         vectors[rows] = pool_states(states, batch, real).double().cpu().numpy()
         if isinstance(model, Dnabert2ForSequenceClassification):
             first = model.bert.pool(states[batch.cu_seqlens[:-1].long()])
