@@ -172,6 +172,7 @@ def test_doctor(capsys):
 
 
 MODEL = ("--model", "model", "--out", "v.npy")
+SCORED = ("--model", "model", "--reference")
 BAD = [
     (("tokenize", "none.fa"), "none.fa: No such file or directory"),
     (("tokenize", "x.csv", "--out", "ids.tsv"), "x.csv: begins with"),
@@ -199,6 +200,13 @@ BAD = [
     (("embed", "x.fa", "--model", "model", "--out", "v.csv"), "must end in .npy or .parquet"),
     (("embed", "x.fa", *MODEL, "--attention", "magic"), 'attention="magic"'),
     (("embed", "x.fa", *MODEL, "--device", "abacus"), 'device="abacus"'),
+    (("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"), "x.csv: is no VCF"),
+    (("score-variants", "--vcf", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),
+    (("attribute", "none.fa", "--model", "model", "--out", "y.bw"), "none.fa: No such file"),
+    (("attribute", "cut.fa.gz", "--model", "model", "--out", "y.bw"), "gzip stream is damaged"),
+    (("attribute", "x.fa", "--model", "nowhere", "--out", "y.bw"), "nowhere"),
+    (("attribute", "x.fa", "--model", "broken", "--out", "y.bw"), "broken/model.safetensors"),
+    (("likelihood", "x.fa", "--model", "model", "--out", "y.bw"), "model/model.safetensors"),
     (("pretrain", "nowhere", "--out", "run"), "nowhere: not a corpus"),
     (("pretrain", "model", "--out", "run"), "not a corpus"),
     (("finetune", "model", "--data", "nowhere", "--out", "ft"), "nowhere: there is no train.csv"),
@@ -241,6 +249,7 @@ def test_wrong_options_are_told_by_name(capsys, files):
         ("build-corpus", "many.fa", "many.fa", "many.fa", "--out", "corpus"),
         ("train-tokenizer", "many.fa", "--out", "t.json", "--vocab-size", "200"),
         ("embed", "many.fa", *MODEL, "--batch-tokens", "60"),
+        ("attribute", "many.fa", "--model", "model", "--out", "y.bw", "--plots", "pictures"),
     ],
 )
 def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):

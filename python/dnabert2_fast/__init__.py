@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from dnabert2_fast.corpus import Corpus, Mixture, TokenBatches, build_corpus
     from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
+    from dnabert2_fast.genomics.alleles import Variant
+    from dnabert2_fast.genomics.attribution import Attribution, AttributionRules, attribute
+    from dnabert2_fast.genomics.attribution_plot import plot_attribution
     from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.genomics.likelihood import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood_track import likelihood_track
+    from dnabert2_fast.genomics.motifs import enriched_kmers
+    from dnabert2_fast.genomics.reference import Reference
+    from dnabert2_fast.genomics.variants import ScoringRules, VariantScore, score_variants
+    from dnabert2_fast.genomics.vcf import score_vcf
     from dnabert2_fast.manifest import Input, read_manifest
     from dnabert2_fast.model import (
         Dnabert2Config,
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
+    "Attribution",
+    "AttributionRules",
     "BatchEncoding",
     "Corpus",
     "Dnabert2Config",
@@ -42,20 +53,34 @@ __all__ = [
     "PretrainConfig",
     "Ragged",
     "Record",
+    "Reference",
     "Replaced",
+    "ScoringRules",
     "TokenBatches",
     "Tokenizer",
+    "Variant",
+    "VariantScore",
     "Windows",
+    "attribute",
     "build_corpus",
     "embed",
     "embed_file",
+    "enriched_kmers",
+    "fill_mask",
     "finetune",
+    "likelihood_track",
+    "plot_attribution",
     "pretrain",
+    "pseudo_likelihood",
     "read_fasta",
     "read_manifest",
+    "score_variants",
+    "score_vcf",
 ]
 
 _HOME = {
+    "Attribution": "genomics.attribution",
+    "AttributionRules": "genomics.attribution",
     "BatchEncoding": "encodings",
     "Corpus": "corpus",
     "Dnabert2Config": "model",
@@ -70,17 +95,29 @@ _HOME = {
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
+    "Reference": "genomics.reference",
     "Replaced": "encodings",
+    "ScoringRules": "genomics.variants",
     "TokenBatches": "corpus",
     "Tokenizer": "tokenizer",
+    "Variant": "genomics.alleles",
+    "VariantScore": "genomics.variants",
     "Windows": "encodings",
+    "attribute": "genomics.attribution",
     "build_corpus": "corpus",
     "embed": "genomics.embed",
     "embed_file": "genomics.embed",
+    "enriched_kmers": "genomics.motifs",
+    "fill_mask": "genomics.likelihood",
     "finetune": "train.finetune",
+    "likelihood_track": "genomics.likelihood_track",
+    "plot_attribution": "genomics.attribution_plot",
     "pretrain": "train.pretrain",
+    "pseudo_likelihood": "genomics.likelihood",
     "read_fasta": "fasta",
     "read_manifest": "manifest",
+    "score_variants": "genomics.variants",
+    "score_vcf": "genomics.vcf",
 }
 
 

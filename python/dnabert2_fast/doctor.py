@@ -12,8 +12,10 @@ PACKAGES = {
     "": ["numpy", "pyarrow"],
     "model": ["torch", "safetensors", "huggingface_hub"],
     "finetune": ["transformers", "accelerate", "peft", "scikit-learn"],
-    "plots": ["matplotlib"],
+    "plots": ["matplotlib", "logomaker"],
     "variants": ["pysam"],
+    "tracks": ["pyBigWig"],
+    "attribution": ["scipy"],
     "ray": ["ray"],
     "xformers": ["xformers"],
 }

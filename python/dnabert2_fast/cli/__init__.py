@@ -131,6 +131,16 @@ def _build_corpus(arguments: list[str], prog: str) -> None:
     tyro.cli(build_corpus, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
 
 
+def _genomics(name: str) -> Callable[[list[str], str], None]:
+    def run(arguments: list[str], prog: str) -> None:
+        from dnabert2_fast.cli import genomics
+
+        verb = getattr(genomics, name)
+        tyro.cli(verb, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+
+    return run
+
+
 def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
     return lambda arguments, prog: tyro.cli(run, args=arguments, prog=prog)
 
@@ -143,6 +153,9 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "pretrain": ("a corpus to a masked language model", _pretrain),
     "finetune": ("a labelled table to a classifier", _finetune),
     "embed": ("sequences to vectors", _function(embed)),
+    "score-variants": ("a VCF file to the same with scores", _genomics("score_variants")),
+    "attribute": ("which bases an answer rests on", _genomics("attribute")),
+    "likelihood": ("how likely sequences or bases are", _genomics("likelihood")),
     "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),
     "doctor": ("what is installed and which attention runs", _function(doctor)),
     "demo": ("all of the above on a small real genome, offline", _function(demo)),
@@ -202,6 +215,10 @@ _EXTRA_OF = {
     "matplotlib": "plots",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
+    "logomaker": "plots",
+    "pysam": "variants",
+    "pyBigWig": "tracks",
+    "scipy": "attribution",
 }
 
 

@@ -26,7 +26,7 @@ from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["embed", "embed_file"]
+__all__ = ["embed", "embed_file", "pool_states"]
 
 Pooling = Literal["mean", "cls", "max"]
 
@@ -191,12 +191,28 @@ def _pool(
     model: Dnabert2Model, batch: PackedBatch, real: torch.Tensor, pooling: Pooling
 ) -> torch.Tensor:
     batch = batch.to(model.device)
-    states = model.bert.encode(batch)
+    return pool_states(model.bert.encode(batch), batch, real, pooling)
+
+
+def pool_states(
+    states: torch.Tensor, batch: PackedBatch, real: torch.Tensor, pooling: Pooling = "mean"
+) -> torch.Tensor:
+    """Return one vector a sequence, shape (n, hidden_size), from the states of its tokens.
+
+    Parameters
+    ----------
+    states : Tensor, shape (total_tokens, hidden_size)
+    batch : PackedBatch
+        On the device of `states`.
+    real : Tensor of bool, shape (total_tokens,)
+        Tokens that ``mean`` and ``max`` run over; a sequence without any gives NaN.
+    pooling : {"mean", "cls", "max"}
+    """
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
-    real = real.to(model.device)
+    real = real.to(states.device)
     lengths = batch.cu_seqlens.diff().long()
-    owner = torch.repeat_interleave(torch.arange(len(batch), device=model.device), lengths)[real]
+    owner = torch.repeat_interleave(torch.arange(len(batch), device=states.device), lengths)[real]
     states = states[real].float()
     pooled = states.new_zeros(len(batch), states.shape[1])
     counts = torch.bincount(owner, minlength=len(batch))

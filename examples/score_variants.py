@@ -1,0 +1,50 @@
+"""Score variants of a bacterial genome that travels with the package, offline.
+
+The model has random weights, so the numbers mean nothing; put a trained one in its place.
+"""
+
+from pathlib import Path
+
+import dnabert2_fast
+from dnabert2_fast import (
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Reference,
+    ScoringRules,
+    Tokenizer,
+    Variant,
+    read_fasta,
+    score_variants,
+)
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
+
+
+def main():
+    genome = Reference(
+        {record.name: record.sequence for record in read_fasta(DATA / "hpylori_G27.fa.gz")}
+    )
+    contig = next(iter(genome.lengths))
+    tokenizer = Tokenizer.from_pretrained("dnabert2")
+    model = Dnabert2ForMaskedLM(
+        Dnabert2Config(
+            hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+        )
+    )
+    base, next_base = genome.fetch(contig, 5000, 5002)
+    variants = [
+        *(Variant(contig, 5000, base, alt) for alt in "ACGT" if alt != base),  # 0-based
+        Variant(contig, 5000, base, base + "GATTACA"),
+        Variant(contig, 5000, base + next_base, base),
+        Variant(contig, 5000, "N", "A"),
+    ]
+    scores = score_variants(variants, genome, model, tokenizer, ScoringRules(window_bp=256))
+    for variant, score in zip(variants, scores, strict=True):
+        print(
+            f"{variant.start}\t{variant.ref}>{variant.alt}\t{score.status}"
+            f"\tllr {score.llr:.3f} +- {score.llr_sd:.3f}\tl2 {score.l2:.4f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Verbs that ask a model about places: ``score-variants``, ``attribute``, ``likelihood``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from safetensors import SafetensorError, safe_open
+
+from dnabert2_fast.cli.tokenizers import File, load_tokenizer
+from dnabert2_fast.genomics.alleles import STATUSES
+from dnabert2_fast.genomics.attribution import AttributionRules
+from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.likelihood import likelihood_table
+from dnabert2_fast.genomics.likelihood_track import TrackKind, likelihood_track
+from dnabert2_fast.genomics.tracks import TRACK_SUFFIXES
+from dnabert2_fast.genomics.variants import Model, ScoringRules
+from dnabert2_fast.genomics.vcf import score_vcf
+from dnabert2_fast.model import (
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2Model,
+)
+
+__all__ = ["attribute", "likelihood", "load_model", "score_variants"]
+
+Dtype = Literal["float32", "bfloat16"]
+Rules = Annotated[ScoringRules, tyro.conf.arg(name="")]
+Attributing = Annotated[AttributionRules, tyro.conf.arg(name="")]
+Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
+
+
+def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
+    """Read a model as what its weights make it: a classifier, a masked language model, or neither.
+
+    What is not a safetensors file is a masked language model, as the published checkpoint is.
+    """
+    kind: type[Model] = Dnabert2ForMaskedLM
+    weights = Path(name, "model.safetensors") if Path(name).is_dir() else Path(name)
+    if weights.suffix == ".safetensors" and weights.is_file():
+        try:
+            with safe_open(weights, "pt") as file:
+                keys = set(file.keys())
+        except SafetensorError:
+            keys = set()  # reading it below says what is wrong
+        if "classifier.weight" in keys:
+            kind = Dnabert2ForSequenceClassification
+        elif keys and not any(key.startswith("cls.") for key in keys):
+            kind = Dnabert2Model
+    return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
+
+
+def score_variants(
+    *,
+    vcf: Path,
+    reference: Path,
+    model: str,
+    out: Path,
+    rules: Rules = ScoringRules(),  # noqa: B008 (it is frozen)
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Score every allele of a VCF file by what the model makes of it, against the reference.
+
+    A masked language model gives log-likelihood ratios, a fine-tuned classifier differences of a
+    class's probability, both distances of vectors; docs/guides/variants.md defines them.
+
+    Parameters
+    ----------
+    vcf
+        VCF, plain, gzip or bgzip, in any order.
+    reference
+        The genome, FASTA, plain or bgzip; an index is made if there is none.
+    model
+        A checkpoint folder or a hub id; a classifier if its weights are one's.
+    out
+        .vcf or .vcf.gz (records as they were, with INFO fields D2_...), or .parquet.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it; scores are differences and lose digits.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    tok = load_tokenizer(tokenizer or model)
+    net = load_model(model, attention, dtype, device)
+    counts = score_vcf(vcf, reference, net, tok, out, rules)
+    print(f"{out}: {sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
+    for status, number in counts.items():
+        if status != "scored":
+            reason = f"{status} ({STATUSES[status]})"
+            print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
+
+
+def attribute(
+    file: File,
+    /,
+    *,
+    model: str,
+    output: Output,
+    rules: Attributing = AttributionRules(),  # noqa: B008 (it is frozen)
+    regions: Path | None = None,
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Say which bases a model's answer rests on, for each sequence of a file.
+
+    docs/guides/attribution.md defines methods, targets and signs.
+
+    Parameters
+    ----------
+    file
+        FASTA, plain or gz, bgz, zst; with --regions a genome, plain or bgzip.
+    model
+        A checkpoint folder or a hub id; a classifier if its weights are one's.
+    regions
+        BED file: attribute these regions of the genome instead of whole records.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it; effects are differences and lose digits.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    tok = load_tokenizer(tokenizer or model)
+    net = load_model(model, attention, dtype, device)
+    number = attribute_file(file, net, tok, output, rules, regions=regions)
+    written = (output.out, output.plots, output.motifs)
+    print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
+
+
+def likelihood(
+    file: File,
+    /,
+    *,
+    model: str,
+    out: Path,
+    track: TrackKind = "entropy",
+    window_bp: int | None = None,
+    every: int | None = None,
+    both_strands: bool = True,
+    batch_tokens: int = 16384,
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Say how likely a masked language model finds sequences, or every base of them.
+
+    A table has one row a record, a track one number a base; the suffix of --out decides.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    model
+        A checkpoint folder or a hub id of a masked language model.
+    out
+        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits a base). Track: .bedgraph,
+        .bw or .bigwig.
+    track
+        entropy: of the base, in bits, when its token is masked; log_likelihood: in nats a base.
+    window_bp
+        Table: cut records into windows, one row each; whole records if left out. Track: bases that
+        the model sees at a time; 512 if left out.
+    every
+        Mask every so-manieth token together: so many passes instead of one for each token, but
+        the model sees less. One token at a time if left out.
+    both_strands
+        Track: mean of both strands.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    tok = load_tokenizer(tokenizer or model)
+    net = Dnabert2ForMaskedLM.from_pretrained(
+        model, attention=attention, dtype=dtype, device=device
+    )
+    if out.suffix in TRACK_SUFFIXES:
+        bases = likelihood_track(
+            file,
+            net,
+            tok,
+            out,
+            kind=track,
+            window_bp=512 if window_bp is None else window_bp,
+            every=every,
+            both_strands=both_strands,
+            batch_tokens=batch_tokens,
+        )
+        print(f"{out}: {bases:,} bases")
+        return
+    rows = likelihood_table(
+        file, net, tok, out, window_bp=window_bp, every=every, batch_tokens=batch_tokens
+    )
+    print(f"{out}: {rows:,} sequences")

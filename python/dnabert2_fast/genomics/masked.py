@@ -1,0 +1,164 @@
+"""What a masked language model says of tokens that are hidden from it.
+
+A row is one sequence with some of its tokens replaced by [MASK]; rows are sorted by length, packed
+by token budget, and the head runs on the masked places alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast.model import Dnabert2ForMaskedLM, PackedBatch
+from dnabert2_fast.model.checkpoint import Pretrained
+from dnabert2_fast.progress import Progress
+from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = [
+    "Masks",
+    "Predictions",
+    "evaluating",
+    "mask_id_of",
+    "places_of_bases",
+    "predictions",
+    "token_log_likelihood",
+]
+
+IGNORED = -100
+
+
+class Masks(NamedTuple):
+    """Which places are masked together.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n,)
+        The sequence that each of `n` masked copies is made of.
+    offsets : ndarray of int64, shape (n + 1,)
+        Copy ``i`` has the places ``places[offsets[i]:offsets[i + 1]]`` masked.
+    places : ndarray of int64, shape (m,)
+        Tokens within their sequence, ascending within a copy.
+    """
+
+    rows: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+    @classmethod
+    def one_each(cls, rows: npt.ArrayLike, places: npt.ArrayLike) -> Masks:
+        """Mask one place of each copy."""
+        listed = np.asarray(rows, np.int64)
+        return cls(listed, np.arange(len(listed) + 1), np.asarray(places, np.int64))
+
+    @classmethod
+    def of(cls, places: Sequence[npt.NDArray[np.int64]], every: int | None) -> Masks:
+        """Mask given places of each sequence, one by one, or every so-manieth together.
+
+        >>> Masks.of([np.array([1, 2, 3])], every=2)
+        Masks(rows=array([0, 0]), offsets=array([0, 2, 3]), places=array([1, 3, 2]))
+        """
+        rows, groups = [], []
+        for row, own in enumerate(places):
+            step = every or len(own)
+            for first in range(min(step, len(own))):
+                rows.append(row)
+                groups.append(own[first::step])
+        offsets = np.cumsum([0, *map(len, groups)])
+        flat = np.concatenate([np.empty(0, np.int64), *groups])
+        return cls(np.array(rows, np.int64), offsets, flat)
+
+
+class Predictions(NamedTuple):
+    """Predictions of one batch.
+
+    Attributes
+    ----------
+    which : ndarray of int64, shape (k,)
+        The masked places, as indices into ``Masks.places``.
+    true_ids : Tensor of int64, shape (k,)
+        What stands there.
+    logits : Tensor of float32, shape (k, vocab_size)
+    """
+
+    which: npt.NDArray[np.int64]
+    true_ids: torch.Tensor
+    logits: torch.Tensor
+
+
+@contextmanager
+def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
+    """Compute without dropout and, unless asked, gradients; the mode is set back at the end."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(not gradients), torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        model.train(was_training)
+
+
+def mask_id_of(tokenizer: Tokenizer) -> int:
+    """Return the id of [MASK]; `ValueError` when the vocabulary has none."""
+    if tokenizer.mask_id is None:
+        raise ValueError("tokenizer: has no [MASK] token, which masked predictions need")
+    return tokenizer.mask_id
+
+
+def places_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """Return the places of the tokens that bases spell, not [CLS], [SEP] or [UNK]."""
+    return np.flatnonzero(~np.isin(ids, sorted(tokenizer.special_ids)))
+
+
+def predictions(
+    model: Dnabert2ForMaskedLM,
+    mask_id: int,
+    ids: Ragged,
+    masks: Masks,
+    batch_tokens: int,
+    bar: Progress | None = None,
+) -> Iterator[Predictions]:
+    """Yield what the model predicts at masked places, in batches of no particular order.
+
+    Call it within `evaluating`. The bar counts masked copies.
+    """
+    lengths = ids.lengths[masks.rows]
+    order = np.argsort(-lengths, kind="stable")
+    counts = np.diff(masks.offsets)
+    for stretch in token_batches(lengths[order], batch_tokens):
+        copies = order[stretch]
+        packed = ids.take(masks.rows[copies])
+        owner = np.repeat(np.arange(len(copies)), counts[copies])
+        first = np.cumsum(counts[copies]) - counts[copies]
+        which = masks.offsets[copies][owner] + np.arange(len(owner)) - first[owner]
+        at = torch.from_numpy(packed.offsets[owner] + masks.places[which])
+        batch = PackedBatch.from_ragged(packed)
+        true_ids = batch.input_ids[at]
+        labels = torch.full_like(batch.input_ids, IGNORED)
+        labels[at] = true_ids
+        batch.input_ids[at] = mask_id
+        logits = model(batch, labels).logits.float()
+        yield Predictions(which, true_ids.to(logits.device), logits)
+        if bar is not None:
+            bar.update(len(copies))
+
+
+def token_log_likelihood(
+    model: Dnabert2ForMaskedLM,
+    mask_id: int,
+    ids: Ragged,
+    masks: Masks,
+    batch_tokens: int,
+    bar: Progress | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return the log-probability (nats) of what stands at each masked place, shape (m,)."""
+    found = np.full(len(masks.places), np.nan)
+    for batch in predictions(model, mask_id, ids, masks, batch_tokens, bar):
+        logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])[:, 0]
+        found[batch.which] = logs.cpu().numpy()
+    return found

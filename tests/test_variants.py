@@ -1,0 +1,622 @@
+"""Variants score as a plain definition says, however they are written, batched and named."""
+
+import gzip
+import math
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from genomics_models import classifier, encoder, masked_lm, tok
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnabert2_fast import PackedBatch, Ragged, Tokenizer, cli, read_fasta
+from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.reference import Reference
+from dnabert2_fast.genomics.variants import ScoringRules, differing_tokens, score_variants
+from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
+
+pysam = pytest.importorskip("pysam")
+
+rng = random.Random(3)
+CONTIG = "".join(rng.choices("ACGT", k=700)) + "CA" * 20 + "".join(rng.choices("ACGT", k=700))
+GENOME = Reference({"chr1": CONTIG, "chrM": CONTIG[::-1]})
+RULES = ScoringRules(window_bp=120, offsets_bp=(-7, 0), batch_tokens=300)
+mlm, cls, enc = masked_lm(), classifier(num_labels=3), encoder()
+COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A"}
+
+
+# --- the naive twin -------------------------------------------------------------------------------
+
+
+def smallest_edit(contig, variant):
+    """Compare the two whole chromosomes from the right, then from the left."""
+    changed = contig[: variant.start] + variant.alt + contig[variant.start + len(variant.ref) :]
+    a, b, right, left = contig, changed, 0, 0
+    while right < min(len(a), len(b)) and a[-1 - right] == b[-1 - right]:
+        right += 1
+    while left < min(len(a), len(b)) - right and a[left] == b[left]:
+        left += 1
+    return left, a[left : len(a) - right], b[left : len(b) - right]
+
+
+@torch.inference_mode()
+def log_likelihood(model, ids, places):
+    """Each place masked by itself, one forward each."""
+    total = 0.0
+    for place in places:
+        masked = list(ids)
+        masked[place] = tok.mask_id
+        batch = PackedBatch.from_ragged(Ragged.from_list([masked]))
+        total += float(model(batch).logits[place].double().log_softmax(0)[ids[place]])
+    return total
+
+
+def tokens_apart(a, b):
+    """Places left when equal tokens at both ends are struck off, one at a time."""
+    left, right_a, right_b = 0, len(a), len(b)
+    while left < min(right_a, right_b) and a[left] == b[left]:
+        left += 1
+    while min(right_a, right_b) > left and a[right_a - 1] == b[right_b - 1]:
+        right_a, right_b = right_a - 1, right_b - 1
+    if left in (right_a, right_b):
+        left, right_a, right_b = left - 1, right_a + 1, right_b + 1
+    return [
+        [i for i in range(left, right) if ids[i] not in tok.special_ids]
+        for ids, right in ((a, right_a), (b, right_b))
+    ]
+
+
+@torch.inference_mode()
+def vector(model, ids):
+    batch = PackedBatch.from_ragged(Ragged.from_list([ids]))
+    states = model.bert.encode(batch).double()
+    return states[[i for i, token in enumerate(ids) if token not in tok.special_ids]].mean(0)
+
+
+def twin(model, variant, contig, rules):
+    """One variant by definition: no trimming, no cache, no batch. Numbers by name."""
+    start, ref, alt = smallest_edit(contig, variant)
+    half, frames = rules.window_bp // 2, []
+    for offset in rules.offsets:
+        left = contig[max(start - half + offset, 0) : start]
+        right = contig[start + len(ref) : start + len(ref) + half + offset]
+        texts = [left + ref + right, left + alt + right]
+        frames.append(texts)
+        if rules.both_strands:
+            frames.append(["".join(COMPLEMENT[base] for base in reversed(t)) for t in texts])
+    found = []
+    model.eval()
+    for texts in frames:
+        a, b = (tok.encode(text).tolist() for text in texts)
+        u, v = vector(model, a), vector(model, b)
+        numbers = {"cosine": 1 - float(u @ v / u.norm() / v.norm()), "l2": float((u - v).norm())}
+        if model is mlm:
+            apart = tokens_apart(a, b)
+            numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])
+            numbers["ref_tokens"], numbers["alt_tokens"] = map(len, apart)
+        if model is cls:
+            with torch.inference_mode():
+                p = [
+                    float(
+                        model(PackedBatch.from_ragged(Ragged.from_list([ids])))
+                        .logits[0]
+                        .double()
+                        .softmax(0)[rules.label]
+                    )
+                    for ids in (a, b)
+                ]
+            numbers["probability"] = p[1] - p[0]
+            odds = [math.log(x / (1 - x)) for x in p]
+            numbers["log_odds"] = odds[1] - odds[0]
+        found.append(numbers)
+    means = {name: np.mean([frame[name] for frame in found]) for name in found[0]}
+    if model is mlm:
+        means["llr_sd"] = np.std([frame["llr"] for frame in found])
+    return means
+
+
+def check(score, wanted):
+    assert score.status == "scored"
+    for name, value in wanted.items():
+        assert getattr(score, name) == pytest.approx(value, abs=2e-5), name
+    given_numbers = {n for n, v in score._asdict().items() if isinstance(v, float) and v == v}
+    assert given_numbers == set(wanted)
+
+
+def variant_at(start, length, alt, contig=CONTIG):
+    return Variant("chr1", start, contig[start : start + length], alt)
+
+
+VARIANTS = [
+    variant_at(300, 1, {"A": "C"}.get(CONTIG[300], "A")),
+    variant_at(400, 1, CONTIG[400] + "GATTACA"),  # insertion
+    variant_at(500, 9, CONTIG[500]),  # deletion
+    variant_at(710, 3, CONTIG[710]),  # within the repeat
+    variant_at(600, 3, "TTAGGG"),  # several bases for several
+    variant_at(0, 1, {"A": "C"}.get(CONTIG[0], "A")),  # first base
+    variant_at(len(CONTIG) - 1, 1, {"A": "C"}.get(CONTIG[-1], "A")),  # last base
+    variant_at(0, 4, CONTIG[3]),  # the beginning is deleted
+    variant_at(len(CONTIG) - 3, 3, CONTIG[-3]),  # the end is deleted
+    variant_at(20, 1, CONTIG[20] + "A" * 100),
+]
+
+
+@pytest.mark.parametrize("model", [mlm, cls, enc], ids=["mlm", "classifier", "encoder"])
+def test_equals_the_naive_twin(model):
+    scores = score_variants(VARIANTS, GENOME, model, tok, RULES)
+    for variant, score in zip(VARIANTS, scores, strict=True):
+        check(score, twin(model, variant, CONTIG, RULES))
+
+
+def test_one_strand_and_one_frame():
+    rules = ScoringRules(window_bp=80, offsets_bp=(5,), both_strands=False)
+    (score,) = score_variants(VARIANTS[:1], GENOME, mlm, tok, rules)
+    check(score, twin(mlm, VARIANTS[0], CONTIG, rules))
+    assert score.llr_sd == 0
+
+
+def test_the_other_strand_of_everything_scores_alike():
+    """Reverse complement of genome and variant: the same frames, in another order."""
+    other = Reference({"chr1": "".join(COMPLEMENT[b] for b in reversed(CONTIG))})
+    start, ref, alt = 300, CONTIG[300], VARIANTS[0].alt
+    turned = Variant("chr1", len(CONTIG) - 1 - start, COMPLEMENT[ref], COMPLEMENT[alt])
+    rules = ScoringRules(window_bp=120, offsets_bp=(-5, 0, 5))
+    (a,) = score_variants([VARIANTS[0]], GENOME, mlm, tok, rules)
+    (b,) = score_variants([turned], other, mlm, tok, rules)
+    assert a.llr == pytest.approx(b.llr, abs=1e-5)
+    assert a.l2 == pytest.approx(b.l2, abs=1e-5)
+
+
+def test_back_is_minus_there():
+    (there,) = score_variants([VARIANTS[2]], GENOME, mlm, tok, RULES)
+    start, ref, alt = there.normal[1:]
+    mutated = CONTIG[:start] + alt + CONTIG[start + len(ref) :]
+    (back,) = score_variants([(("1"), start, alt, ref)], Reference({"1": mutated}), mlm, tok, RULES)
+    assert back.llr == pytest.approx(-there.llr, abs=1e-5)
+    assert (back.ref_tokens, back.alt_tokens) == (there.alt_tokens, there.ref_tokens)
+
+
+# --- forms of alleles -----------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_normal_form_is_the_smallest_edit(data):
+    """In repetitive sequence, where an indel can stand in many places."""
+    contig = data.draw(st.text("AC", min_size=1, max_size=40))
+    start = data.draw(st.integers(0, len(contig) - 1))
+    ref = contig[start : start + data.draw(st.integers(1, 6))]
+    alt = data.draw(st.text("AC", max_size=6).filter(lambda text: text != ref))
+    variant = Variant("1", start, ref, alt)
+    assert normalise(variant, Reference({"1": contig}))[1:] == smallest_edit(contig, variant)
+
+
+def test_far_shifts():
+    contig = "G" + "CA" * 2000 + "T"
+    got = normalise(Variant("1", 3999, "CAT", "T"), Reference({"1": contig}))
+    assert got == Variant("1", 1, "CA", "")
+    got = normalise(Variant("1", 3999, "A", "ACA"), Reference({"1": contig[1:]}))
+    assert got == Variant("1", 0, "", "CA")
+
+
+def test_equal_variants_score_alike_to_the_last_digit():
+    """The same deletion and insertion of a repeat unit, in many places and spellings."""
+    at = 700
+    ways = [variant_at(at + 2 * i, 3, CONTIG[at + 2 * i]) for i in range(0, 18, 3)]
+    ways += [variant_at(at - 5, 30, CONTIG[at - 5 : at + 23]), variant_at(at + 1, 3, "A")]
+    scores = score_variants(ways, GENOME, mlm, tok, RULES)
+    assert len({variant[1:3] for variant in ways}) == len(ways)
+    assert len(set(scores)) == 1
+    inserted = [variant_at(at + 2 * i, 2, "CACA") for i in range(5)]
+    assert len(set(score_variants(inserted, GENOME, mlm, tok, RULES))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given_variant", "status"),
+    [
+        (("1", 300, CONTIG[300], VARIANTS[0].alt), "scored"),
+        (("chr1", 300, CONTIG[300].lower(), VARIANTS[0].alt.lower()), "scored"),
+        (("MT", 0, CONTIG[-1], "A" if CONTIG[-1] != "A" else "C"), "scored"),
+        (("M", 0, CONTIG[-1], "A" if CONTIG[-1] != "A" else "C"), "scored"),
+        (("chr1", 300, VARIANTS[0].alt, CONTIG[300]), "ref_mismatch"),
+        (("chr2", 300, "A", "C"), "unknown_contig"),
+        (("chr1", -1, "A", "C"), "off_contig"),
+        (("chr1", len(CONTIG) - 1, CONTIG[-1] + "A", "C"), "off_contig"),
+        (("chr1", 300, CONTIG[300], ""), "scored"),
+        (("chr1", 300, "", "ACCA"), "scored"),
+        (("chr1", 300, "", ""), "no_change"),
+        (("chr1", 300, CONTIG[300], "<DEL>"), "not_sequence"),
+        (("chr1", 300, CONTIG[300], "*"), "not_sequence"),
+        (("chr1", 300, CONTIG[300], "."), "not_sequence"),
+        (("chr1", 300, CONTIG[300], f"{CONTIG[300]}[chr1:700["), "not_sequence"),
+        (("chr1", 300, CONTIG[300], f".{CONTIG[300]}"), "not_sequence"),
+        (("chr1", 300, CONTIG[300], "N"), "ambiguous"),
+        (("chr1", 300, CONTIG[300], "R"), "ambiguous"),
+        (("chr1", 300, CONTIG[300], CONTIG[300]), "no_change"),
+        (("chr1", 300, CONTIG[300], CONTIG[300] + "A" * 121), "too_long"),
+        (("chr1", 300, CONTIG[300:422], CONTIG[300]), "too_long"),
+    ],
+)
+def test_what_is_not_scored_says_why(given_variant, status):
+    (score,) = score_variants([given_variant], GENOME, mlm, tok, RULES)
+    assert score.status == status
+    assert (score.llr == score.llr) == (status == "scored")
+    if status not in ("scored", "too_long"):
+        assert status_of(Variant(*given_variant), GENOME) == status
+
+
+def test_letters_around_a_variant_may_be_unknown():
+    """An N next to a variant is one [UNK], which is never masked."""
+    contig = CONTIG[:299] + "N" + CONTIG[300] + "n" + CONTIG[302:]
+    (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, RULES)
+    assert score.status == "scored"
+    assert (score.ref_tokens, score.alt_tokens) == (1, 1)
+    assert math.isfinite(score.llr + score.cosine)
+
+
+def test_a_token_that_is_deleted_whole_is_looked_at_from_both_sides():
+    ref, alt = np.array([1, 7, 50, 60, 2]), np.array([1, 7, 60, 2])
+    got = [places.tolist() for places in differing_tokens(ref, alt, frozenset({1, 2}))]
+    assert got == [[1, 2, 3], [1, 2]]
+
+
+def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
+    """One of three equal tokens is deleted: the two that stay match from the left alone."""
+    ref, alt = np.array([1, 7, 7, 7, 2]), np.array([1, 7, 7, 2])
+    got = [places.tolist() for places in differing_tokens(ref, alt, frozenset({1, 2}))]
+    assert got == tokens_apart(ref.tolist(), alt.tolist()) == [[2, 3], [2]]
+
+
+def test_chunks_and_duplicates_do_not_matter(monkeypatch):
+    whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.CHUNK_ALLELES", 3)
+    parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a[2:], b[2:], atol=1e-5)
+    assert whole[: len(VARIANTS)] == whole[len(VARIANTS) :]
+
+
+def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
+    """Three alleles of one site: one reference window a frame, its places masked once."""
+    site = [Variant("chr1", 300, CONTIG[300], alt) for alt in "ACGT" if alt != CONTIG[300]]
+    sizes = []
+    from dnabert2_fast.genomics import variants as module
+
+    real = module.token_log_likelihood
+
+    def counted(model, mask_id, ids, masks, batch_tokens):
+        sizes.append((len(ids), len(masks.rows)))
+        return real(model, mask_id, ids, masks, batch_tokens)
+
+    monkeypatch.setattr(module, "token_log_likelihood", counted)
+    scores = score_variants(site, GENOME, mlm, tok, RULES)
+    frames = 4
+    assert sizes[0][0] == frames * (1 + 3)
+    spans = sum((score.ref_tokens + score.alt_tokens) * frames for score in scores)
+    assert sizes[0][1] < spans
+    score_variants(site * 5, GENOME, mlm, tok, RULES)
+    assert sizes[1] == sizes[0]
+
+
+def test_the_models_mode_is_left_as_it_was():
+    model = masked_lm()
+    model.train()
+    (a,) = score_variants(VARIANTS[:1], GENOME, model, tok, RULES)
+    assert model.training
+    model.eval()
+    assert score_variants(VARIANTS[:1], GENOME, model, tok, RULES) == [a]
+    assert not model.training
+
+
+def test_bad_arguments():
+    with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 11"):
+        score_variants(VARIANTS, GENOME, mlm, Tokenizer.train(["ACACGTGT"], 11))
+    with pytest.raises(ValueError, match="label: 3 is not one of the classifier's 0 to 2"):
+        score_variants(VARIANTS, GENOME, cls, tok, ScoringRules(label=3))
+    with pytest.raises(ValueError, match="one output"):
+        score_variants(VARIANTS, GENOME, classifier(num_labels=1), tok)
+    with pytest.raises(ValueError, match="offsets_bp: 60 moves the variant out"):
+        ScoringRules(window_bp=120, offsets_bp=(0, -60))
+    with pytest.raises(ValueError, match="at least one"):
+        ScoringRules(offsets_bp=())
+    assert ScoringRules(window_bp=100).offsets == (-12, 0, 12)
+    with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
+        ScoringRules(window_bp=0)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+HEAD = '##fileformat=VCFv4.2\n##INFO=<ID=AC,Number=A,Type=Integer,Description="count">\n'
+COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+
+
+def vcf_text():
+    """Unsorted, several alleles, undeclared contigs and fields, samples, odd numbers."""
+    other = "A" if CONTIG[300] != "A" else "C"
+    third = next(base for base in "ACGT" if base not in (CONTIG[300], other))
+    lines = [
+        f"1\t501\trs2\t{CONTIG[500:509]}\t{CONTIG[500]}\t1e-7\tPASS\tAF=0.10;X;Y=a,b\tGT:Q\t0|1:9",
+        f"chr1\t301\t.\t{CONTIG[300]}\t{other},<DEL>,{third},*\t.\t.\t.\tGT\t1/2",
+        f"chr1\t301\t.\t{other}\t{CONTIG[300]}\t.\t.\tD2_LLR=9;AC=1;D2_STATUS=old\tGT\t.",
+        f"chr1\t10\t.\t{CONTIG[9]}\t.\t.\t.\tAC=0\tGT\t0/0",
+        "chrUn\t10\tä\tA\tC\t.\t.\tAC=1\tGT\t0/0",
+        f"MT\t1\t.\t{CONTIG[-1]}\t{CONTIG[-1]}G\t.\t.\t.\tGT\t0/0",
+    ]
+    return HEAD + COLUMNS + "\tFORMAT\ts1\n" + "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "x.vcf").write_text(vcf_text(), encoding="utf-8")
+    fasta = "".join(
+        f">{name}\n" + "\n".join(re.findall(".{1,60}", text)) + "\n"
+        for name, text in (("chr1", CONTIG), ("chrM", CONTIG[::-1]))
+    )
+    (tmp_path / "g.fa").write_text(fasta)
+    for model, name in ((mlm, "mlm"), (cls, "cls"), (enc, "enc")):
+        model.save_pretrained(tmp_path / name)
+        tok.save(tmp_path / name / "tokenizer.json")
+    return tmp_path
+
+
+def test_records_keep_order_and_text(files):
+    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.vcf", RULES)
+    assert counts == {"scored": 4, "ref_mismatch": 1, "unknown_contig": 1, "not_sequence": 2}
+    before = (files / "x.vcf").read_text("utf-8").splitlines()
+    after = (files / "y.vcf").read_text("utf-8").splitlines()
+    records = [line.split("\t") for line in after if not line.startswith("#")]
+    sources = [line.split("\t") for line in before if not line.startswith("#")]
+    for old, new in zip(sources, records, strict=True):
+        assert (old[:7], old[8:]) == (new[:7], new[8:])
+        kept = [part for part in old[7].split(";") if not part.startswith("D2_") and part != "."]
+        assert new[7].split(";")[: len(kept)] == (kept or new[7].split(";")[:0])
+    info = [dict(p.partition("=")[::2] for p in record[7].split(";")) for record in records]
+    assert [each.get("D2_STATUS") for each in info] == [
+        "scored",
+        "scored,not_sequence,scored,not_sequence",
+        "ref_mismatch",
+        None,
+        "unknown_contig",
+        "scored",
+    ]
+    assert "D2_LLR" not in info[2]
+    assert records[3][7] == "AC=0"
+    first = info[1]["D2_LLR"].split(",")
+    assert [value == "." for value in first] == [False, True, False, True]
+    wanted = twin(mlm, Variant("1", 300, CONTIG[300], records[1][4].split(",")[0]), CONTIG, RULES)
+    assert float(first[0]) == pytest.approx(wanted["llr"], rel=1e-4, abs=1e-4)
+
+
+def test_htslib_reads_what_is_written(files):
+    score_vcf(files / "x.vcf", files / "g.fa", cls, tok, files / "y.vcf.gz", RULES)
+    with gzip.open(files / "y.vcf.gz", "rt", encoding="utf-8") as handle:
+        text = handle.read()
+    assert "class 1, ALT minus REF" in text
+    with pysam.VariantFile(str(files / "y.vcf.gz")) as opened:
+        found = list(opened)
+        assert "D2_LLR" not in opened.header.info
+    assert len(found) == 6
+    assert [len(record.info["D2_STATUS"]) for record in found if record.alts] == [1, 4, 1, 1, 1]
+    values = found[1].info["D2_PROBABILITY"]
+    assert [value is None for value in values] == [False, True, False, True]
+    # Scored again, nothing is written twice.
+    again = score_vcf(files / "y.vcf.gz", files / "g.fa", cls, tok, files / "z.vcf", RULES)
+    assert again["scored"] == 4
+    assert (files / "z.vcf").read_text("utf-8") == text
+
+
+def test_parquet(files, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    monkeypatch.setattr("dnabert2_fast.genomics.vcf.GROUP_ROWS", 2)
+    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.parquet", RULES)
+    rows = pq.read_table(files / "y.parquet").to_pylist()
+    assert len(rows) == sum(counts.values()) == 8
+    assert [row["pos"] for row in rows] == [501, 301, 301, 301, 301, 301, 10, 1]
+    for row in rows:
+        assert (row["llr"] is not None) == (row["status"] == "scored")
+    with read_vcf(files / "x.vcf") as (_, records):
+        variants = [variant for record in records for variant in record.variants]
+    scores = score_variants(variants, GENOME, mlm, tok, RULES)
+    for row, score in zip(rows, scores, strict=True):
+        assert row["status"] == score.status
+        if score.status == "scored":
+            assert row["llr"] == pytest.approx(score.llr, abs=1e-5)
+            normal = (row["normal_start"], row["normal_ref"], row["normal_alt"])
+            assert normal == score.normal[1:]
+
+
+def test_long_stretches_without_alleles(files):
+    """An all-sites file: nothing is scored, every line comes through."""
+    line = f"chr1\t10\t.\t{CONTIG[9]}\t.\t.\t.\t."
+    (files / "x.vcf").write_text(f"{COLUMNS}\n" + f"{line}\n" * 1000)
+    assert score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.vcf") == {}
+    assert (files / "y.vcf").read_text().count(line) == 1000
+
+
+def test_damaged_files_end_in_one_line(files):
+    packed = gzip.compress(vcf_text().encode())
+    (files / "cut.vcf.gz").write_bytes(packed[:-20])
+    with pysam.BGZFile(str(files / "cut2.vcf.gz"), "wb") as sink:
+        sink.write(vcf_text().encode())
+    (files / "cut2.vcf.gz").write_bytes((files / "cut2.vcf.gz").read_bytes()[:-28])
+    (files / "few.vcf").write_text(f"{COLUMNS}\nchr1\t5\t.\tA\tC\n")
+    (files / "pos.vcf").write_text(f"{COLUMNS}\nchr1\tfive\t.\tA\tC\t.\t.\t.\n")
+    (files / "empty.vcf").write_text(f"{COLUMNS}\nchr1\t5\t.\tA\tC,,G\t.\t.\t.\n")
+    (files / "none.vcf").write_text("chr1\t5\t.\tA\tC\t.\t.\t.\n")
+    (files / "x.bcf").write_bytes(gzip.compress(b"BCF\2\2"))
+    bad = {
+        "cut.vcf.gz": "damaged or cut off",
+        "cut2.vcf.gz": "lacks the last block",
+        "few.vcf": "line 2 is no VCF record",
+        "pos.vcf": "line 2 is no VCF record",
+        "empty.vcf": "line 2 is no VCF record",
+        "none.vcf": "begins with #CHROM is missing",
+        "x.bcf": "is BCF",
+    }
+    for name, message in bad.items():
+        with pytest.raises(DataError, match=message):
+            score_vcf(files / name, files / "g.fa", mlm, tok, files / "y.vcf")
+        assert not (files / "y.vcf").exists()
+    with pytest.raises(ValueError, match=r"must end in \.vcf"):
+        score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.bcf")
+
+
+def test_ctrl_c_leaves_nothing(files, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    Reference(files / "g.fa")
+    before = sorted(files.iterdir())
+    calls = []
+
+    def interrupt_the_second(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dnabert2_fast.progress.Progress.update", interrupt_the_second)
+    for name in ("y.vcf.gz", "y.parquet"):
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / name, RULES)
+        assert sorted(files.iterdir()) == before
+
+
+def test_bfloat16_is_near():
+    full = masked_lm().eval()
+    half = masked_lm().eval().bfloat16()
+    for a, b in zip(
+        score_variants(VARIANTS[:4], GENOME, full, tok, RULES),
+        score_variants(VARIANTS[:4], GENOME, half, tok, RULES),
+        strict=True,
+    ):
+        assert a.ref_tokens == b.ref_tokens
+        assert b.llr == pytest.approx(a.llr, abs=0.3)
+        assert b.l2 == pytest.approx(a.l2, rel=0.2)
+
+
+def test_references(files, tmp_path, monkeypatch):
+    text = (files / "g.fa").read_bytes()
+    with pysam.BGZFile(str(files / "b.fa.gz"), "wb") as sink:
+        sink.write(text)
+    (files / "plain.fa.gz").write_bytes(gzip.compress(text))
+    (files / "ragged.fa").write_text(">a\nACGT\nACGTACGT\nAC\n")
+    plain, packed = Reference(files / "g.fa"), Reference(files / "b.fa.gz")
+    for start, end in ((0, 10), (55, 130), (-5, 3), (1430, 2000), (9, 9), (2000, 2010)):
+        wanted = GENOME.fetch("chr1", start, end)
+        assert plain.fetch("chr1", start, end) == packed.fetch("chr1", start, end) == wanted
+    assert plain.lengths == packed.lengths == GENOME.lengths
+    assert (files / "b.fa.gz.gzi").exists()
+    with pytest.raises(DataError, match="bgzip"):
+        Reference(files / "plain.fa.gz")
+    with pytest.raises(DataError, match="one length"):
+        Reference(files / "ragged.fa")
+    with pytest.raises(FileNotFoundError):
+        Reference(files / "nothing.fa")
+    # Beside a file in a folder that cannot be written, nothing is made.
+    for index in ("g.fa.fai", "b.fa.gz.fai", "b.fa.gz.gzi"):
+        (files / index).unlink()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    before = sorted(path.name for path in files.iterdir())
+    assert Reference(files / "g.fa").fetch("chr1", 3, 99) == CONTIG[3:99]
+    assert Reference(files / "b.fa.gz").fetch("chr1", 3, 99) == CONTIG[3:99]
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+def test_command_line(files, capsys):
+    common = ["score-variants", "--vcf", str(files / "x.vcf"), "--reference", str(files / "g.fa")]
+    short = ["--window-bp", "120", "--offsets-bp", "-7", "0"]
+    columns = {"mlm": "llr", "cls": "probability", "enc": "l2"}
+    for name, column in columns.items():
+        out = files / f"{name}.parquet"
+        model = ["--model", str(files / name), "--out", str(out)]
+        assert cli.main([*common, *model, *short]) == 0
+        printed = capsys.readouterr()
+        assert "8 alleles, 4 scored" in printed.out
+        assert "1 alleles not scored: ref_mismatch (REF is not what" in printed.err
+        assert pq.read_table(out)[column].null_count == 4
+    wrong = [*common, "--model", str(files / "cls"), "--out", str(files / "n.vcf"), "--label", "7"]
+    assert cli.main(wrong) == 2
+    assert capsys.readouterr().err.startswith("error: label: 7")
+    assert not (files / "n.vcf").exists()
+
+
+# --- large real data ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chr20(shared):
+    record = next(iter(read_fasta(shared / "data" / "genomes" / "human_chr20_GRCh37.fa.gz")))
+    return Reference({record.name: record.sequence})
+
+
+def test_vt_pairs_score_alike(shared, chr20, tmp_path):
+    """194 indels of 1000 Genomes as found, and as `vt normalize` writes them."""
+    rules = ScoringRules(window_bp=128, offsets_bp=(0,), both_strands=False)
+    tables = []
+    for kind in ("IN", "OUT"):
+        path = shared / "data" / "variants" / f"vt_normalize_01_{kind}.vcf.gz"
+        out = tmp_path / f"{kind}.parquet"
+        assert score_vcf(path, chr20, mlm, tok, out, rules) == {"scored": 194}
+        key = ("normal_start", "normal_ref", "normal_alt")
+        rows = pq.read_table(out).to_pylist()
+        tables.append(sorted(rows, key=lambda row: tuple(row[name] for name in key)))
+    rewritten = 0
+    for a, b in zip(*tables, strict=True):
+        for name in ("normal_start", "normal_ref", "normal_alt", "llr", "cosine", "l2"):
+            assert a[name] == pytest.approx(b[name], abs=1e-5), name
+        rewritten += (a["pos"], a["ref"], a["alt"]) != (b["pos"], b["ref"], b["alt"])
+    assert rewritten == 80
+
+
+def test_every_site_of_1000_genomes_fits_the_reference(shared, chr20):
+    path = shared / "data" / "variants" / "1000G_chr20_1-4Mb_GRCh37.sites.vcf.gz"
+    with read_vcf(path) as (_, records):
+        variants = [variant for record in records for variant in record.variants]
+    assert len(variants) == 24_990
+    assert {status_of(variant, chr20) for variant in variants} == {"scored"}
+    # Normal forms of single bases are themselves; none is empty on both sides.
+    for variant in variants:
+        normal = normalise(variant, chr20)
+        assert normal.ref != normal.alt
+        if len(variant.ref) == len(variant.alt) == 1:
+            assert normal == variant
+
+
+def test_dbsnp_rows(shared):
+    """A table of single bases as variants, scored over a piece of chromosome 22."""
+    folder = shared / "data"
+    (record,) = read_fasta(folder / "genomes" / "human_chr22_20-21M_GRCh38.fa.gz")
+    genome = Reference({record.name: record.sequence})
+    variants = []
+    with gzip.open(folder / "variants" / "chr22_20-21M_GRCh38.snp.tsv.gz", "rt") as handle:
+        for line in handle:
+            _, kind, name, start, value = line.rstrip("\n").split("\t")
+            at = int(start)
+            if kind == "single":
+                variants.append(Variant(name, at, record.sequence[at], value))
+            elif kind == "deletion":
+                variants.append(Variant(name, at, record.sequence[at : at + int(value)], ""))
+            else:
+                variants.append(Variant(name, at, "", value))
+    assert len(variants) == 3502
+    statuses = [status_of(variant, genome) for variant in variants]
+    assert statuses.count("ref_mismatch") == 0
+    some = variants[::35]
+    rules = ScoringRules(window_bp=100, offsets_bp=(0,))
+    scores = score_variants(some, genome, mlm, tok, rules)
+    for variant, score in list(zip(some, scores, strict=True))[::12]:
+        check(score, twin(mlm, variant, record.sequence[: variant.end + 5000], rules))
+
+
+def test_the_example_runs():
+    path = Path(__file__).parents[1] / "examples" / "score_variants.py"
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    statuses = [line.split("\t")[2] for line in done.stdout.splitlines()]
+    assert statuses == ["scored"] * 5 + ["ref_mismatch"]
