@@ -5,7 +5,6 @@ import math
 import random
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from genomics_models import classifier, encoder, masked_lm, tok
+from test_tracks import read_bedgraph
 
 import dnabert2_fast
 from dnabert2_fast import (
@@ -25,14 +25,11 @@ from dnabert2_fast import (
     Variant,
     attribute,
     cli,
-    enriched_kmers,
     plot_attribution,
     score_variants,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
-from dnabert2_fast.genomics.motifs import high_regions
-from dnabert2_fast.genomics.tracks import track
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
@@ -259,160 +256,6 @@ def test_bad_arguments():
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
     with pytest.raises(ValueError, match="steps: 0"):
         rules(steps=0)
-
-
-# --- tracks ---------------------------------------------------------------------------------------
-
-
-def read_bedgraph(path, lengths):
-    values = {name: np.full(length, np.nan) for name, length in lengths.items()}
-    last = None
-    for line in path.read_text().splitlines():
-        name, start, end, value = line.split("\t")
-        assert int(start) < int(end) <= lengths[name]
-        assert np.isnan(values[name][int(start) : int(end)]).all()
-        values[name][int(start) : int(end)] = float(value)
-        assert last is None or last[0] != name or last[1] <= int(start)
-        last = (name, int(end))
-    return values
-
-
-def test_tracks_hold_what_was_added(tmp_path):
-    lengths = {"b": 50, "a": 20}
-    wanted = {name: np.full(length, np.nan) for name, length in lengths.items()}
-    draw = np.random.default_rng(1)
-    pieces = [("b", 3, 7), ("b", 10, 30), ("b", 49, 1), ("a", 0, 20)]
-    added = []
-    for name, start, count in pieces:
-        values = draw.choice([0.0, 1.5, -2.0, np.nan], count)
-        wanted[name][start : start + count] = values
-        added.append((name, start, values))
-    for file in ("x.bedgraph", "x.bw"):
-        with track(tmp_path / file, lengths) as opened:
-            for piece in added:
-                opened.add(*piece)
-            opened.add("a", 20, np.empty(0))
-    got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
-    assert "nan" not in (tmp_path / "x.bedgraph").read_text()
-    with pyBigWig.open(str(tmp_path / "x.bw")) as opened:
-        assert opened.chroms() == lengths
-        for name, values in wanted.items():
-            np.testing.assert_array_equal(got[name], values)
-            np.testing.assert_array_equal(opened.values(name, 0, lengths[name]), values)
-            assert not any(math.isnan(value) for *_, value in opened.intervals(name))
-
-
-@pytest.mark.parametrize(
-    ("pieces", "message"),
-    [
-        ([("c", 0, 1)], "outside"),
-        ([("a", 19, 2)], "outside"),
-        ([("a", -1, 2)], "outside"),
-        ([("a", 3, 4), ("a", 6, 2)], "overlaps"),
-        ([("a", 3, 4), ("b", 6, 2)], "overlaps or comes before"),
-    ],
-)
-def test_tracks_refuse_what_does_not_fit(tmp_path, pieces, message):
-    with (
-        pytest.raises(ValueError, match=message),
-        track(tmp_path / "x.bw", {"b": 50, "a": 20}) as opened,
-    ):
-        for name, start, count in pieces:
-            opened.add(name, start, np.ones(count))
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match=r"must end in \.bedgraph"), track(tmp_path / "x.wig", {}):
-        pass
-
-
-# --- motifs ---------------------------------------------------------------------------------------
-
-
-def tail_of_hypergeometric(hits, population, marked, drawn):
-    """P(at least so many hits), term by term."""
-    return sum(
-        math.comb(marked, i) * math.comb(population - marked, drawn - i)
-        for i in range(hits, min(marked, drawn) + 1)
-    ) / math.comb(population, drawn)
-
-
-def adjusted(p_values):
-    """Benjamini and Hochberg, by their definition: the smallest bound over all larger p-values."""
-    m, ranked = len(p_values), sorted(p_values)
-    return [
-        min(min(m * q / (i + 1) for i, q in enumerate(ranked) if q >= p), 1.0) for p in p_values
-    ]
-
-
-def planted(count=12, seed=2):
-    """Sequences with a motif whose bases score high, half of them on the other strand."""
-    draw, made = random.Random(seed), []
-    for i in range(count):
-        text = "".join(draw.choices("ACGT", k=60))
-        at, motif = draw.randint(0, 50), "GATTACAG" if i % 2 else turned("GATTACAG")
-        scores = np.zeros(60) + [draw.random() * 0.1 for _ in range(60)]
-        scores[at : at + 8] = 1
-        made.append(Attribution(text[:at] + motif + text[at + 8 :], "occlusion", "x", scores))
-    return made
-
-
-def smaller_strand(kmer):
-    return min(kmer, turned(kmer))
-
-
-@pytest.mark.parametrize("with_background", [False, True])
-def test_kmers_are_tested_as_defined(with_background):
-    made, k = planted(), 5
-    draw = random.Random(9)
-    background = ["".join(draw.choices("ACGTN", k=80)) for _ in range(30)]
-    found = enriched_kmers(made, k, background=background if with_background else None)
-    inside, everywhere = Counter(), Counter()
-    for each in made:
-        for start, end in high_regions(each.scores, min_bp=k):
-            for i in range(start, end - k + 1):
-                inside[smaller_strand(each.sequence[i : i + k])] += 1
-    candidates = set(inside)
-
-    def all_of(text):
-        places = (text[i : i + k] for i in range(len(text) - k + 1))
-        return [smaller_strand(kmer) for kmer in places if "N" not in kmer]
-
-    if with_background:
-        inside = Counter(kmer for each in made for kmer in set(all_of(each.sequence)))
-        everywhere = inside + Counter(kmer for text in background for kmer in set(all_of(text)))
-        population, drawn = len(made) + len(background), len(made)
-    else:
-        everywhere = Counter(kmer for each in made for kmer in all_of(each.sequence))
-        population, drawn = sum(everywhere.values()), sum(inside.values())
-    kmers = sorted(everywhere)
-    p = [
-        tail_of_hypergeometric(inside[kmer], population, everywhere[kmer], drawn) for kmer in kmers
-    ]
-    wanted = dict(zip(kmers, zip(p, adjusted(p), strict=True), strict=True))
-    assert {row.kmer for row in found} == candidates
-    for row in found:
-        assert row.inside == inside[row.kmer]
-        assert row.expected == pytest.approx(drawn * everywhere[row.kmer] / population)
-        assert (row.p_value, row.q_value) == pytest.approx(wanted[row.kmer], rel=1e-6)
-    assert [row.p_value for row in found] == sorted(row.p_value for row in found)
-
-
-def test_a_planted_motif_is_found():
-    pieces = {smaller_strand("GATTACAG"[i : i + 6]) for i in range(3)}
-    found = enriched_kmers(planted(), 6)
-    assert {row.kmer for row in found[:3]} == pieces
-    assert found[0].q_value < 1e-6
-    silent = Attribution("ACGT" * 10, "occlusion", "x", np.zeros(40))
-    assert enriched_kmers([silent], 4) == []
-    with pytest.raises(ValueError, match="k: 0"):
-        enriched_kmers([silent], 0)
-
-
-def test_high_regions():
-    scores = np.array([np.nan, 0, 0, 0, 3, 3, 3, np.nan, 3, 3, 0, 0, 0, 0, 3])
-    assert high_regions(scores, min_bp=1) == [(4, 7), (8, 10), (14, 15)]
-    assert high_regions(scores, min_bp=2) == [(4, 7), (8, 10)]
-    assert high_regions(np.full(4, np.nan)) == []
-    assert high_regions(scores, min_bp=1, deviations=5) == []
 
 
 # --- pictures, files, command line ----------------------------------------------------------------
