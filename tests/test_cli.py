@@ -192,7 +192,7 @@ BAD = [
     (("build-corpus", "x.fa", "--out", "model"), "not a corpus"),
     (("build-corpus", "x.fa", "--out", "c", "--tokenizer", "x.fa"), "x.fa"),
     (("embed", "none.fa", *MODEL), "none.fa: No such file"),
-    (("embed", "x.csv", *MODEL), "x.csv: begins with"),
+    (("embed", "x.csv", *MODEL), "x.csv: no column 'sequence'; there are chrom, start"),
     (("embed", "cut.fa.gz", *MODEL), "gzip stream is damaged"),
     (("embed", "x.fa", "--model", "nowhere", "--out", "v.npy"), "nowhere"),
     (("embed", "x.fa", "--model", "broken", "--out", "v.npy"), "broken/model.safetensors"),

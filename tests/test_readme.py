@@ -1,4 +1,4 @@
-"""The README's code runs as printed, and its commands exist."""
+"""The code of README and guides runs as printed, and their commands exist."""
 
 import re
 import subprocess
@@ -9,10 +9,22 @@ import pytest
 
 from dnabert2_fast.cli import VERBS
 
-README = Path(__file__).parents[1] / "README.md"
-blocks = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.S | re.M)
-python_blocks = [code for language, code in blocks if language == "python"]
-shell_lines = [line for language, code in blocks if language == "sh" for line in code.splitlines()]
+ROOT = Path(__file__).parents[1]
+README, GUIDES = ROOT / "README.md", sorted((ROOT / "docs" / "guides").glob("*.md"))
+
+
+def blocks(path, language):
+    found = re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
+    return [code for kind, code in found if kind == language]
+
+
+python_blocks = blocks(README, "python")
+# What a guide shows later may build on what it showed before.
+programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
+names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
+shell_lines = [
+    line for path in (README, *GUIDES) for code in blocks(path, "sh") for line in code.splitlines()
+]
 
 
 def test_the_first_screen():
@@ -23,9 +35,9 @@ def test_the_first_screen():
     assert "make test" in "\n".join(first_screen)
 
 
-@pytest.mark.parametrize("code", python_blocks)
+@pytest.mark.parametrize("code", programs, ids=names)
 def test_code(code, tmp_path):
-    """A new folder, nothing but what the README makes there itself."""
+    """A new folder, nothing but what the text makes there itself."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True
     )

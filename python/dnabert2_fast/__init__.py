@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.alleles import Variant
     from dnabert2_fast.genomics.attribution import Attribution, AttributionRules, attribute
     from dnabert2_fast.genomics.attribution_plot import plot_attribution
-    from dnabert2_fast.genomics.embed import embed, embed_file
+    from dnabert2_fast.genomics.embed import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.embed_file import embed_file
+    from dnabert2_fast.genomics.embed_plot import plot_embeddings
+    from dnabert2_fast.genomics.embedder import DnaEmbedder
     from dnabert2_fast.genomics.likelihood import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood_track import likelihood_track
     from dnabert2_fast.genomics.motifs import enriched_kmers
@@ -41,10 +44,12 @@ __all__ = [
     "AttributionRules",
     "BatchEncoding",
     "Corpus",
+    "DnaEmbedder",
     "Dnabert2Config",
     "Dnabert2ForMaskedLM",
     "Dnabert2ForSequenceClassification",
     "Dnabert2Model",
+    "EmbeddingRules",
     "Encoding",
     "FinetuneConfig",
     "Input",
@@ -65,11 +70,13 @@ __all__ = [
     "build_corpus",
     "embed",
     "embed_file",
+    "embed_positions",
     "enriched_kmers",
     "fill_mask",
     "finetune",
     "likelihood_track",
     "plot_attribution",
+    "plot_embeddings",
     "pretrain",
     "pseudo_likelihood",
     "read_fasta",
@@ -83,10 +90,12 @@ _HOME = {
     "AttributionRules": "genomics.attribution",
     "BatchEncoding": "encodings",
     "Corpus": "corpus",
+    "DnaEmbedder": "genomics.embedder",
     "Dnabert2Config": "model",
     "Dnabert2ForMaskedLM": "model",
     "Dnabert2ForSequenceClassification": "model",
     "Dnabert2Model": "model",
+    "EmbeddingRules": "genomics.embed",
     "Encoding": "encodings",
     "FinetuneConfig": "train.finetune",
     "Input": "manifest",
@@ -106,12 +115,14 @@ _HOME = {
     "attribute": "genomics.attribution",
     "build_corpus": "corpus",
     "embed": "genomics.embed",
-    "embed_file": "genomics.embed",
+    "embed_file": "genomics.embed_file",
+    "embed_positions": "genomics.embed",
     "enriched_kmers": "genomics.motifs",
     "fill_mask": "genomics.likelihood",
     "finetune": "train.finetune",
     "likelihood_track": "genomics.likelihood_track",
     "plot_attribution": "genomics.attribution_plot",
+    "plot_embeddings": "genomics.embed_plot",
     "pretrain": "train.pretrain",
     "pseudo_likelihood": "genomics.likelihood",
     "read_fasta": "fasta",

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.corpus import build_corpus
 from dnabert2_fast.fasta import read_fasta
-from dnabert2_fast.genomics.embed import embed_file
+from dnabert2_fast.genomics.embed_file import embed_file
 from dnabert2_fast.model import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.data import read_labelled

@@ -13,75 +13,17 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
 from dnabert2_fast.cli.tokenizers import (
-    File,
     info,
-    load_tokenizer,
     tokenize,
     train_tokenizer,
     vocab_sizes,
 )
 from dnabert2_fast.errors import Dnabert2Error
-
-
-def embed(
-    file: File,
-    /,
-    model: str,
-    out: Path,
-    tokenizer: str | None = None,
-    pooling: Literal["mean", "cls", "max"] = "mean",
-    window_bp: int | None = None,
-    batch_tokens: int = 16384,
-    attention: str = "auto",
-    dtype: Literal["float32", "bfloat16", "int8"] = "float32",
-    device: str = "auto",
-) -> None:
-    """Turn sequences into vectors, one a record, in input order.
-
-    Parameters
-    ----------
-    file
-        FASTA or FASTQ, plain or gz, bgz, zst.
-    model
-        A checkpoint folder or a hub id.
-    out
-        .npy (float32, names in OUT.names.txt) or .parquet (columns name, embedding).
-    tokenizer
-        As for tokenize; the model's own if left out.
-    pooling
-        mean and max run over the tokens of real bases, cls takes the first token.
-    window_bp
-        Cut records into windows of so many bases, one row each, named record:start-end.
-    batch_tokens
-        Tokens of one batch: more is faster until memory ends.
-    attention
-        Attention backend; see `dnabert2-fast doctor`.
-    dtype
-        bfloat16 is faster where the processor has it, with cosine > 0.999 to float32; int8 is
-        faster still on a CPU and less exact: compare on your own data.
-    device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
-    """
-    from dnabert2_fast.attention import count_scores
-    from dnabert2_fast.genomics.embed import embed_file
-    from dnabert2_fast.model import Dnabert2Model
-
-    tok = load_tokenizer(tokenizer or model)
-    net = Dnabert2Model.from_pretrained(model, attention=attention, dtype=dtype, device=device)
-    with count_scores() as scores:
-        rows = embed_file(
-            file, net, tok, out, pooling=pooling, window_bp=window_bp, batch_tokens=batch_tokens
-        )
-    left_out = f", {scores.left_out:.0%} of attention scores left out" * (scores.left_out >= 0.005)
-    print(
-        f"{out}: {rows:,} vectors of {net.config.hidden_size} "
-        f"({dtype}, attention {net.attention_backend.name}{left_out})"
-    )
 
 
 def doctor() -> None:
@@ -125,6 +67,12 @@ def _finetune(arguments: list[str], prog: str) -> None:
     print(f"{result.folder}: {scores}")
 
 
+def _embed(arguments: list[str], prog: str) -> None:
+    from dnabert2_fast.cli.embedding import embed
+
+    tyro.cli(embed, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+
+
 def _build_corpus(arguments: list[str], prog: str) -> None:
     from dnabert2_fast.cli.corpora import build_corpus
 
@@ -152,7 +100,7 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "build-corpus": ("genomes to memory-mapped token shards", _build_corpus),
     "pretrain": ("a corpus to a masked language model", _pretrain),
     "finetune": ("a labelled table to a classifier", _finetune),
-    "embed": ("sequences to vectors", _function(embed)),
+    "embed": ("sequences to vectors", _embed),
     "score-variants": ("a VCF file to the same with scores", _genomics("score_variants")),
     "attribute": ("which bases an answer rests on", _genomics("attribute")),
     "likelihood": ("how likely sequences or bases are", _genomics("likelihood")),
@@ -213,6 +161,7 @@ _EXTRA_OF = {
     "sklearn": "finetune",
     "accelerate": "finetune",
     "matplotlib": "plots",
+    "umap": "umap",
     "tensorboard": "tensorboard",
     "wandb": "wandb",
     "logomaker": "plots",

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from dnabert2_fast.genomics.attribution import (
 )
 from dnabert2_fast.genomics.attribution_plot import MOST_BP, plot_attribution
 from dnabert2_fast.genomics.motifs import EnrichedKmer, enriched_kmers
+from dnabert2_fast.genomics.pieces import Piece, Span, read_bed
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.genomics.tracks import TRACK_SUFFIXES, track
 from dnabert2_fast.genomics.variants import Model
@@ -73,15 +74,6 @@ class AttributionOutput:
             raise ValueError(f"kmer: {self.kmer} is not positive")
 
 
-class Piece(NamedTuple):
-    """A sequence and where it lies: `start` is the 0-based place of its first base in `contig`."""
-
-    name: str
-    contig: str
-    start: int
-    sequence: str
-
-
 def attribute_file(
     path: str | os.PathLike[str],
     model: Model,
@@ -115,7 +107,7 @@ def attribute_file(
         pieces: Iterator[Piece] = (Piece(r.name, r.name, 0, r.sequence) for r in read_fasta(path))
         longest, count = max(lengths.values(), default=0), len(lengths)
     else:
-        spans = _read_bed(regions, genome)
+        spans = read_bed(regions, genome)
         if output.out is not None and output.out.suffix in TRACK_SUFFIXES:
             _require_apart(spans, regions)
         lengths = genome.lengths
@@ -164,33 +156,7 @@ def _lengths(path: str | os.PathLike[str]) -> dict[str, int]:
     return lengths
 
 
-class _Span(NamedTuple):
-    name: str
-    contig: str
-    start: int
-    end: int
-
-
-def _read_bed(path: str | os.PathLike[str], genome: Reference) -> list[_Span]:
-    spans = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
-            continue
-        cells = line.split("\t")
-        if len(cells) < 3 or not (cells[1].isdecimal() and cells[2].isdecimal()):
-            raise DataError(f"{path}: line {number} is no BED: contig, start, end parted by tabs")
-        contig, start, end = genome.resolve(cells[0]), int(cells[1]), int(cells[2])
-        if contig is None or not start < end <= genome.length(contig):
-            raise DataError(
-                f"{path}: line {number}: {cells[0]}:{start}-{end} is no place of the genome"
-            )
-        name = cells[3] if len(cells) > 3 else f"{contig}:{start}-{end}"
-        spans.append(_Span(name, contig, start, end))
-    rank = {name: i for i, name in enumerate(genome.lengths)}
-    return sorted(spans, key=lambda span: (rank[span.contig], span.start, span.end))
-
-
-def _require_apart(spans: list[_Span], path: str | os.PathLike[str]) -> None:
+def _require_apart(spans: list[Span], path: str | os.PathLike[str]) -> None:
     for one, other in pairwise(spans):
         if one.contig == other.contig and other.start < one.end:
             raise DataError(

@@ -1,44 +1,68 @@
 """Sequences to vectors: packed batches through the encoder, pooled over real bases.
 
-Sequences are sorted by length within a stretch of input and packed by token budget; a vector does
-not depend on its batch neighbours, and rows come back in input order.
+Sequences are sorted by length and packed by token budget; a vector does not depend on its batch
+neighbours, and rows come back in input order. A sequence is read in one or several views: whole or
+in overlapping windows, on one strand or both. In a window a token weighs as much as its bases, and
+a base seen by two windows counts half in each, so that every base counts once.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from dnabert2_fast.atomic import atomic_path
-from dnabert2_fast.fasta import read_fasta
 from dnabert2_fast.model import Dnabert2Model, PackedBatch
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import token_batches
-from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer import COMPLEMENT, Tokenizer
 
-__all__ = ["embed", "embed_file", "pool_states"]
+__all__ = ["EmbeddingRules", "Pooling", "embed", "embed_positions", "pool_states"]
 
 Pooling = Literal["mean", "cls", "max"]
 
-# Sequences sorted and packed together by `embed_file`: enough to make batches of like length.
-CHUNK_SEQUENCES = 4096
 
+@dataclass(frozen=True)
+class EmbeddingRules:
+    """How a sequence becomes a vector.
 
-class Piece(NamedTuple):
-    """A sequence to embed and the name of its row."""
+    Parameters
+    ----------
+    pooling
+        mean and max run over the tokens of real bases: [CLS], [SEP] and [UNK] are left out. cls
+        takes the state of the first token.
+    layers
+        Layers whose states are averaged: 0 is the embeddings, 1 the first layer, -1 the last.
+    context_bp
+        Bases that the model sees at once. Longer sequences are read in windows of that length that
+        overlap by a quarter, and every base counts once. If left out, sequences are read whole,
+        however long: attention leaves out what cannot matter.
+    both_strands
+        Average over the sequence and its reverse complement.
+    batch_tokens
+        Tokens of one batch, at most: more is faster until memory ends.
+    """
 
-    name: str
-    sequence: str
+    pooling: Pooling = "mean"
+    layers: tuple[int, ...] = (-1,)
+    context_bp: int | None = None
+    both_strands: bool = False
+    batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("mean", "cls", "max"):
+            raise ValueError(f'pooling: "{self.pooling}" is not one of "mean", "cls", "max"')
+        if not self.layers:
+            raise ValueError("layers: at least one is needed")
+        if self.context_bp is not None and self.context_bp < 4:
+            raise ValueError(f"context_bp: {self.context_bp} is less than 4")
+        if self.batch_tokens < 1:
+            raise ValueError(f"batch_tokens: {self.batch_tokens} is not positive")
 
 
 def embed(
@@ -47,6 +71,9 @@ def embed(
     tokenizer: Tokenizer,
     *,
     pooling: Pooling = "mean",
+    layers: Sequence[int] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
     batch_tokens: int = 16_384,
 ) -> npt.NDArray[np.float32]:
     """Return one vector a sequence.
@@ -57,11 +84,8 @@ def embed(
     model : Dnabert2Model
     tokenizer : Tokenizer
         The one that the model was trained with.
-    pooling : {"mean", "cls", "max"}
-        ``mean`` and ``max`` run over the tokens of real bases: [CLS], [SEP] and [UNK] are left out.
-        ``cls`` is the state of the first token.
-    batch_tokens : int
-        Tokens of one batch, at most; a longer sequence makes a batch of its own.
+    pooling, layers, context_bp, both_strands, batch_tokens
+        See `EmbeddingRules`.
 
     Returns
     -------
@@ -72,6 +96,8 @@ def embed(
     ------
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When the model has no such layer, or another setting makes no sense.
 
     Examples
     --------
@@ -81,121 +107,223 @@ def embed(
     >>> embed(["ACGTTAGC", "TTAA"], model, Tokenizer.from_pretrained("dnabert2")).shape
     (2, 24)
     """
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     with progress(len(sequences), "embedding", "sequences") as bar:
-        vectors = _embed(sequences, model, tokenizer, pooling, batch_tokens, bar)
-    _warn_of_empty(vectors)
+        vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
+    warn_of_empty(vectors)
     return vectors
 
 
-def embed_file(
-    path: str | os.PathLike[str],
-    model: Dnabert2Model,
-    tokenizer: Tokenizer,
-    out: str | os.PathLike[str],
-    *,
-    pooling: Pooling = "mean",
-    window_bp: int | None = None,
-    batch_tokens: int = 16_384,
-) -> int:
-    """Embed every record of a FASTA or FASTQ file; returns the number of vectors.
-
-    Parameters
-    ----------
-    path : path
-        FASTA or FASTQ, plain or gz, bgz, zst.
-    model, tokenizer, pooling, batch_tokens
-        As in `embed`.
-    out : path
-        ``.npy`` (float32; names, one a line, in ``OUT.names.txt`` beside it) or ``.parquet``
-        (columns ``name`` and ``embedding``).
-    window_bp : int, optional
-        Cut records into windows of so many letters, one row each, named ``record:start-end``
-        (0-based, half-open).
-
-    Raises
-    ------
-    FastaError
-        When the file is not readable to its end; nothing is written then.
-    ValueError
-        When `out` has another suffix.
-    """
-    out = Path(out)
-    if out.suffix not in (".npy", ".parquet"):
-        raise ValueError(f"out: {out.name} must end in .npy or .parquet")
-    if window_bp is not None and window_bp < 1:
-        raise ValueError(f"window_bp: {window_bp} is not positive")
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    pieces = _pieces(path, window_bp)
-    with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:
-        chunks = _embedded(pieces, model, tokenizer, pooling, batch_tokens, bar)
-        if out.suffix == ".parquet":
-            return _write_parquet(chunks, temporary, model.config.hidden_size)
-        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
-            return _write_npy(chunks, temporary, names, model.config.hidden_size)
-
-
-def _pieces(path: str | os.PathLike[str], window_bp: int | None) -> Iterator[Piece]:
-    for name, sequence in read_fasta(path):
-        if window_bp is None:
-            yield Piece(name, sequence)
-            continue
-        for start in range(0, max(len(sequence), 1), window_bp):
-            window = sequence[start : start + window_bp]
-            yield Piece(f"{name}:{start}-{start + len(window)}", window)
-
-
-def _embedded(
-    pieces: Iterable[Piece],
-    model: Dnabert2Model,
-    tokenizer: Tokenizer,
-    pooling: Pooling,
-    batch_tokens: int,
-    bar: Progress,
-) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
-    pieces = iter(pieces)
-    while chunk := list(islice(pieces, CHUNK_SEQUENCES)):
-        sequences = [piece.sequence for piece in chunk]
-        vectors = _embed(sequences, model, tokenizer, pooling, batch_tokens, bar)
-        _warn_of_empty(vectors)
-        yield [piece.name for piece in chunk], vectors
-
-
-def _embed(
+def embed_positions(
     sequences: Sequence[str | bytes],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
-    pooling: Pooling,
-    batch_tokens: int,
+    *,
+    per: Literal["token", "base"] = "base",
+    layers: Sequence[int] = (-1,),
+    batch_tokens: int = 16_384,
+) -> list[npt.NDArray[np.float32]]:
+    """Return the state of every token of real bases, or of every letter, of each sequence.
+
+    Parameters
+    ----------
+    sequences, model, tokenizer, layers, batch_tokens
+        As in `embed`.
+    per : {"token", "base"}
+        A base has the state of its token; a letter without a token has NaN.
+
+    Returns
+    -------
+    list of ndarray of float32, each (tokens or letters of the sequence, hidden_size)
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Dnabert2Config
+    >>> model = Dnabert2Model(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
+    ...     num_attention_heads=2, intermediate_size=8)).eval()
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> [x.shape for x in embed_positions(["ACGTTAGC", "TTAA"], model, tok)]
+    [(8, 24), (4, 24)]
+    """
+    if per not in ("token", "base"):
+        raise ValueError(f'per: "{per}" is not one of "token", "base"')
+    rules = EmbeddingRules(layers=tuple(layers), batch_tokens=batch_tokens)
+    found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
+    with progress(len(sequences), "embedding", "sequences") as bar:
+        views = [View(i, _text(sequence), 0, None) for i, sequence in enumerate(sequences)]
+        for batch in _batches(views, model, tokenizer, rules):
+            states = batch.states.float().cpu().numpy()
+            starts = batch.packed.cu_seqlens.tolist()
+            for row, view in enumerate(batch.views):
+                rows = slice(starts[row], starts[row + 1])
+                real, places = batch.real[rows].numpy(), batch.offsets[rows]
+                own = states[rows][real]
+                if per == "base":
+                    letters = np.full((len(view.text), own.shape[1]), np.nan, np.float32)
+                    for state, (first, last) in zip(own, places[real], strict=True):
+                        letters[first:last] = state
+                    own = letters
+                found[view.owner] = own
+            bar.update(len(batch.views))
+    return found
+
+
+class View(NamedTuple):
+    """A text to encode for a sequence.
+
+    `owner` is the row that its vector goes to, `start` its first base in the sequence;
+    `base_weights` has a weight a letter, None where all are 1.
+    """
+
+    owner: int
+    text: str
+    start: int
+    base_weights: npt.NDArray[np.float64] | None
+
+
+class _Encoded(NamedTuple):
+    views: list[View]
+    packed: PackedBatch
+    offsets: npt.NDArray[np.int64]
+    real: torch.Tensor
+    states: torch.Tensor
+
+
+def embed_quietly(
+    sequences: Sequence[str | bytes],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
-    if pooling not in ("mean", "cls", "max"):
-        raise ValueError(f'pooling: "{pooling}" is not one of "mean", "cls", "max"')
-    ids = tokenizer.encode_batch(sequences)
-    lengths = ids.lengths
-    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-    special[sorted(tokenizer.special_ids)] = True
-    vectors = np.full((len(ids), model.config.hidden_size), np.nan, dtype=np.float32)
-    order = np.argsort(-lengths, kind="stable")
-    with torch.inference_mode():
-        for stretch in token_batches(lengths[order], batch_tokens):
-            rows = order[stretch]
-            batch = PackedBatch.from_ragged(ids.take(rows))
-            real = ~special[batch.input_ids]
-            vectors[rows] = _pool(model, batch, real, pooling).float().cpu().numpy()
-            bar.update(len(rows))
+    """Do what `embed` does, without its bar and its warning."""
+    strands = 1 + rules.both_strands
+    views = [
+        view
+        for i, sequence in enumerate(sequences)
+        for strand in range(strands)
+        for view in _views(strands * i + strand, _text(sequence), strand == 1, rules.context_bp)
+    ]
+    left = np.bincount([view.owner // strands for view in views], minlength=len(sequences))
+    total = np.zeros((strands * len(sequences), model.config.hidden_size))
+    weight = np.zeros(len(total))
+    if rules.pooling == "max":
+        total.fill(-np.inf)
+    for batch in _batches(views, model, tokenizer, rules):
+        weights = token_weights(batch)
+        pooled = pool_states(batch.states, batch.packed, batch.real, rules.pooling, weights)
+        sizes = weights.double().new_zeros(len(batch.views)).index_add_(
+            0, _owners(batch.packed), (weights * batch.real).double()
+        )  # fmt: skip
+        for row, view in enumerate(batch.views):
+            vector = pooled[row].double().cpu().numpy()
+            if rules.pooling == "max":
+                total[view.owner] = np.fmax(total[view.owner], vector)
+                continue
+            share = float(sizes[row]) if rules.pooling == "mean" else 1.0
+            weight[view.owner] += share
+            if share:
+                total[view.owner] += share * vector
+        done = [view.owner // strands for view in batch.views]
+        np.subtract.at(left, done, 1)
+        bar.update(int((left[np.unique(done)] == 0).sum()))
+    if rules.pooling == "max":
+        total[np.isneginf(total)] = np.nan
+    else:
+        with np.errstate(invalid="ignore"):
+            total /= weight[:, None]
+    shape = (len(sequences), strands, model.config.hidden_size)
+    vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
     return vectors
 
 
-def _pool(
-    model: Dnabert2Model, batch: PackedBatch, real: torch.Tensor, pooling: Pooling
-) -> torch.Tensor:
-    batch = batch.to(model.device)
-    return pool_states(model.bert.encode(batch), batch, real, pooling)
+def warn_of_empty(vectors: npt.NDArray[np.float32]) -> None:
+    """Warn when rows are NaN, because their sequences have no base."""
+    empty = int(np.isnan(vectors[:, 0]).sum())
+    if empty:
+        warnings.warn(
+            f"{empty} of {len(vectors)} sequences have no A, C, G or T: their vectors are NaN",
+            stacklevel=3,
+        )
+
+
+def _text(sequence: str | bytes) -> str:
+    return sequence.decode("ascii", "replace") if isinstance(sequence, bytes) else sequence
+
+
+def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
+    if turned:
+        text = text.translate(COMPLEMENT)[::-1]
+    if context_bp is None or len(text) <= context_bp:
+        yield View(owner, text, 0, None)
+        return
+    # Evenly spread, so that the last window is as long as the others.
+    count = -(-(len(text) - context_bp) // (context_bp - context_bp // 4)) + 1
+    starts = np.linspace(0, len(text) - context_bp, count).round().astype(int)
+    seen = np.zeros(len(text) + 1, np.int64)
+    np.add.at(seen, starts, 1)
+    np.add.at(seen, starts + context_bp, -1)
+    weights = 1 / np.cumsum(seen[:-1])
+    for start in starts.tolist():
+        window = slice(start, start + context_bp)
+        yield View(owner, text[window], start, weights[window])
+
+
+def _batches(
+    views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, rules: EmbeddingRules
+) -> Iterator[_Encoded]:
+    """Yield batches of views of like length, with the averaged states of the wanted layers."""
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    depth = model.config.num_hidden_layers
+    for layer in rules.layers:
+        if not -depth - 1 <= layer <= depth:
+            raise ValueError(f"layers: {layer}: the model has layers 0 (embeddings) to {depth}")
+    encoded = tokenizer.encode_batch_detailed([view.text for view in views])
+    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
+    special[sorted(tokenizer.special_ids)] = True
+    order = np.argsort(-encoded.ids.lengths, kind="stable")
+    last_alone = {layer % (depth + 1) for layer in rules.layers} == {depth}
+    for stretch in token_batches(encoded.ids.lengths[order], rules.batch_tokens):
+        rows = order[stretch]
+        packed = PackedBatch.from_ragged(encoded.ids.take(rows))
+        borders = encoded.ids.offsets
+        offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
+        real = ~special[packed.input_ids]
+        packed = packed.to(model.device)
+        # Only for as long as the model runs: the caller's own work between batches keeps its mode.
+        with torch.inference_mode():
+            states: list[torch.Tensor] | None = None if last_alone else []
+            out = model.bert.encode(packed, states=states)
+            if states is not None:
+                out = torch.stack([states[layer].float() for layer in rules.layers]).mean(0)
+        yield _Encoded([views[row] for row in rows], packed, np.concatenate(offsets), real, out)
+
+
+def token_weights(batch: _Encoded) -> torch.Tensor:
+    """Return how much each token counts in a mean: 1, less where windows overlap; on the CPU."""
+    weights = np.ones(len(batch.offsets))
+    borders = batch.packed.cu_seqlens.tolist()
+    for row, view in enumerate(batch.views):
+        if view.base_weights is None:
+            continue
+        rows = slice(borders[row], borders[row + 1])
+        start, end = batch.offsets[rows].T
+        before = np.concatenate([[0], np.cumsum(view.base_weights)])
+        weights[rows] = (before[end] - before[start]) / np.maximum(end - start, 1)
+    return torch.from_numpy(weights)
+
+
+def _owners(batch: PackedBatch) -> torch.Tensor:
+    lengths = batch.cu_seqlens.diff().long().cpu()
+    return torch.repeat_interleave(torch.arange(len(batch)), lengths)
 
 
 def pool_states(
-    states: torch.Tensor, batch: PackedBatch, real: torch.Tensor, pooling: Pooling = "mean"
+    states: torch.Tensor,
+    batch: PackedBatch,
+    real: torch.Tensor,
+    pooling: Pooling = "mean",
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return one vector a sequence, shape (n, hidden_size), from the states of its tokens.
 
@@ -207,69 +335,24 @@ def pool_states(
     real : Tensor of bool, shape (total_tokens,)
         Tokens that ``mean`` and ``max`` run over; a sequence without any gives NaN.
     pooling : {"mean", "cls", "max"}
+    weights : Tensor, shape (total_tokens,), optional
+        How much each token counts in a mean; all alike when left out.
     """
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
     real = real.to(states.device)
-    lengths = batch.cu_seqlens.diff().long()
-    owner = torch.repeat_interleave(torch.arange(len(batch), device=states.device), lengths)[real]
+    owner = _owners(batch).to(states.device)[real]
     states = states[real].float()
     pooled = states.new_zeros(len(batch), states.shape[1])
-    counts = torch.bincount(owner, minlength=len(batch))
     if pooling == "mean":
+        counts = torch.bincount(owner, minlength=len(batch)).float()
+        if weights is not None:
+            weights = weights.to(states.device, states.dtype)[real]
+            states = states * weights[:, None]
+            counts = counts.new_zeros(len(batch)).index_add_(0, owner, weights)
         pooled.index_add_(0, owner, states)
         return pooled / counts[:, None]  # 0 / 0 is the NaN of a sequence without bases
     index = owner[:, None].expand_as(states)
     pooled.scatter_reduce_(0, index, states, "amax", include_self=False)
-    return pooled.masked_fill(counts[:, None] == 0, float("nan"))
-
-
-def _warn_of_empty(vectors: npt.NDArray[np.float32]) -> None:
-    empty = int(np.isnan(vectors[:, 0]).sum())
-    if empty:
-        warnings.warn(
-            f"{empty} of {len(vectors)} sequences have no A, C, G or T: their vectors are NaN",
-            stacklevel=3,
-        )
-
-
-def _write_parquet(
-    chunks: Iterator[tuple[list[str], npt.NDArray[np.float32]]], path: Path, width: int
-) -> int:
-    kind = pa.list_(pa.float32(), width)
-    schema = pa.schema([("name", pa.string()), ("embedding", kind)])
-    rows = 0
-    with pq.ParquetWriter(path, schema) as writer:
-        for names, vectors in chunks:
-            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind)
-            columns = [pa.array(names, pa.string()), column]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-            rows += len(names)
-    return rows
-
-
-def _write_npy(
-    chunks: Iterator[tuple[list[str], npt.NDArray[np.float32]]],
-    path: Path,
-    names_path: Path,
-    width: int,
-) -> int:
-    """Stream rows behind a header that is filled in at the end, when their number is known.
-
-    NumPy leaves room in the header for the number of rows to grow, so its length does not change.
-    """
-
-    def write_header() -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-        np.lib.format.write_array_header_1_0(vectors_file, header)
-
-    rows = 0
-    with path.open("wb") as vectors_file, names_path.open("w", encoding="utf-8") as names_file:
-        write_header()
-        for names, vectors in chunks:
-            vectors_file.write(vectors.astype("<f4").tobytes())
-            names_file.writelines(f"{name}\n" for name in names)
-            rows += len(names)
-        vectors_file.seek(0)
-        write_header()
-    return rows
+    empty = torch.bincount(owner, minlength=len(batch)) == 0
+    return pooled.masked_fill(empty[:, None], float("nan"))

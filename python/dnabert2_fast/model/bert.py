@@ -33,6 +33,10 @@ __all__ = [
     "MaskedLMOutput",
 ]
 
+# Rows that pass the feed-forward part at a time when no gradient is wanted: eight times as wide as
+# the states, it would need most of the memory of a long sequence.
+MLP_ROWS = 8192
+
 HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
 
 
@@ -165,6 +169,11 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normed sum, shaped as its input."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(x) <= MLP_ROWS:
+            return self._rows(x)
+        return torch.cat([self._rows(rows) for rows in torch.split(x, MLP_ROWS)])
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor:
         gated = geglu(self.gated_layers(x), self.dropout_p if self.training else 0.0)
         return add_norm(self.wo(gated), x, self.layernorm)
 

@@ -1,0 +1,105 @@
+"""The verb ``embed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dnabert2_fast.attention import count_scores
+from dnabert2_fast.cli.tokenizers import File, load_tokenizer
+from dnabert2_fast.genomics.embed_file import embed_file
+from dnabert2_fast.genomics.embed_plot import plot_embeddings
+from dnabert2_fast.model import Dnabert2Model
+
+__all__ = ["embed"]
+
+
+def embed(
+    file: File,
+    /,
+    model: str,
+    out: Path,
+    tokenizer: str | None = None,
+    pooling: Literal["mean", "cls", "max"] = "mean",
+    layers: tuple[int, ...] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
+    window_bp: int | None = None,
+    column: str = "sequence",
+    regions: Path | None = None,
+    plot: Path | None = None,
+    batch_tokens: int = 16384,
+    attention: str = "auto",
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32",
+    device: str = "auto",
+) -> None:
+    """Turn sequences into vectors, one a record, in input order.
+
+    Parameters
+    ----------
+    file
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one a line; with --regions a genome as FASTA, plain or bgzip.
+    model
+        A checkpoint folder or a hub id.
+    out
+        .npy (float32, names in OUT.names.txt) or .parquet (columns name, contig, start, end,
+        embedding).
+    tokenizer
+        As for tokenize; the model's own if left out.
+    pooling
+        mean and max run over the tokens of real bases, cls takes the first token.
+    layers
+        Layers whose states are averaged: 0 is the embeddings, -1 the last.
+    context_bp
+        Read longer sequences in windows of so many bases that overlap by a quarter, every base
+        counting once; whole, by long attention, if left out.
+    both_strands
+        Average over a sequence and its reverse complement.
+    window_bp
+        Cut records into windows of so many bases, one row each, named record:start-end.
+    column
+        Column of a table that holds the sequences; rows are named by their number.
+    regions
+        BED file: one row a region of the genome.
+    plot
+        .png, .svg or .pdf with the two directions of largest variance.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it, with cosine > 0.999 to float32; int8 is
+        faster still on a CPU and less exact: compare on your own data.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    if plot is not None and out.suffix != ".npy":
+        raise ValueError("plot: is drawn from a .npy; give --out vectors.npy")
+    tok = load_tokenizer(tokenizer or model)
+    net = Dnabert2Model.from_pretrained(model, attention=attention, dtype=dtype, device=device)
+    with count_scores() as scores:
+        rows = embed_file(
+            file,
+            net,
+            tok,
+            out,
+            pooling=pooling,
+            layers=layers,
+            context_bp=context_bp,
+            both_strands=both_strands,
+            batch_tokens=batch_tokens,
+            window_bp=window_bp,
+            column=column,
+            regions=regions,
+        )
+    left_out = f", {scores.left_out:.0%} of attention scores left out" * (scores.left_out >= 0.005)
+    print(
+        f"{out}: {rows:,} vectors of {net.config.hidden_size} "
+        f"({dtype}, attention {net.attention_backend.name}{left_out})"
+    )
+    if plot is not None:
+        import numpy as np
+
+        plot_embeddings(np.load(out, mmap_mode="r"), plot, title=str(file))
+        print(f"{plot}: a point a vector")

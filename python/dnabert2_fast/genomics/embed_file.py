@@ -1,0 +1,161 @@
+"""Vectors of whole files, streamed: sequences in stretches, rows out in input order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.genomics.embed import EmbeddingRules, Pooling, embed_quietly, warn_of_empty
+from dnabert2_fast.genomics.pieces import Piece, read_pieces
+from dnabert2_fast.model import Dnabert2Model
+from dnabert2_fast.progress import Progress, progress
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["embed_file"]
+
+# Sequences sorted and packed together: enough to make batches of like length.
+CHUNK_SEQUENCES = 4096
+
+# Letters of them, at most, so that chromosomes come one or two at a time.
+CHUNK_BP = 1 << 26
+
+
+def embed_file(
+    path: str | os.PathLike[str],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    out: str | os.PathLike[str],
+    *,
+    pooling: Pooling = "mean",
+    layers: tuple[int, ...] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+    window_bp: int | None = None,
+    column: str = "sequence",
+    regions: str | os.PathLike[str] | None = None,
+) -> int:
+    """Embed every record of a file; returns the number of vectors.
+
+    Parameters
+    ----------
+    path : path
+        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt); with `regions`
+        a genome as FASTA, plain or bgzip.
+    model, tokenizer, pooling, layers, context_bp, both_strands, batch_tokens
+        As in `embed`.
+    out : path
+        ``.npy`` (float32; names, one a line, in ``OUT.names.txt`` beside it) or ``.parquet``
+        (columns ``name``, ``contig``, ``start``, ``end``, ``embedding``).
+    window_bp : int, optional
+        Cut records into windows of so many letters, one row each, named ``record:start-end``
+        (0-based, half-open).
+    column : str
+        Column of a table that holds the sequences; rows are named by their number from 0.
+    regions : path, optional
+        BED file: one row a region, in the genome's order.
+
+    Raises
+    ------
+    FastaError, DataError
+        When a file is not readable to its end; nothing is written then.
+    ValueError
+        When `out` has another suffix, or a setting makes no sense.
+    """
+    out = Path(out)
+    if out.suffix not in (".npy", ".parquet"):
+        raise ValueError(f"out: {out.name} must end in .npy or .parquet")
+    if window_bp is not None and window_bp < 1:
+        raise ValueError(f"window_bp: {window_bp} is not positive")
+    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
+    with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:
+        chunks = _embedded(pieces, model, tokenizer, rules, bar)
+        if out.suffix == ".parquet":
+            return _write_parquet(chunks, temporary, model.config.hidden_size)
+        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
+            return _write_npy(chunks, temporary, names, model.config.hidden_size)
+
+
+def _embedded(
+    pieces: Iterator[Piece],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
+    bar: Progress,
+) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:
+    for chunk in _chunks(pieces):
+        sequences = [piece.sequence for piece in chunk]
+        vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
+        warn_of_empty(vectors)
+        yield chunk, vectors
+
+
+def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    pieces = iter(pieces)
+    while chunk := list(islice(pieces, 1)):
+        letters = len(chunk[0].sequence)
+        while len(chunk) < CHUNK_SEQUENCES and letters < CHUNK_BP:
+            following = next(pieces, None)
+            if following is None:
+                break
+            chunk.append(following)
+            letters += len(following.sequence)
+        yield chunk
+
+
+def _write_parquet(
+    chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
+) -> int:
+    kind = pa.list_(pa.float32(), width)
+    places = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    schema = pa.schema([("name", pa.string()), *places, ("embedding", kind)])
+    rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for pieces, vectors in chunks:
+            columns = [
+                pa.array([piece.name for piece in pieces], pa.string()),
+                pa.array([piece.contig for piece in pieces], pa.string()),
+                pa.array([piece.start for piece in pieces], pa.int64()),
+                pa.array([piece.start + len(piece.sequence) for piece in pieces], pa.int64()),
+                pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            rows += len(pieces)
+    return rows
+
+
+def _write_npy(
+    chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]],
+    path: Path,
+    names_path: Path,
+    width: int,
+) -> int:
+    """Stream rows behind a header that is filled in at the end, when their number is known.
+
+    NumPy leaves room in the header for the number of rows to grow, so its length does not change.
+    """
+
+    def write_header() -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+        np.lib.format.write_array_header_1_0(vectors_file, header)
+
+    rows = 0
+    with path.open("wb") as vectors_file, names_path.open("w", encoding="utf-8") as names_file:
+        write_header()
+        for pieces, vectors in chunks:
+            vectors_file.write(vectors.astype("<f4").tobytes())
+            names_file.writelines(f"{piece.name}\n" for piece in pieces)
+            rows += len(pieces)
+        vectors_file.seek(0)
+        write_header()
+    return rows
