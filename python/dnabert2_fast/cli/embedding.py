@@ -30,7 +30,7 @@ def embed(
     plot: Path | None = None,
     batch_tokens: int = 16384,
     attention: str = "auto",
-    dtype: Literal["float32", "bfloat16", "int8"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
     device: str = "auto",
 ) -> None:
     """Turn sequences into vectors, one a record, in input order.
@@ -69,8 +69,8 @@ def embed(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it, with cosine > 0.999 to float32; int8 is
-        faster still on a CPU and less exact: compare on your own data.
+        bfloat16 is faster where the processor has it (auto takes it there), with cosine > 0.999 to
+        float32; int8 is faster still on a CPU and less exact: compare on your own data.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
@@ -93,11 +93,11 @@ def embed(
             column=column,
             regions=regions,
         )
-    left_out = f", {scores.left_out:.0%} of attention scores left out" * (scores.left_out >= 0.005)
-    print(
-        f"{out}: {rows:,} vectors of {net.config.hidden_size} "
-        f"({dtype}, attention {net.attention_backend.name}{left_out})"
-    )
+    kind = dtype if dtype == "int8" else str(net.dtype).removeprefix("torch.")
+    how = f"{kind}, attention {net.attention_backend.name}"
+    if scores.left_out >= 0.005:
+        how += f", {scores.left_out:.0%} of attention scores left out"
+    print(f"{out}: {rows:,} vectors of {net.config.hidden_size} ({how})")
     if plot is not None:
         import numpy as np
 

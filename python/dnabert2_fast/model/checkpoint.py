@@ -32,7 +32,15 @@ from dnabert2_fast.model.int8 import is_int8, quantize_int8
 if TYPE_CHECKING:
     from dnabert2_fast.model.bert import Bert
 
-__all__ = ["Pretrained", "fit", "initialise", "pick_device", "read_config", "read_weights"]
+__all__ = [
+    "Pretrained",
+    "fit",
+    "has_bfloat16",
+    "initialise",
+    "pick_device",
+    "read_config",
+    "read_weights",
+]
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
@@ -85,7 +93,8 @@ class Pretrained(nn.Module):
             ``"zhihan1996/DNABERT-2-117M"``.
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
-        dtype : {"float32", "bfloat16", "float16", "int8"}
+        dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
+            ``"auto"`` takes bfloat16 where the device has instructions for it, else float32.
             ``"int8"`` multiplies matrices in 8-bit integers: for inference on a CPU, see
             `dnabert2_fast.model.int8`.
         device : str or torch.device
@@ -105,9 +114,11 @@ class Pretrained(nn.Module):
         BackendUnavailableError
             When `attention` names a backend that cannot run here.
         """
-        if dtype not in DTYPES:
-            raise CheckpointError(f'dtype="{dtype}": one of {", ".join(DTYPES)} is expected')
         device = pick_device(device)
+        if dtype == "auto":
+            dtype = "bfloat16" if has_bfloat16(device) else "float32"
+        if dtype not in DTYPES:
+            raise CheckpointError(f'dtype="{dtype}": one of auto, {", ".join(DTYPES)} is expected')
         select(attention, device, DTYPES[dtype])
         files = _locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
@@ -191,6 +202,19 @@ def pick_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and not cuda:
         raise ValueError(f'device="{name}": torch {torch.__version__} sees no CUDA device here')
     return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, so that it is faster than float32.
+
+    >>> has_bfloat16(torch.device("meta"))
+    False
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
 
 
 def read_config(path: Path) -> Dnabert2Config:

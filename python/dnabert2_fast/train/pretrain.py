@@ -20,6 +20,7 @@ from dnabert2_fast.corpus import Corpus
 from dnabert2_fast.corpus.sample import State
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
 from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM
+from dnabert2_fast.model.checkpoint import has_bfloat16
 from dnabert2_fast.progress import progress
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.batches import Step, Variation, ahead, step_batches
@@ -136,7 +137,8 @@ def _prepare(
 ) -> _Job:
     if config.fsdp and not torch.distributed.is_initialized():
         raise ValueError("fsdp: shares weights among processes; start them with torchrun")
-    bfloat16 = _bfloat16(config.dtype, fleet.device)
+    auto = config.dtype == "auto" and has_bfloat16(fleet.device)
+    bfloat16 = auto or config.dtype == "bfloat16"
     select(config.attention, fleet.device, torch.bfloat16 if bfloat16 else torch.float32)
     torch.manual_seed(config.seed)
     model = _fresh_or_given(config, corpus.tokenizer).to(fleet.device)
@@ -176,17 +178,6 @@ def _fresh_or_given(config: PretrainConfig, tokenizer: Tokenizer) -> Dnabert2For
         )
     model.config.require_vocabulary(tokenizer.vocab_size, config.init_from)
     return model
-
-
-def _bfloat16(dtype: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16; ``"auto"`` does where the device has instructions for it."""
-    if dtype != "auto":
-        return dtype == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
 
 
 class _Sums:
