@@ -34,7 +34,7 @@ def packed(lengths, heads, size, seed=0):
     draws = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(sum(lengths), heads, size, generator=draws) for _ in range(3))
     cu_seqlens = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
-    return (q, k, v), {"cu_seqlens": cu_seqlens, "max_seqlen": max(lengths)}
+    return (q, k, v), {"cu_seqlens": cu_seqlens, "max_seqlen": max(lengths, default=0)}
 
 
 @given(st.lists(st.integers(0, 30) | st.just(7), min_size=1, max_size=6), st.integers(1, 5))

@@ -29,9 +29,12 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.fixture
 def fresh(monkeypatch):
     """Forget what was found out about backends, before and after."""
-    package._obstacle.cache_clear()
+    caches = (package._obstacle, package._failure)
+    for cached in caches:
+        cached.cache_clear()
     yield monkeypatch
-    package._obstacle.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 def test_the_cpu_has_one_backend_and_reasons_for_the_others():
@@ -66,6 +69,9 @@ def test_a_card_too_old_or_a_library_that_is_missing(fresh):
     package._obstacle.cache_clear()
     fresh.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert package.select("auto", CUDA, torch.float16) == "triton"
+    assert package.select("auto", CUDA, torch.float16, head_dim=160) == "flex"
+    with pytest.raises(BackendUnavailableError, match="heads of 160 are wider than 128"):
+        package.select("triton", CUDA, torch.float16, head_dim=160)
 
 
 def test_what_fails_on_a_small_example_is_not_chosen(fresh):
@@ -84,8 +90,21 @@ def test_what_fails_on_a_small_example_is_not_chosen(fresh):
         (right, None),
     ):
         fresh.setitem(package._functions, "triton", function)
+        package._failure.cache_clear()
         found = package._failure("triton", CPU, torch.float32)
         assert found is reason or found.startswith(reason)
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [1, 1, 1]])
+def test_no_token_and_single_tokens(lengths):
+    qkv, _ = packed(lengths, 2, 16)
+    leaves = [x.requires_grad_() for x in qkv]
+    borders = torch.tensor([0, *range(1, 1 + sum(lengths))], dtype=torch.int32)
+    given = {"cu_seqlens": borders, "max_seqlen": max(lengths, default=0)}
+    out = attention(*leaves, **given, alibi_slopes=alibi_slopes(2))
+    out.sum().backward()
+    assert torch.equal(out, leaves[2])
+    assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in leaves[2:])
 
 
 def test_maps_are_the_weights():
@@ -159,7 +178,7 @@ def test_flex():
 
 def test_flex_refuses_dropout_and_takes_nothing():
     qkv, borders = packed([3], 1, 16)
-    with pytest.raises(NotImplementedError, match="no dropout"):
+    with pytest.raises(BackendUnavailableError, match="no dropout"):
         flex.attention_flex(*qkv, **borders, alibi_slopes=alibi_slopes(1), dropout_p=0.1)
     empty = torch.zeros(0, 1, 16)
     given = {"cu_seqlens": torch.zeros(1, dtype=torch.int32), "max_seqlen": 0}

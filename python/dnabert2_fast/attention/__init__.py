@@ -35,6 +35,9 @@ __all__ = [
 
 HALF = (torch.float16, torch.bfloat16)
 
+# Of the small example: the published model's.
+PROBED_HEAD_DIM = 64
+
 
 class _Backend(NamedTuple):
     """Where a backend's function is, and what it needs."""
@@ -45,6 +48,7 @@ class _Backend(NamedTuple):
     remedy: str = ""
     dtypes: tuple[torch.dtype, ...] = (torch.float32, *HALF)
     capability: tuple[int, int] = (0, 0)
+    most_head_dim: int | None = None
 
 
 class BackendStatus(NamedTuple):
@@ -58,10 +62,15 @@ class BackendStatus(NamedTuple):
 # In the order in which "auto" prefers them where they run.
 _BACKENDS = {
     "triton": _Backend(
-        "triton_varlen", "attention_triton", "triton", "pip install triton", capability=(8, 0)
+        "triton_varlen",
+        "attention_triton",
+        "triton",
+        "pip install triton",
+        capability=(8, 0),
+        most_head_dim=128,
     ),
     "flash_attn": _Backend(
-        "flash", "attention_flash", "flash_attn", "pip install flash-attn", HALF, (8, 0)
+        "flash", "attention_flash", "flash_attn", "pip install flash-attn", HALF, (8, 0), 256
     ),
     "flex": _Backend("flex", "attention_flex", "triton", "pip install triton", capability=(8, 0)),
     "sdpa": _Backend("sdpa", "attention_sdpa"),
@@ -117,7 +126,7 @@ def attention(
     ... ).shape
     torch.Size([5, 2, 16])
     """
-    return _functions[select(backend, q.device, q.dtype)](
+    return _functions[select(backend, q.device, q.dtype, q.shape[-1])](
         q,
         k,
         v,
@@ -129,14 +138,18 @@ def attention(
 
 
 @torch.compiler.assume_constant_result
-def select(backend: str, device: torch.device, dtype: torch.dtype) -> str:
+def select(
+    backend: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
+) -> str:
     """Return the name of the backend that runs; raises as `attention` does."""
     if backend != "auto" and backend not in _BACKENDS:
         known = ", ".join(f'"{name}"' for name in ("auto", *_BACKENDS))
         raise BackendUnavailableError(f'attention="{backend}": there is {known}')
     if backend == "auto":
-        backend = next(name for name in _BACKENDS if _obstacle(name, device, dtype) is None)
-    reason = _obstacle(backend, device, dtype)
+        backend = next(
+            name for name in _BACKENDS if _obstacle(name, device, dtype, head_dim) is None
+        )
+    reason = _obstacle(backend, device, dtype, head_dim)
     if reason is not None:
         raise BackendUnavailableError(f'attention="{backend}": {reason}; use attention="auto"')
     _load(backend)
@@ -175,11 +188,15 @@ def _load(name: str) -> Callable[..., torch.Tensor]:
 
 
 @lru_cache
-def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def _obstacle(
+    name: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
+) -> str | None:
     """Return why a backend cannot run, None when it can."""
     backend = _BACKENDS[name]
     if name == "sdpa":
         return None
+    if backend.most_head_dim is not None and head_dim > backend.most_head_dim:
+        return f"heads of {head_dim} are wider than {backend.most_head_dim}"
     if dtype not in backend.dtypes:
         return f"cannot work in {str(dtype).removeprefix('torch.')}"
     if device.type != "cuda":
@@ -193,6 +210,7 @@ def _obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None
     return _failure(name, device, dtype)
 
 
+@lru_cache
 def _failure(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Return what went wrong with a small example, None when it came out right."""
     with torch.inference_mode(False), torch.enable_grad():
@@ -200,7 +218,7 @@ def _failure(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
         lengths = [1, 19, 70]
         borders = torch.tensor([0, 1, 20, 90], dtype=torch.int32, device=device)
         slopes = alibi_slopes(2).to(device)
-        shape = (sum(lengths), 2, 64)
+        shape = (sum(lengths), 2, PROBED_HEAD_DIM)
         inputs = [torch.randn(shape, generator=draws).to(device, dtype) for _ in range(4)]
         results = {}
         for which in (name, "sdpa"):

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from dnabert2_fast.errors import BackendUnavailableError
+
 __all__ = ["attention_flex"]
 
 
@@ -34,13 +36,15 @@ def attention_flex(
 
     Raises
     ------
-    NotImplementedError
+    BackendUnavailableError
         With dropout of attention weights, which FlexAttention does not have.
     """
     if dropout_p > 0:
-        raise NotImplementedError('attention="flex" has no dropout of attention weights')
+        raise BackendUnavailableError(
+            'attention="flex": has no dropout of attention weights; use attention="sdpa"'
+        )
     if not len(q):
-        return torch.zeros_like(q)
+        return v.clone()
     places = torch.arange(len(q), device=q.device)
     sequence = torch.searchsorted(cu_seqlens, places, right=True)
 

@@ -76,7 +76,7 @@ def _attention(
         else:
             whole = _long(rows, keys, values, alibi_slopes, dropout_p)
         parts.append(whole.transpose(1, 2).flatten(0, 1))
-    return torch.cat(parts) if parts else torch.zeros_like(q)
+    return torch.cat(parts) if parts else v.clone()
 
 
 def _long(

@@ -63,4 +63,4 @@ def attention_xformers(
                 )
             )
         parts.append(torch.cat(blocks, dim=1).flatten(0, 1))
-    return torch.cat(parts) if parts else torch.zeros_like(q)
+    return torch.cat(parts) if parts else v.clone()
