@@ -1,9 +1,14 @@
-"""Vectors of whole files, streamed: sequences in stretches, rows out in input order."""
+"""Vectors of whole files, streamed: sequences in stretches, rows out in input order.
+
+Stretches that are done lie beside the output until it is whole, so that a run that was stopped goes
+on where it was.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.errors import Dnabert2Error
 from dnabert2_fast.genomics.embed import EmbeddingRules, Pooling, embed_quietly, warn_of_empty
+from dnabert2_fast.genomics.embed_parts import Parts, settings_of
 from dnabert2_fast.genomics.pieces import Piece, read_pieces
 from dnabert2_fast.model import Dnabert2Model
 from dnabert2_fast.progress import Progress, progress
@@ -44,6 +51,9 @@ def embed_file(
     regions: str | os.PathLike[str] | None = None,
 ) -> int:
     """Embed every record of a file; returns the number of vectors.
+
+    Stopped and started again with the same arguments, it goes on: finished stretches lie in
+    ``OUT.parts`` until the output is whole.
 
     Parameters
     ----------
@@ -78,12 +88,24 @@ def embed_file(
     rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
-    with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:
-        chunks = _embedded(pieces, model, tokenizer, rules, bar)
-        if out.suffix == ".parquet":
-            return _write_parquet(chunks, temporary, model.config.hidden_size)
-        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
-            return _write_npy(chunks, temporary, names, model.config.hidden_size)
+    files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
+    settings = settings_of(
+        model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
+    )
+    parts = Parts(out, settings)
+    try:
+        with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:
+            chunks = _embedded(pieces, model, tokenizer, rules, parts, bar)
+            if out.suffix == ".parquet":
+                rows = _write_parquet(chunks, temporary, model.config.hidden_size)
+            else:
+                with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
+                    rows = _write_npy(chunks, temporary, names, model.config.hidden_size)
+    except Dnabert2Error:
+        parts.remove()  # with these files it will never be whole
+        raise
+    parts.remove()
+    return rows
 
 
 def _embedded(
@@ -91,11 +113,13 @@ def _embedded(
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     rules: EmbeddingRules,
+    parts: Parts,
     bar: Progress,
 ) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:
-    for chunk in _chunks(pieces):
+    for number, chunk in enumerate(_chunks(pieces)):
         sequences = [piece.sequence for piece in chunk]
-        vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
+        compute = partial(embed_quietly, sequences, model, tokenizer, rules, bar)
+        vectors = parts.take(number, len(chunk), compute)
         warn_of_empty(vectors)
         yield chunk, vectors
 

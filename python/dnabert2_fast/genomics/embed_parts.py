@@ -1,0 +1,92 @@
+"""Vectors that are done, beside the file to be: what a stopped `embed_file` goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.genomics.embed import EmbeddingRules
+from dnabert2_fast.model import Dnabert2Model
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["Parts", "settings_of"]
+
+# Parameters whose bytes are hashed in full; of larger ones every 97th number tells models apart.
+HASHED_NUMBERS = 65_536
+
+
+def settings_of(
+    model: Dnabert2Model, tokenizer: Tokenizer, rules: EmbeddingRules, **inputs: Any
+) -> dict[str, Any]:
+    """Return what vectors depend on; files among `inputs` by name, size and time of change."""
+    digest = hashlib.sha256()
+    for name, parameter in model.state_dict().items():
+        if not torch.is_tensor(parameter):
+            continue
+        flat = parameter.detach().flatten()
+        some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
+        digest.update(name.encode())
+        digest.update(some.float().cpu().numpy().tobytes())
+    found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
+    found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(rules)}
+    for name, value in inputs.items():
+        if isinstance(value, Path):
+            state = value.stat()
+            value = [os.fspath(value.resolve()), state.st_size, state.st_mtime_ns]
+        found[name] = value
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # tuples become lists
+
+
+class Parts:
+    """A folder ``OUT.parts`` with a file for each stretch of sequences that is done.
+
+    Parameters
+    ----------
+    out : Path
+    settings : dict
+        Parts that were made with other settings are dropped.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.folder = out.with_name(f"{out.name}.parts")
+        about = self.folder / "settings.json"
+        try:
+            same = json.loads(about.read_text(encoding="utf-8")) == settings
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            self.remove()
+            self.folder.mkdir(parents=True)
+            with atomic_path(about) as path:
+                path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    def take(
+        self, number: int, rows: int, compute: Callable[[], npt.NDArray[np.float32]]
+    ) -> npt.NDArray[np.float32]:
+        """Return the vectors of a stretch, computed if they are not there yet."""
+        place = self.folder / f"{number:08d}.npy"
+        try:
+            done: npt.NDArray[np.float32] = np.load(place)
+            if len(done) == rows:
+                return done
+        except (OSError, ValueError):
+            pass
+        vectors = compute()
+        with atomic_path(place) as path:
+            np.save(path, vectors)
+        return vectors
+
+    def remove(self) -> None:
+        """Drop the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
