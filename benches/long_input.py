@@ -4,8 +4,8 @@
 
 `embed` of a stretch of a real genome, whole, with the published shape in bfloat16 and random
 weights, one thread, each length in a process of its own. Prints a JSON line a length: CPU seconds,
-seconds a kilobase, peak of the process, share of attention scores left out. In the plot a level line of
-seconds a kilobase means linear time.
+seconds a kilobase, peak of the process, share of attention scores left out. In the plot, level
+means linear.
 """
 
 import argparse

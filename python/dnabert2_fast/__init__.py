@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dnabert2_fast.benchmark.kmers import KmerVectorizer
     from dnabert2_fast.corpus import Corpus, Mixture, TokenBatches, build_corpus
     from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
     from dnabert2_fast.fasta import Record, read_fasta
@@ -53,6 +54,7 @@ __all__ = [
     "Encoding",
     "FinetuneConfig",
     "Input",
+    "KmerVectorizer",
     "Mixture",
     "PackedBatch",
     "PretrainConfig",
@@ -99,6 +101,7 @@ _HOME = {
     "Encoding": "encodings",
     "FinetuneConfig": "train.finetune",
     "Input": "manifest",
+    "KmerVectorizer": "benchmark.kmers",
     "Mixture": "corpus",
     "PackedBatch": "model",
     "PretrainConfig": "train.pretrain",

@@ -1,0 +1,1 @@
+"""What a genome model has to be compared with."""
