@@ -5,7 +5,7 @@
 DATA_FOLDER holds sets as GUE has them (train, dev, test as .csv or .csv.gz; where train is missing,
 dev takes its place and the row says so). For each of five seeds: draw training rows, fit a logistic
 regression on standardised features, score the test rows. Random weights are drawn anew each time,
-of the model's shape. k-mers are of length 1 to 6, by tf-idf. Prints a JSON line a set, then a table.
+of the model's shape. k-mers are of length 1 to 6, by tf-idf. Prints a JSON line a set and a table.
 """
 
 import argparse
