@@ -24,7 +24,7 @@ class HFDnabert2Config(PretrainedConfig):  # type: ignore[misc]
         # What the published file says of remote code; a file of its fine-tuned form says "bert".
         for key in ("auto_map", "model_type", "gradient_checkpointing"):
             values.pop(key, None)
-        super().__init__(**{**defaults, **values})
+        super().__init__(**{**defaults, "tie_word_embeddings": True, **values})
 
     def core(self) -> Dnabert2Config:
         """Return the config that the encoder takes."""

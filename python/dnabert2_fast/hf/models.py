@@ -73,14 +73,18 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
 
     def _pack_and_encode(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
         token_type_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
         output_attentions: bool | None,
         output_hidden_states: bool | None,
     ) -> Packed:
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        batch = PackedBatch.from_padded(input_ids, mask, token_type_ids)
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None or (input_ids is not None and inputs_embeds is not None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        mask = given.new_ones(given.shape[:2]) if attention_mask is None else attention_mask
+        batch = PackedBatch.from_padded(given, mask, token_type_ids)
         real = mask.bool()
         if output_attentions is None:
             output_attentions = self.config.output_attentions
@@ -151,16 +155,22 @@ class HFDnabert2Model(_Base):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> Any:
         """Encode (batch, length) ids into (batch, length, hidden_size)."""
         packed = self._pack_and_encode(
-            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
         )
         output = BaseModelOutputWithPooling(
             last_hidden_state=_unpack(packed.rows, packed.real),
@@ -191,9 +201,10 @@ class HFDnabert2ForMaskedLM(_Base):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -201,7 +212,12 @@ class HFDnabert2ForMaskedLM(_Base):
     ) -> Any:
         """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
         packed = self._pack_and_encode(
-            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
         )
         logits = self.cls.predictions(packed.rows)
         output = MaskedLMOutput(
@@ -228,9 +244,10 @@ class HFDnabert2ForSequenceClassification(_Base):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -238,7 +255,12 @@ class HFDnabert2ForSequenceClassification(_Base):
     ) -> Any:
         """Classify sequences: logits (batch, num_labels)."""
         packed = self._pack_and_encode(
-            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
         )
         logits = self.classifier(self.dropout(self.bert.pool(packed.first)))
         loss = None
@@ -262,9 +284,10 @@ class HFDnabert2ForTokenClassification(_Base):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -272,7 +295,12 @@ class HFDnabert2ForTokenClassification(_Base):
     ) -> Any:
         """Classify tokens: logits (batch, length, num_labels); labels are -100 where ignored."""
         packed = self._pack_and_encode(
-            input_ids, attention_mask, token_type_ids, output_attentions, output_hidden_states
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
         )
         logits = self.classifier(self.dropout(packed.rows))
         output = TokenClassifierOutput(
