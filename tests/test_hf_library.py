@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    BertConfig,
     DataCollatorForLanguageModeling,
     DataCollatorWithPadding,
     Trainer,
@@ -341,6 +342,11 @@ def test_checkpoints_of_the_community(tmp_path, form, trust):
         assert not report["missing_keys"]
         if wanted:
             assert np.abs(model(**given)[0].numpy() - case[wanted]).max() <= 3e-5
+    # As the published model's page has it for newer versions of transformers.
+    plain = BertConfig.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=trust, config=plain)
+    assert type(model) is HFDnabert2Model
+    assert np.abs(model(**given)[0].numpy() - case["last_hidden_state"]).max() <= 1e-5
     # A head of another number of classes, or of another kind, is drawn fresh.
     model = AutoModelForTokenClassification.from_pretrained(
         folder, num_labels=5, ignore_mismatched_sizes=True

@@ -8,6 +8,9 @@ of the published model and of models fine-tuned from it are recognised by their 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from transformers import (
@@ -55,46 +58,53 @@ HUB = (
 
 def _register() -> None:
     AutoConfig.register(MODEL_TYPE, HFDnabert2Config, exist_ok=True)
-    AutoModel.register(HFDnabert2Config, HFDnabert2Model, exist_ok=True)
-    AutoModelForMaskedLM.register(HFDnabert2Config, HFDnabert2ForMaskedLM, exist_ok=True)
-    AutoModelForSequenceClassification.register(
-        HFDnabert2Config, HFDnabert2ForSequenceClassification, exist_ok=True
-    )
-    AutoModelForTokenClassification.register(
-        HFDnabert2Config, HFDnabert2ForTokenClassification, exist_ok=True
-    )
     AutoTokenizer.register(
         HFDnabert2Config, slow_tokenizer_class=HFDnabert2Tokenizer, exist_ok=True
     )
-    config_of, tokenizer_of = AutoConfig.from_pretrained, AutoTokenizer.from_pretrained
+    AutoConfig.from_pretrained = staticmethod(partial(_config, AutoConfig.from_pretrained))
+    AutoTokenizer.from_pretrained = staticmethod(partial(_tokenizer, AutoTokenizer.from_pretrained))
+    for auto, kind in (
+        (AutoModel, HFDnabert2Model),
+        (AutoModelForMaskedLM, HFDnabert2ForMaskedLM),
+        (AutoModelForSequenceClassification, HFDnabert2ForSequenceClassification),
+        (AutoModelForTokenClassification, HFDnabert2ForTokenClassification),
+    ):
+        auto.register(HFDnabert2Config, kind, exist_ok=True)
+        auto.from_pretrained = staticmethod(partial(_model, auto.from_pretrained))
 
-    # AutoConfig knows a config by its model_type alone, and the published one has none.
-    def config_from_pretrained(name: Any, **kwargs: Any) -> Any:
-        values, unused = PretrainedConfig.get_config_dict(name, **kwargs)
-        if not is_ours(values):
-            return config_of(name, **kwargs)
-        for key in OF_AUTO:
-            unused.pop(key, None)
-        return HFDnabert2Config.from_dict(values, **unused)
 
-    # AutoTokenizer goes by the class that tokenizer_config.json names, which in published folders
-    # is the stock one.
-    def tokenizer_from_pretrained(name: Any, *inputs: Any, **kwargs: Any) -> Any:
-        if _is_model_of_ours(name, kwargs):
-            own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
-            try:
-                return HFDnabert2Tokenizer.from_pretrained(name, *inputs, **own)
-            except TokenizerError:
-                pass  # the same architecture over another kind of tokenizer
-        return tokenizer_of(name, *inputs, **kwargs)
+def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
+    """``AutoConfig.from_pretrained``, which knows a model_type only, and published ones lack it."""
+    own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
+    values, unused = PretrainedConfig.get_config_dict(name, **own)
+    if not is_ours(values):
+        return otherwise(name, **kwargs)
+    return HFDnabert2Config.from_dict(values, **unused)
 
-    AutoConfig.from_pretrained = staticmethod(config_from_pretrained)
-    AutoTokenizer.from_pretrained = staticmethod(tokenizer_from_pretrained)
+
+def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
+    """``from_pretrained`` of a model, given a BertConfig as the published model's page has it."""
+    config = kwargs.get("config")
+    if isinstance(config, PretrainedConfig) and not isinstance(config, HFDnabert2Config):
+        values = config.to_dict()
+        if is_ours(values):
+            kwargs["config"] = HFDnabert2Config.from_dict(values)
+    return otherwise(name, *inputs, **kwargs)
+
+
+def _tokenizer(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
+    """``AutoTokenizer.from_pretrained``, which published folders send to the stock class."""
+    if _is_model_of_ours(name, kwargs):
+        own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
+        # Another kind of tokenizer may stand beside the same architecture.
+        with suppress(TokenizerError):
+            return HFDnabert2Tokenizer.from_pretrained(name, *inputs, **own)
+    return otherwise(name, *inputs, **kwargs)
 
 
 def _is_model_of_ours(name: Any, kwargs: dict[str, Any]) -> bool:
     if kwargs.get("config") is not None:
-        return isinstance(kwargs["config"], HFDnabert2Config)
+        return is_ours(kwargs["config"].to_dict())
     hub = {key: kwargs[key] for key in HUB if key in kwargs}
     try:
         return is_ours(PretrainedConfig.get_config_dict(name, **hub)[0])
