@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import random
+from itertools import product
 
 import numpy as np
 import pytest
@@ -255,6 +256,30 @@ def test_unknown_letters_as_asked():
     assert HFDnabert2Tokenizer(unknown="split")("ANC")["input_ids"] == [1, 5, 6, 2]
     with pytest.raises(ValueError, match="N"):
         HFDnabert2Tokenizer(unknown="error")("ANC")
+
+
+def test_never_another_vocabulary_than_the_folder_has(folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="no tokenizer.json"):
+        HFDnabert2Tokenizer.from_pretrained(folder)
+    words = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *map("".join, product("ACGT", repeat=3))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    with pytest.raises(ValueError, match="k-mers"):
+        HFDnabert2Tokenizer(tokenizer_file=str(folder / "vocab.txt"))
+
+
+def test_other_vocabularies(shared):
+    for name in ("gena_t2t_1000h_multi_32k", "metagene1_mgfm1024", "tiny_bpe100"):
+        path = shared / "data" / "tokenizers" / name / "tokenizer.json"
+        mine = HFDnabert2Tokenizer(tokenizer_file=str(path))
+        theirs = PreTrainedTokenizerFast(tokenizer_file=str(path))
+        texts = ["ACGTTGACATTACGACTTTGAC", "ACG", "TTGNNACA"]
+        options = {"return_token_type_ids": True, **DETAILS}
+        same(mine(texts, **options), theirs(texts, **options))
+        same(mine(texts, texts[::-1], **options), theirs(texts, texts[::-1], **options))
+        bare = [theirs.encode(text, add_special_tokens=False) for text in texts[:2]]
+        assert mine.build_inputs_with_special_tokens(bare[0]) == theirs.encode(texts[0])
+        assert mine.build_inputs_with_special_tokens(*bare) == theirs.encode(*texts[:2])
 
 
 def test_published_files(shared, stock):

@@ -69,8 +69,16 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         unknown: Unknown = "unk",
         **options: Any,
     ) -> None:
+        # from_pretrained names the folder; one without the file must not become the default.
+        if tokenizer_file is None and options.get("name_or_path"):
+            raise TokenizerError(f"{options['name_or_path']}: there is no {FILE} in it")
         path = PACKAGED["dnabert2"] if tokenizer_file is None else tokenizer_file
         self.core = Tokenizer.from_file(path, case=case, unknown=unknown)
+        if self.core.matching == "kmers":
+            raise TokenizerError(
+                f"{path}: a list of k-mers has a tokenizer in transformers already, or use "
+                "dnabert2_fast.Tokenizer"
+            )
         names = self.core.vocabulary
         for role, token in (
             ("unk_token", self.core.unk_id),
@@ -112,8 +120,6 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         new.pop("", None)
         if new:
             document = json.loads(self.core.text)
-            if "added_tokens" not in document:
-                raise TokenizerError("this vocabulary is a list of k-mers, tokens cannot be added")
             document["added_tokens"] += [
                 {
                     "id": self.core.vocab_size + i,
