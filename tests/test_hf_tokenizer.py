@@ -78,7 +78,7 @@ def same(mine, theirs):
             assert a.dtype == b.dtype
             assert np.array_equal(a, b), name
         else:
-            assert a == b, name
+            assert repr(a) == repr(b), name  # and 1 is not True
 
 
 DETAILS = {"return_offsets_mapping": True, "return_special_tokens_mask": True}
@@ -260,9 +260,9 @@ def test_unknown_letters_as_asked():
 
 def test_never_another_vocabulary_than_the_folder_has(folder):
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ValueError, match="no tokenizer.json"):
+    with pytest.raises(ValueError, match="there is no tokenizer"):
         HFDnabert2Tokenizer.from_pretrained(folder)
-    words = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", *map("".join, product("ACGT", repeat=3))]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map("".join, product("ACGT", repeat=3))]
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
     with pytest.raises(ValueError, match="k-mers"):
         HFDnabert2Tokenizer(tokenizer_file=str(folder / "vocab.txt"))

@@ -252,7 +252,6 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         padding_strategy: Any = "do_not_pad",
         truncation_strategy: Any = "do_not_truncate",
         max_length: int | None = None,
-        stride: int = 0,
         is_split_into_words: bool = False,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
@@ -307,7 +306,8 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         if "attention_mask" in names if return_attention_mask is None else return_attention_mask:
             columns["attention_mask"] = Column(np.ones(len(ragged.values), np.int64))
         if return_special_tokens_mask:
-            columns["special_tokens_mask"] = Column(spans[:, 0] == spans[:, 1], 1)
+            around = (spans[:, 0] == spans[:, 1]).astype(np.int64)
+            columns["special_tokens_mask"] = Column(around, 1)
         if return_offsets_mapping:
             columns["offset_mapping"] = Column(spans)
         real = None if return_tensors is None else padding.real(ragged.lengths)
