@@ -19,6 +19,7 @@ class PackedBatch:
     Parameters
     ----------
     input_ids : Tensor of int64, shape (total_tokens,)
+        Or the tokens' vectors instead of the word embedding's, float, (total_tokens, hidden_size).
     cu_seqlens : Tensor of int32, shape (n + 1,)
         Sequence ``i`` is ``input_ids[cu_seqlens[i]:cu_seqlens[i + 1]]``.
     max_seqlen : int

@@ -88,7 +88,8 @@ class Embeddings(nn.Module):
 
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return (total_tokens, hidden_size)."""
-        words: torch.Tensor = self.word_embeddings(batch.input_ids)
+        given = batch.input_ids
+        words: torch.Tensor = given if given.is_floating_point() else self.word_embeddings(given)
         if batch.token_type_ids is None:
             types = self.token_type_embeddings.weight[0]
         else:

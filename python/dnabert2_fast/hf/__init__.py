@@ -1,0 +1,115 @@
+"""The library in `transformers`: ``import dnabert2_fast.hf``, then the Auto classes know it.
+
+Padded rectangles come in and go out; between the two nothing is padded. Folders of this library,
+of the published model and of models fine-tuned from it are recognised by their ``config.json``
+(`is_ours`), and no code out of a folder or from the hub is run for them, whatever
+``trust_remote_code`` says: importing this module is the choice of its classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+)
+
+from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.hf.config import HFDnabert2Config, is_ours
+from dnabert2_fast.hf.models import (
+    HFDnabert2ForMaskedLM,
+    HFDnabert2ForSequenceClassification,
+    HFDnabert2ForTokenClassification,
+    HFDnabert2Model,
+)
+from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
+from dnabert2_fast.model.config import MODEL_TYPE
+
+__all__ = [
+    "HFDnabert2Config",
+    "HFDnabert2ForMaskedLM",
+    "HFDnabert2ForSequenceClassification",
+    "HFDnabert2ForTokenClassification",
+    "HFDnabert2Model",
+    "HFDnabert2Tokenizer",
+]
+
+# Arguments of the Auto classes' own; the classes behind them do not take these.
+OF_AUTO = ("trust_remote_code", "code_revision", "use_fast", "tokenizer_type", "config")
+HUB = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+)
+
+
+def _register() -> None:
+    AutoConfig.register(MODEL_TYPE, HFDnabert2Config, exist_ok=True)
+    AutoTokenizer.register(
+        HFDnabert2Config, slow_tokenizer_class=HFDnabert2Tokenizer, exist_ok=True
+    )
+    AutoConfig.from_pretrained = staticmethod(partial(_config, AutoConfig.from_pretrained))
+    AutoTokenizer.from_pretrained = staticmethod(partial(_tokenizer, AutoTokenizer.from_pretrained))
+    for auto, kind in (
+        (AutoModel, HFDnabert2Model),
+        (AutoModelForMaskedLM, HFDnabert2ForMaskedLM),
+        (AutoModelForSequenceClassification, HFDnabert2ForSequenceClassification),
+        (AutoModelForTokenClassification, HFDnabert2ForTokenClassification),
+    ):
+        auto.register(HFDnabert2Config, kind, exist_ok=True)
+        auto.from_pretrained = staticmethod(partial(_model, auto.from_pretrained))
+
+
+def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
+    """``AutoConfig.from_pretrained``, which knows a model_type only, and published ones lack it."""
+    own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
+    values, unused = PretrainedConfig.get_config_dict(name, **own)
+    if not is_ours(values):
+        return otherwise(name, **kwargs)
+    return HFDnabert2Config.from_dict(values, **unused)
+
+
+def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
+    """``from_pretrained`` of a model, given a BertConfig as the published model's page has it."""
+    config = kwargs.get("config")
+    if isinstance(config, PretrainedConfig) and not isinstance(config, HFDnabert2Config):
+        values = config.to_dict()
+        if is_ours(values):
+            kwargs["config"] = HFDnabert2Config.from_dict(values)
+    return otherwise(name, *inputs, **kwargs)
+
+
+def _tokenizer(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
+    """``AutoTokenizer.from_pretrained``, which published folders send to the stock class."""
+    if _is_model_of_ours(name, kwargs):
+        own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
+        # Another kind of tokenizer may stand beside the same architecture.
+        with suppress(TokenizerError):
+            return HFDnabert2Tokenizer.from_pretrained(name, *inputs, **own)
+    return otherwise(name, *inputs, **kwargs)
+
+
+def _is_model_of_ours(name: Any, kwargs: dict[str, Any]) -> bool:
+    if kwargs.get("config") is not None:
+        return is_ours(kwargs["config"].to_dict())
+    hub = {key: kwargs[key] for key in HUB if key in kwargs}
+    try:
+        return is_ours(PretrainedConfig.get_config_dict(name, **hub)[0])
+    except OSError:  # no config beside the tokenizer
+        return False
+
+
+_register()

@@ -1,0 +1,84 @@
+"""Flat values of a ragged batch as the lists and rectangles that `transformers` passes around."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Column", "Padding"]
+
+
+class Column(NamedTuple):
+    """One entry of a batch: a value of every token, and what stands at padding.
+
+    Attributes
+    ----------
+    values : ndarray, shape (total_tokens,) or (total_tokens, 2)
+    fill : int
+    """
+
+    values: npt.NDArray[Any]
+    fill: int = 0
+
+    def rectangle(self, real: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Return (n, width) or (n, width, 2), the values where `real` is true.
+
+        >>> Column(np.array([7, 8, 9]), 3).rectangle(np.array([[1, 1], [1, 0]], bool)).tolist()
+        [[7, 8], [9, 3]]
+        """
+        laid = np.full((*real.shape, *self.values.shape[1:]), self.fill, np.int64)
+        laid[real] = self.values
+        return laid
+
+    def lists(self, offsets: npt.NDArray[np.int64], padding: Padding) -> list[list[Any]]:
+        """Return plain lists, each of its own length or padded up to the width; spans as tuples.
+
+        >>> Column(np.array([7, 8, 9])).lists(np.array([0, 2, 3]), Padding(2, "left"))
+        [[7, 8], [0, 9]]
+        """
+        flat: list[Any] = self.values.tolist()
+        fill: Any = self.fill
+        if self.values.ndim == 2:
+            flat, fill = [tuple(span) for span in flat], (self.fill, self.fill)
+        borders = offsets.tolist()
+        rows = [flat[borders[i] : borders[i + 1]] for i in range(len(borders) - 1)]
+        if padding.width is not None:
+            gaps = [[fill] * (padding.width - len(row)) for row in rows]
+            if padding.side == "right":
+                rows = [row + gap for row, gap in zip(rows, gaps, strict=True)]
+            else:
+                rows = [gap + row for row, gap in zip(rows, gaps, strict=True)]
+        return rows
+
+
+class Padding(NamedTuple):
+    """How wide rows become (None: as wide as each is), and on which side."""
+
+    width: int | None
+    side: str
+
+    @classmethod
+    def asked_for(
+        cls, strategy: str, longest: int, max_length: int | None, multiple: int | None, side: str
+    ) -> Padding:
+        """Work out the width as `transformers` does.
+
+        >>> Padding.asked_for("longest", 11, None, 8, "right").width
+        16
+        """
+        if strategy == "do_not_pad":
+            return cls(None, side)
+        width = max_length if strategy == "max_length" and max_length is not None else longest
+        return cls(-(-width // multiple) * multiple if multiple else width, side)
+
+    def real(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """Return where tokens stand in a rectangle (n, width); None when rows differ in width."""
+        width = self.width
+        if width is None and lengths.size and (lengths == lengths[0]).all():
+            width = int(lengths[0])
+        if width is None or lengths.max(initial=0) > width:
+            return None
+        place, columns = np.arange(width), lengths[:, None]
+        return place < columns if self.side == "right" else place >= width - columns

@@ -1,0 +1,324 @@
+"""The encoder as `transformers` models: padded in, padded out, packed between.
+
+Rows of the output at padding are zero. Unlike the reference code, the pooler reads the first real
+token, so that left padding changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+
+from dnabert2_fast.hf.config import HFDnabert2Config
+from dnabert2_fast.model import PackedBatch
+from dnabert2_fast.model.bert import Bert, MaskedLMHead
+
+__all__ = [
+    "HFDnabert2ForMaskedLM",
+    "HFDnabert2ForSequenceClassification",
+    "HFDnabert2ForTokenClassification",
+    "HFDnabert2Model",
+]
+
+EMBEDDING, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+
+
+class Packed(NamedTuple):
+    """What the encoder gives for a rectangle.
+
+    Attributes
+    ----------
+    rows : Tensor, shape (total_tokens, hidden_size)
+    first : Tensor, shape (batch, hidden_size)
+        The row of each sequence's first real token; zero for a row of padding alone.
+    real : Tensor of bool, shape (batch, length)
+        Where the rows belong.
+    looks : dict
+        ``hidden_states`` and ``attentions`` as outputs of `transformers` name them, padded; None
+        when not asked for.
+    """
+
+    rows: torch.Tensor
+    first: torch.Tensor
+    real: torch.Tensor
+    looks: dict[str, tuple[torch.Tensor, ...] | None]
+
+
+class _Base(PreTrainedModel):  # type: ignore[misc]
+    config_class = HFDnabert2Config
+    base_model_prefix = "bert"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Layer", "Embeddings"]  # noqa: RUF012
+    # A checkpoint may hold heads that this class has no use for.
+    _keys_to_ignore_on_load_unexpected = [r"^cls\.", r"^classifier\.", r"^(bert\.)?pooler\."]  # noqa: RUF012
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embedding."""
+        embedding: nn.Module = self.base_model.embeddings.word_embeddings
+        return embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embedding."""
+        self.base_model.embeddings.word_embeddings = value
+
+    def _pack_and_encode(
+        self,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        output_attentions: bool | None,
+        output_hidden_states: bool | None,
+    ) -> Packed:
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None or (input_ids is not None and inputs_embeds is not None):
+            raise ValueError("give either input_ids or inputs_embeds")
+        mask = given.new_ones(given.shape[:2]) if attention_mask is None else attention_mask
+        batch = PackedBatch.from_padded(given, mask, token_type_ids)
+        real = mask.bool()
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        states: list[torch.Tensor] | None = [] if output_hidden_states else None
+        maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
+        rows = self.base_model.encode(batch, states=states, maps=maps)
+        firsts = batch.cu_seqlens[:-1].long()
+        empty = batch.cu_seqlens[1:] == batch.cu_seqlens[:-1]
+        first = F.pad(rows, (0, 0, 0, 1))[firsts].masked_fill(empty[:, None], 0)
+        looks = {
+            "hidden_states": None if states is None else tuple(_unpack(s, real) for s in states),
+            "attentions": None if maps is None else tuple(_unpack_maps(m, real) for m in maps),
+        }
+        return Packed(rows, first, real, looks)
+
+    def _finished(self, output: Any, return_dict: bool | None) -> Any:
+        if return_dict is None:
+            return_dict = getattr(self.config, "return_dict", True)
+        return output if return_dict else output.to_tuple()
+
+
+def _unpack(rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    padded = rows.new_zeros(*real.shape, rows.shape[-1])
+    padded[real] = rows
+    return padded
+
+
+def _unpack_maps(maps: tuple[torch.Tensor, ...], real: torch.Tensor) -> torch.Tensor:
+    """(batch, heads, length, length), zero in rows and columns of padding."""
+    length = real.shape[1]
+    padded = []
+    for weights, at in zip(maps, real, strict=True):
+        places = at.nonzero().flatten()
+        wide = weights.new_zeros(len(weights), length, length)
+        wide[:, places[:, None], places] = weights
+        padded.append(wide)
+    return torch.stack(padded)
+
+
+class HFDnabert2Model(_Base):
+    """The encoder, for ``AutoModel``.
+
+    >>> config = HFDnabert2Config(vocab_size=16, hidden_size=12, num_hidden_layers=1,
+    ...     num_attention_heads=3, intermediate_size=8)
+    >>> model = HFDnabert2Model(config)
+    >>> model(torch.tensor([[1, 5, 2]]), output_attentions=True).attentions[0].shape
+    torch.Size([1, 3, 3, 3])
+    """
+
+    # The core's encoder runs on this class's own modules, so that keys are those of a bare BERT.
+    encode: Any = Bert.encode
+    pool: Any = Bert.pool
+
+    def __init__(self, config: HFDnabert2Config, add_pooling_layer: bool = True) -> None:
+        super().__init__(config)
+        core = Bert(config.core(), "auto", with_pooler=add_pooling_layer)
+        self.heads = core.heads
+        self.embeddings, self.encoder, self.pooler = core.embeddings, core.encoder, core.pooler
+        self.gradient_checkpointing = False  # transformers sets it
+        self.post_init()
+
+    @property
+    def checkpoints_activations(self) -> bool:
+        """Whether layers are computed again in the backward pass; always without re-entry."""
+        return self.gradient_checkpointing and self.training
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Encode (batch, length) ids into (batch, length, hidden_size)."""
+        packed = self._pack_and_encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=_unpack(packed.rows, packed.real),
+            pooler_output=None if self.pooler is None else self.pool(packed.first),
+            **packed.looks,
+        )
+        return self._finished(output, return_dict)
+
+
+class HFDnabert2ForMaskedLM(_Base):
+    """Encoder and masked-LM head, for ``AutoModelForMaskedLM``."""
+
+    _tied_weights_keys = {DECODER: f"bert.{EMBEDDING}"}  # noqa: RUF012 (transformers reads it here)
+
+    def __init__(self, config: HFDnabert2Config) -> None:
+        super().__init__(config)
+        self.bert = HFDnabert2Model(config, add_pooling_layer=False)
+        self.cls = MaskedLMHead(config.core())
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """Return the tied decoder."""
+        return self.cls.predictions.decoder
+
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        """Replace the decoder."""
+        self.cls.predictions.decoder = value
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
+        packed = self._pack_and_encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        logits = self.cls.predictions(packed.rows)
+        output = MaskedLMOutput(
+            loss=None if labels is None else _mean_loss(logits, labels[packed.real]),
+            logits=_unpack(logits, packed.real),
+            **packed.looks,
+        )
+        return self._finished(output, return_dict)
+
+
+class HFDnabert2ForSequenceClassification(_Base):
+    """Encoder, pooler and classifier, for ``AutoModelForSequenceClassification``.
+
+    The loss is that of ``config.problem_type``: cross-entropy, mean squared error or, for several
+    labels at once, binary cross-entropy; when it is not set, the labels tell.
+    """
+
+    def __init__(self, config: HFDnabert2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.bert = HFDnabert2Model(config)
+        self.dropout, self.classifier = _classifier(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Classify sequences: logits (batch, num_labels)."""
+        packed = self._pack_and_encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        logits = self.classifier(self.dropout(self.bert.pool(packed.first)))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits.float(), config=self.config
+            )
+        output = SequenceClassifierOutput(loss=loss, logits=logits, **packed.looks)
+        return self._finished(output, return_dict)
+
+
+class HFDnabert2ForTokenClassification(_Base):
+    """Encoder and a classifier of tokens, for ``AutoModelForTokenClassification``."""
+
+    def __init__(self, config: HFDnabert2Config) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.bert = HFDnabert2Model(config, add_pooling_layer=False)
+        self.dropout, self.classifier = _classifier(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> Any:
+        """Classify tokens: logits (batch, length, num_labels); labels are -100 where ignored."""
+        packed = self._pack_and_encode(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            inputs_embeds,
+            output_attentions,
+            output_hidden_states,
+        )
+        logits = self.classifier(self.dropout(packed.rows))
+        output = TokenClassifierOutput(
+            loss=None if labels is None else _mean_loss(logits, labels[packed.real]),
+            logits=_unpack(logits, packed.real),
+            **packed.looks,
+        )
+        return self._finished(output, return_dict)
+
+
+def _classifier(config: HFDnabert2Config) -> tuple[nn.Dropout, nn.Linear]:
+    core = config.core()
+    rate = core.classifier_dropout
+    dropout = nn.Dropout(core.hidden_dropout_prob if rate is None else rate)
+    return dropout, nn.Linear(core.hidden_size, core.num_labels)
+
+
+def _mean_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the rows that have a label; 0, not 0 / 0, where none has."""
+    total = F.cross_entropy(logits.float(), wanted, ignore_index=-100, reduction="sum")
+    return total / (wanted != -100).sum().clamp(min=1)
