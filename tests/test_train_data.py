@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.train.data import read_labelled, read_splits
+from dnabert2_fast.train.labelled import read_labelled, read_splits
 
 
 def test_labelled_tables(tmp_path):

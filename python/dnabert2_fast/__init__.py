@@ -28,12 +28,15 @@ if TYPE_CHECKING:
         Dnabert2Config,
         Dnabert2ForMaskedLM,
         Dnabert2ForSequenceClassification,
+        Dnabert2ForTokenClassification,
         Dnabert2Model,
         PackedBatch,
     )
     from dnabert2_fast.ragged import Ragged
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+    from dnabert2_fast.train.predict import Predictor, predict
+    from dnabert2_fast.train.predict_scores import evaluate
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
@@ -44,12 +47,14 @@ __all__ = [
     "Dnabert2Config",
     "Dnabert2ForMaskedLM",
     "Dnabert2ForSequenceClassification",
+    "Dnabert2ForTokenClassification",
     "Dnabert2Model",
     "Encoding",
     "FinetuneConfig",
     "Input",
     "Mixture",
     "PackedBatch",
+    "Predictor",
     "PretrainConfig",
     "Ragged",
     "Record",
@@ -66,10 +71,12 @@ __all__ = [
     "embed",
     "embed_file",
     "enriched_kmers",
+    "evaluate",
     "fill_mask",
     "finetune",
     "likelihood_track",
     "plot_attribution",
+    "predict",
     "pretrain",
     "pseudo_likelihood",
     "read_fasta",
@@ -86,12 +93,14 @@ _HOME = {
     "Dnabert2Config": "model",
     "Dnabert2ForMaskedLM": "model",
     "Dnabert2ForSequenceClassification": "model",
+    "Dnabert2ForTokenClassification": "model",
     "Dnabert2Model": "model",
     "Encoding": "encodings",
     "FinetuneConfig": "train.finetune",
     "Input": "manifest",
     "Mixture": "corpus",
     "PackedBatch": "model",
+    "Predictor": "train.predict",
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
@@ -108,10 +117,12 @@ _HOME = {
     "embed": "genomics.embed",
     "embed_file": "genomics.embed",
     "enriched_kmers": "genomics.motifs",
+    "evaluate": "train.predict_scores",
     "fill_mask": "genomics.likelihood",
     "finetune": "train.finetune",
     "likelihood_track": "genomics.likelihood_track",
     "plot_attribution": "genomics.attribution_plot",
+    "predict": "train.predict",
     "pretrain": "train.pretrain",
     "pseudo_likelihood": "genomics.likelihood",
     "read_fasta": "fasta",
