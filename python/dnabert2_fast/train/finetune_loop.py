@@ -21,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
 
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.model.checkpoint import pick_device
@@ -104,7 +105,12 @@ def train(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_whole(folder))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it talks of checkpoints' times, which nobody asked about
+    try:
+        trainer.train(resume_from_checkpoint=_last_whole(folder))
+    finally:
+        logging.set_verbosity(verbosity)
     predictor.model.eval()
 
 

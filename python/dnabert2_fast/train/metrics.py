@@ -86,7 +86,7 @@ def _of_classes(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> 
     values = {
         "accuracy": accuracy_score(labels, predicted),
         "f1": f1_score(labels, predicted, **means),
-        "mcc": matthews_corrcoef(labels, predicted),
+        "mcc": _mcc(labels, predicted),
         "precision": precision_score(labels, predicted, **means),
         "recall": recall_score(labels, predicted, **means),
     }
@@ -102,11 +102,18 @@ def _of_labels(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> d
         "accuracy": (wanted == predicted).mean(),
         "exact": (wanted == predicted).all(1).mean(),
         "f1": f1_score(wanted, predicted, **means),
-        "mcc": np.mean(list(map(matthews_corrcoef, wanted.T, predicted.T))),
+        "mcc": np.mean(list(map(_mcc, wanted.T, predicted.T))),
         "precision": precision_score(wanted, predicted, **means),
         "recall": recall_score(wanted, predicted, **means),
         **_areas(wanted, outputs),
     }
+
+
+def _mcc(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
+    """Matthews correlation; 0 without a warning when one side is constant."""
+    if len(np.unique(labels)) < 2 or len(np.unique(predicted)) < 2:
+        return 0.0
+    return float(matthews_corrcoef(labels, predicted))
 
 
 def _areas(
