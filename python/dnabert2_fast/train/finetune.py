@@ -185,6 +185,9 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
         results.append(_finished(Path(one.out)) or _run(one, task, tables))
     result = _together(out, results)
+    for run in results:  # they have moved with the folder once it is published
+        settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+        _write(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
     best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
     content = {
         "mean": result.metrics,
