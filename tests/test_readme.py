@@ -19,7 +19,8 @@ def blocks(path, language):
 
 
 python_blocks = blocks(README, "python")
-# What a guide shows later may build on what it showed before.
+# What a guide shows later may build on what it showed before; what needs weights from the network
+# is marked py instead of python.
 programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
 names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
 shell_lines = [

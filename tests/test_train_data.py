@@ -2,10 +2,11 @@
 
 import gzip
 
+import numpy as np
 import pytest
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.train.data import read_labelled, read_splits
+from dnabert2_fast.train.labelled import IGNORED, Task, read_labelled, read_splits
 
 
 def test_labelled_tables(tmp_path):
@@ -45,3 +46,69 @@ def test_bad_folders(tmp_path):
     (tmp_path / "dev.csv").rename(tmp_path / "dev.csv.gz")
     with pytest.raises(DataError, match="damaged or cut off"):
         read_splits(tmp_path)
+
+
+def write(folder, kind_of_rows, names=None, header="sequence,label"):
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.csv").write_text(header + "\n" + kind_of_rows)
+    if names is not None:
+        (folder / "labels.txt").write_text("label,label_name\n" + names)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "names", "labels"),
+    [
+        ("ACGT,1\nAC,0\nA,2\n", "classes", ("0", "1", "2"), [1, 0, 2]),
+        ("ACGT,yes\nAC,no\n", "classes", ("no", "yes"), [1, 0]),
+        ("ACGT,1.5\nAC,-2\n", "regression", ("0",), [[1.5], [-2]]),
+        ("ACGT,1;0\nAC,0;0\n", "multilabel", ("0", "1"), [[1, 0], [0, 0]]),
+    ],
+)
+def test_the_form_of_labels_tells_the_task(tmp_path, rows, kind, names, labels):
+    task, tables = read_splits(write(tmp_path, rows))
+    assert task == Task(kind, names, window_bp=4)
+    for table in tables.values():
+        assert table.labels.tolist() == labels
+    task.save(tmp_path)
+    assert Task.load(tmp_path) == task
+
+
+def test_pairs_and_names(tmp_path):
+    rows, names = "ACGT,AA,1\nAC,CC,0\n", "1,enhancer\n0,none\n"
+    task, tables = read_splits(write(tmp_path, rows, names, "sequence1,sequence2,label"))
+    assert (task.pairs, task.names) == (True, ("none", "enhancer"))
+    assert tables["dev"].pairs == ["AA", "CC"]
+    assert tables["dev"].labels.tolist() == [1, 0]
+
+
+def test_labels_of_bases_and_tokens(tmp_path):
+    task, tables = read_splits(write(tmp_path, "ACGT,00.1\nAC,1;0\n"), "bases")
+    assert tables["test"].labels.tolist() == [0, 0, IGNORED, 1, 1, 0]
+    np.testing.assert_array_equal(tables["test"].lengths, [4, 2])
+    task, tables = read_splits(write(tmp_path, "ACGT,2;.\nAC,0\n"), "tokens")
+    assert task.names == ("0", "1", "2")
+    assert tables["test"].labels.tolist() == [2, IGNORED, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "message"),
+    [
+        ("ACGT,001\n", "bases", "line 2: .*the sequence has 4 bases, the label 3"),
+        ("ACGT,1;0\nAC,1\n", "auto", "line 3: .*joined by ; are expected .2 of them"),
+        ("ACGT,1;0\nAC,1;2\n", "auto", "line 3: .*0s and 1s"),
+        ("ACGT,1\nAC,nan\n", "regression", "line 3: .*a label that is a number"),
+        ("ACGT,1\nAC,0.5\nA,no\n", "auto", "line 3: .*a label 0, 1, 2"),
+    ],
+)
+def test_labels_that_do_not_fit_the_task(tmp_path, rows, kind, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_splits(write(tmp_path, rows), kind)
+    assert "train.csv" in str(caught.value)
+
+
+def test_names_that_do_not_fit(tmp_path):
+    with pytest.raises(DataError, match=r"has 3 names, the labels of train\.csv need 2"):
+        read_splits(write(tmp_path, "A,0\nC,1\n", "0,a\n1,b\n2,c\n"))
+    with pytest.raises(DataError, match="a name occurs twice"):
+        read_splits(write(tmp_path, "A,0\nC,1\n", "0,a\n1,a\n"))

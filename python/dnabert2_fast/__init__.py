@@ -32,12 +32,15 @@ if TYPE_CHECKING:
         Dnabert2Config,
         Dnabert2ForMaskedLM,
         Dnabert2ForSequenceClassification,
+        Dnabert2ForTokenClassification,
         Dnabert2Model,
         PackedBatch,
     )
     from dnabert2_fast.ragged import Ragged
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+    from dnabert2_fast.train.predict import Predictor, predict
+    from dnabert2_fast.train.predict_scores import evaluate
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "Dnabert2Config",
     "Dnabert2ForMaskedLM",
     "Dnabert2ForSequenceClassification",
+    "Dnabert2ForTokenClassification",
     "Dnabert2Model",
     "EmbeddingRules",
     "Encoding",
@@ -57,6 +61,7 @@ __all__ = [
     "KmerVectorizer",
     "Mixture",
     "PackedBatch",
+    "Predictor",
     "PretrainConfig",
     "Ragged",
     "Record",
@@ -74,11 +79,13 @@ __all__ = [
     "embed_file",
     "embed_positions",
     "enriched_kmers",
+    "evaluate",
     "fill_mask",
     "finetune",
     "likelihood_track",
     "plot_attribution",
     "plot_embeddings",
+    "predict",
     "pretrain",
     "pseudo_likelihood",
     "read_fasta",
@@ -96,6 +103,7 @@ _HOME = {
     "Dnabert2Config": "model",
     "Dnabert2ForMaskedLM": "model",
     "Dnabert2ForSequenceClassification": "model",
+    "Dnabert2ForTokenClassification": "model",
     "Dnabert2Model": "model",
     "EmbeddingRules": "genomics.embed",
     "Encoding": "encodings",
@@ -104,6 +112,7 @@ _HOME = {
     "KmerVectorizer": "benchmark.kmers",
     "Mixture": "corpus",
     "PackedBatch": "model",
+    "Predictor": "train.predict",
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",
@@ -121,11 +130,13 @@ _HOME = {
     "embed_file": "genomics.embed_file",
     "embed_positions": "genomics.embed",
     "enriched_kmers": "genomics.motifs",
+    "evaluate": "train.predict_scores",
     "fill_mask": "genomics.likelihood",
     "finetune": "train.finetune",
     "likelihood_track": "genomics.likelihood_track",
     "plot_attribution": "genomics.attribution_plot",
     "plot_embeddings": "genomics.embed_plot",
+    "predict": "train.predict",
     "pretrain": "train.pretrain",
     "pseudo_likelihood": "genomics.likelihood",
     "read_fasta": "fasta",

@@ -23,8 +23,8 @@ from dnabert2_fast.fasta import read_fasta
 from dnabert2_fast.genomics.embed_file import embed_file
 from dnabert2_fast.model import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.data import read_labelled
 from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+from dnabert2_fast.train.labelled import read_labelled
 from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 if TYPE_CHECKING:

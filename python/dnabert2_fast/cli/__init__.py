@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,9 @@ def _pretrain(arguments: list[str], prog: str) -> None:
 
 
 def _finetune(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.train.finetune import FinetuneConfig, finetune
+    from dnabert2_fast.cli.finetuning import finetune
 
-    result = finetune(tyro.cli(FinetuneConfig, args=arguments, prog=prog))
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics["test"].items())
-    print(f"{result.folder}: {scores}")
-
-
-def _embed(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.embedding import embed
-
-    tyro.cli(embed, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+    finetune(arguments, prog)
 
 
 def _build_corpus(arguments: list[str], prog: str) -> None:
@@ -79,11 +72,9 @@ def _build_corpus(arguments: list[str], prog: str) -> None:
     tyro.cli(build_corpus, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
 
 
-def _genomics(name: str) -> Callable[[list[str], str], None]:
+def _from(module: str, name: str) -> Callable[[list[str], str], None]:
     def run(arguments: list[str], prog: str) -> None:
-        from dnabert2_fast.cli import genomics
-
-        verb = getattr(genomics, name)
+        verb = getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
         tyro.cli(verb, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
 
     return run
@@ -99,11 +90,13 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "vocab-sizes": ("trade-off between sizes of a vocabulary", _function(vocab_sizes)),
     "build-corpus": ("genomes to memory-mapped token shards", _build_corpus),
     "pretrain": ("a corpus to a masked language model", _pretrain),
-    "finetune": ("a labelled table to a classifier", _finetune),
-    "embed": ("sequences to vectors", _embed),
-    "score-variants": ("a VCF file to the same with scores", _genomics("score_variants")),
-    "attribute": ("which bases an answer rests on", _genomics("attribute")),
-    "likelihood": ("how likely sequences or bases are", _genomics("likelihood")),
+    "finetune": ("labelled tables to a classifier or regressor", _finetune),
+    "predict": ("what a fine-tuned model says of sequences", _from("finetuning", "predict")),
+    "evaluate": ("a fine-tuned model against labels", _from("finetuning", "evaluate")),
+    "embed": ("sequences to vectors", _from("embedding", "embed")),
+    "score-variants": ("a VCF file to the same with scores", _from("genomics", "score_variants")),
+    "attribute": ("which bases an answer rests on", _from("genomics", "attribute")),
+    "likelihood": ("how likely sequences or bases are", _from("genomics", "likelihood")),
     "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),
     "doctor": ("what is installed and which attention runs", _function(doctor)),
     "demo": ("all of the above on a small real genome, offline", _function(demo)),
@@ -160,6 +153,7 @@ _EXTRA_OF = {
     "transformers": "finetune",
     "sklearn": "finetune",
     "accelerate": "finetune",
+    "peft": "finetune",
     "matplotlib": "plots",
     "umap": "umap",
     "tensorboard": "tensorboard",

@@ -101,8 +101,10 @@ def embed_file(
             else:
                 with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
                     rows = _write_npy(chunks, temporary, names, model.config.hidden_size)
-    except Dnabert2Error:
-        parts.remove()  # with these files it will never be whole
+    except BaseException as error:
+        # From a damaged file, or before the first stretch is done, there is nothing to go on with.
+        if isinstance(error, Dnabert2Error) or parts.empty:
+            parts.remove()
         raise
     parts.remove()
     return rows

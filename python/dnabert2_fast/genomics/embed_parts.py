@@ -87,6 +87,11 @@ class Parts:
             np.save(path, vectors)
         return vectors
 
+    @property
+    def empty(self) -> bool:
+        """Whether no stretch is done yet."""
+        return next(self.folder.glob("*.npy"), None) is None
+
     def remove(self) -> None:
         """Drop the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -10,12 +10,14 @@ from dnabert2_fast.model.bert import (
     MaskedLMOutput,
 )
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
 
 __all__ = [
     "ClassifierOutput",
     "Dnabert2Config",
     "Dnabert2ForMaskedLM",
     "Dnabert2ForSequenceClassification",
+    "Dnabert2ForTokenClassification",
     "Dnabert2Model",
     "EncoderOutput",
     "MaskedLMOutput",

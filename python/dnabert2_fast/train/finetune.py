@@ -1,34 +1,51 @@
-"""Fine-tuning on a labelled table with `transformers.Trainer`, and the scores that came out."""
+"""Fine-tuning on labelled tables: a run, or several that differ in their seed, and their folder.
+
+A run lives in ``OUT.unfinished`` until it is done, and goes on there when it is started
+again.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
+import os
 import shutil
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
-from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import set_seed
 
-from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.model import Dnabert2ForSequenceClassification, PackedBatch
 from dnabert2_fast.model.checkpoint import pick_device
-from dnabert2_fast.progress import Progress, progress
-from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.data import Labelled, read_splits
-from dnabert2_fast.train.metrics import kmer_baseline, scores
+from dnabert2_fast.train.finetune_loop import aligned, count_parameters, train
+from dnabert2_fast.train.heads import (
+    LORA_TARGETS,
+    Classifier,
+    Mode,
+    add_lora,
+    class_weights,
+    freeze_encoder,
+    load_classifier,
+)
+from dnabert2_fast.train.labelled import Kind, Labelled, Task, read_splits
+from dnabert2_fast.train.metrics import BEST_BY, collapsed, kmer_baseline, scores
+from dnabert2_fast.train.predict import Predictor, write_labelled
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
+
+HF_PROBLEMS: dict[Kind, str] = {
+    "classes": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+RATES: dict[Mode, float] = {"full": 3e-5, "lora": 3e-4, "probe": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -40,24 +57,48 @@ class FinetuneConfig:
     model
         A checkpoint folder or a hub id; its tokenizer is used.
     data
-        Folder with train, dev and test (.csv or .csv.gz; columns sequence, label).
+        Folder with train, dev and test (.csv or .csv.gz; columns sequence, label, or sequence1,
+        sequence2, label), and labels.txt (label,label_name) if classes have names.
     out
         Folder to make: the model of the epoch that scored best on dev, metrics.json and
-        test_predictions.csv.
+        test_predictions.csv. Stopped and started again, the run goes on from its last epoch.
+    task
+        What a label is: one class (0, 1, ... or names), multilabel (0;1;1), regression (a number),
+        a class for each of the tokens (0;1;1) or bases (0011); auto tells the first three apart.
+    mode
+        full trains all parameters; lora adapters beside the encoder's matrices, and the head; probe
+        the head alone.
     epochs
         Passes over the training table.
     batch_size
         Sequences of one update.
     learning_rate
-        Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0.
+        Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
+        3e-5 for full, 3e-4 for lora, 1e-3 for probe.
     warmup_steps
         Updates of the rise.
     weight_decay
         AdamW's.
+    patience
+        Stop after so many epochs without a better score on dev.
+    class_weights
+        none, balanced (rare classes count more), or a number for each class, with commas.
     max_length
-        Most tokens of a sequence, special ones included; longer ones are cut at the end.
+        Most tokens of a training sequence, special ones included; longer ones are cut at the end.
+    lora_rank
+        Rank of the adapters.
+    lora_alpha
+        Adapters are scaled by lora_alpha / lora_rank.
+    lora_dropout
+        Dropout before the adapters.
+    lora_targets
+        Matrices of the encoder that get adapters.
     seed
         Of order, dropout and the fresh classifier.
+    seeds
+        Runs, with the seeds seed, seed + 1, ...; the scores are then means, with deviations.
+    batch_tokens
+        Tokens of one batch in evaluation.
     device
         auto (CUDA where there is one, else cpu), or cpu.
     attention
@@ -67,13 +108,23 @@ class FinetuneConfig:
     model: Annotated[str, tyro.conf.Positional]
     data: str
     out: str
+    task: Kind | Literal["auto"] = "auto"
+    mode: Mode = "full"
     epochs: int = 3
     batch_size: int = 32
-    learning_rate: float = 3e-5
+    learning_rate: float | None = None
     warmup_steps: int = 50
     weight_decay: float = 0.01
+    patience: int | None = None
+    class_weights: str = "none"
     max_length: int | None = None
+    lora_rank: int = 8
+    lora_alpha: float = 16
+    lora_dropout: float = 0.05
+    lora_targets: tuple[str, ...] = LORA_TARGETS
     seed: int = 42
+    seeds: int = 1
+    batch_tokens: int = 16384
     device: str = "auto"
     attention: str = "auto"
 
@@ -84,177 +135,217 @@ class FinetuneResult(NamedTuple):
     Attributes
     ----------
     folder : Path
-        Loadable with ``Dnabert2ForSequenceClassification.from_pretrained``.
+        Read by `predict`, `evaluate` and ``from_pretrained``. With several seeds it holds a folder
+        ``seed-N`` of each run.
     metrics : dict of dict
-        Scores under ``"dev"``, ``"test"`` and ``"test_baseline"`` (logistic regression on 5-mers).
+        Scores under ``"dev"``, ``"test"`` and ``"test_baseline"`` (a linear model on 5-mers; not
+        for tokens and bases). With several seeds, means.
+    deviations : dict of dict
+        Standard deviations over seeds (of a sample, n - 1), like `metrics`; empty for one seed.
+    trained, parameters : int
+        Parameters that were trained, and all of the model's, adapters included.
     """
 
     folder: Path
     metrics: dict[str, dict[str, float]]
+    deviations: dict[str, dict[str, float]]
+    trained: int
+    parameters: int
 
 
 def finetune(config: FinetuneConfig) -> FinetuneResult:
-    """Train a classifier; the output folder appears when everything is done.
+    """Train a model on a labelled table; the output folder appears when everything is done.
 
     Raises
     ------
     DataError
         When a table is missing or damaged.
     CheckpointError
-        When the model cannot be loaded, or `out` exists.
+        When the model cannot be loaded, `out` exists, or an unfinished run has other settings.
+    ValueError
+        When a setting is out of range.
+
+    Warns
+    -----
+    UserWarning
+        When a run gives all of dev the same answer.
     """
+    _check(config)
     out = Path(config.out)
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
-    tables = read_splits(config.data)
+    task, tables = read_splits(config.data, config.task)
+    task = replace(task, max_length=config.max_length)
+    class_weights(config.class_weights, task, tables["train"])  # refused before anything is made
+    if config.seeds == 1:
+        return _run(config, task, tables)
+    unfinished = _unfinished(config)
+    results = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
+        results.append(_finished(Path(one.out)) or _run(one, task, tables))
+    result = _together(out, results)
+    for run in results:  # they have moved with the folder once it is published
+        settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+        _write(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
+    best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
+    content = {
+        "mean": result.metrics,
+        "deviation": result.deviations,
+        "best_on_dev": results[best].folder.name,
+    }
+    _write(unfinished / "metrics.json", content)
+    _publish(unfinished, out)
+    return result
+
+
+def _check(config: FinetuneConfig) -> None:
+    for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: {getattr(config, name)} is not positive")
+    if config.patience is not None and config.patience < 1:
+        raise ValueError(f"patience: {config.patience} is not positive")
+    if not 0 <= config.lora_dropout < 1:
+        raise ValueError(f"lora_dropout: {config.lora_dropout} does not lie between 0 and 1")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("finetune runs in one process on one device; start it without torchrun")
+    pick_device(config.device)
+
+
+def _unfinished(config: FinetuneConfig) -> Path:
+    """Return the folder of a run that is not done, with its settings in ``run.json``."""
+    folder = Path(f"{config.out}.unfinished")
+    settings = json.loads(json.dumps(asdict(config)))
+    if (folder / "run.json").exists():
+        before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        changed = [f.name for f in fields(config) if before.get(f.name) != settings[f.name]]
+        if changed:
+            name = changed[0]
+            raise CheckpointError(
+                f"{folder}: was begun with {name} {before.get(name)}, not {settings[name]}; give "
+                "the same settings to go on, or delete it"
+            )
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "run.json", settings)
+    return folder
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _publish(unfinished: Path, out: Path) -> None:
+    if out.exists():
+        out.rmdir()  # it is empty
+    unfinished.rename(out)
+
+
+def _finished(folder: Path) -> FinetuneResult | None:
+    """Return what a run of one seed, done before, came to."""
+    if not (folder / "metrics.json").exists():
+        return None
+    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    counts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return FinetuneResult(folder, content, {}, counts["trained"], counts["parameters"])
+
+
+def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
+    means: dict[str, dict[str, float]] = {}
+    deviations: dict[str, dict[str, float]] = {}
+    for split, names in results[0].metrics.items():
+        values = {name: [run.metrics[split][name] for run in results] for name in names}
+        means[split] = {name: float(np.mean(v)) for name, v in values.items()}
+        deviations[split] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
+    return FinetuneResult(out, means, deviations, results[0].trained, results[0].parameters)
+
+
+def _run(config: FinetuneConfig, task: Task, tables: dict[str, Labelled]) -> FinetuneResult:
+    """Train with one seed."""
     tokenizer = Tokenizer.from_pretrained(config.model)
-    classes = int(tables["train"].labels.max()) + 1
     set_seed(config.seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # fresh heads are what is wanted here
-        model = Dnabert2ForSequenceClassification.from_pretrained(
-            config.model, attention=config.attention, num_labels=max(classes, 2)
-        )
+    model = load_classifier(task, config.model, attention=config.attention)
     model.config.require_vocabulary(tokenizer.vocab_size, config.model)
-    encoded = {
-        split: _Examples(table, tokenizer, config.max_length) for split, table in tables.items()
-    }
-    with atomic_path(out) as folder:
-        folder.mkdir(parents=True)
-        trainer = _trainer(config, model, encoded, folder)
-        trainer.train()
-        probabilities = {split: _predict(trainer, encoded[split]) for split in ("dev", "test")}
-        metrics = {split: scores(tables[split].labels, p) for split, p in probabilities.items()}
-        baseline = kmer_baseline(*tables["train"], tables["test"].sequences, classes=classes)
-        metrics["test_baseline"] = scores(tables["test"].labels, baseline)
-        shutil.rmtree(folder / "epochs")
-        model.save_pretrained(folder)
-        tokenizer.save(folder / tokenizer.file_name)
-        _write_predictions(folder / "test_predictions.csv", tables["test"], probabilities["test"])
-        for name, content in (("metrics.json", metrics), ("run.json", asdict(config))):
-            (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return FinetuneResult(out, metrics)
+    adapted = None
+    if config.mode == "lora":
+        adapted = add_lora(
+            model,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            layers=config.lora_targets,
+        )
+    elif config.mode == "probe":
+        freeze_encoder(model)
+    trained, parameters = count_parameters(model)
+    weights = class_weights(config.class_weights, task, tables["train"])
+    rate = RATES[config.mode] if config.learning_rate is None else config.learning_rate
+    predictor = Predictor(model, tokenizer, task, config.batch_tokens)
+    folder = _unfinished(config)
+    scaled, centre, scale = _standardised(task, tables)
+    train(replace(config, learning_rate=rate), predictor, scaled, weights, folder / "epochs")
+    _in_own_units(model, centre, scale)
+    if adapted is not None:
+        adapted.save_pretrained(folder / "adapter")
+        adapted.merge_and_unload()
+    answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
+    outputs = {split: aligned(task, tables[split], answers[split]) for split in answers}
+    metrics = {split: scores(*outputs[split], task.kind) for split in outputs}
+    trouble = collapsed(*outputs["dev"], task)
+    if trouble is not None:
+        warnings.warn(
+            f"seed {config.seed} collapsed: on dev {trouble}; try a lower learning rate, a longer "
+            "warm-up, class_weights or another seed",
+            stacklevel=3,
+        )
+    if not task.by_position:
+        baseline = kmer_baseline(task, tables["train"], tables["test"])
+        metrics["test_baseline"] = scores(tables["test"].labels, baseline, task.kind)
+    write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
+    shutil.rmtree(folder / "epochs")
+    _save(model, tokenizer, task, folder)
+    _write(folder / "run.json", {**asdict(config), "trained": trained, "parameters": parameters})
+    _write(folder / "metrics.json", metrics)  # the last one: with it a run is done
+    _publish(folder, Path(config.out))
+    return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
 
 
-class _Examples(torch.utils.data.Dataset[tuple[npt.NDArray[np.uint16], int]]):
-    """Encoded sequences and their labels."""
+def _standardised(
+    task: Task, tables: dict[str, Labelled]
+) -> tuple[dict[str, Labelled], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return tables whose numbers have mean 0 and deviation 1 in training; other labels stay.
 
-    def __init__(self, table: Labelled, tokenizer: Tokenizer, max_length: int | None) -> None:
-        self._ids = tokenizer.encode_batch(table.sequences, max_length=max_length)
-        self._labels = table.labels
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint16], int]:
-        return self._ids[index], int(self._labels[index])
-
-
-def _collate(examples: list[tuple[npt.NDArray[np.uint16], int]]) -> dict[str, Any]:
-    batch = PackedBatch.from_ragged(Ragged.from_list([ids for ids, _ in examples]))
-    return {
-        "input_ids": batch.input_ids,
-        "cu_seqlens": batch.cu_seqlens,
-        "max_seqlen": batch.max_seqlen,
-        "labels": torch.tensor([label for _, label in examples]),
-    }
+    A fresh head gives numbers about 0, and a learning rate suits one scale of the loss.
+    """
+    if task.kind != "regression":
+        return tables, np.zeros(1), np.ones(1)
+    labels = tables["train"].labels
+    centre, scale = labels.mean(0), labels.std(0)
+    scale[scale == 0] = 1
+    scaled = {s: t._replace(labels=(t.labels - centre) / scale) for s, t in tables.items()}
+    return scaled, centre, scale
 
 
-class _ForTrainer(nn.Module):
-    """The classifier behind keyword arguments, as `Trainer` calls it."""
-
-    def __init__(self, model: Dnabert2ForSequenceClassification) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        cu_seqlens: torch.Tensor,
-        max_seqlen: int,
-        labels: torch.Tensor,
-    ) -> dict[str, torch.Tensor | None]:
-        loss, logits = self.model(PackedBatch(input_ids, cu_seqlens, max_seqlen), labels)
-        return {"loss": loss, "logits": logits}
+def _in_own_units(
+    model: Classifier, centre: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
+) -> None:
+    """Let the last layer undo `_standardised`."""
+    last: Any = model.classifier
+    last = getattr(last, "modules_to_save", {"default": last})["default"]  # peft's, if it is there
+    with torch.no_grad():
+        by = torch.tensor(scale, dtype=last.weight.dtype, device=last.weight.device)
+        last.weight.mul_(by[:, None])
+        last.bias.mul_(by).add_(torch.tensor(centre, dtype=by.dtype, device=by.device))
 
 
-class _Bar(TrainerCallback):  # type: ignore[misc]
-    """Shows training on this package's progress bar instead of Trainer's own."""
-
-    bar: Progress
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar = progress(state.max_steps, "fine-tuning", "steps")
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar.update()
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any
-    ) -> None:
-        if "eval_mcc" in metrics:
-            self.bar.note(epoch=state.epoch, dev_mcc=metrics["eval_mcc"])
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar.__exit__(None, None, None)
-
-
-def _trainer(
-    config: FinetuneConfig,
-    model: Dnabert2ForSequenceClassification,
-    encoded: dict[str, _Examples],
-    folder: Path,
-) -> Trainer:
-    arguments = TrainingArguments(
-        output_dir=str(folder / "epochs"),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=4 * config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        weight_decay=config.weight_decay,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=True,
-        metric_for_best_model="mcc",
-        seed=config.seed,
-        use_cpu=pick_device(config.device).type == "cpu",
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=True,
-        logging_strategy="no",
-        label_names=["labels"],
-    )
-    trainer = Trainer(
-        model=_ForTrainer(model),
-        args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["dev"],
-        data_collator=_collate,
-        compute_metrics=_scored,
-        callbacks=[_Bar()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _scored(outcome: Any) -> dict[str, float]:
-    return scores(outcome.label_ids, _softmax(outcome.predictions))
-
-
-def _predict(trainer: Trainer, examples: _Examples) -> npt.NDArray[np.float64]:
-    return _softmax(trainer.predict(examples).predictions)
-
-
-def _softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return torch.from_numpy(logits).double().softmax(-1).numpy()
-
-
-def _write_predictions(path: Path, table: Labelled, probabilities: npt.NDArray[np.float64]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["label", *(f"probability_{i}" for i in range(probabilities.shape[1]))])
-        for label, row in zip(table.labels.tolist(), probabilities.tolist(), strict=True):
-            writer.writerow([label, *(f"{value:.6f}" for value in row)])
+def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save(folder / tokenizer.file_name)
+    task.save(folder)
+    # For readers with transformers; ours take both from task.json.
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
+    config["label2id"] = {name: i for i, name in enumerate(task.names)}
+    if task.kind in HF_PROBLEMS:
+        config["problem_type"] = HF_PROBLEMS[task.kind]
+    _write(folder / "config.json", config)

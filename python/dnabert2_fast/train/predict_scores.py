@@ -1,0 +1,70 @@
+"""A fine-tuned model against a labelled table: scores, answers and pictures in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.train.finetune_loop import aligned
+from dnabert2_fast.train.labelled import read_labelled
+from dnabert2_fast.train.metrics import scores
+from dnabert2_fast.train.predict import Predictor, write_labelled
+from dnabert2_fast.train.predict_plot import plot_answers
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    folder: str | os.PathLike[str],
+    table: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    batch_tokens: int = 16_384,
+    attention: str = "auto",
+    dtype: str = "float32",
+    device: str = "auto",
+) -> dict[str, float]:
+    """Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `finetune` wrote.
+    table : path
+        .csv or .csv.gz, with labels as in training.
+    out : path
+        Folder to make: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
+        ``curves.png`` (ROC and precision-recall) or, for numbers, ``scatter.png``.
+    batch_tokens, attention, dtype, device
+        As in `predict`.
+
+    Returns
+    -------
+    dict of str to float
+        See `dnabert2_fast.train.metrics.scores`.
+
+    Raises
+    ------
+    CheckpointError, DataError
+        When model or table cannot be read, or `out` exists.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
+    predictor = Predictor.load(
+        folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
+    task = predictor.task
+    labelled = read_labelled(table, task)
+    answers = predictor(labelled.sequences, labelled.pairs)
+    labels, outputs = aligned(task, labelled, answers)
+    values = scores(labels, outputs, task.kind)
+    with atomic_path(out) as temporary:
+        temporary.mkdir(parents=True)
+        write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
+        (temporary / "metrics.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        plot_answers(temporary, task, labels, outputs)
+    return values
