@@ -16,7 +16,7 @@ from test_embed import model, tok
 from dnabert2_fast import DnaEmbedder
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
 from dnabert2_fast.tokenizer import COMPLEMENT
-from dnabert2_fast.train.data import read_labelled
+from dnabert2_fast.train.labelled import read_labelled
 
 
 def counted(texts, k):
