@@ -28,6 +28,23 @@ def _kept(seed, head, rows, columns, dropout_p):
 
 
 @triton.jit
+def _share(
+    cu_seqlens, slopes, ranges, s, tile, head, BLOCK: tl.constexpr, SKIP: tl.constexpr
+):  # fmt: skip
+    """Return a program's sequence (first token, length), its slope, and the blocks it meets."""
+    start = tl.load(cu_seqlens + s)
+    length = tl.load(cu_seqlens + s + 1) - start
+    count = (length + BLOCK - 1) // BLOCK
+    low = count * 0
+    high = count
+    if SKIP:
+        place = ranges + 2 * (head * tl.num_programs(0) + tile)
+        low = tl.load(place)
+        high = tl.load(place + 1)
+    return start, length, tl.load(slopes + head) * 1.4426950408889634, count, low, high
+
+
+@triton.jit
 def _lean(row, rows, slope, SIDE: tl.constexpr):
     """Return the tile's edge on a side, and what the bias takes from rows on the way to it."""
     edge = row
@@ -97,17 +114,9 @@ def forward(
         return
     row = tl.load(plan + 2 * tile + 1)
     head = tl.load(order + tl.program_id(1))
-    start = tl.load(cu_seqlens + s)
-    length = tl.load(cu_seqlens + s + 1) - start
-    slope = tl.load(slopes + head) * 1.4426950408889634
-    count = (length + BLOCK - 1) // BLOCK
-    if SKIP:
-        place = ranges + 2 * (head * tl.num_programs(0) + tile)
-        low = tl.load(place)
-        high = tl.load(place + 1)
-    else:
-        low = count * 0
-        high = count
+    start, length, slope, count, low, high = _share(
+        cu_seqlens, slopes, ranges, s, tile, head, BLOCK, SKIP
+    )
     random = tl.load(seed) if DROPOUT else 0
     rows = row + tl.arange(0, ROWS)
     d = tl.arange(0, WIDTH)
@@ -205,17 +214,9 @@ def backward_queries(
         return
     row = tl.load(plan + 2 * tile + 1)
     head = tl.load(order + tl.program_id(1))
-    start = tl.load(cu_seqlens + s)
-    length = tl.load(cu_seqlens + s + 1) - start
-    slope = tl.load(slopes + head) * 1.4426950408889634
-    count = (length + BLOCK - 1) // BLOCK
-    if SKIP:
-        place = ranges + 2 * (head * tl.num_programs(0) + tile)
-        low = tl.load(place)
-        high = tl.load(place + 1)
-    else:
-        low = count * 0
-        high = count
+    start, length, slope, count, low, high = _share(
+        cu_seqlens, slopes, ranges, s, tile, head, BLOCK, SKIP
+    )
     random = tl.load(seed) if DROPOUT else 0
     rows = row + tl.arange(0, ROWS)
     inside = tl.arange(0, ROWS)[:, None]
@@ -316,17 +317,9 @@ def backward_keys(
         return
     row = tl.load(plan + 2 * tile + 1)
     head = tl.load(order + tl.program_id(1))
-    start = tl.load(cu_seqlens + s)
-    length = tl.load(cu_seqlens + s + 1) - start
-    slope = tl.load(slopes + head) * 1.4426950408889634
-    count = (length + BLOCK - 1) // BLOCK
-    if SKIP:
-        place = ranges + 2 * (head * tl.num_programs(0) + tile)
-        low = tl.load(place)
-        high = tl.load(place + 1)
-    else:
-        low = count * 0
-        high = count
+    start, length, slope, count, low, high = _share(
+        cu_seqlens, slopes, ranges, s, tile, head, BLOCK, SKIP
+    )
     random = tl.load(seed) if DROPOUT else 0
     rows = row + tl.arange(0, ROWS)
     inside = tl.arange(0, ROWS)[:, None]
