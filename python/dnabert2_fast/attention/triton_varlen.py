@@ -207,41 +207,23 @@ def varlen_attention_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of queries, keys and values."""
     grads = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
-    if q.shape[0]:
-        with torch.cuda.device_of(q):
-            _backward(grads, grad_out, q, k, v, out, lse, cu_seqlens, slopes, seed,
-                      max_seqlen, dropout_p)  # fmt: skip
-    return grads[0], grads[1], grads[2]
-
-
-def _backward(
-    grads: list[torch.Tensor],
-    grad_out: torch.Tensor,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    out: torch.Tensor,
-    lse: torch.Tensor,
-    cu_seqlens: torch.Tensor,
-    slopes: torch.Tensor,
-    seed: torch.Tensor,
-    max_seqlen: int,
-    dropout_p: float,
-) -> None:
-    launch = _Launch(q, k, v, cu_seqlens, slopes, max_seqlen, backward=True)
+    if not q.shape[0]:
+        return grads[0], grads[1], grads[2]
     grad_out = grad_out if grad_out.stride(-1) == 1 else grad_out.contiguous()
     delta = (out.float() * grad_out.float()).sum(-1).T.contiguous()
-    grid = (launch.tiles, launch.heads)
-    for kernel, into, of_keys in (
-        (kernels.backward_keys, grads[1:], True),
-        (kernels.backward_queries, grads[:1], False),
-    ):
-        kernel[grid](
-            *launch.qkv, grad_out, lse, delta, *into, cu_seqlens, launch.plan, slopes,
-            launch.order, launch.ranges(of_keys=of_keys), seed,
-            *launch.strides(*launch.qkv, grad_out), launch.tokens, launch.scale, dropout_p,
-            **launch.options(dropout_p),
-        )  # fmt: skip
+    with torch.cuda.device_of(q):
+        launch = _Launch(q, k, v, cu_seqlens, slopes, max_seqlen, backward=True)
+        for kernel, into, of_keys in (
+            (kernels.backward_keys, grads[1:], True),
+            (kernels.backward_queries, grads[:1], False),
+        ):
+            kernel[(launch.tiles, launch.heads)](
+                *launch.qkv, grad_out, lse, delta, *into, cu_seqlens, launch.plan, slopes,
+                launch.order, launch.ranges(of_keys=of_keys), seed,
+                *launch.strides(*launch.qkv, grad_out), launch.tokens, launch.scale, dropout_p,
+                **launch.options(dropout_p),
+            )  # fmt: skip
+    return grads[0], grads[1], grads[2]
 
 
 @varlen_attention.register_fake
