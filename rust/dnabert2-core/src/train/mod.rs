@@ -10,6 +10,7 @@
 //! one byte a base at first (`slots.rs`), the lists take some 1.2 bytes a base. Where memory is too short
 //! for that, the first merges are made by looking at the text anew for each few (`stream.rs`).
 
+mod ahead;
 mod crew;
 mod generation;
 mod part;
@@ -30,6 +31,7 @@ use sha2::{Digest, Sha256};
 use crate::dna::{BASES, base_runs, reverse_complement};
 use crate::encode::uniform;
 use crate::threads::{count, share_out};
+use crate::train::ahead::begin;
 use crate::train::crew::with_crew;
 use crate::train::generation::{Generation, Limits, lock};
 use crate::train::part::{Part, PieceEncoder};
@@ -232,7 +234,7 @@ impl BpeTrainer {
         let fits = if let Some(limit) = options.memory_limit {
             stream(&mut work, &mut parts, limit, &mut report)?
         } else {
-            true
+            begin(&mut work, &mut parts, &mut report)?
         };
         if fits {
             work.in_memory(parts, &mut report)?;
@@ -270,6 +272,7 @@ fn widened<T: Slot, U: Slot>(regions: Vec<Mutex<Region<T>>>) -> Vec<Mutex<Region
 }
 
 /// Training under way.
+#[derive(Clone)]
 struct Work {
     /// Pieces wanted, letters included.
     most: usize,

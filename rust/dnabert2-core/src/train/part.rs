@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Bytes kept together while the input comes in, so that nothing large is ever copied.
 const CHUNK: usize = 1 << 20;
 
+/// Bases that a sample takes together.
+const SAMPLED_BP: usize = 1_000;
+
 /// Windows of one region to be.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -119,6 +122,22 @@ impl Part {
         }
         let last = self.last.to_ascii_uppercase();
         take(&last)
+    }
+
+    /// One in `every` stretches of the windows, in memory.
+    pub fn sample(&mut self, every: usize) -> Result<Self> {
+        let mut sample = Self::new(self.weight);
+        let mut number = 0_usize;
+        self.read(|window| {
+            for stretch in window.chunks(SAMPLED_BP) {
+                if number.is_multiple_of(every) {
+                    sample.push(stretch)?;
+                }
+                number += 1;
+            }
+            Ok(())
+        })?;
+        Ok(sample)
     }
 
     /// The windows as pieces.
