@@ -15,13 +15,13 @@ use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
-use crate::Result;
 use crate::encode::Scratch;
 use crate::threads::share_out;
 use crate::train::Work;
 use crate::train::generation::{Pair, lock};
 use crate::train::part::{Part, PieceEncoder};
 use crate::vocab::Piece;
+use crate::{Result, TokenId};
 
 /// Merges guessed for one look: some more than a sample foretells, so that a swap at the end does no harm.
 const GUESSES: usize = 100;
@@ -116,9 +116,8 @@ fn count(work: &Work, guesses: &[Pair], parts: &mut [Part]) -> Result<(Counts, V
     let counted = share_out(work.threads, &parts, Scratch::default, |scratch, part| {
         let mut part = lock(part);
         let mut tally = Tally::new(number);
-        part.read(|window| {
-            tally.border();
-            encoder.encode(window, scratch, |piece| tally.add(piece));
+        part.read(|windows| {
+            encoder.encode(windows, scratch, |pieces, ends| tally.add(pieces, ends));
             Ok(())
         })?;
         Ok((part.weight, tally))
@@ -144,7 +143,7 @@ struct Tally {
     /// An entry for every pair, the left piece's together; none where there would be too many.
     table: Vec<u64>,
     hashed: FxHashMap<Pair, u64>,
-    left: Option<Piece>,
+    left: Option<TokenId>,
 }
 
 impl Tally {
@@ -154,17 +153,19 @@ impl Tally {
         Self { pieces: vec![0; pieces], table, hashed: FxHashMap::default(), left: None }
     }
 
-    fn border(&mut self) {
-        self.left = None;
-    }
-
-    fn add(&mut self, piece: Piece) {
-        self.pieces[piece as usize] += 1;
-        let Some(left) = self.left.replace(piece) else { return };
-        if self.table.is_empty() {
-            *self.hashed.entry((left, piece)).or_default() += 1;
-        } else {
-            self.table[left as usize * self.pieces.len() + piece as usize] += 1;
+    /// Count pieces; whether a window ends behind them.
+    fn add(&mut self, pieces: &[TokenId], ends: bool) {
+        for &piece in pieces {
+            self.pieces[usize::from(piece)] += 1;
+            let Some(left) = self.left.replace(piece) else { continue };
+            if self.table.is_empty() {
+                *self.hashed.entry((left.into(), piece.into())).or_default() += 1;
+            } else {
+                self.table[usize::from(left) * self.pieces.len() + usize::from(piece)] += 1;
+            }
+        }
+        if ends {
+            self.left = None;
         }
     }
 
@@ -203,8 +204,7 @@ fn confirm(
     for pair in guesses {
         lengths.push(lengths[pair.0 as usize] + lengths[pair.1 as usize]);
     }
-    let allowed =
-        |pair: &Pair| lengths[pair.0 as usize] + lengths[pair.1 as usize] <= most_letters;
+    let allowed = |pair: &Pair| lengths[pair.0 as usize] + lengths[pair.1 as usize] <= most_letters;
     // The highest count only falls from stage to stage, so at none it is below that of the last.
     let pairs = counts.pairs.iter().filter(|(pair, _)| allowed(pair));
     let floor = pairs.map(|(_, &times)| times).max().unwrap_or(1);
