@@ -1,16 +1,10 @@
-//! Many merges settled by one look at the text.
+//! Merges before the text is in memory as pieces, many of them settled by one look at it.
 //!
-//! A sample tells what the next merges probably are. The whole text is encoded as if they were made,
-//! and its pieces and pairs are counted once. From these counts those of every earlier stage follow: as
-//! long as a piece is not made, each of it stands for its two parts, which are neighbours, and what
-//! neighbours the piece neighbours one of them. So the counts are taken back to the stage before the
-//! first guess, where the most frequent pair is the next merge for certain. If that was guessed, the
-//! counts of the next stage are known as well, and so on, up to the first merge that nobody guessed.
-//!
-//! A guess may come in another place than its own: the text is the same if it changes places with
-//! merges that can never want the same piece of it.
+//! A sample tells what the next merges probably are. The whole text is encoded as if they were made, and
+//! its pieces and pairs are counted once; which of the guesses were right follows from these counts
+//! (`confirm.rs`). The first merges of every text are made in this way, because a generation makes few
+//! of them and looks at nearly every base each time.
 
-use std::cmp::Reverse;
 use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
@@ -18,25 +12,28 @@ use rustc_hash::FxHashMap;
 use crate::encode::Scratch;
 use crate::threads::share_out;
 use crate::train::Work;
+use crate::train::confirm::{Counts, confirm};
 use crate::train::generation::{Pair, lock};
 use crate::train::part::{Part, PieceEncoder};
 use crate::vocab::Piece;
 use crate::{Result, TokenId};
 
-/// Merges guessed for one look: some more than a sample foretells, so that a swap at the end does no harm.
-const GUESSES: usize = 100;
-
-/// Most entries of a table with one for every pair; with more pairs than that they are hashed.
-const MOST_ENTRIES: usize = 1 << 17;
-
 /// Of so many stretches of the text one is the sample, where memory allows.
 pub(super) const EVERY: usize = 16;
 
-/// Slots from which on the first merges are made by a look.
+/// Merges guessed for one look: more than a sample foretells, so that few are right but left out.
+const GUESSES: usize = 100;
+
+/// Merges made by looks before the first generation, and the fewest that a look has to settle for
+/// another one to pay.
+const FIRST: usize = 64;
+const WORTH_A_LOOK: usize = 8;
+
+/// Slots from which on a text has looks.
 const MANY: usize = 1 << 20;
 
-/// Merges up to which a look is worth more than a generation.
-const FEW: usize = 20;
+/// Most entries of a table with one for every pair; with more pairs than that they are hashed.
+const MOST_ENTRIES: usize = 1 << 17;
 
 /// What a look found out.
 pub(super) enum Settled {
@@ -46,65 +43,74 @@ pub(super) enum Settled {
     All,
 }
 
-/// Make the first merges of a long text, for each few of which a generation would look at nearly every
-/// base. Returns whether there are more to make.
+/// Make the first merges. Returns whether there are more to make.
 pub(super) fn begin(
     work: &mut Work,
     parts: &mut [Part],
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<bool> {
     let slots: usize = parts.iter().map(Part::slots).sum();
-    if slots < MANY || work.merges.len() > FEW || work.lengths.len() == work.most {
+    if slots < MANY || work.lengths.len() == work.most {
         return Ok(true);
     }
-    Ok(matches!(look_ahead(work, parts, EVERY, report)?, Settled::More { .. }))
+    while work.merges.len() < FIRST {
+        let before = work.merges.len();
+        if matches!(look_ahead(work, parts, EVERY, report)?, Settled::All) {
+            return Ok(false);
+        }
+        if work.merges.len() < before + WORTH_A_LOOK {
+            break;
+        }
+    }
+    Ok(true)
 }
 
-/// Settle at least one merge by a look at the text; one piece in `every` is the sample.
+/// Settle at least one merge by a look at the text; one stretch in `every` is the sample.
 pub(super) fn look_ahead(
     work: &mut Work,
     parts: &mut [Part],
     every: usize,
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<Settled> {
-    let guesses = guess(work, parts, every)?;
+    let guesses = guess(work, parts, every, report)?;
     let (counts, slots) = count(work, &guesses, parts)?;
-    let made = confirm(work, &guesses, counts, report)?;
-    // A guess that was wrong still stands for its parts.
-    let mut parts_of = vec![1_u64; slots.len() - guesses.len()];
-    for (&(left, right), is_made) in guesses.iter().zip(&made.guesses) {
-        let both = parts_of[left as usize] + parts_of[right as usize];
-        parts_of.push(if *is_made { 1 } else { both });
+    let confirmed = confirm(work, &guesses, counts, report)?;
+    if confirmed.all {
+        return Ok(Settled::All);
     }
-    let pieces = slots.iter().zip(parts_of).map(|(times, parts)| times * parts).sum();
-    Ok(if made.all { Settled::All } else { Settled::More { pieces } })
+    // A guess that was wrong still stands for its parts.
+    let mut stands_for = vec![1; slots.len() - guesses.len()];
+    for (&(left, right), made) in guesses.iter().zip(confirmed.made) {
+        let both = stands_for[left as usize] + stands_for[right as usize];
+        stands_for.push(if made { 1 } else { both });
+    }
+    let pieces = slots.iter().zip(stands_for).map(|(times, pieces)| times * pieces).sum();
+    Ok(Settled::More { pieces })
 }
 
 /// The merges that a sample of the text would have next.
-fn guess(work: &Work, parts: &mut [Part], every: usize) -> Result<Vec<Pair>> {
+fn guess(
+    work: &Work,
+    parts: &mut [Part],
+    every: usize,
+    report: &mut impl FnMut(&[Pair]) -> Result<()>,
+) -> Result<Vec<Pair>> {
     let parts: Vec<_> = parts.iter_mut().map(Mutex::new).collect();
     let sample = |(): &mut (), part: &Mutex<&mut Part>| lock(part).sample(every);
     let samples = share_out(work.threads, &parts, || (), sample);
     let samples: Vec<Part> = samples.into_iter().collect::<Result<_>>()?;
-    let known = work.merges.len();
-    let mut rehearsal =
-        Work { most: work.most.min(work.lengths.len() + GUESSES), least: 1, ..work.clone() };
-    rehearsal.in_memory(
-        samples.into_iter().filter(|part| !part.is_empty()).collect(),
-        &mut |_| Ok(()),
-    )?;
-    Ok(rehearsal.merges.split_off(known))
-}
-
-/// How often everything occurs in the text, weighted, at some stage of the guesses.
-struct Counts {
-    pairs: FxHashMap<Pair, u64>,
-    /// By piece.
-    pieces: Vec<u64>,
+    let most = work.most.min(work.lengths.len() + GUESSES);
+    let mut rehearsal = Work { most, least: 1, ..work.clone() };
+    rehearsal.in_memory(samples, &mut |_| report(&work.merges))?;
+    Ok(rehearsal.merges.split_off(work.merges.len()))
 }
 
 /// Count with all guesses merged: weighted, and pieces alone without weights.
-fn count(work: &Work, guesses: &[Pair], parts: &mut [Part]) -> Result<(Counts, Vec<u64>)> {
+pub(super) fn count(
+    work: &Work,
+    guesses: &[Pair],
+    parts: &mut [Part],
+) -> Result<(Counts, Vec<u64>)> {
     let mut ahead = work.clone();
     for &pair in guesses {
         ahead.push(pair);
@@ -179,143 +185,69 @@ impl Tally {
     }
 }
 
-/// What the counts of a look settled.
-struct Confirmed {
-    /// Whether each guess was made.
-    guesses: Vec<bool>,
-    /// Whether there is nothing more to merge.
-    all: bool,
-}
+#[cfg(test)]
+mod tests {
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-/// Make the merges that the counts settle. Pieces have the guesses' numbers here; those that are made
-/// get their own.
-fn confirm(
-    work: &mut Work,
-    guesses: &[Pair],
-    mut counts: Counts,
-    report: &mut impl FnMut(&[Pair]) -> Result<()>,
-) -> Result<Confirmed> {
-    let known = work.lengths.len();
-    let piece = |number: usize| Piece::try_from(number).unwrap_or(Piece::MAX);
-    let mut own: Vec<Piece> = (0..known + guesses.len()).map(piece).collect();
-    let mut waiting: Vec<(Piece, Pair)> =
-        (known..).map(piece).zip(guesses.iter().copied()).collect();
-    let (mut lengths, most_letters) = (work.lengths.clone(), work.most_letters);
-    for pair in guesses {
-        lengths.push(lengths[pair.0 as usize] + lengths[pair.1 as usize]);
-    }
-    let allowed = |pair: &Pair| lengths[pair.0 as usize] + lengths[pair.1 as usize] <= most_letters;
-    // The highest count only falls from stage to stage, so at none it is below that of the last.
-    let pairs = counts.pairs.iter().filter(|(pair, _)| allowed(pair));
-    let floor = pairs.map(|(_, &times)| times).max().unwrap_or(1);
-    let confirmed = |waiting: &[(Piece, Pair)], all| {
-        let made = |piece| waiting.iter().all(|(other, _)| *other != piece);
-        Confirmed { guesses: (known..).map(piece).take(guesses.len()).map(made).collect(), all }
-    };
-    loop {
-        let mut undone = counts.take_back(&waiting);
-        let high =
-            |(pair, times): (&Pair, &u64)| (*times >= floor && allowed(pair)).then_some(*pair);
-        let mut candidates: Vec<Pair> = counts.pairs.iter().filter_map(high).collect();
-        loop {
-            let rank = |pair: &Pair| {
-                let times = counts.pairs.get(pair).copied().unwrap_or(0);
-                (times, Reverse((own[pair.0 as usize], own[pair.1 as usize])))
-            };
-            let top = candidates.iter().copied().max_by_key(rank);
-            let Some(top) = top.filter(|top| rank(top).0 >= work.least) else {
-                return Ok(confirmed(&waiting, true));
-            };
-            let made = piece(work.lengths.len());
-            work.push((own[top.0 as usize], own[top.1 as usize]));
-            report(&work.merges)?;
-            let place = waiting.iter().position(|(_, pair)| *pair == top);
-            let Some(place) = place
-                .filter(|&place| waiting[..place].iter().all(|(_, pair)| !may_overlap(top, *pair)))
-            else {
-                return Ok(confirmed(&waiting, false));
-            };
-            own[waiting.remove(place).0 as usize] = made;
-            if work.lengths.len() == work.most {
-                return Ok(confirmed(&waiting, true));
+    use super::{MANY, begin};
+    use crate::dna::BASES;
+    use crate::train::Work;
+    use crate::train::part::Part;
+
+    /// Random bases, some more frequent than others, with repeats among them, in windows of many lengths, one longer than what is read
+    /// together.
+    fn parts(number: u64, folder: Option<&std::path::Path>) -> Vec<Part> {
+        let mut draws = Xoshiro256PlusPlus::seed_from_u64(7);
+        let mut draw = |below: u64| usize::try_from(draws.next_u64() % below).expect("64 bits");
+        let mut text: Vec<u8> =
+            (0..MANY + (1 << 17)).map(|_| BASES[draw(4).min(draw(4))]).collect();
+        for _ in 0..2_000 {
+            let (from, to, length) = (draw(9_000), draw(1 << 20), draw(200));
+            text.copy_within(from..from + length, to);
+        }
+        text[50_000..50_300].fill(b'A');
+        let mut parts: Vec<Part> = (0..number).map(|_| Part::new(1)).collect();
+        if let Some(folder) = folder {
+            for part in &mut parts {
+                part.spill_to(folder).expect("a file");
             }
-            if place > 0 {
-                while let Some(step) = undone.pop() {
-                    counts.redo(step);
-                }
-                break; // the stages from here on are others
+        }
+        let (long, mut rest) = text.split_at(1 << 17);
+        parts[0].push(long).expect("room");
+        for part in (0..parts.len()).cycle() {
+            let (window, later) = rest.split_at(rest.len().min(1 + draw(3_000)));
+            if window.is_empty() {
+                break;
             }
-            let Some(step) = undone.pop() else { break };
-            candidates.extend(step.gone.iter().map(|(pair, _)| *pair).filter(allowed));
-            counts.redo(step);
+            parts[part].push(window).expect("room");
+            rest = later;
         }
-    }
-}
-
-/// Whether two merges can want the same piece of a text, so that their order matters.
-fn may_overlap(one: Pair, other: Pair) -> bool {
-    one.0 == other.1 || one.1 == other.0
-}
-
-/// How the counts changed when a merge was taken back.
-struct Undone {
-    piece: Piece,
-    parts: Pair,
-    times: u64,
-    /// Pairs of the piece, with their counts.
-    gone: Vec<(Pair, u64)>,
-    /// What became of them.
-    come: Vec<(Pair, u64)>,
-}
-
-impl Counts {
-    /// Take back merges, the last first. Returns what is needed to redo them, the first merge last.
-    fn take_back(&mut self, merges: &[(Piece, Pair)]) -> Vec<Undone> {
-        // A pair goes with the later of its pieces.
-        let mut turn = vec![0; self.pieces.len()];
-        for (&(piece, _), number) in merges.iter().zip(1..) {
-            turn[piece as usize] = number;
-        }
-        let turn = |pair: Pair| -> usize { turn[pair.0 as usize].max(turn[pair.1 as usize]) };
-        let mut of_turn: Vec<Vec<Pair>> = vec![Vec::new(); merges.len() + 1];
-        for &pair in self.pairs.keys().filter(|pair| turn(**pair) > 0) {
-            of_turn[turn(pair)].push(pair);
-        }
-        let mut undone = Vec::new();
-        for &(piece, parts) in merges.iter().rev() {
-            let pairs = of_turn.pop().unwrap_or_default();
-            let gone: Vec<(Pair, u64)> = pairs
-                .into_iter()
-                .filter_map(|pair| Some((pair, self.pairs.remove(&pair)?)))
-                .collect();
-            let last = |left: Piece| if left == piece { parts.1 } else { left };
-            let first = |right: Piece| if right == piece { parts.0 } else { right };
-            let apart = |&((left, right), times): &(Pair, u64)| ((last(left), first(right)), times);
-            let times = std::mem::take(&mut self.pieces[piece as usize]);
-            let come: Vec<_> = gone.iter().map(apart).chain([(parts, times)]).collect();
-            self.pieces[parts.0 as usize] += times;
-            self.pieces[parts.1 as usize] += times;
-            for &(pair, times) in come.iter().filter(|(_, times)| *times > 0) {
-                let count = self.pairs.entry(pair).or_default();
-                if *count == 0 && turn(pair) > 0 {
-                    of_turn[turn(pair)].push(pair);
-                }
-                *count += times;
-            }
-            undone.push(Undone { piece, parts, times, gone, come });
-        }
-        undone
+        parts
     }
 
-    fn redo(&mut self, step: Undone) {
-        for (pair, times) in step.come {
-            if let Some(count) = self.pairs.get_mut(&pair) {
-                *count -= times;
-            }
+    #[test]
+    fn looks_make_the_merges_that_generations_make() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let work = |threads| Work {
+            most: 4 + 150,
+            least: 1,
+            most_letters: usize::MAX,
+            threads,
+            lengths: vec![1; 4],
+            merges: Vec::new(),
+        };
+        let mut right = work(1);
+        right.in_memory(parts(1, None), &mut |_| Ok(())).expect("in memory");
+        for (threads, folder) in [(1, None), (3, None), (2, Some(folder.path()))] {
+            let mut parts = parts(threads as u64, folder);
+            let mut work = work(threads);
+            assert!(begin(&mut work, &mut parts, &mut |_| Ok(())).expect("readable"));
+            let first = work.merges.len();
+            assert!(first > 4, "a look settled {first} merges");
+            assert_eq!(work.merges, right.merges[..first]);
+            work.in_memory(parts, &mut |_| Ok(())).expect("readable");
+            assert_eq!(work.merges, right.merges);
         }
-        self.pairs.extend(step.gone);
-        self.pieces[step.parts.0 as usize] -= step.times;
-        self.pieces[step.parts.1 as usize] -= step.times;
-        self.pieces[step.piece as usize] = step.times;
     }
 }

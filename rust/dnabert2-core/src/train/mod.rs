@@ -11,6 +11,7 @@
 //! for that, the first merges are made by looking at the text anew for each few (`stream.rs`).
 
 mod ahead;
+mod confirm;
 mod crew;
 mod generation;
 mod part;
@@ -231,12 +232,10 @@ impl BpeTrainer {
             merges: Vec::new(),
         };
         known.iter().take(work.most - BASES.len()).for_each(|&pair| work.push(pair));
-        let fits = if let Some(limit) = options.memory_limit {
-            stream(&mut work, &mut parts, limit, &mut report)?
-        } else {
-            begin(&mut work, &mut parts, &mut report)?
-        };
-        if fits {
+        let limit = options.memory_limit.unwrap_or(u64::MAX);
+        if stream(&mut work, &mut parts, limit, &mut report)?
+            && begin(&mut work, &mut parts, &mut report)?
+        {
             work.in_memory(parts, &mut report)?;
         }
         let pieces = BASES.len() + work.merges.len();
@@ -328,7 +327,7 @@ impl Work {
     ) -> Result<Option<Vec<Mutex<Region<T>>>>> {
         let limit = slot_limit::<T>();
         let slots: usize = regions.iter().map(|region| lock(region).len()).sum();
-        let (early, late) = ((slots / 4).max(1 << 16), (slots / 32).max(1 << 16));
+        let (early, late) = ((slots / 2).max(1 << 16), (slots / 32).max(1 << 16));
         loop {
             let before = self.merges.len();
             let generation =

@@ -22,7 +22,7 @@ pub(super) fn stream(
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<bool> {
     let slots = parts.iter().map(Part::slots).sum::<usize>() as u64;
-    if work.merges.is_empty() && slots * BYTES_A_PIECE <= memory_limit {
+    if work.merges.is_empty() && slots.saturating_mul(BYTES_A_PIECE) <= memory_limit {
         return Ok(true);
     }
     let every = slots * BYTES_A_PIECE * SAMPLE / memory_limit.max(1);
