@@ -22,11 +22,11 @@ use crate::{Result, TokenId};
 pub(super) const EVERY: usize = 16;
 
 /// Merges guessed for one look: more than a sample foretells, so that few are right but left out.
-const GUESSES: usize = 100;
+pub(super) const GUESSES: usize = 100;
 
 /// Merges made by looks before the first generation, and the fewest that a look has to settle for
 /// another one to pay.
-const FIRST: usize = 64;
+pub(super) const FIRST: usize = 64;
 const WORTH_A_LOOK: usize = 8;
 
 /// Slots from which on a text has looks.
@@ -37,8 +37,9 @@ const MOST_ENTRIES: usize = 1 << 17;
 
 /// What a look found out.
 pub(super) enum Settled {
-    /// There may be more to merge; this many pieces are in the text.
-    More { pieces: u64 },
+    /// There may be more to merge. The text has this many pieces, and these pairs were the most
+    /// frequent beside those merged.
+    More { pieces: u64, frequent: Vec<Pair> },
     /// No pair is frequent enough, or there are merges enough.
     All,
 }
@@ -55,7 +56,8 @@ pub(super) fn begin(
     }
     while work.merges.len() < FIRST {
         let before = work.merges.len();
-        if matches!(look_ahead(work, parts, EVERY, report)?, Settled::All) {
+        let guesses = guess(work, parts, EVERY)?;
+        if matches!(look_ahead(work, parts, &guesses, report)?, Settled::All) {
             return Ok(false);
         }
         if work.merges.len() < before + WORTH_A_LOOK {
@@ -65,16 +67,15 @@ pub(super) fn begin(
     Ok(true)
 }
 
-/// Settle at least one merge by a look at the text; one stretch in `every` is the sample.
+/// Settle at least one merge by a look at the text.
 pub(super) fn look_ahead(
     work: &mut Work,
     parts: &mut [Part],
-    every: usize,
+    guesses: &[Pair],
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<Settled> {
-    let guesses = guess(work, parts, every, report)?;
-    let (counts, slots) = count(work, &guesses, parts)?;
-    let confirmed = confirm(work, &guesses, counts, report)?;
+    let (counts, slots) = count(work, guesses, parts)?;
+    let confirmed = confirm(work, guesses, counts, report)?;
     if confirmed.all {
         return Ok(Settled::All);
     }
@@ -85,23 +86,18 @@ pub(super) fn look_ahead(
         stands_for.push(if made { 1 } else { both });
     }
     let pieces = slots.iter().zip(stands_for).map(|(times, pieces)| times * pieces).sum();
-    Ok(Settled::More { pieces })
+    Ok(Settled::More { pieces, frequent: confirmed.frequent })
 }
 
-/// The merges that a sample of the text would have next.
-fn guess(
-    work: &Work,
-    parts: &mut [Part],
-    every: usize,
-    report: &mut impl FnMut(&[Pair]) -> Result<()>,
-) -> Result<Vec<Pair>> {
+/// The merges that a sample of the text, one stretch in `every`, would have next.
+pub(super) fn guess(work: &Work, parts: &mut [Part], every: usize) -> Result<Vec<Pair>> {
     let parts: Vec<_> = parts.iter_mut().map(Mutex::new).collect();
     let sample = |(): &mut (), part: &Mutex<&mut Part>| lock(part).sample(every);
     let samples = share_out(work.threads, &parts, || (), sample);
     let samples: Vec<Part> = samples.into_iter().collect::<Result<_>>()?;
     let most = work.most.min(work.lengths.len() + GUESSES);
     let mut rehearsal = Work { most, least: 1, ..work.clone() };
-    rehearsal.in_memory(samples, &mut |_| report(&work.merges))?;
+    rehearsal.in_memory(samples, &mut |_| Ok(()))?;
     Ok(rehearsal.merges.split_off(work.merges.len()))
 }
 

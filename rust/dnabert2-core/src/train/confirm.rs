@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::Result;
 use crate::train::Work;
+use crate::train::ahead::GUESSES;
 use crate::train::generation::Pair;
 use crate::vocab::Piece;
 
@@ -31,6 +32,8 @@ pub(super) struct Confirmed {
     pub made: Vec<bool>,
     /// Whether there is nothing more to merge.
     pub all: bool,
+    /// The pairs that were most frequent beside the last one merged, in this order.
+    pub frequent: Vec<Pair>,
 }
 
 /// Make the merges that the counts settle, at least one if any pair is frequent enough; there must be
@@ -92,7 +95,12 @@ pub(super) fn confirm(
     }
     let is_made = |piece| waiting.iter().all(|(other, _)| *other != piece);
     let made = (known..known + guesses.len()).map(|number| is_made(piece(number))).collect();
-    Ok(Confirmed { made, all })
+    let rank = |pair: &Pair| (counts.pairs[pair], Reverse(*pair));
+    let mut frequent: Vec<Pair> = counts.pairs.keys().copied().filter(allowed).collect();
+    frequent.sort_unstable_by_key(|pair| Reverse(rank(pair)));
+    let name = |pair: Pair| (own[pair.0 as usize], own[pair.1 as usize]);
+    let frequent = frequent.into_iter().map(name).filter(|pair| work.merges.last() != Some(pair));
+    Ok(Confirmed { made, all, frequent: frequent.take(GUESSES).collect() })
 }
 
 /// Whether two merges can want the same piece of a text, so that their order matters.

@@ -4,11 +4,12 @@
 //! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
 //! never join. Counts have 64 bits.
 //!
-//! Training goes by generations (`generation.rs`): one look at the text counts all pairs and lists
-//! where the frequent ones stand, then those are merged from their lists until rarer pairs could be
-//! next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`); it takes
-//! one byte a base at first (`slots.rs`), the lists take some 1.2 bytes a base. Where memory is too short
-//! for that, the first merges are made by looking at the text anew for each few (`stream.rs`).
+//! The first merges are guessed from a sample and confirmed by one look at the text for dozens of them
+//! (`ahead.rs`, `confirm.rs`). Then training goes by generations (`generation.rs`): a look counts all
+//! pairs and lists where the frequent ones stand, and those are merged from their lists until rarer pairs
+//! could be next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`), in
+//! slots of one byte at first (`slots.rs`). Where memory is too short for that, looks go on until what is
+//! left of the text fits (`stream.rs`).
 
 mod ahead;
 mod confirm;
@@ -59,7 +60,7 @@ pub struct Options {
     /// A pair that would become a longer piece is not merged.
     pub max_token_bp: Option<usize>,
     /// Bytes that the training may take beyond what the windows being read do; `None`: as many as it
-    /// needs, some 2.7 a base.
+    /// needs, some 2.3 a base.
     pub memory_limit: Option<u64>,
     /// Threads; 0 takes every core. The merges do not depend on it.
     pub threads: usize,

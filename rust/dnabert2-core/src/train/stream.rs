@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::train::Work;
-use crate::train::ahead::{EVERY, Settled, look_ahead};
+use crate::train::ahead::{EVERY, FIRST, Settled, guess, look_ahead};
 use crate::train::generation::Pair;
 use crate::train::part::Part;
 
@@ -27,10 +27,17 @@ pub(super) fn stream(
     }
     let every = slots * BYTES_A_PIECE * SAMPLE / memory_limit.max(1);
     let every = usize::try_from(every).unwrap_or(usize::MAX).max(EVERY);
+    let mut guesses = Vec::new();
     while work.lengths.len() < work.most {
-        match look_ahead(work, parts, every, report)? {
-            Settled::More { pieces } if pieces * BYTES_A_PIECE <= memory_limit => return Ok(true),
-            Settled::More { .. } => {}
+        if work.merges.len() < FIRST {
+            guesses = guess(work, parts, every)?;
+        }
+        match look_ahead(work, parts, &guesses, report)? {
+            Settled::More { pieces, .. } if pieces * BYTES_A_PIECE <= memory_limit => {
+                return Ok(true);
+            }
+            // Later on the next merges are pairs that are frequent now.
+            Settled::More { frequent, .. } => guesses = frequent,
             Settled::All => return Ok(false),
         }
     }
