@@ -119,9 +119,9 @@ class Tokenizer(Vocabulary):
             Species by path, for the report; `species_by_path` makes one.
         memory_limit : int, optional
             Bytes to train in, besides Python, one window and the counts of pairs. The text then
-            waits in a file without a name in the folder for temporary files, and the first merges
-            are made by reading it again for every few of them: same merges, far more time. Without
-            a limit some 2.7 bytes a base are taken.
+            waits in a file without a name in the folder for temporary files, and merges are made by
+            reading it again for every dozen or so of them: same merges, far more time. Without a
+            limit some 2.3 bytes a base are taken.
         checkpoint : path, optional
             File to note the merges in, now and then and when the training is stopped. If it is
             there already, training goes on from it; it is deleted at the end.

@@ -4,12 +4,15 @@
 //! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
 //! never join. Counts have 64 bits.
 //!
-//! Training goes by generations (`generation.rs`): one look at the text counts all pairs and lists
-//! where the frequent ones stand, then those are merged from their lists until rarer pairs could be
-//! next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`); it takes
-//! one byte a base at first (`slots.rs`), the lists take some 1.2 bytes a base. Where memory is too short
-//! for that, the first merges are made by looking at the text anew for each few (`stream.rs`).
+//! The first merges are guessed from a sample and confirmed by one look at the text for dozens of them
+//! (`ahead.rs`, `confirm.rs`). Then training goes by generations (`generation.rs`): a look counts all
+//! pairs and lists where the frequent ones stand, and those are merged from their lists until rarer pairs
+//! could be next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`), in
+//! slots of one byte at first (`slots.rs`). Where memory is too short for that, looks go on until what is
+//! left of the text fits (`stream.rs`).
 
+mod ahead;
+mod confirm;
 mod crew;
 mod generation;
 mod part;
@@ -30,6 +33,7 @@ use sha2::{Digest, Sha256};
 use crate::dna::{BASES, base_runs, reverse_complement};
 use crate::encode::uniform;
 use crate::threads::{count, share_out};
+use crate::train::ahead::begin;
 use crate::train::crew::with_crew;
 use crate::train::generation::{Generation, Limits, lock};
 use crate::train::part::{Part, PieceEncoder};
@@ -56,7 +60,7 @@ pub struct Options {
     /// A pair that would become a longer piece is not merged.
     pub max_token_bp: Option<usize>,
     /// Bytes that the training may take beyond what the windows being read do; `None`: as many as it
-    /// needs, some 2.7 a base.
+    /// needs, some 2.3 a base.
     pub memory_limit: Option<u64>,
     /// Threads; 0 takes every core. The merges do not depend on it.
     pub threads: usize,
@@ -229,12 +233,10 @@ impl BpeTrainer {
             merges: Vec::new(),
         };
         known.iter().take(work.most - BASES.len()).for_each(|&pair| work.push(pair));
-        let fits = if let Some(limit) = options.memory_limit {
-            stream(&mut work, &mut parts, limit, &mut report)?
-        } else {
-            true
-        };
-        if fits {
+        let limit = options.memory_limit.unwrap_or(u64::MAX);
+        if stream(&mut work, &mut parts, limit, &mut report)?
+            && begin(&mut work, &mut parts, &mut report)?
+        {
             work.in_memory(parts, &mut report)?;
         }
         let pieces = BASES.len() + work.merges.len();
@@ -270,6 +272,7 @@ fn widened<T: Slot, U: Slot>(regions: Vec<Mutex<Region<T>>>) -> Vec<Mutex<Region
 }
 
 /// Training under way.
+#[derive(Clone)]
 struct Work {
     /// Pieces wanted, letters included.
     most: usize,
@@ -325,7 +328,7 @@ impl Work {
     ) -> Result<Option<Vec<Mutex<Region<T>>>>> {
         let limit = slot_limit::<T>();
         let slots: usize = regions.iter().map(|region| lock(region).len()).sum();
-        let (early, late) = ((slots / 4).max(1 << 16), (slots / 32).max(1 << 16));
+        let (early, late) = ((slots / 2).max(1 << 16), (slots / 32).max(1 << 16));
         loop {
             let before = self.merges.len();
             let generation =

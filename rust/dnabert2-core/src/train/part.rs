@@ -8,11 +8,32 @@ use crate::dna::BASES;
 use crate::encode::{Automaton, GeneralEncoder, Scratch};
 use crate::train::region::Region;
 use crate::train::slots::Slot;
-use crate::vocab::{Piece, Vocab};
-use crate::{Error, Result};
+use crate::vocab::Vocab;
+use crate::{Error, Result, TokenId};
 
 /// Bytes kept together while the input comes in, so that nothing large is ever copied.
 const CHUNK: usize = 1 << 20;
+
+/// Bases that a sample takes together.
+const SAMPLED_BP: usize = 1_000;
+
+/// Bases that are read together: enough windows of usual length to encode side by side.
+const TOGETHER: usize = 1 << 16;
+
+/// The letters in a byte.
+const FOUR: [[u8; 4]; 256] = {
+    let mut four = [[0; 4]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut place = 0;
+        while place < 4 {
+            four[byte][place] = BASES[byte >> (2 * place) & 3];
+            place += 1;
+        }
+        byte += 1;
+    }
+    four
+};
 
 /// Windows of one region to be.
 #[derive(Debug)]
@@ -75,31 +96,31 @@ impl Part {
         Ok(())
     }
 
-    /// Call `each` with every window, as letters.
-    pub fn read(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut buffer = Vec::new();
-        let mut windows = self.windows.iter().map(|&bases| bases as usize);
-        let mut wanted = windows.next().unwrap_or(0);
-        let mut take = |letters: &[u8]| {
-            let mut letters = letters;
-            while buffer.len() + letters.len() >= wanted && wanted > 0 {
-                let (now, later) = letters.split_at(wanted - buffer.len());
-                buffer.extend_from_slice(now);
-                each(&buffer)?;
-                buffer.clear();
-                letters = later;
-                wanted = windows.next().unwrap_or(0);
+    /// Call `each` with all windows as letters, some of them at a time.
+    pub fn read(&mut self, mut each: impl FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
+        let mut windows = self.windows.iter().map(|&bases| bases as usize).peekable();
+        let mut letters = Vec::new();
+        let mut cut = |letters: &mut Vec<u8>| {
+            let mut rest = &letters[..];
+            let mut whole = Vec::new();
+            while let Some(bases) = windows.next_if(|&bases| bases <= rest.len()) {
+                let (window, later) = rest.split_at(bases);
+                whole.push(window);
+                rest = later;
             }
-            buffer.extend_from_slice(letters);
+            if whole.is_empty() {
+                return Ok(());
+            }
+            each(&whole)?;
+            let read = letters.len() - rest.len();
+            letters.drain(..read);
             Ok::<_, Error>(())
         };
-        let mut letters = Vec::new();
         let mut unpack = |bytes: &[u8]| {
-            letters.clear();
-            for &byte in bytes {
-                letters.extend((0..4).map(|place| BASES[usize::from(byte >> (2 * place) & 3)]));
-            }
-            take(&letters)
+            bytes.chunks(TOGETHER / 4).try_for_each(|bytes| {
+                letters.extend(bytes.iter().flat_map(|&byte| FOUR[usize::from(byte)]));
+                cut(&mut letters)
+            })
         };
         match &mut self.store {
             Store::Memory(chunks) => chunks.iter().try_for_each(|chunk| unpack(chunk))?,
@@ -117,55 +138,41 @@ impl Part {
                 }
             }
         }
-        let last = self.last.to_ascii_uppercase();
-        take(&last)
+        letters.extend(self.last.to_ascii_uppercase());
+        cut(&mut letters)
+    }
+
+    /// One in `every` stretches of the windows, in memory.
+    pub fn sample(&mut self, every: usize) -> Result<Self> {
+        let mut sample = Self::new(self.weight);
+        let mut number = 0_usize;
+        self.read(|windows| {
+            for stretch in windows.iter().flat_map(|window| window.chunks(SAMPLED_BP)) {
+                if number.is_multiple_of(every) {
+                    sample.push(stretch)?;
+                }
+                number += 1;
+            }
+            Ok(())
+        })?;
+        Ok(sample)
     }
 
     /// The windows as pieces.
     pub fn region<T: Slot>(mut self, encoder: &PieceEncoder<'_>) -> Result<Region<T>> {
-        let letters = encoder.vocab.len() == BASES.len();
-        let mut slots = Vec::with_capacity(if letters { self.slots } else { 0 });
-        slots.push(T::new(T::BORDER));
-        let chunks = match &mut self.store {
-            Store::Memory(chunks) if letters => Some(std::mem::take(chunks)),
-            _ => None,
-        };
-        if let Some(chunks) = chunks {
-            self.unpack(chunks, &mut slots);
-        } else {
-            let mut scratch = Scratch::default();
-            self.read(|window| {
-                encoder.encode(window, &mut scratch, |piece| slots.push(T::new(piece)));
-                slots.push(T::new(T::BORDER));
-                Ok(())
-            })?;
-        }
-        Ok(Region::new(self.weight, slots, encoder.vocab.len()))
-    }
-
-    /// Letters only: each chunk goes when it was read.
-    fn unpack<T: Slot>(&self, chunks: Vec<Vec<u8>>, slots: &mut Vec<T>) {
-        let mut windows = self.windows.iter().map(|&bases| bases as usize);
-        let mut left = windows.next().unwrap_or(0);
-        let mut take = |mut codes: &[u8]| {
-            while !codes.is_empty() {
-                let (now, later) = codes.split_at(left.min(codes.len()));
-                slots.extend(now.iter().map(|&code| T::new(code.into())));
-                left -= now.len();
-                if left == 0 {
+        let mut slots = vec![T::new(T::BORDER)];
+        let mut scratch = Scratch::default();
+        let weight = self.weight;
+        self.read(|windows| {
+            encoder.encode(windows, &mut scratch, |pieces, ends| {
+                slots.extend(pieces.iter().map(|&piece| T::new(piece.into())));
+                if ends {
                     slots.push(T::new(T::BORDER));
-                    left = windows.next().unwrap_or(0);
                 }
-                codes = later;
-            }
-        };
-        let mut codes = Vec::new();
-        for chunk in chunks {
-            codes.clear();
-            codes.extend(chunk.iter().flat_map(|byte| [0, 2, 4, 6].map(|shift| byte >> shift & 3)));
-            take(&codes);
-        }
-        take(&self.last.iter().map(|&base| code(base)).collect::<Vec<_>>());
+            });
+            Ok(())
+        })?;
+        Ok(Region::new(weight, slots, encoder.vocab.len()))
     }
 }
 
@@ -207,18 +214,33 @@ impl<'a> PieceEncoder<'a> {
         Self { vocab, automaton: Automaton::bpe(vocab), general: GeneralEncoder::new(vocab) }
     }
 
-    pub fn encode(&self, window: &[u8], scratch: &mut Scratch, mut emit: impl FnMut(Piece)) {
-        if let Some(automaton) = &self.automaton {
-            automaton.encode_run(window, 1, scratch, |ids| {
-                for &id in ids {
-                    emit(id.into());
+    /// Encode windows; `emit` gets their pieces in order, and whether a window ends there.
+    pub fn encode(
+        &self,
+        windows: &[&[u8]],
+        scratch: &mut Scratch,
+        mut emit: impl FnMut(&[TokenId], bool),
+    ) {
+        match (&self.automaton, windows) {
+            // A long window is encoded in stretches.
+            (Some(automaton), [window]) => {
+                automaton.encode_run(window, 1, scratch, |pieces| emit(pieces, false));
+                emit(&[], true);
+            }
+            (Some(automaton), windows) => {
+                automaton.encode_runs(windows, scratch, |pieces| emit(pieces, true));
+            }
+            (None, windows) => {
+                let (mut pieces, mut ids) = (Vec::new(), Vec::new());
+                for window in windows {
+                    let codes: Vec<u8> = window.iter().map(|&base| code(base)).collect();
+                    pieces.clear();
+                    self.general.encode(self.vocab, &codes, &mut pieces);
+                    ids.clear();
+                    ids.extend(pieces.iter().map(|&piece| self.vocab.id(piece)));
+                    emit(&ids, true);
                 }
-            });
-        } else {
-            let codes: Vec<u8> = window.iter().map(|&base| code(base)).collect();
-            let mut pieces = Vec::new();
-            self.general.encode(self.vocab, &codes, &mut pieces);
-            pieces.into_iter().for_each(emit);
+            }
         }
     }
 }

@@ -14,13 +14,13 @@ use crate::vocab::Piece;
 const MOST_ENTRIES: usize = 1 << 22;
 
 /// Slots for each entry of all regions' tables, so that they stay small beside the text.
-const SLOTS_AN_ENTRY: usize = 10;
+const SLOTS_AN_ENTRY: usize = 4;
 
 /// Most pairs watched from the start of a generation.
 const MOST_PAIRS: usize = 1 << 16;
 
 /// A generation reaches down to this part of its highest count.
-const REACH: u64 = 8;
+const REACH: u64 = 16;
 
 /// Let every region list the pairs to watch: those from a count on that gives at most
 /// [`Limits::early`] positions. Returns that count, and the pairs.
