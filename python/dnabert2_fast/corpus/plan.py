@@ -1,8 +1,8 @@
 """What a corpus will hold: rules, inputs, and the units it is built in.
 
-A unit is some consecutive files of one species (and weight). It fills shards of its own, so units can be built
-in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the corpus
-to be, holds what is done.
+A unit is some consecutive files of one species and weight. It fills shards of its own, so units can
+be built in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the
+corpus to be, holds what is done.
 """
 
 from __future__ import annotations

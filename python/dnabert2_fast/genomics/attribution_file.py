@@ -138,7 +138,7 @@ def attribute_file(
             found = attribute_quietly(piece.sequence, model, tokenizer, rules)
             if write is not None:
                 write(piece, found)
-            if folder is not None:
+            if folder is not None and piece.sequence:
                 plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
                 picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
                 plot_attribution(found, picture, title=piece.name)
