@@ -319,6 +319,14 @@ def test_files(files):
     assert own[3]["effect_T"] == pytest.approx(one.effects[3, 3], abs=1e-6)
 
 
+def test_an_empty_record_has_no_picture(files):
+    (files / "e.fa").write_text(">none\n\n>some\nACGTTGCATT\n")
+    attribute_file(files / "e.fa", cls, tok, AttributionOutput(plots=files / "e"), ONE)
+    assert [path.name for path in (files / "e").iterdir()] == ["00002_some.png"]
+    with pytest.raises(ValueError, match="plot: the sequence is empty"):
+        plot_attribution(attribute("", cls, tok, ONE), files / "x.png")
+
+
 def test_regions_keep_the_genomes_coordinates(files):
     output = AttributionOutput(files / "y.bedgraph")
     done = attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")

@@ -210,10 +210,18 @@ BAD = [
     (("pretrain", "nowhere", "--out", "run"), "nowhere: not a corpus"),
     (("pretrain", "model", "--out", "run"), "not a corpus"),
     (("finetune", "model", "--data", "nowhere", "--out", "ft"), "nowhere: there is no train.csv"),
+    (("embed", "x.fa", *MODEL, "--plot", "x.foo"), "plot: x.foo must end in .png, .svg, .pdf"),
+    (("embed", "x.fa", *MODEL, "--plot", "x.png", "--part", "1/2"), "leave it out with part"),
+    (("build-corpus", "x.fa", "--out", "c", "--merge"), "c: no part of it is built"),
+    (("build-corpus", "x.fa", "--out", "c", "--merge", "--part", "1/2"), "leave out part"),
+    (("info", "model", "--verify"), "model: is no corpus"),
+    (("info", "model", "--plot", "x.png"), "plot: shows a tokenizer on genomes"),
     (("info", "nowhere"), "nowhere"),
+    (("info", "nowhere", "--verify"), "nowhere"),
     (("info", "x.fa"), "x.fa"),
     (("info", "."), "neither a corpus (corpus.json) nor a checkpoint"),
     (("demo", "--out", "model"), "exists and is not a demo's folder"),
+    (("demo", "--out", "thesis"), "exists and is not a demo's folder"),
 ]
 
 
@@ -221,6 +229,9 @@ BAD = [
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, files, monkeypatch, arguments, message):
     monkeypatch.chdir(files)
     (files / "broken").mkdir()
+    (files / "thesis").mkdir()
+    for name in ("results.json", "summary.md"):  # of somebody else
+        (files / "thesis" / name).write_text("# Precious")
     for name in ("config.json", "tokenizer.json"):
         (files / "broken" / name).write_bytes((files / "model" / name).read_bytes())
     (files / "broken" / "model.safetensors").write_bytes(b"\x00" * 40)

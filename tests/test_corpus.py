@@ -201,6 +201,17 @@ def test_indices_out_of_range(corpus):
         corpus.where(len(corpus))
 
 
+def test_a_mask_is_not_taken_for_numbers(corpus):
+    long = corpus.lengths > 12
+    for wrong in (long, long.tolist(), [0.5, 1.0], [[0, 1], [2, 3]]):
+        for ask in (corpus.gather, corpus.lengths_of):
+            with pytest.raises(ValueError, match="a list of whole numbers is expected"):
+                ask(wrong)
+    assert len(corpus.gather(np.flatnonzero(long))) == long.sum()
+    assert corpus.gather([]).to_list() == []
+    assert corpus.gather(np.uint8(1)).to_list() == corpus.gather([1]).to_list()
+
+
 def test_a_shard_is_readable_with_numpy_alone(corpus):
     """The reader that docs/formats.md prints."""
     data = (corpus.folder / "shard-00000.safetensors").read_bytes()

@@ -9,6 +9,7 @@ from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
 from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
 from dnabert2_fast.errors import CorpusError
 
+IDS = pa.schema([("input_ids", pa.list_(pa.int64()))])
 tok = Tokenizer.from_pretrained("dnabert2")
 
 
@@ -42,6 +43,15 @@ def test_view_of_datasets(corpus):
     assert [dataset[i]["input_ids"] for i in (0, 7, len(want) - 1)] == [want[0], want[7], want[-1]]
     shuffled = dataset.shuffle(seed=1).select(range(5))
     assert all(row in want for row in shuffled["input_ids"])
+
+
+def test_rows_without_ids_are_kept_at_the_end_too(tmp_path):
+    rows = [[1, 5, 2], [], [1, 2], [], []]
+    pq.write_table(pa.table({"input_ids": rows}), tmp_path / "x.parquet", row_group_size=1)
+    corpus = import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
+    assert corpus.gather(np.arange(len(corpus))).to_list() == rows
+    pq.write_table(pa.table({"input_ids": [rows[1]]}, schema=IDS), tmp_path / "y.parquet")
+    assert len(import_parquet([tmp_path / "y.parquet"], tmp_path / "d", tok)) == 1
 
 
 def test_parquet_and_back(corpus, tmp_path, monkeypatch):

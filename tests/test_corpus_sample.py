@@ -1,6 +1,7 @@
 """Batches hold every window once, in an order that seed and epoch decide, whoever draws them."""
 
 import multiprocessing
+from collections import Counter
 from itertools import islice, pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from dnabert2_fast import Corpus, Input, Mixture, TokenBatches, Tokenizer, build
 from dnabert2_fast.corpus import sample
 from dnabert2_fast.corpus.sample import shuffled
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.manifest import read_manifest
 
 tok = Tokenizer.from_pretrained("dnabert2")
 
@@ -149,6 +151,22 @@ def test_weights_say_how_often_a_species_is_drawn(corpora):
     assert rows[1] == more.gather([0]).to_list()[0]
     assert rows[4] == corpus.gather([3]).to_list()[0]
     assert mixture.lengths_of(some).tolist() == [len(row) for row in rows]
+
+
+def test_weights_need_no_species(tmp_path):
+    """A manifest may have a weight for each file and say nothing of species."""
+    rows = ["path,weight"]
+    for i, weight in enumerate((1, 3, 3)):
+        random_fasta(tmp_path / f"{i}.fa", i, 3_000)
+        rows.append(f"{i}.fa,{weight}")
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    inputs = read_manifest(tmp_path / "m.csv")
+    corpus = build_corpus(inputs, tmp_path / "c", tok, window_bp=100, valid_fraction=0)
+    assert corpus.weights == [(30, 1.0), (60, 3.0)]
+    mixture = Mixture([corpus])
+    drawn = mixture.draw(np.arange(len(mixture)), 0, 0)
+    files = Counter(corpus.where(i).file for i in drawn.tolist())
+    assert files == {"0.fa": 30, "1.fa": 90, "2.fa": 90}
 
 
 def test_bad_mixtures(corpora, tmp_path):

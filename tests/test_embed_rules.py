@@ -127,18 +127,23 @@ def test_tables_and_regions(tmp_path):
         embed_file(table, model, tok, tmp_path / "n.npy")
     (tmp_path / "g.fa").write_text(f">chr1 x\n{texts[0]}\n>chr2\n{texts[1]}\n")
     (tmp_path / "r.bed").write_text("2\t5\t30\tpeak\nchr1\t0\t60\n")
-    rows = embed_file(
-        tmp_path / "g.fa", model, tok, tmp_path / "r.parquet", regions=tmp_path / "r.bed"
-    )
-    assert rows == 2
-    found = pq.read_table(tmp_path / "r.parquet").to_pydict()
-    assert found["name"] == ["chr1:0-60", "peak"]
-    assert list(zip(found["contig"], found["start"], found["end"], strict=True)) == [
-        ("chr1", 0, 60),
-        ("chr2", 5, 30),
-    ]
-    want = embed([texts[0], texts[1][5:30]], model, tok)
-    np.testing.assert_allclose(np.array(found["embedding"]), want, atol=1e-6)
+    (tmp_path / "r.bed.gz").write_bytes(gzip.compress((tmp_path / "r.bed").read_bytes()))
+    want = embed([texts[1][5:30], texts[0]], model, tok)
+    for name in ("r.bed", "r.bed.gz"):
+        rows = embed_file(
+            tmp_path / "g.fa", model, tok, tmp_path / "r.parquet", regions=tmp_path / name
+        )
+        assert rows == 2
+        found = pq.read_table(tmp_path / "r.parquet").to_pydict()
+        assert found["name"] == ["peak", "chr1:0-60"]  # line by line
+        assert list(zip(found["contig"], found["start"], found["end"], strict=True)) == [
+            ("chr2", 5, 30),
+            ("chr1", 0, 60),
+        ]
+        np.testing.assert_allclose(np.array(found["embedding"]), want, atol=1e-6)
+    (tmp_path / "r.bed.gz").write_bytes((tmp_path / "r.bed.gz").read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"r.bed.gz: is damaged or cut off"):
+        embed_file(tmp_path / "g.fa", model, tok, tmp_path / "n.npy", regions=tmp_path / "r.bed.gz")
 
 
 @pytest.mark.parametrize(

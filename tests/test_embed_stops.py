@@ -13,7 +13,9 @@ from test_embed import make_model, model, tok
 
 from dnabert2_fast import Dnabert2Model, embed_file
 from dnabert2_fast.errors import FastaError
-from dnabert2_fast.genomics.embed_parts import Parts
+from dnabert2_fast.genomics.embed import EmbeddingRules
+from dnabert2_fast.genomics.embed_parts import Parts, settings_of
+from dnabert2_fast.model.int8 import quantize_int8
 
 # The package's name for the function hides the module of that name.
 files = sys.modules["dnabert2_fast.genomics.embed_file"]
@@ -116,6 +118,26 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
         embed_file(fasta, chosen, tok, tmp_path / "w.npy", **given)
         np.testing.assert_array_equal(got, np.load(tmp_path / "w.npy"))
         out.unlink()
+
+
+def test_int8_models_are_told_apart_by_their_matrices():
+    """Adapters merged into a model change its matrices alone, and int8 packs these."""
+    found = []
+    for change in (0.0, 0.5):
+        one = make_model()
+        one.bert.encoder.layer[0].mlp.wo.weight.data += change
+        quantize_int8(one)
+        found.append(settings_of(one, tok, EmbeddingRules())["model"])
+    assert found[0] != found[1]
+
+
+def test_empty_sequences_of_all_stretches_are_said_in_one_line(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text("".join(f">r{i}\n{'ACGT' if i % 3 else 'NNNN'}\n" for i in range(23)))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="8 of 23 sequences have no A") as told:
+            embed_file(path, model, tok, tmp_path / "v.npy")
+        assert len(told) == 1
 
 
 def test_bad_input_leaves_no_parts(tmp_path):

@@ -11,7 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_attention import naive, packed
 
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Dnabert2Model, Tokenizer, embed
+from dnabert2_fast import (
+    AttributionRules,
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2Model,
+    Reference,
+    Tokenizer,
+    Variant,
+    attribute,
+    embed,
+    pseudo_likelihood,
+    score_variants,
+)
 from dnabert2_fast.attention import alibi_slopes, attention, flex
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.model import PackedBatch
@@ -207,6 +220,26 @@ def test_states_that_are_no_numbers_are_named_not_averaged(value, dtype):
     for pooling in ("mean", "max", "cls"):
         with pytest.raises(DivergedError, match=f"no finite numbers in torch.{dtype}.*float32"):
             embed(["ACGT" * 9], model, tok, pooling=pooling)
+
+
+@pytest.mark.parametrize("kind", [Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification])
+def test_scores_that_are_no_numbers_are_named(kind):
+    model = kind(SHAPE).eval()
+    with torch.no_grad():
+        model.bert.encoder.layer[1].mlp.wo.weight[0, 0] = math.nan
+    tok = Tokenizer.from_pretrained("dnabert2")
+    genome = Reference({"1": "ACGTTGCA" * 9})
+    asks = [lambda: score_variants([Variant("1", 30, "C", "T")], genome, model, tok)]
+    methods = {"mutagenesis": None, "occlusion": None, "gradients": "similarity"}
+    asks += [
+        lambda m=m, t=t: attribute("ACGTTGCATT", model, tok, AttributionRules(m, t))
+        for m, t in methods.items()
+    ]
+    if kind is Dnabert2ForMaskedLM:
+        asks.append(lambda: pseudo_likelihood(["ACGTTGCA"], model, tok))
+    for ask in asks:
+        with pytest.raises(DivergedError, match="no finite numbers"):
+            ask()
 
 
 def test_the_same_run_gives_the_same_bits():

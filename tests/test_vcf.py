@@ -1,19 +1,21 @@
 """Scores of variants from file to file: records stay as they were written."""
 
 import gzip
+import os
 import re
 
 import pyarrow.parquet as pq
 import pytest
-from genomics_models import masked_lm, tok
+from genomics_models import make, masked_lm, tok
 from test_variants import CONTIG, GENOME, RULES, VARIANTS, cls, enc, mlm, twin
 
-from dnabert2_fast import cli
+from dnabert2_fast import Dnabert2ForSequenceClassification, cli
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.alleles import Variant
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.genomics.variants import score_variants
 from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
+from dnabert2_fast.train.labelled import Task
 
 pysam = pytest.importorskip("pysam")
 
@@ -210,6 +212,37 @@ def test_references(files, tmp_path, monkeypatch):
     assert Reference(files / "g.fa").fetch("chr1", 3, 99) == CONTIG[3:99]
     assert Reference(files / "b.fa.gz").fetch("chr1", 3, 99) == CONTIG[3:99]
     assert sorted(path.name for path in files.iterdir()) == before
+
+
+def test_an_index_older_than_its_file_is_told(files):
+    Reference(files / "g.fa")
+    os.utime(files / "g.fa.fai", (0, 0))
+    with pytest.warns(UserWarning, match=r"g.fa.fai is older than .*g.fa: delete it"):
+        Reference(files / "g.fa")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pairs"),
+    [(kind, False) for kind in ("multilabel", "regression", "tokens", "bases")]
+    + [("classes", True)],
+)
+def test_other_answers_than_a_class_are_refused(files, capsys, tmp_path, kind, pairs):
+    """Their numbers are no logits of classes, of which one is right."""
+    model = tmp_path / "fine"
+    make(Dnabert2ForSequenceClassification, num_labels=3).save_pretrained(model)
+    tok.save(model / "tokenizer.json")
+    Task(kind, ("a", "b", "c"), pairs).save(model)
+    given = ["--model", str(model), "--out", str(tmp_path / "y.parquet")]
+    genome = str(files / "g.fa")
+    for verb in (
+        ["score-variants", "--vcf", str(files / "x.vcf"), "--reference", genome],
+        ["attribute", genome],
+    ):
+        assert cli.main([*verb, *given]) == 2
+        said = capsys.readouterr().err
+        assert "one class a sequence is needed" in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "y.parquet").exists()
 
 
 def test_command_line(files, capsys):

@@ -39,6 +39,7 @@ LABELLED = DATA / "prom_core_tata"
 VOCAB_SIZE = 1024
 WINDOW_BP = 400
 STEPS = 250
+TITLE = "# What the demo did"
 
 
 def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
@@ -64,7 +65,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
         When `out` exists and is not a demo's folder.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not (out / "results.json").exists():
+    if out.exists() and any(out.iterdir()) and not _is_a_demos(out):
         raise FileExistsError(f"{out}: exists and is not a demo's folder; choose another --out")
     started = time.perf_counter()
     with atomic_path(out) as folder:
@@ -114,6 +115,11 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
         (folder / "summary.md").write_text(summary, encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     return f"{summary}\nEverything is in {out}/"
+
+
+def _is_a_demos(folder: Path) -> bool:
+    summary = folder / "summary.md"
+    return summary.is_file() and summary.read_bytes().startswith(TITLE.encode())
 
 
 def _embed_with_mini(
@@ -181,7 +187,7 @@ def _summary(r: dict[str, Any]) -> str:
     ours, baseline = r["scores"]["test"], r["scores"]["test_baseline"]
     probe = r["scores"]["test_mini_probe"]
     beats = "better than" if r["loss_last"] < r["loss_frequency_guess"] else "not yet better than"
-    return f"""# What the demo did, in {r["seconds"]:.0f} seconds
+    return f"""{TITLE}, in {r["seconds"]:.0f} seconds
 
 1. Trained a byte-pair vocabulary of {r["vocab_size"]:,} tokens on the genome of *Helicobacter
    pylori* G27 ({r["genome_bp"]:,} bases); a token stands for {r["bp_per_token"]} bases on average.

@@ -29,9 +29,11 @@ def describe(path: str | os.PathLike[str], *, verify: bool = False) -> str:
         When it is none of the three, or damaged.
     """
     path = Path(path)
+    if (path / "corpus.json").exists():
+        return _corpus(path, verify)
+    if verify and path.exists():
+        raise Dnabert2Error(f"{path}: is no corpus, and only a corpus has checksums to verify")
     if path.is_dir():
-        if (path / "corpus.json").exists():
-            return _corpus(path, verify)
         if (path / "config.json").exists():
             return _checkpoint(path)
         raise Dnabert2Error(

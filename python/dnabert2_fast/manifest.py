@@ -42,7 +42,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
     path : path
         TSV or CSV with a header: column ``path`` (relative to the table's folder), and if wanted
         ``species``, ``group``, ``weight``, ``max_bp``; others are passed over. Weight and greatest
-        number of bases belong to a species: all its lines must agree.
+        number of bases belong to a species: all its lines must agree. A line without species may
+        have a weight of its own.
 
     Raises
     ------

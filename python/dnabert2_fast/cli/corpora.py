@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from dnabert2_fast.cli.tokenizers import load_tokenizer
-from dnabert2_fast.corpus import CorpusRules
+from dnabert2_fast.corpus import Corpus, CorpusRules
 
 __all__ = ["build_corpus"]
 
@@ -54,6 +54,8 @@ def build_corpus(
     from dnabert2_fast.corpus.plan import CorpusPlan
     from dnabert2_fast.manifest import read_manifest
 
+    if merge and part is not None:
+        raise ValueError("merge: is for when all parts are built; leave out part")
     listed = read_manifest(manifest) if manifest else []
     plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), rules)
     try:
@@ -67,7 +69,11 @@ def build_corpus(
         if plan.folder.exists():
             print("what is built is kept; the same command goes on with it", file=sys.stderr)
         raise
-    print(f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens")
+    held_out = len(Corpus.open(out, split="valid"))
+    print(
+        f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens; "
+        f"{held_out:,} windows held out"
+    )
     for species, tokens in corpus.by_species.items():
         if species:
             print(f"  {species}: {tokens:,} tokens")

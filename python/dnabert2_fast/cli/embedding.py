@@ -10,7 +10,7 @@ from dnabert2_fast.cli.corpora import part_of
 from dnabert2_fast.cli.tokenizers import File, load_tokenizer
 from dnabert2_fast.genomics.embed import read_encoder
 from dnabert2_fast.genomics.embed_file import embed_file
-from dnabert2_fast.genomics.embed_plot import plot_embeddings
+from dnabert2_fast.genomics.embed_plot import PICTURES, plot_embeddings
 
 __all__ = ["embed"]
 
@@ -63,7 +63,7 @@ def embed(
     column
         Column of a table that holds the sequences; rows are named by their number.
     regions
-        BED file: one row a region of the genome.
+        BED file, plain or gz: one row a region of the genome, forward strand, in the file's order.
     part
         I/N: only the I-th of N shares, so that several devices or jobs work on one file; the same
         command without it then puts them together.
@@ -81,6 +81,10 @@ def embed(
     """
     if plot is not None and out.suffix != ".npy":
         raise ValueError("plot: is drawn from a .npy; give --out vectors.npy")
+    if plot is not None and plot.suffix not in PICTURES:
+        raise ValueError(f"plot: {plot.name} must end in {', '.join(PICTURES)}")
+    if plot is not None and part is not None:
+        raise ValueError("plot: is drawn of all parts; leave it out with part")
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:

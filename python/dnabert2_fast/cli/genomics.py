@@ -47,9 +47,25 @@ def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
             keys = set()  # reading it below says what is wrong
         if "classifier.weight" in keys:
             kind = Dnabert2ForSequenceClassification
+            _require_one_class(Path(name))
         elif keys and not any(key.startswith("cls.") for key in keys):
             kind = Dnabert2Model
     return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
+
+
+def _require_one_class(folder: Path) -> None:
+    """Refuse a fine-tuned model whose answer is another than one of several classes."""
+    from dnabert2_fast.train.labelled import Task
+
+    if not (folder / "task.json").exists():
+        return
+    task = Task.load(folder)
+    if task.kind != "classes" or task.pairs:
+        what = "pairs of sequences" if task.pairs else f"{task.kind} (task.json)"
+        raise ValueError(
+            f"model: {folder} is fine-tuned for {what}; a classifier of one class a sequence is "
+            "needed, a masked language model, or an encoder"
+        )
 
 
 def score_variants(
@@ -122,7 +138,7 @@ def attribute(
     model
         A checkpoint folder or a hub id; a classifier if its weights are one's.
     regions
-        BED file: attribute these regions of the genome instead of whole records.
+        BED file, plain or gz: attribute these regions of the genome instead of whole records.
     tokenizer
         As for tokenize; the model's own if left out.
     attention

@@ -211,6 +211,8 @@ def info(
     """
     from dnabert2_fast.info import describe
 
+    if plot and not (on or manifest):
+        raise ValueError("plot: shows a tokenizer on genomes; name some with --on")
     print(describe(path, verify=verify))
     if not (on or manifest or against):
         return

@@ -316,6 +316,8 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     finished = _finished(plan)
     if finished is not None:
         return finished
+    if not plan.folder.is_dir():
+        raise CorpusError(f"{plan.out}: no part of it is built; build them with part first")
     plan.prepare()
     whole = plan.folder / "whole"
     whole.mkdir(exist_ok=True)

@@ -167,7 +167,7 @@ def _batches(path: Path, column: str, tokenizer: Tokenizer) -> Iterator[tuple[Ra
             if waiting >= SHARD_TOKENS:
                 yield _shard(parts, column, tokenizer)
                 parts, waiting = [], 0
-        if waiting:
+        if parts:
             yield _shard(parts, column, tokenizer)
     except (pa.ArrowException, AttributeError, ValueError, OverflowError) as error:
         what = "lists of token ids without nulls are expected"

@@ -1,8 +1,8 @@
 """What a corpus will hold: rules, inputs, and the units it is built in.
 
-A unit is some consecutive files of one species. It fills shards of its own, so units can be built
-in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the corpus
-to be, holds what is done.
+A unit is some consecutive files of one species and weight. It fills shards of its own, so units can
+be built in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the
+corpus to be, holds what is done.
 """
 
 from __future__ import annotations
@@ -237,9 +237,10 @@ class CorpusPlan:
         units: list[list[int]] = []
         last, size = None, 0
         for number, item in enumerate(self.inputs):
-            if (item.species, item.group) != last or size >= UNIT_BYTES:
+            whose = item[1:]  # all but the path is said once for a unit
+            if whose != last or size >= UNIT_BYTES:
                 units.append([])
-                last, size = (item.species, item.group), 0
+                last, size = whose, 0
             units[-1].append(number)
             size += self._stamps[number][0]
         return units

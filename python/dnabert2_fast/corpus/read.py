@@ -146,6 +146,8 @@ class Corpus:
         ------
         IndexError
             When a number is not in ``[0, len(corpus))``.
+        ValueError
+            When they are no whole numbers: of a mask, give ``np.flatnonzero(mask)``.
 
         Examples
         --------
@@ -196,7 +198,12 @@ class Corpus:
                 bar.update()
 
     def _numbers(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        numbers = np.ascontiguousarray(windows, dtype=np.int64)
+        given = np.atleast_1d(windows)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            # A mask of booleans would be read as the windows 0 and 1.
+            what = f"{given.dtype} of shape {given.shape}"
+            raise ValueError(f"windows: a list of whole numbers is expected, not {what}")
+        numbers = np.ascontiguousarray(given, dtype=np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
             raise IndexError(f"windows are numbered 0 to {len(self) - 1}")
         return numbers

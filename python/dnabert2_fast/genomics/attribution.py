@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.genomics.embed import pool_states
-from dnabert2_fast.genomics.masked import evaluating, mask_id_of
+from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
 from dnabert2_fast.genomics.variants import (
     Model,
     Windows,
@@ -256,11 +256,14 @@ class _Question:
         if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
             # Not by way of states: the last layer then works for each first token alone.
             logits = self.model(batch).logits.double()
+            require_finite(logits, self.model)
             log_odds, probability = class_answer(logits, self.label)
             return log_odds if self.target == "log_odds" else probability
         assert self.home is not None, "without a classifier the target is similarity"
         batch = batch.to(self.model.device)
-        vectors = pool_states(self.model.bert.encode(batch), batch, real).double()
+        states = self.model.bert.encode(batch)
+        require_finite(states, self.model)
+        vectors = pool_states(states, batch, real).double()
         return torch.cosine_similarity(vectors, self.home[None])
 
 

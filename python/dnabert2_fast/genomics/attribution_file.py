@@ -93,8 +93,9 @@ def attribute_file(
         As in `attribute`.
     output : AttributionOutput
     regions : path, optional
-        BED file: contig, start, end (0-based half-open), and a name if there is one. Each region is
-        a sequence by itself: the model sees no base outside. Taken in the genome's order.
+        BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
+        Each region is a sequence by itself: the model sees no base outside. Taken in the genome's
+        order.
 
     Raises
     ------
@@ -107,7 +108,9 @@ def attribute_file(
         pieces: Iterator[Piece] = (Piece(r.name, r.name, 0, r.sequence) for r in read_fasta(path))
         longest, count = max(lengths.values(), default=0), len(lengths)
     else:
-        spans = read_bed(regions, genome)
+        # A track is written along the genome.
+        rank = {name: i for i, name in enumerate(genome.lengths)}
+        spans = sorted(read_bed(regions, genome), key=lambda s: (rank[s.contig], s.start, s.end))
         if output.out is not None and output.out.suffix in TRACK_SUFFIXES:
             _require_apart(spans, regions)
         lengths = genome.lengths
@@ -135,7 +138,7 @@ def attribute_file(
             found = attribute_quietly(piece.sequence, model, tokenizer, rules)
             if write is not None:
                 write(piece, found)
-            if folder is not None:
+            if folder is not None and piece.sequence:
                 plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
                 picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
                 plot_attribution(found, picture, title=piece.name)

@@ -26,7 +26,7 @@ def plot_attribution(
     Parameters
     ----------
     attribution : Attribution
-        Of at most 2,000 bases.
+        Of 1 to 2,000 bases.
     path : path
         Picture to write; ``.png`` or ``.svg``.
     title : str
@@ -35,7 +35,7 @@ def plot_attribution(
     Raises
     ------
     ValueError
-        When there are more bases, or the suffix is another.
+        When there are more bases or none, or the suffix is another.
     """
     with needs("a picture", "plots"):
         import pandas as pd
@@ -46,14 +46,16 @@ def plot_attribution(
     length = len(attribution.sequence)
     if path.suffix not in (".png", ".svg"):
         raise ValueError(f"plot: {path.name} must end in .png or .svg")
+    if not length:
+        raise ValueError("plot: the sequence is empty")
     if length > MOST_BP:
         raise ValueError(
             f"plot: {length:,} bases are more than the {MOST_BP:,} that a picture shows; "
             "write a track instead"
         )
     effects = attribution.effects
-    width = min(LINE_BP, max(length, 1))
-    lines = max(-(-length // width), 1)
+    width = min(LINE_BP, length)
+    lines = -(-length // width)
     kinds = 1 if effects is None else 2
     figure = Figure(figsize=(2 + 0.14 * width, 0.6 + lines * kinds * 1.3), layout="constrained")
     grid = figure.subplots(lines * kinds, 1, squeeze=False)[:, 0]

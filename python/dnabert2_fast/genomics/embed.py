@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.errors import DivergedError
+from dnabert2_fast.genomics.masked import require_finite
 from dnabert2_fast.model import Dnabert2Model, PackedBatch
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.ragged import token_batches
@@ -114,7 +114,7 @@ def embed(
     rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     with progress(len(sequences), "embedding", "sequences") as bar:
         vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
-    warn_of_empty(vectors)
+    warn_of_empty(count_empty(vectors), len(vectors))
     return vectors
 
 
@@ -167,7 +167,7 @@ def embed_positions(
     rules = EmbeddingRules(layers=tuple(layers), batch_tokens=batch_tokens)
     found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
     with progress(len(sequences), "embedding", "sequences") as bar:
-        views = [View(i, _text(sequence), 0, None) for i, sequence in enumerate(sequences)]
+        views = [View(i, _text(sequence), None) for i, sequence in enumerate(sequences)]
         for batch in _batches(views, model, tokenizer, rules):
             states = batch.states.float().cpu().numpy()
             starts = batch.packed.cu_seqlens.tolist()
@@ -188,13 +188,12 @@ def embed_positions(
 class View(NamedTuple):
     """A text to encode for a sequence.
 
-    `owner` is the row that its vector goes to, `start` its first base in the sequence;
-    `base_weights` has a weight a letter, None where all are 1.
+    `owner` is the row that its vector goes to; `base_weights` has a weight a letter, None where all
+    are 1.
     """
 
     owner: int
     text: str
-    start: int
     base_weights: npt.NDArray[np.float64] | None
 
 
@@ -254,12 +253,16 @@ def embed_quietly(
     return vectors
 
 
-def warn_of_empty(vectors: npt.NDArray[np.float32]) -> None:
-    """Warn when rows are NaN, because their sequences have no base."""
-    empty = int(np.isnan(vectors[:, 0]).sum())
+def count_empty(vectors: npt.NDArray[np.float32]) -> int:
+    """Count the rows that are NaN, because their sequences have no base."""
+    return int(np.isnan(vectors[:, 0]).sum())
+
+
+def warn_of_empty(empty: int, rows: int) -> None:
+    """Warn when some of the rows are NaN."""
     if empty:
         warnings.warn(
-            f"{empty} of {len(vectors)} sequences have no A, C, G or T: their vectors are NaN",
+            f"{empty:,} of {rows:,} sequences have no A, C, G or T: their vectors are NaN",
             stacklevel=3,
         )
 
@@ -272,7 +275,7 @@ def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Itera
     if turned:
         text = text.translate(COMPLEMENT)[::-1]
     if context_bp is None or len(text) <= context_bp:
-        yield View(owner, text, 0, None)
+        yield View(owner, text, None)
         return
     # Evenly spread, so that the last window is as long as the others.
     count = -(-(len(text) - context_bp) // (context_bp - context_bp // 4)) + 1
@@ -283,7 +286,7 @@ def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Itera
     weights = 1 / np.cumsum(seen[:-1])
     for start in starts.tolist():
         window = slice(start, start + context_bp)
-        yield View(owner, text[window], start, weights[window])
+        yield View(owner, text[window], weights[window])
 
 
 def _batches(
@@ -313,11 +316,7 @@ def _batches(
             out = model.bert.encode(packed, states=states)
             if states is not None:
                 out = torch.stack([states[layer].float() for layer in rules.layers]).mean(0)
-        if not out.isfinite().all():
-            raise DivergedError(
-                f"the model's states are no finite numbers in {model.dtype}: its weights are "
-                "damaged, or too large for that type; try float32"
-            )
+        require_finite(out, model)
         yield _Encoded([views[row] for row in rows], packed, np.concatenate(offsets), real, out)
 
 

@@ -20,7 +20,13 @@ import pyarrow.parquet as pq
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import Dnabert2Error
 from dnabert2_fast.extras import needs
-from dnabert2_fast.genomics.embed import EmbeddingRules, Pooling, embed_quietly, warn_of_empty
+from dnabert2_fast.genomics.embed import (
+    EmbeddingRules,
+    Pooling,
+    count_empty,
+    embed_quietly,
+    warn_of_empty,
+)
 from dnabert2_fast.genomics.embed_parts import Parts, settings_of
 from dnabert2_fast.genomics.pieces import Piece, read_pieces
 from dnabert2_fast.model import Dnabert2Model
@@ -74,7 +80,7 @@ def embed_file(
     column : str
         Column of a table that holds the sequences; rows are named by their number from 0.
     regions : path, optional
-        BED file: one row a region, in the genome's order.
+        BED file, plain or gz: one row a region of the forward strand, in the file's order.
     part : tuple of int, optional
         ``(i, n)``: only the `i`-th of `n` shares, 1 <= i <= n, into ``OUT.parts``. Shares may be
         made at the same time, on other devices and machines that see the folder; the same call
@@ -138,14 +144,16 @@ def _embedded(
     bar: Progress,
     part: tuple[int, int] = (1, 1),
 ) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:
+    empty = rows = 0
     for number, chunk in enumerate(_chunks(pieces)):
         if number % part[1] != part[0] - 1:
             continue
         sequences = [piece.sequence for piece in chunk]
         compute = partial(embed_quietly, sequences, model, tokenizer, rules, bar)
         vectors = parts.take(number, len(chunk), compute)
-        warn_of_empty(vectors)
+        empty, rows = empty + count_empty(vectors), rows + len(vectors)
         yield chunk, vectors
+    warn_of_empty(empty, rows)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

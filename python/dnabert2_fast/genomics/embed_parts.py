@@ -35,20 +35,23 @@ def settings_of(
 ) -> dict[str, Any]:
     """Return what vectors depend on; files among `inputs` by name, size and time of change."""
     digest = hashlib.sha256()
-    for name, parameter in model.state_dict().items():
-        if not torch.is_tensor(parameter):
-            continue
-        flat = parameter.detach().flatten()
-        some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
-        digest.update(name.encode())
-        digest.update(some.float().cpu().numpy().tobytes())
+    for name, value in model.state_dict().items():
+        # A layer in int8 has its weight and bias together, as a tuple.
+        for parameter in value if isinstance(value, tuple) else (value,):
+            if not torch.is_tensor(parameter):
+                continue
+            flat = parameter.detach().dequantize().flatten()
+            some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
+            digest.update(name.encode())
+            digest.update(some.float().cpu().numpy().tobytes())
     found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
     found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(rules)}
-    for name, value in inputs.items():
-        if isinstance(value, Path):
-            state = value.stat()
-            value = [os.fspath(value.resolve()), state.st_size, state.st_mtime_ns]
-        found[name] = value
+    for name, given in inputs.items():
+        if isinstance(given, Path):
+            state = given.stat()
+            found[name] = [os.fspath(given.resolve()), state.st_size, state.st_mtime_ns]
+        else:
+            found[name] = given
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # tuples become lists
 
 

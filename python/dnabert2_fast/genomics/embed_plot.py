@@ -12,7 +12,9 @@ import numpy.typing as npt
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.extras import needs
 
-__all__ = ["plot_embeddings"]
+__all__ = ["PICTURES", "plot_embeddings"]
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def plot_embeddings(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.model import Dnabert2ForMaskedLM, PackedBatch
 from dnabert2_fast.model.checkpoint import Pretrained
 from dnabert2_fast.progress import Progress
@@ -27,6 +28,7 @@ __all__ = [
     "mask_id_of",
     "places_of_bases",
     "predictions",
+    "require_finite",
     "token_log_likelihood",
 ]
 
@@ -103,6 +105,15 @@ def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
         model.train(was_training)
 
 
+def require_finite(values: torch.Tensor, model: Pretrained) -> None:
+    """Raise `DivergedError` when what a model computed holds NaN or infinity."""
+    if not values.isfinite().all():
+        raise DivergedError(
+            f"the model's states are no finite numbers in {model.dtype}: its weights are "
+            "damaged, or too large for that type; try float32"
+        )
+
+
 def mask_id_of(tokenizer: Tokenizer) -> int:
     """Return the id of [MASK]; `ValueError` when the vocabulary has none."""
     if tokenizer.mask_id is None:
@@ -144,6 +155,7 @@ def predictions(
         batch.input_ids[at] = mask_id
         logits = model(batch, labels).logits
         assert logits is not None, "they were asked for"
+        require_finite(logits, model)
         logits = logits.float()
         yield Predictions(which, true_ids.to(logits.device), logits)
         if bar is not None:

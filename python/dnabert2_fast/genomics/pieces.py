@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -50,7 +52,7 @@ def read_pieces(
     column : str
         Column of a table that holds the sequences.
     regions : path, optional
-        BED file: each region is a sequence, in the genome's order.
+        BED file, plain or gz: each region is a sequence of the forward strand, in the file's order.
     window_bp : int, optional
         Cut sequences into windows of so many letters, named ``name:start-end``.
 
@@ -83,7 +85,7 @@ def read_pieces(
 
 
 def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
-    """Return the regions of a BED file in the genome's order.
+    """Return the regions of a BED file, plain or gz, in its order; the strand is not looked at.
 
     Raises
     ------
@@ -92,7 +94,11 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     """
     spans = []
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        text = Path(path).read_bytes()
+        text = gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text
+        lines = text.decode("utf-8-sig").splitlines()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: is damaged or cut off: {error}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no BED: {error}") from None
     for number, line in enumerate(lines, 1):
@@ -108,5 +114,4 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
             )
         name = cells[3] if len(cells) > 3 else f"{contig}:{start}-{end}"
         spans.append(Span(name, contig, start, end))
-    rank = {name: i for i, name in enumerate(genome.lengths)}
-    return sorted(spans, key=lambda span: (rank[span.contig], span.start, span.end))
+    return spans

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,11 @@ class Reference:
         folder, endings = path.parent, [".fai", ".gzi"][: 1 + packed]
         if not all(path.with_name(path.name + ending).exists() for ending in endings):
             folder = self._index(path, endings)
+        elif (path.with_name(f"{path.name}.fai")).stat().st_mtime < path.stat().st_mtime:
+            warnings.warn(
+                f"{path.name}.fai is older than {path}: delete it if the sequences have changed",
+                stacklevel=3,
+            )
         index, *blocks = (os.fspath(folder / f"{path.name}{ending}") for ending in endings)
         try:
             return pysam.FastaFile(

@@ -20,7 +20,13 @@ import torch
 
 from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
 from dnabert2_fast.genomics.embed import pool_states
-from dnabert2_fast.genomics.masked import Masks, evaluating, mask_id_of, token_log_likelihood
+from dnabert2_fast.genomics.masked import (
+    Masks,
+    evaluating,
+    mask_id_of,
+    require_finite,
+    token_log_likelihood,
+)
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.model import (
     Dnabert2ForMaskedLM,
@@ -345,6 +351,7 @@ def _distances(
         real = ~special[batch.input_ids]
         batch = batch.to(model.device)
         states = model.bert.encode(batch)
+        require_finite(states, model)
         vectors[rows] = pool_states(states, batch, real).double().cpu().numpy()
         if isinstance(model, Dnabert2ForSequenceClassification):
             first = model.bert.pool(states[batch.cu_seqlens[:-1].long()])
