@@ -328,6 +328,6 @@ def test_bad_settings(model, four, tmp_path, monkeypatch):
         finetune(settings(model, four, tmp_path / "out"))
     monkeypatch.undo()
     monkeypatch.setattr(finetune_module, "pick_device", lambda name: torch.device(name))
-    with pytest.raises(ValueError, match="device: cuda:1; .* CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(ValueError, match=r"device: cuda:1; .* CUDA_VISIBLE_DEVICES"):
         finetune(settings(model, four, tmp_path / "out", device="cuda:1"))
     assert not list(tmp_path.iterdir())

@@ -154,7 +154,7 @@ def test_the_model_says_which_attention_runs(model):
 
 
 def test_mixed_precision_reaches_the_fused_loss(monkeypatch):
-    """The norm before it gives float32 under autocast; the product with the vocabulary is bfloat16."""
+    """The norm before it gives float32 under autocast; the product with the vocabulary is not."""
     loss = pytest.importorskip("dnabert2_fast.kernels.triton_masked_lm_loss")
     given = []
 

@@ -89,7 +89,7 @@ def train(
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,  # the best one, and the last one to go on from
-        restore_callback_states_from_checkpoint=True,  # epochs without a better score go on counting
+        restore_callback_states_from_checkpoint=True,  # the count of epochs of `patience`
         load_best_model_at_end=True,
         metric_for_best_model=BEST_BY[task.kind],
         greater_is_better=True,
