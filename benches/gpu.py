@@ -27,6 +27,7 @@ from dnabert2_fast import attention as package
 from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
 from dnabert2_fast.attention.alibi import alibi_bias
 from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
+from dnabert2_fast.train.reports import training_flops
 
 HEADS, SIZE = 12, 64
 RESULTS = []
@@ -135,8 +136,8 @@ def attention_rates(sizes):
                     row["left_out"] = round(scores.left_out, 3)
                 try:
                     row |= attention_rate(sizes, run, qkv, given, pairs)
-                except (torch.OutOfMemoryError, RuntimeError) as error:
-                    row["failed"] = str(error).splitlines()[0][:80]
+                except Exception as error:  # Triton's are no RuntimeError
+                    row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:80]
                 emit("attention", **row)
         triton_varlen.SKIP_FROM = 1024
 
@@ -240,10 +241,8 @@ def training(sizes):
         optimizer.zero_grad()
 
     rate = len(given.input_ids) / seconds(sizes, step)
-    matrices = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2 and "emb" not in n)
-    width = sizes.config.hidden_size
-    flops = 6 * matrices + 12 * sizes.config.num_hidden_layers * length * width
-    flops += 6 * 0.15 * sizes.config.vocab_size * width
+    tokens, labelled = len(given.input_ids), int((labels != -100).sum())
+    flops = training_flops(sizes.config, tokens, tokens * length, labelled) / tokens
     tflops = next(r["product_tflops"] for r in RESULTS if r["bench"] == "peak")
     row = {"tokens_s": round(rate), "share_of_product_peak": round(rate * flops / 1e12 / tflops, 3)}
     if sizes.device.type == "cuda":

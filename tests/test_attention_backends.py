@@ -84,7 +84,11 @@ def test_what_fails_on_a_small_example_is_not_chosen(fresh):
     def right(*args, **named):
         return package._load("sdpa")(*args, **named)
 
+    def no_number(*args, **named):
+        return right(*args, **named) * math.nan
+
     for function, reason in (
+        (no_number, "a small example came out wrong by nan"),
         (broken, "failed on a small example: RuntimeError: no kernel image"),
         (wrong, "a small example came out wrong by"),
         (right, None),
@@ -204,3 +208,39 @@ def test_scale_is_that_of_the_head():
     borders = {"cu_seqlens": torch.tensor([0, 2], dtype=torch.int32), "max_seqlen": 2}
     out = attention(q, q, v, **borders, alibi_slopes=torch.zeros(1))
     assert math.isclose(out[0, 0, 0], math.exp(2) / (math.exp(2) + 1), rel_tol=1e-6)
+
+
+def test_the_small_example_has_the_heads_of_the_model(fresh):
+    """What runs with heads of 64 may fail with others."""
+
+    def narrow(q, *args, **named):
+        if q.shape[-1] < 16:
+            raise NotImplementedError("heads of 16 at least")
+        return package._load("sdpa")(q, *args, **named)
+
+    fresh.setitem(package._functions, "triton", narrow)
+    assert package._failure("triton", CPU, torch.float32, 24) is None
+    reason = package._failure("triton", CPU, torch.float32, 8)
+    assert reason == "failed on a small example: NotImplementedError: heads of 16 at least"
+
+
+def test_flex_looks_places_up_among_numbers_of_their_type(monkeypatch):
+    """As torch before 2.12 demands; what is compiled is left out."""
+    searchsorted = torch.searchsorted
+
+    def strict(borders, places, **named):
+        assert borders.dtype == places.dtype
+        return searchsorted(borders, places, **named)
+
+    def attend(q, k, v, score_mod, block_mask):
+        return v
+
+    def make_mask(rule, b, heads, rows, columns, device):
+        i = torch.arange(rows)
+        together = rule(0, 0, i[:, None], i[None, :])
+        assert together.tolist() == [[True, False, False], [False, True, True], [False, True, True]]
+
+    monkeypatch.setattr(torch, "searchsorted", strict)
+    monkeypatch.setattr(flex, "_compiled", lambda: (attend, make_mask))
+    qkv, borders = packed([1, 2], 1, 16)
+    flex.attention_flex(*qkv, **borders, alibi_slopes=alibi_slopes(1), dropout_p=0.0)

@@ -21,7 +21,8 @@ from dnabert2_fast import (
     Tokenizer,
     finetune,
 )
-from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
+from dnabert2_fast.train import finetune as finetune_module
 from dnabert2_fast.train import finetune_loop
 from dnabert2_fast.train.heads import class_weights, load_classifier, loss_of, targets
 from dnabert2_fast.train.labelled import IGNORED, Labelled, Task, read_labelled
@@ -157,7 +158,7 @@ def test_class_weights():
     assert class_weights("1,2,0.5", task, table).tolist() == [1, 2, 0.5]
     several = Labelled([], np.array([[1.0, 0], [0, 0], [0, 1], [0, 1]]))
     assert class_weights("balanced", Task("multilabel", ("a", "b")), several).tolist() == [3, 1]
-    for wrong in ("1,2", "much", "1,2,-1"):
+    for wrong in ("1,2", "much", "1,2,-1", "1,2,nan", "1,inf,1", "0,0,0"):
         with pytest.raises(ValueError, match="class_weights"):
             class_weights(wrong, task, table)
 
@@ -282,22 +283,51 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(model, four, tmp_path, m
     assert not (tmp_path / "out.unfinished").exists()
 
 
-def test_patience_ends_a_run(model, four, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stop_at", [None, 12])
+def test_patience_ends_a_run(model, four, tmp_path, monkeypatch, stop_at):
+    """Stopped and gone on with or not: epochs without a better score are counted on."""
+    config = settings(model, four, tmp_path / "out", patience=2, learning_rate=1e-9)
     steps = []
-    monkeypatch.setattr(
-        finetune_loop._Bar, "on_step_end", lambda self, a, s, c, **k: steps.append(s.global_step)
-    )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        steps.append(state.global_step)
+        if state.global_step == stop_at and steps.count(stop_at) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune_loop._Bar, "on_step_end", on_step_end)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it collapses, which is not the point
-        finetune(settings(model, four, tmp_path / "out", patience=2, learning_rate=1e-9))
+        if stop_at is not None:
+            with pytest.raises(KeyboardInterrupt):
+                finetune(config)
+        finetune(config)
     assert steps[-1] == 15  # the first epoch was best, and two more
 
 
+def test_a_diverged_run_says_so(model, four, tmp_path):
+    config = settings(model, four, tmp_path / "out", learning_rate=1e30, epochs=1)
+    with pytest.raises(
+        DivergedError, match=r"out.unfinished: .* a lower learning rate than 1e\+30"
+    ):
+        finetune(config)
+
+
 def test_bad_settings(model, four, tmp_path, monkeypatch):
-    for wrong in ({"epochs": 0}, {"seeds": 0}, {"patience": 0}, {"lora_dropout": 1.0}):
+    for wrong in (
+        {"epochs": 0},
+        {"seeds": 0},
+        {"patience": 0},
+        {"lora_dropout": 1.0},
+        {"lora_alpha": float("nan")},
+        {"weight_decay": -1.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             finetune(settings(model, four, tmp_path / "out", **wrong))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="without torchrun"):
         finetune(settings(model, four, tmp_path / "out"))
+    monkeypatch.undo()
+    monkeypatch.setattr(finetune_module, "pick_device", lambda name: torch.device(name))
+    with pytest.raises(ValueError, match=r"device: cuda:1; .* CUDA_VISIBLE_DEVICES"):
+        finetune(settings(model, four, tmp_path / "out", device="cuda:1"))
     assert not list(tmp_path.iterdir())

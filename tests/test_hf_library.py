@@ -353,3 +353,25 @@ def test_checkpoints_of_the_community(tmp_path, form, trust):
     )
     assert model(**given).logits.shape[-1] == 5
     assert Dnabert2ForSequenceClassification.from_pretrained(folder).config.num_labels == 3
+
+
+@torch.no_grad()
+def test_masks_that_do_not_fit_or_have_gaps():
+    model = HFDnabert2Model(small()).eval()
+    batch = batch_of()
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    for wrong, why in (
+        ({"attention_mask": mask[:, :2]}, r"attention_mask: has shape \(3, 2\), the tokens have"),
+        ({"attention_mask": mask[:, None, None]}, r"\(batch, length\) is expected"),
+        ({"token_type_ids": ids[:2]}, "token_type_ids: has shape"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            model(input_ids=ids, **wrong)
+    with pytest.raises(ValueError, match=r"\(batch, length\) is expected, not shape"):
+        model(input_ids=ids[0])
+    ids, mask = ids[:1, : int(mask[0].sum())], torch.ones(1, int(mask[0].sum()))
+    mask[0, 2] = 0
+    with pytest.warns(UserWarning, match="gaps between real tokens"):
+        got = model(input_ids=ids, attention_mask=mask).last_hidden_state[0]
+    without = model(input_ids=torch.cat([ids[:, :2], ids[:, 3:]], 1)).last_hidden_state[0]
+    assert torch.allclose(got[mask[0].bool()], without, atol=1e-6)

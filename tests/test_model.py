@@ -14,6 +14,7 @@ from dnabert2_fast import (
     PackedBatch,
     Ragged,
 )
+from dnabert2_fast.model.checkpoint import pick_device
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -129,3 +130,37 @@ def test_dropout_only_in_training(model):
     assert torch.equal(states(), states())
     encoder.train()
     assert not torch.equal(states(), states())
+
+
+def test_sequences_without_tokens(model):
+    """They take nothing from their neighbours: the pooler reads zeros."""
+    rows = sequences(3)
+    gaps = [[], rows[0], [], rows[1], rows[2], []]
+    encoder = Dnabert2Model.from_pretrained(model[1])
+    classifier = Dnabert2ForSequenceClassification.from_pretrained(model[1])
+    with torch.no_grad():
+        for whole, among in ((rows, gaps), ([], [[], []])):
+            want, got = (PackedBatch.from_ragged(Ragged.from_list(x)) for x in (whole, among))
+            real = torch.tensor([len(row) > 0 for row in among])
+            pooled = encoder(got).pooler_output
+            assert torch.allclose(pooled[real], encoder(want).pooler_output, atol=1e-6)
+            nothing = encoder.bert.pool(torch.zeros(1, encoder.config.hidden_size))
+            assert torch.allclose(pooled[~real], nothing, atol=1e-6)
+            logits = classifier(got).logits
+            assert torch.allclose(logits[real], classifier(want).logits, atol=1e-6)
+            nothing = classifier.classifier(classifier.bert.pool(torch.zeros_like(nothing)))
+            assert torch.allclose(logits[~real], nothing, atol=1e-6)
+
+
+def test_devices_that_are_not_there(monkeypatch):
+    assert pick_device("cpu").type == "cpu"
+    for name in ("meta", "hpu"):
+        with pytest.raises(
+            ValueError, match=f'device="{name}": torch .* sees no {name} device here'
+        ):
+            pick_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(ValueError, match='device="cuda:2": there are 2 here, counted from 0'):
+        pick_device("cuda:2")

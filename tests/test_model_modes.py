@@ -1,10 +1,20 @@
 """One model, several ways to run it: compiled, with less memory, in 8-bit integers, looked into."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Dnabert2Model, PackedBatch, Ragged
+from dnabert2_fast import (
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Dnabert2Model,
+    PackedBatch,
+    Ragged,
+    kernels,
+)
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.model.int8 import quantize_int8
 
 SMALL = Dnabert2Config(
     vocab_size=64, hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=64
@@ -134,10 +144,28 @@ def test_int8(model, tmp_path):
     with pytest.raises(CheckpointError, match="int8 is for inference"):
         small.save_pretrained(tmp_path / "again")
     with pytest.raises(ValueError, match="is for the CPU, not for meta"):
-        Dnabert2Model.from_pretrained(tmp_path / "m", dtype="int8", device="meta")
+        quantize_int8(deepcopy(model).to("meta"))
 
 
 def test_the_model_says_which_attention_runs(model):
     status = model.attention_backend
     assert status.name == "sdpa"
     assert "triton" in status.reason
+
+
+def test_mixed_precision_reaches_the_fused_loss(monkeypatch):
+    """The norm before it gives float32 under autocast; the product with the vocabulary is not."""
+    loss = pytest.importorskip("dnabert2_fast.kernels.triton_masked_lm_loss")
+    given = []
+
+    def op(hidden, weight, bias, labels):
+        given.append(hidden.dtype)
+        return hidden.float().sum(), None, None, None
+
+    monkeypatch.setattr(loss, "masked_lm_loss", op)
+    monkeypatch.setattr(kernels, "fused", lambda x: x.shape[-1] == 48)
+    decoder, hidden = torch.nn.Linear(48, 64), torch.zeros(3, 48)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            kernels.masked_lm_loss(hidden, decoder, torch.zeros(3, dtype=torch.int64))
+    assert given == [torch.float32, torch.bfloat16]

@@ -31,6 +31,7 @@ from dnabert2_fast.train.loop import stop_between_steps
 from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
 from dnabert2_fast.train.optim import learning_rate
 from dnabert2_fast.train.recipes import SIZES
+from dnabert2_fast.train.reports import peak_flops
 
 MEASURED = ("tokens_per_second", "memory_gb")
 
@@ -286,6 +287,11 @@ def test_bad_input(corpus, tmp_path):
         pretrain(settings(tmp_path, tmp_path / "run"))
     with pytest.raises(ValueError, match="steps: 0 is not positive"):
         settings(corpus, tmp_path, steps=0)
+    for name in ("learning_rate", "warmup_steps", "decay_steps", "weight_decay", "seed"):
+        with pytest.raises(ValueError, match=f"{name}: -1 is"):
+            settings(corpus, tmp_path, **{name: -1})
+    with pytest.raises(ValueError, match="learning_rate: nan is"):
+        settings(corpus, tmp_path, learning_rate=float("nan"))
     with pytest.raises(ValueError, match="bpe_dropout: 1 is not"):
         settings(corpus, tmp_path, bpe_dropout=1)
     with pytest.raises(ValueError, match="start them with torchrun"):
@@ -417,3 +423,40 @@ def test_signals_outside_the_main_thread_are_left_alone():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_run_killed_between_weights_and_config_is_not_finished(corpus, tmp_path, monkeypatch):
+    config = settings(corpus, tmp_path / "run", steps=2)
+    save = Dnabert2ForMaskedLM.save_pretrained
+
+    def killed(self, folder):
+        save(self, folder)
+        (folder / "config.json").unlink()  # it is written last
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Dnabert2ForMaskedLM, "save_pretrained", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    pretrain(config)
+    Dnabert2ForMaskedLM.from_pretrained(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40", None),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX A1000", None),
+    ],
+)
+def test_peaks_are_those_of_the_card(name, tflops, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert peak_flops(torch.device("cuda", 0)) == (tflops and tflops * 1e12)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dnabert2_fast import kernels
 from dnabert2_fast.kernels import triton_masked_lm_loss
 from dnabert2_fast.kernels.triton_add_norm import add_norm
 from dnabert2_fast.kernels.triton_geglu import geglu
@@ -129,3 +130,13 @@ def test_masked_lm_loss_of_no_row(device):
     loss.backward()
     assert loss.item() == 0
     assert not leaves[1].grad.any()
+
+
+def test_add_norm_keeps_no_input_without_dropout(device, monkeypatch):
+    """For the backward pass the sum is enough."""
+    monkeypatch.setattr(kernels, "fused", lambda x: True)
+    x, residual = (torch.randn(64, 48, device=device, requires_grad=True) for _ in range(2))
+    norm, kept = nn.LayerNorm(48).to(device), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        kernels.add_norm(x, residual, norm)
+    assert sum(t.shape == x.shape for t in kept) == 1

@@ -223,3 +223,26 @@ def test_dropout(device):
         for sign in (1, -1)
     )
     assert math.isclose((ahead - behind) / 2e-2, float((leaf.grad * step).sum()), rel_tol=2e-3)
+
+
+@pytest.mark.skipif(ON_GPU, reason="takes more memory than it touches, which a GPU has not")
+def test_places_beyond_31_bits(device):
+    """Rows so far apart that the last one is beyond 2^31 numbers: as of a million tokens."""
+    tokens, stride = 48, 3 << 24
+    assert (tokens - 1) * stride > 2**31
+    qkv, borders = inputs([tokens], 2, 16, torch.float16, device)
+    try:
+        wide = [torch.empty(tokens, stride, dtype=torch.float16) for _ in range(3)]
+    except RuntimeError:
+        pytest.skip("no address space for 15 GB that are not touched")
+    slopes = alibi_slopes(2)
+    apart = [room[:, :32].view(tokens, 2, 16) for room in wide]
+    for x, mine in zip(apart, qkv.unbind(1), strict=True):
+        x.copy_(mine)
+    results = []
+    for given in (qkv.unbind(1), apart):
+        leaves = [x.detach().requires_grad_() for x in given]
+        out = triton_varlen.attention_triton(*leaves, **borders, alibi_slopes=slopes, dropout_p=0.0)
+        results.append([out, *torch.autograd.grad(out, leaves, out.detach())])
+    for near, far in zip(*results, strict=True):
+        assert torch.equal(near, far)

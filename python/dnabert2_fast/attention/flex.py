@@ -45,7 +45,7 @@ def attention_flex(
         )
     if not len(q):
         return v.clone()
-    places = torch.arange(len(q), device=q.device)
+    places = torch.arange(len(q), dtype=cu_seqlens.dtype, device=q.device)
     sequence = torch.searchsorted(cu_seqlens, places, right=True)
 
     def bias(

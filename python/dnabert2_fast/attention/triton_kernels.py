@@ -62,19 +62,22 @@ def _walk(
 ):  # fmt: skip
     """Attend to `count` tiles of keys from column `at` on; SIDE -1 before, 1 after, 0 diagonal."""
     d = tl.arange(0, WIDTH)
+    inside = tl.arange(0, BLOCK)
     edge, lean = _lean(row, rows, slope, SIDE)
     before = highest
     highest += lean
     moved = highest
     for i in range(0, count):
-        columns = at + i * step + tl.arange(0, BLOCK)
+        first = at + i * step
+        columns = first + inside
         if MASKED:
             real = (columns < length)[None, :] & (d < SIZE)[:, None]
             real_t = (columns < length)[:, None] & (d < SIZE)[None, :]
         else:
             real = (d < SIZE)[:, None]
             real_t = (d < SIZE)[None, :]
-        key = tl.load(k + columns[None, :] * k_row + d[:, None], mask=real, other=0.0)
+        keys = k + first.to(tl.int64) * k_row + inside[None, :] * k_row + d[:, None]
+        key = tl.load(keys, mask=real, other=0.0)
         score = tl.dot(query, key, input_precision=PRECISION) * scale
         if SIDE == 0:
             score -= slope * tl.abs(rows[:, None] - columns[None, :]).to(tl.float32)
@@ -90,7 +93,8 @@ def _walk(
         if DROPOUT:
             kept = _kept(seed, head, start + rows, columns, dropout_p)
             weight = tl.where(kept, weight / (1 - dropout_p), 0.0)
-        value = tl.load(v + columns[:, None] * v_row + d[None, :], mask=real_t, other=0.0)
+        values = v + first.to(tl.int64) * v_row + inside[:, None] * v_row + d[None, :]
+        value = tl.load(values, mask=real_t, other=0.0)
         acc = tl.dot(weight.to(value.dtype), value, acc, input_precision=PRECISION)
         highest = new
     # An unchanged maximum comes back as it was, without the rounding of two additions.
@@ -178,14 +182,18 @@ def _walk_queries(
 ):  # fmt: skip
     """Add what `count` tiles of keys from column `at` on give to the gradient of queries."""
     d = tl.arange(0, WIDTH)
+    inside = tl.arange(0, BLOCK)
     edge, lean = _lean(row, rows, slope, SIDE)
     for i in range(0, count):
-        columns = at + i * BLOCK + tl.arange(0, BLOCK)
+        first = at + i * BLOCK
+        columns = first + inside
         real = (d < SIZE)[:, None]
         if MASKED:
             real = real & (columns < length)[None, :]
-        key = tl.load(k + columns[None, :] * k_row + d[:, None], mask=real, other=0.0)
-        value = tl.load(v + columns[None, :] * v_row + d[:, None], mask=real, other=0.0)
+        keys = k + first.to(tl.int64) * k_row + inside[None, :] * k_row + d[:, None]
+        key = tl.load(keys, mask=real, other=0.0)
+        values = v + first.to(tl.int64) * v_row + inside[None, :] * v_row + d[:, None]
+        value = tl.load(values, mask=real, other=0.0)
         score = tl.dot(query, key, input_precision=PRECISION) * scale
         column_part = -SIDE * slope * (columns - edge).to(tl.float32)
         if MASKED:
@@ -275,9 +283,11 @@ def _walk_keys(
     Scores are transposed here: a row is a key, a column a query.
     """
     d = tl.arange(0, WIDTH)
+    inside = tl.arange(0, BLOCK)
     edge, lean = _lean(row, rows, slope, SIDE)
     for i in range(0, count):
-        columns = at + i * BLOCK + tl.arange(0, BLOCK)
+        first = at + i * BLOCK
+        columns = first + inside
         real = (d < SIZE)[None, :]
         if MASKED:
             real = real & (columns < length)[:, None]
@@ -286,8 +296,10 @@ def _walk_keys(
         else:
             my_lse = tl.load(lse + columns)
             my_delta = tl.load(delta + columns)
-        query = tl.load(q + columns[:, None] * q_row + d[None, :], mask=real, other=0.0)
-        grad = tl.load(grad_out + columns[:, None] * g_row + d[None, :], mask=real, other=0.0)
+        queries = q + first.to(tl.int64) * q_row + inside[:, None] * q_row + d[None, :]
+        query = tl.load(queries, mask=real, other=0.0)
+        grads = grad_out + first.to(tl.int64) * g_row + inside[:, None] * g_row + d[None, :]
+        grad = tl.load(grads, mask=real, other=0.0)
         score = tl.dot(key, tl.trans(query), input_precision=PRECISION) * scale
         column_part = -SIDE * slope * (columns - edge).to(tl.float32) - my_lse
         weight = _probability(score, slope, rows, columns, -lean, column_part, SIDE)

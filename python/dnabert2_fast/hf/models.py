@@ -21,7 +21,7 @@ from transformers.modeling_outputs import (
 
 from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.model.bert import Bert, MaskedLMHead
+from dnabert2_fast.model.bert import Bert, MaskedLMHead, first_rows
 
 __all__ = [
     "HFDnabert2ForMaskedLM",
@@ -93,14 +93,11 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
         maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
         rows = self.base_model.encode(batch, states=states, maps=maps)
-        firsts = batch.cu_seqlens[:-1].long()
-        empty = batch.cu_seqlens[1:] == batch.cu_seqlens[:-1]
-        first = F.pad(rows, (0, 0, 0, 1))[firsts].masked_fill(empty[:, None], 0)
         looks = {
             "hidden_states": None if states is None else tuple(_unpack(s, real) for s in states),
             "attentions": None if maps is None else tuple(_unpack_maps(m, real) for m in maps),
         }
-        return Packed(rows, first, real, looks)
+        return Packed(rows, first_rows(rows, batch.cu_seqlens), real, looks)
 
     def _finished(self, output: Any, return_dict: bool | None) -> Any:
         if return_dict is None:

@@ -40,7 +40,7 @@ def geglu(x: torch.Tensor, dropout_p: float = 0.0) -> torch.Tensor:
     if fused(x):
         from dnabert2_fast.kernels.triton_geglu import geglu as op
 
-        out: torch.Tensor = op(x, _seed(x, dropout_p), dropout_p)
+        out: torch.Tensor = op(x, _seed(x, dropout_p, unused=x), dropout_p)
         return out
     gate, value = x.chunk(2, dim=-1)
     return F.dropout(F.gelu(gate) * value, dropout_p, training=dropout_p > 0)
@@ -67,7 +67,7 @@ def add_norm(
     if fused(x):
         from dnabert2_fast.kernels.triton_add_norm import add_norm as op
 
-        seed = _seed(x, dropout_p)
+        seed = _seed(x, dropout_p, unused=norm.weight)
         out: torch.Tensor = op(x, residual, norm.weight, norm.bias, seed, norm.eps, dropout_p)[0]
         return out
     normed: torch.Tensor = norm(F.dropout(x, dropout_p, training=dropout_p > 0) + residual)
@@ -92,6 +92,9 @@ def masked_lm_loss(hidden: torch.Tensor, decoder: nn.Linear, labels: torch.Tenso
     >>> round(masked_lm_loss(torch.ones(3, 2), decoder, torch.tensor([0, 1, 3])).item(), 4)
     4.1589
     """
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):  # as a linear layer would, which autocast knows
+        hidden = hidden.to(torch.get_autocast_dtype(kind))
     if fused(hidden):
         from dnabert2_fast.kernels.triton_masked_lm_loss import masked_lm_loss as op
 
@@ -133,6 +136,7 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     return None if off < 40 * torch.finfo(dtype).eps else f"came out wrong by {off:.1e}"
 
 
-def _seed(x: torch.Tensor, dropout_p: float) -> torch.Tensor:
-    # Drawn on the device, so that a captured graph draws anew each time.
-    return torch.randint(2**31, (1,), device=x.device) if dropout_p > 0 else x
+def _seed(x: torch.Tensor, dropout_p: float, unused: torch.Tensor) -> torch.Tensor:
+    # Drawn on the device, so that a captured graph draws anew each time. Without dropout nothing
+    # reads it: a tensor that the backward pass keeps anyway, so that none is kept for it.
+    return torch.randint(2**31, (1,), device=x.device) if dropout_p > 0 else unused

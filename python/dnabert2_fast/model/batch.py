@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,39 @@ class PackedBatch:
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> PackedBatch:
-        """Drop the padding of a rectangle: both tensors (batch, length), mask 1 at real tokens."""
+        """Drop the padding of a rectangle: both tensors (batch, length), mask 1 at real tokens.
+
+        Raises
+        ------
+        ValueError
+            When shapes differ.
+
+        Warns
+        -----
+        UserWarning
+            When the mask leaves out tokens between real ones.
+        """
+        if attention_mask.ndim != 2:
+            raise ValueError(
+                f"input_ids, attention_mask: (batch, length) is expected, not shape "
+                f"{tuple(attention_mask.shape)}"
+            )
+        for name, given in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
+            if given is not None and given.shape != input_ids.shape[:2]:
+                raise ValueError(
+                    f"{name}: has shape {tuple(given.shape)}, the tokens have "
+                    f"{tuple(input_ids.shape[:2])}"
+                )
         real = attention_mask.bool()
+        if not torch.compiler.is_compiling():
+            stretches = real[:, :1].sum(1) + (real[:, 1:] & ~real[:, :-1]).sum(1)
+            if (stretches > 1).any():
+                warnings.warn(
+                    "attention_mask: has gaps between real tokens; those in a gap are taken out as "
+                    "if they had never been there, so that ALiBi's distances across it shrink. Put "
+                    "[MASK] there to keep them",
+                    stacklevel=2,
+                )
         lengths = real.sum(1, dtype=torch.int32)
         cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
         return cls(

@@ -31,6 +31,7 @@ __all__ = [
     "EncoderOutput",
     "MaskedLMHead",
     "MaskedLMOutput",
+    "first_rows",
 ]
 
 # Rows that pass the feed-forward part at a time when no gradient is wanted: eight times as wide as
@@ -47,7 +48,7 @@ class EncoderOutput(NamedTuple):
     ----------
     last_hidden_state : Tensor, shape (total_tokens, hidden_size)
     pooler_output : Tensor, shape (n, hidden_size)
-        tanh of a linear map of each sequence's first token.
+        tanh of a linear map of each sequence's first token, of zeros for one without any.
     hidden_states : tuple of Tensor, each (total_tokens, hidden_size), or None
         After the embeddings and after every layer, when asked for.
     attentions : tuple of tuple of Tensor, or None
@@ -219,6 +220,24 @@ def _slopes(heads: int, device: torch.device) -> torch.Tensor:
         return alibi_slopes(heads).to(device)
 
 
+def first_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+    """Return the row of each sequence's first token, zero for a sequence without any.
+
+    >>> first_rows(torch.tensor([[5.0], [6.0], [7.0]]), torch.tensor([0, 2, 2, 3, 3])).tolist()
+    [[5.0], [0.0], [7.0], [0.0]]
+    """
+    if not len(rows):
+        return rows.new_zeros(len(cu_seqlens) - 1, rows.shape[1])
+    starts, empty = _starts(cu_seqlens, len(rows))
+    return rows[starts].masked_fill(empty, 0)
+
+
+def _starts(cu_seqlens: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each sequence begins, any place for one without tokens; which those are, (n, 1)."""
+    empty = cu_seqlens[1:] == cu_seqlens[:-1]
+    return cu_seqlens[:-1].long().clamp(max=tokens - 1), empty[:, None]
+
+
 class Pooler(nn.Module):
     """tanh of a linear map of each sequence's first token."""
 
@@ -359,7 +378,7 @@ class Dnabert2Model(Pretrained):
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
         maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
         last = self.bert.encode(batch, states=states, maps=maps)
-        pooled = self.bert.pool(last[batch.cu_seqlens[:-1].long()])
+        pooled = self.bert.pool(first_rows(last, batch.cu_seqlens))
         return EncoderOutput(
             last, pooled, tuple(states) if states else None, tuple(maps) if maps else None
         )
@@ -431,9 +450,12 @@ class Dnabert2ForSequenceClassification(Pretrained):
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
         """Classify sequences; with `labels`, int64 of shape (n,), also the mean cross-entropy."""
         batch = batch.to(self.device)
-        firsts = batch.cu_seqlens[:-1].long()
-        pooled = self.bert.pool(self.bert.encode(batch, firsts))
-        logits = self.classifier(self.dropout(pooled))
+        if len(batch.input_ids):
+            starts, empty = _starts(batch.cu_seqlens, len(batch.input_ids))
+            first = self.bert.encode(batch, starts).masked_fill(empty, 0)
+        else:
+            first = first_rows(self.bert.encode(batch), batch.cu_seqlens)
+        logits = self.classifier(self.dropout(self.bert.pool(first)))
         if labels is None:
             return ClassifierOutput(None, logits)
         return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)

@@ -207,8 +207,19 @@ def pick_device(name: str | torch.device) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f'device="{name}": {_first_line(error)}') from None
-    if device.type == "cuda" and not cuda:
-        raise ValueError(f'device="{name}": torch {torch.__version__} sees no CUDA device here')
+    if device.type == "cuda":
+        seen = torch.cuda.device_count() if cuda else 0
+    else:
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        other = found is not None and found.type == device.type
+        seen = torch.accelerator.device_count() if other else int(device.type == "cpu")
+    if not seen:
+        kind = "CUDA" if device.type == "cuda" else device.type
+        raise ValueError(f'device="{name}": torch {torch.__version__} sees no {kind} device here')
+    if (device.index or 0) >= seen:
+        raise ValueError(f'device="{name}": there are {seen} here, counted from 0')
     return device
 
 

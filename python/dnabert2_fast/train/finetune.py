@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import warnings
@@ -102,7 +103,7 @@ class FinetuneConfig:
     batch_tokens
         Tokens of one batch in evaluation.
     device
-        auto (CUDA where there is one, else cpu), or cpu.
+        auto (CUDA where there is one, else cpu), cpu, cuda, mps.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     """
@@ -166,6 +167,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         When the model cannot be loaded, `out` exists, or an unfinished run has other settings.
     ValueError
         When a setting is out of range.
+    DivergedError
+        When the model gives what is no number.
 
     Warns
     -----
@@ -207,11 +210,18 @@ def _check(config: FinetuneConfig) -> None:
             raise ValueError(f"{name}: {getattr(config, name)} is not positive")
     if config.patience is not None and config.patience < 1:
         raise ValueError(f"patience: {config.patience} is not positive")
+    for name in ("weight_decay", "lora_alpha"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name}: {getattr(config, name)} is negative or no number")
     if not 0 <= config.lora_dropout < 1:
         raise ValueError(f"lora_dropout: {config.lora_dropout} does not lie between 0 and 1")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("finetune runs in one process on one device; start it without torchrun")
-    pick_device(config.device)
+    if pick_device(config.device).index:
+        raise ValueError(
+            f"device: {config.device}; fine-tuning takes the first card that it sees: set "
+            "CUDA_VISIBLE_DEVICES to choose another, and give cuda"
+        )
 
 
 def _unfinished(config: FinetuneConfig) -> Path:

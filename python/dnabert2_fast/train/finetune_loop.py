@@ -23,6 +23,7 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging
 
+from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.json_text import read_object
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.model.checkpoint import pick_device
@@ -59,11 +60,21 @@ def train(
         As in `loss_of`.
     folder : Path
         For checkpoints; one that is there already is gone on from.
+
+    Raises
+    ------
+    DivergedError
+        When the model gives what is no number after an epoch.
     """
     task, dev = predictor.task, tables["dev"]
 
     def examine() -> dict[str, float]:
         answers = predictor(dev.sequences, dev.pairs)
+        if not np.isfinite(answers.outputs).all():
+            raise DivergedError(
+                f"{folder.parent}: what the model gives for dev is no number; delete it, and start "
+                f"again with a lower learning rate than {config.learning_rate:g}"
+            )
         scored = scores(*aligned(task, dev, answers), task.kind)
         scored.setdefault(BEST_BY[task.kind], 0.0)  # no label of dev has both outcomes
         return scored
@@ -78,6 +89,7 @@ def train(
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,  # the best one, and the last one to go on from
+        restore_callback_states_from_checkpoint=True,  # the count of epochs of `patience`
         load_best_model_at_end=True,
         metric_for_best_model=BEST_BY[task.kind],
         greater_is_better=True,

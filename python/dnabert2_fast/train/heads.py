@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -228,10 +229,11 @@ def class_weights(given: str, task: Task, table: Labelled) -> torch.Tensor | Non
         numbers = [float(part) for part in given.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != len(task.names) or min(numbers) < 0:
+    good = all(0 <= number < math.inf for number in numbers) and any(numbers)
+    if len(numbers) != len(task.names) or not good:
         raise ValueError(
             f'class_weights: "{given}" is neither none nor balanced nor {len(task.names)} numbers '
-            "with commas"
+            "with commas, none below 0 and not all 0"
         )
     return torch.tensor(numbers)
 

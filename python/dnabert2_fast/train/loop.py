@@ -98,8 +98,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the final model is there."""
-        return (self.folder / "model.safetensors").exists()
+        """Whether the final model is there: its config, which is written last."""
+        return (self.folder / "config.json").exists()
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return all lines of ``metrics.jsonl``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -190,6 +191,13 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: {value} is not positive")
+        for name in ("warmup_steps", "decay_steps", "weight_decay", "seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}: {value} is negative or no number")
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"learning_rate: {rate} is not positive")
         if not 0 <= self.bpe_dropout < 1:
             raise ValueError(f"bpe_dropout: {self.bpe_dropout} is not between 0 and 1")
         if self.dropout is not None and not 0 <= self.dropout < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = ["Reporter", "memory_gb", "peak_flops", "training_flops"]
 PEAK_TFLOPS = {
     "B200": 2250.0,
     "GH200": 989.0,
+    "H200 NVL": 835.0,
     "H200": 989.0,
     "H100 PCIe": 756.0,
     "H100 NVL": 835.0,
@@ -27,7 +29,7 @@ PEAK_TFLOPS = {
     "L40S": 362.0,
     "L4": 121.0,
 }
-"""Dense bfloat16 peaks as NVIDIA's data sheets list them, by a part of the card's name; the first
+"""Dense bfloat16 peaks as NVIDIA's data sheets list them, by words of the card's name; the first
 that fits counts."""
 
 
@@ -129,7 +131,9 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak * 1e12 for part, peak in PEAK_TFLOPS.items() if part in name), None)
+    # Whole words: an RTX A4000 is no A40, and an L40 no L4.
+    fits = (peak for words, peak in PEAK_TFLOPS.items() if re.search(rf"\b{words}\b", name))
+    return next((peak * 1e12 for peak in fits), None)
 
 
 def memory_gb(device: torch.device) -> float | None:
