@@ -294,7 +294,8 @@ def test_patience_ends_a_run(model, four, tmp_path, monkeypatch):
 
 
 def test_bad_settings(model, four, tmp_path, monkeypatch):
-    for wrong in ({"epochs": 0}, {"seeds": 0}, {"patience": 0}, {"lora_dropout": 1.0}):
+    numbers = ({"epochs": 0}, {"seeds": 0}, {"patience": 0}, {"lora_dropout": 1.0})
+    for wrong in (*numbers, {"mode": "adapters"}, {"task": "class"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             finetune(settings(model, four, tmp_path / "out", **wrong))
     monkeypatch.setenv("WORLD_SIZE", "2")
