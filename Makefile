@@ -79,8 +79,12 @@ audit: build ## Known weaknesses and licences of everything used (needs cargo-de
 	cargo deny check
 	$(MAKE) --no-print-directory licenses LICENSES=target/licenses
 	diff target/licenses THIRD_PARTY_LICENSES
-	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/pip-audit --skip-editable
+	$(BIN)/python -m pip install --quiet 'pip-audit>=2.9'
+	@mkdir -p target
+	$(BIN)/python -m pip list --format=freeze --exclude-editable > target/installed.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r target/installed.txt || { \
+	  echo "error: a library has a known weakness, or could not be looked up: see the lines above" >&2; \
+	  echo "(the audit asks https://pypi.org; a mirror without its JSON pages knows nothing)" >&2; exit 1; }
 
 LICENSES := THIRD_PARTY_LICENSES
 licenses: ## Write THIRD_PARTY_LICENSES anew, after a change of the crates (needs cargo-about)

@@ -256,6 +256,10 @@ def test_bad_arguments():
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
     with pytest.raises(ValueError, match="steps: 0"):
         rules(steps=0)
+    with pytest.raises(ValueError, match='method: "occlude" is not one of "mutagenesis"'):
+        rules(method="occlude")
+    with pytest.raises(ValueError, match='target: "llr" is not one of "log_odds"'):
+        rules(target="llr")
 
 
 # --- pictures, files, command line ----------------------------------------------------------------

@@ -320,6 +320,8 @@ def test_bad_settings(model, four, tmp_path, monkeypatch):
         {"lora_dropout": 1.0},
         {"lora_alpha": float("nan")},
         {"weight_decay": -1.0},
+        {"mode": "adapters"},
+        {"task": "class"},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             finetune(settings(model, four, tmp_path / "out", **wrong))

@@ -33,7 +33,7 @@ def table(rows, seed, pairs=False):
     """Two classes that differ in composition, in the second sequence if there are two."""
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % 2
-    weights = np.array([[0.4, 0.4, 0.1, 0.1], [0.1, 0.1, 0.4, 0.4]])
+    weights = np.array([[0.47, 0.47, 0.03, 0.03], [0.03, 0.03, 0.47, 0.47]])
     texts = ["".join(rng.choice(list("ACGT"), rng.integers(30, 60), p=weights[c])) for c in labels]
     plain = ["".join(rng.choice(list("ACGT"), 40)) for _ in labels]
     return Labelled(plain, labels, texts) if pairs else Labelled(texts, labels)
@@ -87,8 +87,8 @@ def folders(tmp_path_factory):
 def test_checkpoints_learn(folders, name, mode):
     rule = Fit(epochs=6, batch_size=16, learning_rate=5e-3, warmup_steps=5)
     done = train_foreign(folders[name], TASK, tables(), mode, rule, seed=1)
-    # Composition is plain in 3-mers and short merges; of 4,096 6-mers most are seen once.
-    assert mcc(done.outputs) > (0.3 if name == "nt" else 0.7)
+    # Composition is plain in 3-mers and short merges; of 4,096 6-mers many are seen once or never.
+    assert mcc(done.outputs) > (0.5 if name == "nt" else 0.7)
     every = done.cost.parameters
     assert done.trained == every if mode == "full" else 0 < done.trained < every / 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dnabert2_fast.cli import VERBS
+from dnabert2_fast.cli import VERBS, main
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -25,9 +25,11 @@ python_blocks = blocks(README, "python")
 # is marked py instead of python.
 programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
 names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
-shell_lines = [
-    line for path in (README, *GUIDES) for code in blocks(path, "sh") for line in code.splitlines()
-]
+PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini"))]
+shell = "\n".join(code for page in PAGES for code in blocks(page, "sh")).replace("\\\n", " ")
+# Also after `torchrun -m` and within a loop; to the end of the command, without its comment.
+COMMAND = re.compile(r"(?:^|do )(?:.*-m dnabert2_fast\.cli|dnabert2-fast) (\S+)([^\n#;&|]*)", re.M)
+commands = COMMAND.findall(shell)
 
 
 def test_the_first_screen():
@@ -58,6 +60,15 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 
 def test_commands_name_real_verbs():
-    verbs = [line.split()[1] for line in shell_lines if line.startswith("dnabert2-fast ")]
+    verbs = [verb for verb, _ in commands]
     assert verbs
     assert set(verbs) <= set(VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted({verb for verb, _ in commands}))
+def test_commands_have_the_options_shown(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    there = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+    shown = {option for name, rest in commands if name == verb for option in rest.split()}
+    assert {option for option in shown if option.startswith("--")} <= there

@@ -24,6 +24,15 @@ class Encoding(NamedTuple):
     offsets : ndarray of int64, shape (tokens, 2)
         Start and end of each token in its sequence, 0-based half-open, in letters; (0, 0) for
         special tokens.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> found = Tokenizer.from_pretrained("dnabert2").encode_detailed("ACGTTGCANACG")
+    >>> found.ids.tolist()
+    [1, 5, 134, 32, 0, 5, 3206, 2]
+    >>> [(start, end) for start, end in found.offsets.tolist()]
+    [(0, 0), (0, 1), (1, 5), (5, 8), (8, 9), (9, 10), (10, 12), (0, 0)]
     """
 
     ids: npt.NDArray[np.uint16]
@@ -41,6 +50,16 @@ class BatchEncoding(NamedTuple):
         As in `Encoding`, for ``ids.values``.
     offsets : ndarray of int64, shape (total_tokens, 2)
         As in `Encoding`, for ``ids.values``.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> found = tok.encode_batch_detailed(["ACGTTGCA", "ACG"], ["TTAA", "CC"])
+    >>> found.ids.to_list()
+    [[1, 5, 134, 32, 2, 84, 2], [1, 5, 3206, 2, 13, 2]]
+    >>> found.type_ids.tolist()
+    [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1]
     """
 
     ids: Ragged
@@ -59,6 +78,18 @@ class Windows(NamedTuple):
         Which of the sequences a window was cut from.
     start_bp, end_bp : ndarray of int64, shape (windows,)
         First letter of the window in its sequence and one past its last, 0-based.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> windows = tok.encode_windows(["ACGTTGCATTAGC" * 4, "ACG"], max_length=8)
+    >>> for row in range(len(windows.ids)):
+    ...     print(windows.sequence[row], windows.start_bp[row], windows.end_bp[row])
+    0 0 24
+    0 24 50
+    0 50 52
+    1 0 3
     """
 
     ids: Ragged
@@ -76,6 +107,16 @@ class Replaced(NamedTuple):
         Lower-case letters read as upper-case ones.
     unknown : dict of str to int
         How often each letter outside the vocabulary occurs.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> counts = tok.replaced(["acgTN"]).plus(tok.replaced(["RNN"]))
+    >>> counts.unknown["N"]
+    3
+    >>> print(counts)
+    3 lower-case letters read as upper-case; letters outside the vocabulary: 'N' 3, 'R' 1
     """
 
     folded: int

@@ -46,7 +46,7 @@ EXTRAS = {
     "finetune": Extra(
         "finetune, evaluate, DnaEmbedder, KmerVectorizer",
         {
-            "transformers": "5",
+            "transformers": "4.57",
             "accelerate": "1.1",
             "peft": "0.17",
             "scikit-learn": "1.4",

@@ -18,7 +18,7 @@ MOST_BP = 1 << 32
 
 
 class Record(NamedTuple):
-    """One entry of a sequence file.
+    r"""One entry of a sequence file.
 
     Attributes
     ----------
@@ -26,6 +26,15 @@ class Record(NamedTuple):
         The header up to the first white space, without ``>`` or ``@``.
     sequence : str
         The letters as they stand in the file, line breaks removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.fa")
+    >>> _ = path.write_text(">chr1 first\nACGT\nnn\n")
+    >>> for record in read_fasta(path):
+    ...     print(record.name, record.sequence)
+    chr1 ACGTnn
     """
 
     name: str
@@ -34,6 +43,15 @@ class Record(NamedTuple):
 
 def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
     r"""Yield the records of a file; memory holds one of them at a time.
+
+    Parameters
+    ----------
+    path : path
+        FASTA or FASTQ, plain, gz, bgz or zst; what it is is seen from its bytes.
+
+    Yields
+    ------
+    Record
 
     Raises
     ------

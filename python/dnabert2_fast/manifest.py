@@ -13,7 +13,7 @@ __all__ = ["Input", "read_manifest", "species_by_path"]
 
 
 class Input(NamedTuple):
-    """One file of sequence, and whose it is.
+    r"""One file of sequence, and whose it is.
 
     Attributes
     ----------
@@ -25,6 +25,18 @@ class Input(NamedTuple):
         How often the species' windows are drawn in training, against 1 for others.
     max_bp : int, optional
         Of a species with more bases, only that share of the windows is taken, evenly spread.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
+    >>> one = Input(folder / "x.fa", species="yeast", weight=2.0)
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([one], folder / "corpus", tok, window_bp=100)
+    >>> list(corpus.by_species), corpus.where(0).species
+    (['yeast'], 'yeast')
     """
 
     path: Path | str

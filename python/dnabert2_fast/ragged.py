@@ -33,6 +33,15 @@ class Ragged:
         All ids, one sequence after the other.
     offsets : ndarray of int64, shape (n + 1,)
         Sequence ``i`` is ``values[offsets[i]:offsets[i + 1]]``; first 0, last ``total_tokens``.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> ids = Tokenizer.from_pretrained("dnabert2").encode_batch(["ACGTTGCA", "ACG"])
+    >>> ids
+    Ragged(2 sequences, 9 tokens)
+    >>> ids[0].tolist(), ids.offsets.tolist()
+    ([1, 5, 134, 32, 2], [0, 5, 9])
     """
 
     values: npt.NDArray[np.uint16]
@@ -40,7 +49,18 @@ class Ragged:
 
     @classmethod
     def from_list(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
-        """Join rows of ids; ``from_list([])`` is the empty batch."""
+        """Join rows of ids; ``from_list([])`` is the empty batch.
+
+        Raises
+        ------
+        OverflowError
+            When an id does not fit 16 bits without a sign.
+
+        Examples
+        --------
+        >>> Ragged.from_list([[7], [8, 9]]).values.tolist()
+        [7, 8, 9]
+        """
         arrays = [np.asarray(row, dtype=np.uint16) for row in rows]
         offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum([len(a) for a in arrays], out=offsets[1:])
@@ -106,6 +126,17 @@ class Ragged:
             Id written at padding; 3 is [PAD] in the DNABERT-2 vocabulary.
         side : {"right", "left"}
             Where the padding goes.
+
+        Raises
+        ------
+        ValueError
+            For another side.
+
+        Examples
+        --------
+        >>> ids, mask = Ragged.from_list([[1, 5, 2], [1, 2]]).to_padded(side="left")
+        >>> ids.tolist(), mask.tolist()
+        ([[1, 5, 2], [3, 1, 2]], [[1, 1, 1], [0, 1, 1]])
         """
         if side not in ("right", "left"):
             raise ValueError(f"side must be 'right' or 'left', not {side!r}")

@@ -61,6 +61,15 @@ class Tokenizer(Vocabulary):
     earlier, as a sentence of the DNABERT-2 paper has it. The choice is part of the tokenizer's
     file and fingerprint, so that whatever is made with it says so; Hugging Face `tokenizers`
     refuses files of the other two.
+
+    Examples
+    --------
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> ids = tok.encode("ACGTAGCATCGGATC")
+    >>> ids.tolist(), ids.dtype
+    ([1, 5, 194, 32, 757, 16, 2], dtype('uint16'))
+    >>> tok.tokens(ids)
+    ['[CLS]', 'A', 'CGTA', 'GCA', 'TCGGA', 'TC', '[SEP]']
     """
 
     trained_on: TrainingReport | None = None
@@ -204,6 +213,26 @@ class Tokenizer(Vocabulary):
             leaves out none. BPE-dropout, of Provilkov, Emelianenko and Voita (ACL 2020).
         seed : int
             Start of the draws. The same seed gives the same ids, on any number of threads.
+
+        Returns
+        -------
+        ndarray of uint16, shape (tokens,)
+
+        Raises
+        ------
+        TokenizerError
+            When ``unknown="error"`` meets a letter outside the vocabulary; names the place.
+        ValueError
+            When `max_length` leaves no room for the special tokens, or an argument is none of the
+            above.
+
+        Examples
+        --------
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode("ACGTAGCATCGGATC", max_length=5).tolist()
+        [1, 5, 194, 32, 2]
+        >>> tok.encode("ACGTTGCA", "TTAA").tolist()
+        [1, 5, 134, 32, 2, 84, 2]
         """
         if pair is None and truncation == "longest_first":
             # The way without offsets, which long sequences would spend most of their time on.
@@ -230,7 +259,7 @@ class Tokenizer(Vocabulary):
         truncation: Truncation = "longest_first",
         truncation_side: Side = "right",
     ) -> Encoding:
-        """Return ids, type ids and offsets; arguments as in `encode`.
+        """Return ids, type ids and offsets; arguments and errors as in `encode`.
 
         >>> tok = Tokenizer.from_pretrained("dnabert2")
         >>> tok.encode_detailed("ACNNGT").offsets.tolist()
@@ -273,6 +302,26 @@ class Tokenizer(Vocabulary):
             As in `encode`; with `dropout` every sequence has draws of its own.
         threads : int
             0 takes every core. The result does not depend on it.
+
+        Returns
+        -------
+        Ragged
+            A row a sequence, in order.
+
+        Raises
+        ------
+        TypeError
+            For a single sequence, or elements that are neither `str` nor `bytes`.
+        TokenizerError, ValueError
+            As in `encode`.
+        FastaError, OSError
+            When a file is not readable.
+
+        Examples
+        --------
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode_batch(["ACGTTGCA", "ACG"]).to_list()
+        [[1, 5, 134, 32, 2], [1, 5, 3206, 2]]
         """
         if isinstance(sequences, (str, bytes)):
             raise TypeError(
@@ -323,6 +372,19 @@ class Tokenizer(Vocabulary):
             As in `encode`.
         threads : int
             0 takes every core.
+
+        Raises
+        ------
+        ValueError
+            When there are not as many `pairs` as `sequences`; else as in `encode`.
+        TokenizerError
+            As in `encode`.
+
+        Examples
+        --------
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode_batch_detailed(["ACG"]).offsets.tolist()
+        [[0, 0], [0, 1], [1, 3], [0, 0]]
         """
         options = (add_special_tokens, max_length, truncation, truncation_side, None, 0)
         ids, offsets, type_ids, places = self._native.encode_detailed(
@@ -355,6 +417,12 @@ class Tokenizer(Vocabulary):
             ``"right"``: the first window begins with the sequence; ``"left"``: it ends with it.
         threads : int
             0 takes every core.
+
+        Raises
+        ------
+        ValueError
+            When `stride` does not lie between 0 and the tokens that `max_length` leaves for the
+            sequence.
 
         Examples
         --------

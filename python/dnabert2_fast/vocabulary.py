@@ -73,12 +73,34 @@ class Vocabulary:
             When the file holds something that cannot be reproduced id for id; names the place.
         FileNotFoundError
             When there is no such file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dnabert2_fast import Tokenizer
+        >>> path = Path(tempfile.mkdtemp(), "tokenizer.json")
+        >>> Tokenizer.train(["ACACACGTACAC"], vocab_size=11).save(path)
+        >>> Tokenizer.from_file(path, case="compat")
+        Tokenizer(11 tokens, bpe, case='compat')
         """
         return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
 
     @classmethod
     def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
-        """Read the text of a ``tokenizer.json`` or ``vocab.txt``; arguments as in `from_file`."""
+        """Read the text of a ``tokenizer.json`` or ``vocab.txt``; arguments as in `from_file`.
+
+        Raises
+        ------
+        TokenizerError
+            As in `from_file`.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> Tokenizer.from_text(tok.text).fingerprint == tok.fingerprint
+        True
+        """
         native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
         return cls(native, case, unknown)
 
@@ -101,6 +123,19 @@ class Vocabulary:
             Face hub.
         case, unknown, matching
             As in `from_file`.
+
+        Raises
+        ------
+        TokenizerError
+            As in `from_file`, and when the hub does not give the file.
+        FileNotFoundError
+            When there is no such file or folder, and the name is no hub id.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> Tokenizer.from_pretrained("dnabert2", unknown="split").encode("ACNG").tolist()
+        [1, 5, 6, 7, 2]
         """
         path = Path(name)
         if not path.exists():
@@ -116,6 +151,17 @@ class Vocabulary:
 
         Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
         ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
+
+        Raises
+        ------
+        ValueError
+            When an id lies outside the vocabulary.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> Tokenizer.from_pretrained("dnabert2").decode([1, 5, 194, 0, 2])
+        'ACGTAN'
         """
         return self._native.decode(_as_ids(ids), unknown, separator)
 

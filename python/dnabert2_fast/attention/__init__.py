@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -228,22 +228,24 @@ def _failure(
         shape = (sum(lengths), 2, head_dim)
         inputs = [torch.randn(shape, generator=draws).to(dtype) for _ in range(4)]
 
-        def run(function: Callable[..., torch.Tensor], *place: Any) -> list[torch.Tensor]:
-            *leaves, grad = (x.to(*place, copy=True) for x in inputs)
+        def run(
+            function: Callable[..., torch.Tensor], device: torch.device, dtype: torch.dtype
+        ) -> list[torch.Tensor]:
+            *leaves, grad = (x.to(device, dtype, copy=True) for x in inputs)
             out = function(
                 *(x.requires_grad_() for x in leaves),
-                cu_seqlens=borders.to(place[0]),
+                cu_seqlens=borders.to(device),
                 max_seqlen=max(lengths),
-                alibi_slopes=slopes.to(place[0]),
+                alibi_slopes=slopes.to(device),
                 dropout_p=0.0,
             )
             return [out.detach(), *torch.autograd.grad(out, leaves, grad)]
 
         try:
-            results = run(_load(name), device)
+            results = run(_load(name), device, dtype)
         except Exception as error:
             return f"failed on a small example: {type(error).__name__}: {error}".split("\n")[0]
-        exact = run(attention_sdpa, "cpu", torch.float64)
+        exact = run(attention_sdpa, torch.device("cpu"), torch.float64)
     errors = [
         float((ours.cpu().double() - theirs).abs().max() / theirs.abs().max())
         for ours, theirs in zip(results, exact, strict=True)

@@ -70,6 +70,12 @@ class GueConfig:
         auto (CUDA where there is one, else cpu), or cpu.
     attention
         Attention backend; see `dnabert2-fast doctor`.
+
+    Examples
+    --------
+    >>> config = GueConfig("GUE", out="report", model=("run",), modes=("frozen", "full"), seeds=3)
+    >>> config.systems, config.tasks  # () stands for all
+    (('kmers', 'cnn', 'model'), ())
     """
 
     data: str
@@ -106,7 +112,15 @@ class GueResult(NamedTuple):
 
 
 def gue(config: GueConfig) -> GueResult:
-    """Run what has no result yet, and report on everything.
+    r"""Run what has no result yet, and report on everything.
+
+    Parameters
+    ----------
+    config : GueConfig
+
+    Returns
+    -------
+    GueResult
 
     Raises
     ------
@@ -115,7 +129,22 @@ def gue(config: GueConfig) -> GueResult:
     CheckpointError
         When a model cannot be loaded, or a result of other settings or data is in the way.
     ValueError
-        When a setting is out of range.
+        When a setting is out of range, or a task is none of the benchmark.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "prom" / "prom_core_tata").mkdir(parents=True)
+    >>> rows = ["sequence,label", *["ACGTTGCA,0", "TTTTAATT,1", "ACGGTGCA,0", "TTAAATTT,1"] * 3]
+    >>> for split in ("train", "dev", "test"):
+    ...     path = folder / "prom" / "prom_core_tata" / f"{split}.csv"
+    ...     _ = path.write_text("\n".join(rows))
+    >>> result = gue(GueConfig(
+    ...     str(folder), str(folder / "report"), tasks=("prom/prom_core_tata",), systems=("kmers",)
+    ... ))
+    >>> len(result.results), result.skipped, (result.folder / "report.md").exists()
+    (1, {}, True)
     """
     systems = _systems(config)
     out = Path(config.out)

@@ -47,10 +47,23 @@ class Window(NamedTuple):
 
 
 class Corpus:
-    """One split of a corpus folder, memory-mapped; made by `Corpus.open` or `build_corpus`.
+    r"""One split of a corpus folder, memory-mapped; made by `Corpus.open` or `build_corpus`.
 
     Opening reads no tokens, and a corpus may be larger than memory. It can be pickled: workers open
     the same folder again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">chr1\n" + "ACGTTGCA" * 50)
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> len(corpus), corpus.where(3).record, corpus.where(3).start, corpus.where(3).end
+    (4, 'chr1', 300, 400)
+    >>> corpus.gather([3, 0])
+    Ragged(2 sequences, 57 tokens)
     """
 
     def __init__(self, folder: Path, split: Split, contents: dict[str, Any]) -> None:
@@ -64,12 +77,30 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], split: Split = "train") -> Corpus:
-        """Open a finished corpus.
+        r"""Open a finished corpus.
+
+        Parameters
+        ----------
+        folder : path
+        split : {"train", "valid"}
 
         Raises
         ------
         CorpusError
-            When the folder is no corpus, unfinished, or a shard is missing or cut off.
+            When the folder is no corpus, unfinished, or a shard is missing or cut off; for another
+            split.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dnabert2_fast import build_corpus
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 2000)
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> _ = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100,
+        ...                  valid_fraction=0.4)
+        >>> len(Corpus.open(folder / "c")), len(Corpus.open(folder / "c", "valid"))
+        (96, 64)
         """
         folder = Path(folder)
         if split not in SPLITS:
@@ -136,7 +167,13 @@ class Corpus:
         return self.lengths_of(np.arange(len(self)))
 
     def lengths_of(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the tokens of the given windows, special ones included."""
+        """Return the tokens of the given windows, special ones included; int64, shape (k,).
+
+        Raises
+        ------
+        IndexError
+            When a number is not in ``[0, len(corpus))``.
+        """
         return self._mapped.lengths(self._numbers(windows))
 
     def gather(self, windows: npt.ArrayLike) -> Ragged:
@@ -163,7 +200,15 @@ class Corpus:
         return Ragged(*self._mapped.gather(self._numbers(windows)))
 
     def where(self, window: int) -> Window:
-        """Return where a window came from."""
+        """Return where a window came from; negative numbers count from the end.
+
+        Raises
+        ------
+        IndexError
+            When there is no such window.
+        CorpusError
+            When the table of origins cannot be read.
+        """
         window = range(len(self))[window]
         shard = int(np.searchsorted(self._first, window, side="right")) - 1
         if self._origins is None or self._origins[0] != shard:

@@ -65,7 +65,7 @@ class _Stretch(NamedTuple):
 
 
 class Mixture:
-    """Windows of several corpora, numbered through, drawn by weight.
+    r"""Windows of several corpora, numbered through, drawn by weight.
 
     Parameters
     ----------
@@ -79,6 +79,27 @@ class Mixture:
     ------
     CorpusError
         When tokenizers differ, or there is nothing to draw.
+    ValueError
+        When weights are negative, infinite, or not as many as the corpora.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> tok, folder = Tokenizer.from_pretrained("dnabert2"), tempfile.mkdtemp()
+    >>> corpora = []
+    >>> for name, motif in (("x", "ACGTTGCA"), ("y", "GATTACAT")):
+    ...     _ = open(f"{folder}/{name}.fa", "w").write(f">{name}\n" + motif * 50)
+    ...     corpora.append(
+    ...         build_corpus([f"{folder}/{name}.fa"], f"{folder}/{name}", tok, window_bp=40,
+    ...                      valid_fraction=0)
+    ...     )
+    >>> both = Mixture(corpora, weights=[1, 2])
+    >>> len(both), [len(corpus) for corpus in corpora]
+    (30, [10, 10])
+    >>> batch = next(iter(TokenBatches(both, batch_tokens=60, seed=1)))
+    >>> len(batch.ids.values) <= 60, len(batch.windows) == len(batch.ids)
+    (True, True)
     """
 
     def __init__(self, corpora: Sequence[Corpus], weights: Sequence[float] | None = None) -> None:
@@ -211,6 +232,8 @@ class TokenBatches:
     ------
     CorpusError
         When there is nothing to draw.
+    ValueError
+        When `batch_tokens` is not positive, or a rank or worker is not one of so many.
 
     Examples
     --------

@@ -37,6 +37,14 @@ class Variant(NamedTuple):
     start : int
         First base of `ref`, 0-based; POS of a VCF record is ``start + 1``.
     ref, alt : str
+
+    Examples
+    --------
+    POS 8 of a VCF file, A becomes AT:
+
+    >>> insertion = Variant("chr20", 7, "A", "AT")
+    >>> insertion.start, insertion.end
+    (7, 8)
     """
 
     contig: str

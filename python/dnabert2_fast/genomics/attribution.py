@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,23 @@ class AttributionRules:
         Points between the masked and the real sequence for gradients.
     batch_tokens
         Tokens of one batch, at most: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When method or target is none of these, or a number is not positive.
+
+    Notes
+    -----
+    Integrated gradients are those of Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep
+    Networks" (ICML 2017), over the embeddings.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> rules = AttributionRules("occlusion", both_strands=False)
+    >>> attribute("ACGTTGCATTAGCA", model, tok, rules).target
+    'similarity'
     """
 
     method: Method = "mutagenesis"
@@ -79,6 +96,10 @@ class AttributionRules:
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
+        for name, known in (("method", get_args(Method)), ("target", (None, *get_args(Target)))):
+            if getattr(self, name) not in known:
+                listed = ", ".join(f'"{one}"' for one in known if one)
+                raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
         for name in ("steps", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not positive")
@@ -102,6 +123,15 @@ class Attribution:
     gap : float
         Of gradients: sum of the scores minus the difference of the target between the real and the
         masked sequence, which should be near 0; more `steps` bring it nearer. NaN otherwise.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> found = attribute("ACGTTGCATTAGCA", model, tok)
+    >>> found.method, found.target, found.effects.shape
+    ('mutagenesis', 'likelihood', (14, 4))
+    >>> np.allclose(found.scores, -found.effects.sum(1) / 3)
+    True
     """
 
     sequence: str
@@ -128,6 +158,11 @@ def attribute(
     tokenizer : Tokenizer
         The one that the model was trained with.
     rules : AttributionRules, optional
+
+    Returns
+    -------
+    Attribution
+        In units of the target: log-odds and log-likelihoods in nats, the others without a unit.
 
     Raises
     ------

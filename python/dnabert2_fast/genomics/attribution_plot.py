@@ -36,6 +36,18 @@ def plot_attribution(
     ------
     ValueError
         When there are more bases or none, or the suffix is another.
+    ModuleNotFoundError
+        Without the extra ``plots``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> path = Path(tempfile.mkdtemp(), "promoter.svg")
+    >>> plot_attribution(attribute("ACGTTGCA", model, tok), path, title="promoter")
+    >>> path.stat().st_size > 1000
+    True
     """
     with needs("a picture", "plots"):
         import pandas as pd

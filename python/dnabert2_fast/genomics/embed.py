@@ -47,6 +47,20 @@ class EmbeddingRules:
         Average over the sequence and its reverse complement.
     batch_tokens
         Tokens of one batch, at most: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When a setting is out of range.
+
+    Examples
+    --------
+    Every field is an argument of `embed`, `embed_file` and `DnaEmbedder`:
+
+    >>> EmbeddingRules(layers=(-2, -1), both_strands=True).pooling
+    'mean'
+    >>> embed(["ACGTTAGC"], layers=(-2, -1), both_strands=True).shape
+    (1, 256)
     """
 
     pooling: Pooling = "mean"
@@ -152,6 +166,13 @@ def embed_positions(
     Returns
     -------
     list of ndarray of float32, each (tokens or letters of the sequence, hidden_size)
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When the model has no such layer, or `per` is neither.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def embed_file(
     regions: str | os.PathLike[str] | None = None,
     part: tuple[int, int] | None = None,
 ) -> int:
-    """Embed every record of a file; returns the number of vectors.
+    r"""Embed every record of a file; returns the number of vectors.
 
     Stopped and started again with the same arguments, it goes on: finished stretches lie in
     ``OUT.parts`` until the output is whole.
@@ -90,8 +90,23 @@ def embed_file(
     ------
     FastaError, DataError
         When a file is not readable to its end; nothing is written then.
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
     ValueError
         When `out` has another suffix, or a setting makes no sense.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "reads.fa").write_text(">one\nACGTTAGC\n>two\nTTAAGGCC\n")
+    >>> model, tok = Dnabert2Model.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> embed_file(folder / "reads.fa", model, tok, folder / "vectors.npy")
+    2
+    >>> np.load(folder / "vectors.npy").shape
+    (2, 256)
+    >>> (folder / "vectors.npy.names.txt").read_text().split()
+    ['one', 'two']
     """
     out = Path(out)
     if out.suffix not in (".npy", ".parquet", ".h5ad"):

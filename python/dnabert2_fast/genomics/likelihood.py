@@ -96,6 +96,21 @@ def fill_mask(
 
     A mask stands for one token, of any number of bases; no mask sees what another is filled with.
 
+    Parameters
+    ----------
+    model : Dnabert2ForMaskedLM
+    tokenizer : Tokenizer
+        The one that the model was trained with.
+    sequence : str
+        Letters, and the vocabulary's mask token (``[MASK]``) in one or more places.
+    top_k : int
+        Tokens a mask.
+
+    Returns
+    -------
+    list of list of FilledToken
+        One list a mask, in order.
+
     Raises
     ------
     CheckpointError

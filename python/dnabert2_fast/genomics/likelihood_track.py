@@ -49,7 +49,7 @@ def likelihood_track(
     both_strands: bool = True,
     batch_tokens: int = 16_384,
 ) -> int:
-    """Write one number a base along every record of a FASTA file; returns the bases that have one.
+    r"""Write one number a base along every record of a FASTA file; returns the bases that have one.
 
     Parameters
     ----------
@@ -74,8 +74,25 @@ def likelihood_track(
     ------
     FastaError
         When the file is not readable to its end; nothing is written then.
+    DataError
+        When two records have one name.
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix, or `window_bp` is below 4.
+        When `out` has another suffix, `kind` is neither, or `window_bp` is below 4.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">chr1\nACGTTGCATTAGCATTTACGGATTANN\n")
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> likelihood_track(folder / "x.fa", model, tok, folder / "entropy.bedgraph")
+    25
+    >>> name, start, end, bits = (folder / "entropy.bedgraph").read_text().split()[:4]
+    >>> name, start, end, 0 <= float(bits) <= 2
+    ('chr1', '0', '1', True)
     """
     if window_bp < 4:
         raise ValueError(f"window_bp: {window_bp} is below 4, of which half could be written")

@@ -99,6 +99,13 @@ def enriched_kmers(
     list of EnrichedKmer
         Those that occur in high regions, the smallest p-value first.
 
+    Raises
+    ------
+    ValueError
+        When `k` is not positive.
+    ModuleNotFoundError
+        Without the extra ``attribution``.
+
     Notes
     -----
     Neighbouring places overlap, and regions of one sequence are alike, so p-values are smaller

@@ -77,6 +77,18 @@ class ScoringRules:
         Class of a classifier whose probability is compared.
     batch_tokens
         Tokens of one batch, at most: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When a number is not positive, or an offset moves the variant out of its window.
+
+    Examples
+    --------
+    >>> ScoringRules().offsets
+    (-64, 0, 64)
+    >>> ScoringRules(window_bp=200, offsets_bp=(0,), both_strands=False).offsets  # one frame
+    (0,)
     """
 
     window_bp: int = 512
@@ -127,6 +139,15 @@ class VariantScore(NamedTuple):
         Distances of the windows' mean-pooled vectors: 1 - cosine similarity, and Euclidean.
     log_odds, probability : float
         Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the class asked for.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
+    >>> rules = ScoringRules(window_bp=64)
+    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, model, tok, rules)
+    >>> score.status, score.normal.start, bool(score.llr < 0), score.log_odds  # no classifier
+    ('scored', 120, True, nan)
     """
 
     status: str

@@ -173,7 +173,7 @@ def score_vcf(
     out: str | os.PathLike[str],
     rules: ScoringRules | None = None,
 ) -> dict[str, int]:
-    """Score every allele of a VCF file; records keep their order and their text.
+    r"""Score every allele of a VCF file; records keep their order and their text.
 
     Parameters
     ----------
@@ -197,8 +197,27 @@ def score_vcf(
     ------
     DataError
         When a file is damaged or of another kind.
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix.
+        When `out` has another suffix, or the classifier no class `label`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Dnabert2ForMaskedLM
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "calls.vcf").write_text(
+    ...     "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    ...     "chr1\t121\trs1\tT\tG\t.\tPASS\t.\nchr1\t121\trs2\tA\tG\t.\tPASS\t.\n"
+    ... )
+    >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})  # or "hg38.fa"
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> score_vcf(folder / "calls.vcf", genome, model, tok, folder / "scored.vcf",
+    ...           ScoringRules(window_bp=64))
+    {'scored': 1, 'ref_mismatch': 1}
+    >>> (folder / "scored.vcf").read_text().splitlines()[-1].split("\t")[7]
+    'D2_STATUS=ref_mismatch'
     """
     out = Path(out)
     if not out.name.endswith((".vcf", ".vcf.gz", ".parquet")):

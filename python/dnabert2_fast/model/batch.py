@@ -27,6 +27,14 @@ class PackedBatch:
         Tokens of the longest sequence.
     token_type_ids : Tensor of int64, shape (total_tokens,), optional
         All 0 when left out.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> ids = Tokenizer.from_pretrained("mini").encode_batch(["ACGTTGCA", "ACG"])
+    >>> batch = PackedBatch.from_ragged(ids)
+    >>> len(batch), batch.input_ids.shape, batch.max_seqlen
+    (2, torch.Size([7]), 4)
     """
 
     input_ids: torch.Tensor
@@ -50,7 +58,13 @@ class PackedBatch:
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> PackedBatch:
-        """Drop the padding of a rectangle: both tensors (batch, length), mask 1 at real tokens.
+        """Drop the padding of a rectangle.
+
+        Parameters
+        ----------
+        input_ids, token_type_ids : Tensor of int64, shape (batch, length)
+        attention_mask : Tensor, shape (batch, length)
+            Not 0 at real tokens.
 
         Raises
         ------
@@ -61,6 +75,12 @@ class PackedBatch:
         -----
         UserWarning
             When the mask leaves out tokens between real ones.
+
+        Examples
+        --------
+        >>> ids, mask = torch.tensor([[1, 5, 2], [1, 2, 3]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+        >>> PackedBatch.from_padded(ids, mask).input_ids.tolist()
+        [1, 5, 2, 1, 2]
         """
         if attention_mask.ndim != 2:
             raise ValueError(

@@ -338,12 +338,29 @@ class MaskedLMHead(nn.Module):
 class Dnabert2Model(Pretrained):
     """The encoder with its pooler.
 
-    >>> from dnabert2_fast import Ragged
-    >>> config = Dnabert2Config(vocab_size=16, hidden_size=12, num_hidden_layers=1,
-    ...     num_attention_heads=3, intermediate_size=8)
-    >>> batch = PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]]))
-    >>> Dnabert2Model(config)(batch).last_hidden_state.shape
-    torch.Size([5, 12])
+    `from_pretrained` reads one, `save_pretrained` writes it, and a call is `forward`.
+
+    Parameters
+    ----------
+    config : Dnabert2Config
+        Weights are drawn at random: normal with deviation `initializer_range`.
+    attention : str
+        Attention backend; ``dnabert2-fast doctor`` lists them.
+
+    Raises
+    ------
+    BackendUnavailableError
+        When it is called, if there is no such backend or it cannot run here.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> config = Dnabert2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=3)
+    >>> model = Dnabert2Model(config).eval()
+    >>> ids = Tokenizer.from_pretrained("dnabert2").encode_batch(["ACGTTGCA", "ACG"])
+    >>> output = model(PackedBatch.from_ragged(ids))
+    >>> output.last_hidden_state.shape, output.pooler_output.shape
+    (torch.Size([9, 24]), torch.Size([2, 24]))
     """
 
     def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
@@ -369,10 +386,16 @@ class Dnabert2Model(Pretrained):
             Return the attention weights too: the one result that needs memory for every pair of
             tokens.
 
+        Returns
+        -------
+        EncoderOutput
+
         Raises
         ------
         ValueError
             When the attention weights would be too many; says what to do.
+        IndexError
+            When an id lies outside the vocabulary, on a CPU.
         """
         batch = batch.to(self.device)
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
@@ -388,7 +411,27 @@ class Dnabert2Model(Pretrained):
 
 
 class Dnabert2ForMaskedLM(Pretrained):
-    """Encoder and masked-LM head, whose decoder is the word embedding's matrix."""
+    """Encoder and masked-LM head, whose decoder is the word embedding's matrix.
+
+    Parameters
+    ----------
+    config, attention
+        As for `Dnabert2Model`.
+
+    Examples
+    --------
+    What ``mini`` expects where a token is hidden:
+
+    >>> from dnabert2_fast import Tokenizer
+    >>> tok = Tokenizer.from_pretrained("mini")
+    >>> model = Dnabert2ForMaskedLM.from_pretrained("mini")
+    >>> batch = PackedBatch.from_ragged(tok.encode_batch(["ACGTTGCA"]))
+    >>> batch.input_ids[2] = tok.mask_id
+    >>> with torch.inference_mode():
+    ...     logits = model(batch).logits
+    >>> logits.shape, abs(float(logits[2].softmax(-1).sum()) - 1) < 1e-5
+    (torch.Size([4, 4096]), True)
+    """
 
     def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
         super().__init__()
@@ -415,6 +458,12 @@ class Dnabert2ForMaskedLM(Pretrained):
             labelled rows alone, and `logits` holds those rows in order.
         with_logits : bool
             Without them, a loss is computed in less memory on a GPU.
+
+        Returns
+        -------
+        MaskedLMOutput
+            `logits` have shape (total_tokens, vocab_size), or (labelled rows, vocab_size); `loss`
+            is the mean cross-entropy of the labelled rows in nats, 0 if there are none.
         """
         batch = batch.to(self.device)
         head = self.cls.predictions
@@ -436,7 +485,27 @@ class Dnabert2ForMaskedLM(Pretrained):
 
 
 class Dnabert2ForSequenceClassification(Pretrained):
-    """Encoder, pooler, dropout and a linear classifier."""
+    """Encoder, pooler, dropout and a linear classifier.
+
+    Parameters
+    ----------
+    config, attention
+        As for `Dnabert2Model`; `config.num_labels` is the number of classes.
+
+    Examples
+    --------
+    A head of three classes on ``mini``, ready to be trained:
+
+    >>> import warnings
+    >>> from dnabert2_fast import Tokenizer
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # it says that pooler and classifier are fresh
+    ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini", num_labels=3)
+    >>> ids = Tokenizer.from_pretrained("mini").encode_batch(["ACGTTGCA", "ACG"])
+    >>> output = model(PackedBatch.from_ragged(ids), labels=torch.tensor([2, 0]))
+    >>> output.logits.shape, output.loss > 0
+    (torch.Size([2, 3]), tensor(True))
+    """
 
     def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
         super().__init__()
@@ -448,7 +517,18 @@ class Dnabert2ForSequenceClassification(Pretrained):
         initialise(self, config.initializer_range)
 
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
-        """Classify sequences; with `labels`, int64 of shape (n,), also the mean cross-entropy."""
+        """Classify sequences.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        labels : Tensor of int64, shape (n,), optional
+            Classes, for a loss: the mean cross-entropy, in nats.
+
+        Returns
+        -------
+        ClassifierOutput
+        """
         batch = batch.to(self.device)
         if len(batch.input_ids):
             starts, empty = _starts(batch.cu_seqlens, len(batch.input_ids))

@@ -118,6 +118,15 @@ class Pretrained(nn.Module):
             When files are missing or damaged, or keys or shapes do not fit; names them.
         BackendUnavailableError
             When `attention` names a backend that cannot run here.
+        ValueError
+            When torch knows no such device, or sees none here.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Dnabert2ForMaskedLM
+        >>> model = Dnabert2ForMaskedLM.from_pretrained("mini")
+        >>> model.config.num_hidden_layers, model.dtype, model.training
+        (6, torch.float32, False)
         """
         device = pick_device(device)
         if dtype == "auto":
@@ -149,6 +158,11 @@ class Pretrained(nn.Module):
 
         Every key of the released layout is written, the tied matrix under both of its names, so
         that any reader can load the file without a key map.
+
+        Raises
+        ------
+        CheckpointError
+            For a model in int8.
         """
         if is_int8(self):
             raise CheckpointError("a model in int8 is for inference; save the one it was read from")

@@ -22,8 +22,17 @@ class Dnabert2Config:
     ``alibi_starting_size`` and ``max_position_embeddings`` limit nothing here and are kept for
     other readers of the file.
 
-    >>> Dnabert2Config(num_hidden_layers=2).num_attention_heads
-    12
+    Raises
+    ------
+    CheckpointError
+        When a size is not positive, `hidden_size` is not a multiple of `num_attention_heads`, or
+        `hidden_act` is not ``"gelu"``.
+
+    Examples
+    --------
+    >>> config = Dnabert2Config(hidden_size=256, num_hidden_layers=6, num_attention_heads=4)
+    >>> config.hidden_size // config.num_attention_heads, config.vocab_size
+    (64, 4096)
     """
 
     vocab_size: int = 4096
@@ -67,6 +76,11 @@ class Dnabert2Config:
         ------
         CheckpointError
             When a field has the wrong type or an impossible value; names `source` and the field.
+
+        Examples
+        --------
+        >>> Dnabert2Config.from_dict({"hidden_size": 24, "architectures": ["X"]}).hidden_size
+        24
         """
         hints = get_type_hints(cls)
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}

@@ -19,6 +19,20 @@ __all__ = ["Dnabert2ForTokenClassification"]
 class Dnabert2ForTokenClassification(Pretrained):
     """Encoder, dropout and a linear classifier of every token.
 
+    Parameters
+    ----------
+    config : Dnabert2Config
+        `num_labels` is the number of classes.
+    attention : str
+        Attention backend; ``dnabert2-fast doctor`` lists them.
+
+    Raises
+    ------
+    BackendUnavailableError
+        When it is called, if there is no such backend or it cannot run here.
+
+    Examples
+    --------
     >>> from dnabert2_fast import Ragged
     >>> config = Dnabert2Config(vocab_size=16, hidden_size=12, num_hidden_layers=1,
     ...     num_attention_heads=3, intermediate_size=8, num_labels=3)

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,12 @@ class FinetuneConfig:
         auto (CUDA where there is one, else cpu), cpu, cuda, mps.
     attention
         Attention backend; see `dnabert2-fast doctor`.
+
+    Examples
+    --------
+    >>> config = FinetuneConfig("mini", data="tables", out="classifier", mode="lora", seeds=3)
+    >>> config.epochs, config.learning_rate  # None: 3e-4, as said above
+    (3, None)
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -157,7 +163,15 @@ class FinetuneResult(NamedTuple):
 
 
 def finetune(config: FinetuneConfig) -> FinetuneResult:
-    """Train a model on a labelled table; the output folder appears when everything is done.
+    r"""Train a model on a labelled table; the output folder appears when everything is done.
+
+    Parameters
+    ----------
+    config : FinetuneConfig
+
+    Returns
+    -------
+    FinetuneResult
 
     Raises
     ------
@@ -174,6 +188,23 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     -----
     UserWarning
         When a run gives all of dev the same answer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = ["sequence,label", *["ACGTTGCA,gene", "TTTTAATT,other", "ACGGTGCA,gene"] * 3]
+    >>> for split in ("train", "dev", "test"):
+    ...     _ = (folder / f"{split}.csv").write_text("\n".join(rows))
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # a table this small
+    ...     result = finetune(FinetuneConfig(
+    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="probe", epochs=1
+    ...     ))
+    >>> sorted(result.metrics), 0 <= result.metrics["test"]["accuracy"] <= 1
+    (['dev', 'test', 'test_baseline'], True)
+    >>> (result.folder / "model.safetensors").exists()
+    True
     """
     _check(config)
     out = Path(config.out)
@@ -205,6 +236,10 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
 
 
 def _check(config: FinetuneConfig) -> None:
+    for name, known in (("mode", get_args(Mode)), ("task", (*get_args(Kind), "auto"))):
+        if getattr(config, name) not in known:
+            listed = ", ".join(f'"{one}"' for one in known)
+            raise ValueError(f'{name}: "{getattr(config, name)}" is not one of {listed}')
     for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: {getattr(config, name)} is not positive")

@@ -86,6 +86,26 @@ class Predictor:
     task : Task
     batch_tokens : int
         Tokens of one batch, at most; a longer sequence makes a batch of its own.
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+
+    Examples
+    --------
+    A head of two classes, untrained, on ``mini``; `load` reads a trained one:
+
+    >>> import warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # it says that the classifier is fresh
+    ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini")
+    >>> task = Task("classes", ("other", "promoter"), window_bp=300)
+    >>> predictor = Predictor(model, Tokenizer.from_pretrained("mini"), task)
+    >>> outputs = predictor(["ACGTTGCATTAGCA", "GGGCCC" * 100]).outputs
+    >>> outputs.shape, np.allclose(outputs.sum(1), 1)
+    ((2, 2), True)
     """
 
     def __init__(
@@ -107,10 +127,30 @@ class Predictor:
     ) -> Predictor:
         """Read a folder that `finetune` wrote.
 
+        Parameters
+        ----------
+        folder : path
+        attention, dtype, device
+            As for ``from_pretrained``.
+        batch_tokens : int
+
         Raises
         ------
         CheckpointError
             When it is not one, or damaged.
+
+        Examples
+        --------
+        >>> import tempfile, warnings
+        >>> from dnabert2_fast import Dnabert2ForSequenceClassification
+        >>> folder = Path(tempfile.mkdtemp())  # made by hand what finetune makes
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder)
+        >>> Tokenizer.from_pretrained("mini").save(folder / "tokenizer.json")
+        >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder)
+        >>> Predictor.load(folder).task.names
+        ('other', 'promoter')
         """
         task = Task.load(folder)
         model = load_classifier(task, str(folder), attention=attention, dtype=dtype, device=device)
@@ -135,6 +175,13 @@ class Predictor:
             Letters of a window; the longest training sequence's when left out.
         stride_bp : int, optional
             Letters from one window to the next; `window_bp` when left out.
+
+        Raises
+        ------
+        DataError
+            When `pairs` are missing, or there and the task has none.
+        ValueError
+            When the stride does not lie between 1 and the window.
         """
         seconds: Sequence[str | None] = [None] * len(sequences) if pairs is None else pairs
         rows = (
@@ -321,7 +368,7 @@ def predict(
     dtype: str = "float32",
     device: str = "auto",
 ) -> int:
-    """Write what a fine-tuned model says of every record of a file; returns the number of rows.
+    r"""Write what a fine-tuned model says of every record of a file; returns the number of rows.
 
     Parameters
     ----------
@@ -349,7 +396,23 @@ def predict(
     CheckpointError, DataError, FastaError
         When model or input cannot be read; nothing is written then.
     ValueError
-        When `out` has another suffix.
+        When `out` has another suffix, or the stride does not lie between 1 and the window.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with warnings.catch_warnings():  # an untrained one, where finetune's would be
+    ...     warnings.simplefilter("ignore")
+    ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
+    >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
+    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCATTAGCA\n>two\nGGGCCC\n")
+    >>> predict(folder / "m", folder / "x.fa", folder / "out.csv")
+    2
+    >>> (folder / "out.csv").read_text().splitlines()[0]
+    '"name","prediction","probability_other","probability_promoter"'
     """
     out, file = Path(out), Path(file)
     if out.suffix not in (".csv", ".parquet"):

@@ -27,7 +27,7 @@ def evaluate(
     dtype: str = "float32",
     device: str = "auto",
 ) -> dict[str, float]:
-    """Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
+    r"""Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
 
     Parameters
     ----------
@@ -50,6 +50,25 @@ def evaluate(
     ------
     CheckpointError, DataError
         When model or table cannot be read, or `out` exists.
+    ModuleNotFoundError
+        Without the extra ``plots``.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification, Tokenizer
+    >>> from dnabert2_fast.train.labelled import Task
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with warnings.catch_warnings():  # an untrained one, where finetune's would be
+    ...     warnings.simplefilter("ignore")
+    ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
+    >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
+    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> rows = ["sequence,label", "ACGTTGCATTAGCA,promoter", "GGGCCC,other"]
+    >>> _ = (folder / "test.csv").write_text("\n".join(rows))
+    >>> scores = evaluate(folder / "m", folder / "test.csv", folder / "scores")
+    >>> 0 <= scores["accuracy"] <= 1, sorted(path.name for path in (folder / "scores").iterdir())
+    (True, ['confusion.png', 'curves.png', 'metrics.json', 'predictions.csv'])
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -65,9 +65,17 @@ class PretrainResult(NamedTuple):
 
 
 def pretrain(config: PretrainConfig) -> PretrainResult:
-    """Train a masked language model; goes on with a run that was stopped.
+    r"""Train a masked language model; goes on with a run that was stopped.
 
     Under `torchrun` the processes share the work; the result is the same up to rounding.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+
+    Returns
+    -------
+    PretrainResult
 
     Raises
     ------
@@ -80,6 +88,22 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         When the loss is no number, or far above what it was.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after a checkpoint was written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import build_corpus
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCATTAGCA" * 500)
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> _ = build_corpus([folder / "x.fa"], folder / "corpus", tok, window_bp=50,
+    ...                  valid_fraction=0.4)
+    >>> result = pretrain(PretrainConfig(
+    ...     str(folder / "corpus"), out=str(folder / "run"), size="tiny", steps=2,
+    ...     batch_tokens=512, dtype="float32"
+    ... ))
+    >>> result.eval_loss > 0, (result.folder / "model.safetensors").exists()
+    (True, True)
     """
     corpus, held_out = _corpora(config)
     with join_fleet(config.device) as fleet:

@@ -144,6 +144,17 @@ class PretrainConfig:
         Write OUT/tensorboard too.
     wandb
         Report to this project of Weights & Biases too.
+
+    Raises
+    ------
+    ValueError
+        When a number is out of range, or `size` stands beside `init_from`.
+
+    Examples
+    --------
+    >>> config = PretrainConfig("corpus", out="run", recipe="fast", size="small", steps=2000)
+    >>> config.settled().optimizer, config.settled().warmup_steps
+    ('muon', 40)
     """
 
     corpus: Annotated[str, tyro.conf.Positional]
