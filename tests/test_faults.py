@@ -172,10 +172,10 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    left = tmp_path / f".x.here-{gone.pid}.part.json"
-    alive = tmp_path / f".x.here-{os.getppid()}.part.json"
-    elsewhere = tmp_path / f".x.there-{gone.pid}.part.json"
-    another = tmp_path / f".y.here-{gone.pid}.part.json"
+    left = tmp_path / f".x.here-{gone.pid}-0.part.json"
+    alive = tmp_path / f".x.here-{os.getppid()}-0.part.json"
+    elsewhere = tmp_path / f".x.there-{gone.pid}-0.part.json"
+    another = tmp_path / f".y.here-{gone.pid}-0.part.json"
     for path in (left, alive, elsewhere, another):
         path.write_text("half")
     with atomic_path(tmp_path / "x.json") as path:
@@ -188,10 +188,24 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path, monkeypatch):
     }
 
 
+def test_leftovers_under_our_own_number_are_from_a_process_before_us(tmp_path, monkeypatch):
+    """In a container every process may have number 1; what our threads write now is not that."""
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    target = tmp_path / "x.json"
+    left = tmp_path / f".x.here-{os.getpid()}-77.part.json"
+    left.write_text("half")
+    with atomic_path(target) as first, atomic_path(target) as second:
+        first.write_text("one")
+        second.write_text("two")
+        assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert target.read_text() == "one"  # the outer block ended last
+
+
 def test_a_folder_put_aside_by_a_killed_process_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     monkeypatch.setattr(atomic, "_runs", lambda process: process != 4)
-    aside = tmp_path / ".out.here-4.old"
+    aside = tmp_path / ".out.here-4-0.old"
     aside.mkdir()
     (aside / "kept").write_text("")
 
