@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import itertools
 import os
@@ -20,7 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "temporary_beside"]
+__all__ = ["atomic_path", "full_disk_of", "temporary_beside"]
+
+# What writing says of a full disk, a quota and a limit of the process.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # What this process is writing now, and a number for each, so that its threads have names of their
 # own. Anything else under its number is from a process before it: in a container all have number 1.
@@ -42,7 +46,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         When the parent folder is missing or cannot be written.
     """
     target = Path(target)
-    with temporary_beside(target) as temporary:
+    with temporary_beside(target) as temporary, full_disk_of(target):
         yield temporary
         if target.is_dir() and temporary.is_dir():
             with _name_of_mine(f".{target.name}.", ".old") as name:
@@ -51,6 +55,17 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
                 shutil.rmtree(target.with_name(name))
         else:
             temporary.replace(target)
+
+
+@contextmanager
+def full_disk_of(path: Path) -> Iterator[None]:
+    """Name `path` in an error of a full disk, where the system named no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -96,8 +97,10 @@ class Parts:
         except (OSError, ValueError):
             pass
         vectors = compute()
+        content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
+        np.save(content, vectors)
         with atomic_path(place) as path:
-            np.save(path, vectors)
+            path.write_bytes(content.getbuffer())
         return vectors
 
     @property
