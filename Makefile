@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo docs test lint rust-test python-test slow slow-test fuzz instructions bench gpu dist audit licenses clean
+.PHONY: help build demo docs test lint rust-test python-test slow slow-test fuzz sanitize instructions bench gpu dist audit licenses clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,10 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS (needs cargo-fuzz and a C++ compiler
 	  mkdir -p fuzz/corpus/$$target fuzz/seeds/$$target; \
 	  cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target \
 	    -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; done
+
+sanitize: ## The core's tests under AddressSanitizer (needs rustup's nightly toolchain)
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --quiet -p dnabert2-core --tests \
+	  --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize
 
 DIST := target/dist
 dist: build ## Build sdist and wheel; check what is in them and that the demo runs from the wheel

@@ -5,16 +5,21 @@
     python benches/faults.py --signal TERM         # as a scheduler asks, before it kills
 
 Each trial starts a verb as a process of its own in an empty folder, kills it after a time drawn
-evenly from the length of an undisturbed run (its first third left out, which is the start of
-Python), and starts the same command until it ends well. The trial has failed if any output differs
-by a byte from the undisturbed one (in JSON, by anything but times), or anything else lies in the
-folder.
+evenly from the length of an undisturbed run, and starts the same command until it ends well. The
+trial has failed if any output differs by a byte from the undisturbed one (in JSON, by anything but
+times), or anything else lies in the folder.
+
+The undisturbed run is started from the command line. The processes of the trials are forked from
+one that has imported the library and done nothing else, so that it is the work that is killed and
+not the start of Python.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,10 +28,24 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, build_corpus
+from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, build_corpus, cli
+
+# Imported before trials are forked.
+MODULES = (
+    "dnabert2_fast.cli.corpora",
+    "dnabert2_fast.cli.embedding",
+    "dnabert2_fast.cli.tokenizers",
+    "dnabert2_fast.train.finetune",
+    "dnabert2_fast.train.pretrain",
+    "matplotlib.pyplot",
+    "sklearn.linear_model",
+)
+
+FORKED = multiprocessing.get_context("forkserver")
 
 # Written beside results, and never twice alike: clocks, speeds and names of folders.
 TIMES = {"tokens_per_second", "memory_gb", "seconds", "out", "folder", "peak_memory_gb"}
@@ -70,11 +89,6 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     return {verb: line.split() for verb, line in lines.items()}
 
 
-def command(verb: str, arguments: list[str]) -> list[str]:
-    """Return the command line of a verb."""
-    return [sys.executable, "-W", "ignore", "-m", "dnabert2_fast.cli", verb, *arguments]
-
-
 def plain(path: Path) -> object:
     """Return the contents of a file, without times where it has some."""
     if path.suffix in (".json", ".jsonl"):
@@ -95,29 +109,43 @@ def strip(value: object) -> object:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Return every file below a folder, by its path."""
-    # Pictures carry the moment at which they were drawn.
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png")
-    return {str(path.relative_to(folder)): plain(path) for path in sorted(files)}
+    """Return what every file below a folder holds, by its path; folders hold nothing."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        # Pictures carry the moment at which they were drawn.
+        picture = path.suffix == ".png" and not path.name.startswith(".")
+        found[name] = None if path.is_dir() or picture else plain(path)
+    return found
 
 
-def run(arguments: list[str], folder: Path, kill_after: float | None, number: int) -> int | None:
-    """Run a command to its end, or for so many seconds; returns its exit code, None if killed."""
-    package = str(Path(dnabert2_fast.__file__).parents[1])  # the same one, from any folder
-    environment = {**os.environ, "PYTHONPATH": package, "DNABERT2_FAST_PROGRESS": "0"}
-    environment["OMP_NUM_THREADS"] = "1"
-    with subprocess.Popen(
-        arguments, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            _, said = process.communicate(timeout=kill_after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-            process.communicate()
-            return None
-    if process.returncode:
-        print(said.decode(errors="replace")[-400:], file=sys.stderr)
-    return process.returncode
+def undisturbed(arguments: list[str], folder: Path) -> None:
+    """Run a verb from the command line, to its end."""
+    line = [sys.executable, "-W", "ignore", "-m", "dnabert2_fast.cli", *arguments]
+    subprocess.run(line, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+
+
+def forked(arguments: list[str], folder: Path, kill_after: float | None, number: int) -> int | None:
+    """Run a verb to its end, or for so many seconds; returns its exit code, None if killed."""
+    process = FORKED.Process(target=_verb, args=(arguments, folder))
+    process.start()
+    process.join(kill_after)
+    alive = process.exitcode is None
+    if alive:
+        assert process.pid is not None
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.kill(process.pid, number)
+        process.join()
+    code = None if alive else process.exitcode
+    process.close()
+    return code
+
+
+def _verb(arguments: list[str], folder: Path) -> None:
+    os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    warnings.simplefilter("ignore")
+    sys.exit(cli.main(arguments))
 
 
 def trials(
@@ -126,22 +154,25 @@ def trials(
     """Kill a verb so many times; returns kills that met it alive, restarts, and what went wrong."""
     whole = base / f"{verb}-whole"
     whole.mkdir()
-    began = time.monotonic()
-    if run(command(verb, arguments), whole, None, number) != 0:
-        raise SystemExit(f"{verb}: does not run undisturbed")
-    length = time.monotonic() - began
+    undisturbed([verb, *arguments], whole)
     want = contents(whole)
+    again = base / f"{verb}-forked"
+    again.mkdir()
+    began = time.monotonic()
+    if forked([verb, *arguments], again, None, number) != 0 or contents(again) != want:
+        raise SystemExit(f"{verb}: gives something else when it is forked")
+    length = time.monotonic() - began
     met, restarts, wrong = 0, 0, []
     for trial in range(kills):
         folder = base / f"{verb}-trial"
         folder.mkdir()
-        alive = run(command(verb, arguments), folder, rng.uniform(1 / 3, 1) * length, number)
+        alive = forked([verb, *arguments], folder, rng.uniform(0, length), number)
         met += alive is None
         for _ in range(20):
             if contents(folder) == want:
                 break  # it was killed on its way out
             restarts += 1
-            if run(command(verb, arguments), folder, None, number) == 0:
+            if forked([verb, *arguments], folder, None, number) == 0:
                 break
         got = contents(folder)
         if got != want:
@@ -163,6 +194,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder to keep what went wrong in")
     given = parser.parse_args()
+    os.environ |= {"DNABERT2_FAST_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
+    os.environ["PYTHONPATH"] = str(Path(dnabert2_fast.__file__).parents[1])  # from any folder
+    FORKED.set_forkserver_preload([*MODULES])
+    first = FORKED.Process(target=int)  # imports are over when it ends
+    first.start()
+    first.join()
     base = given.keep or Path(tempfile.mkdtemp(prefix="faults"))
     base.mkdir(parents=True, exist_ok=True)
     verbs = prepare(base)

@@ -1,5 +1,6 @@
 """Output is whole or absent."""
 
+import errno
 import os
 
 import pytest
@@ -37,6 +38,14 @@ def test_folder(tmp_path):
         raise RuntimeError
     assert leftovers(tmp_path) == ["out"]
     assert (target / "x").read_text() == "second"
+
+
+@pytest.mark.parametrize(("number", "named"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_an_error_of_a_full_disk_names_the_file(tmp_path, number, named):
+    """What fails beside it may be a file that is read."""
+    with pytest.raises(OSError, match="why") as caught, atomic_path(tmp_path / "a"):
+        raise OSError(number, "why")
+    assert caught.value.filename == (str(tmp_path / "a") if named else None)
 
 
 def test_progress_without_terminal(capsys, monkeypatch):

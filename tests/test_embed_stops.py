@@ -91,6 +91,31 @@ def test_processes_that_start_together_share_one_folder(tmp_path):
     assert all(parts.empty for parts in made)
 
 
+START = """
+import os, signal, sys
+from pathlib import Path
+from dnabert2_fast.genomics.embed_parts import Parts
+Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Parts(Path(sys.argv[1]), {"a": 1})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("another_has_made_it", [False, True])
+def test_killed_before_the_folder_of_parts_appears(tmp_path, another_has_made_it):
+    out = tmp_path / "v.npy"
+    command = [sys.executable, "-c", START, str(out)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".v.npy.")
+    if another_has_made_it:
+        left.rename(tmp_path / "v.npy.parts")
+        assert subprocess.run(command, check=False).returncode == 0
+        left.mkdir()
+    assert Parts(out, {"a": 1}).empty
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy.parts"]
+
+
 def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
     out = tmp_path / "v.npy"
     other = make_model()

@@ -5,6 +5,7 @@ Kills at random moments are in ``benches/faults.py``, which does it as often as 
 
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -17,7 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnabert2_fast import Corpus, Tokenizer, atomic, build_corpus, read_fasta
+from dnabert2_fast import (
+    Corpus,
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Tokenizer,
+    atomic,
+    build_corpus,
+    read_fasta,
+)
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import CorpusError
 
@@ -74,6 +83,122 @@ def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_pa
     assert process.returncode == 0
     assert out.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", line[3]}
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A function that gives a folder so many bytes, with the function that changes them."""
+    if sys.platform != "linux":
+        pytest.skip("mounting a tmpfs is Linux's")
+    made = []
+
+    def mount(folder, *options):
+        line = ["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+
+    def with_size(size):
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        mount(folder, "-o", f"size={size}")
+        made.append(folder)
+        return folder, lambda size: mount(folder, "-o", f"remount,size={size}")
+
+    yield with_size
+    for folder in made:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Everything that the verbs below read: sequences, a corpus, a tiny model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = random.Random(0)
+    lines = ("".join(rng.choices("ACGT", k=2000)) for _ in range(400))
+    (folder / "g.fa").write_text("".join(f">r{i}\n{line}\n" for i, line in enumerate(lines)))
+    build_corpus([folder / "g.fa"], folder / "corpus", tok, window_bp=200, valid_fraction=0.01)
+    shape = Dnabert2Config(
+        hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    Dnabert2ForMaskedLM(shape).save_pretrained(folder / "model")
+    tok.save(folder / "model" / "tokenizer.json")
+    (folder / "tables").mkdir()
+    for split, rows in (("train", 60), ("dev", 20), ("test", 20)):
+        table = [f"{''.join(rng.choices('ACGT', k=60))},{row % 2}" for row in range(rows)]
+        (folder / "tables" / f"{split}.csv").write_text("\n".join(["sequence,label", *table]))
+    return folder
+
+
+# A size that is too small, and what the error names; `{}` is the folder of the inputs.
+FULL = {
+    "build-corpus": (
+        "400k",
+        "{}/g.fa --out c --window-bp 100 --shard-tokens 20000 --threads 1",
+        ".c.building/unit-00000/shard-",
+    ),
+    "embed": (
+        "1500k",
+        "{}/g.fa --model {}/model --out v.npy --window-bp 50 --device cpu",
+        "v.npy",
+    ),
+    "train-tokenizer": (
+        "100k",  # the spill file alone takes more
+        "{}/g.fa --out t.json --vocab-size 300 --memory-limit-gb 0.00002 --threads 1",
+        "/",
+    ),
+    "pretrain": (
+        "6m",
+        "{}/corpus --out run --size tiny --steps 6 --batch-tokens 400 --checkpoint-every 2 "
+        "--eval-tokens 400 --keep 2 --device cpu",
+        "run/checkpoints/step-0000002",
+    ),
+    "finetune": (
+        "4m",
+        "{}/model --data {}/tables --out done --epochs 2 --batch-size 30 --device cpu",
+        "done.unfinished/epochs/checkpoint-",
+    ),
+}
+TRAINING = [pytest.param(name, marks=pytest.mark.slow) for name in ("pretrain", "finetune")]
+
+
+@pytest.mark.parametrize("name", ["build-corpus", "embed", "train-tokenizer", *TRAINING])
+def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
+    """A disk of its own runs full: one line, exit code 2; with more room the same run goes on."""
+    size, arguments, named = FULL[name]
+    line = [name, *arguments.format(inputs, inputs).split()]
+    folder, resize = disk(size)
+    monkeypatch.setenv("TMPDIR", str(folder))  # of spill files
+    with verb(folder, *line) as process:
+        _, said = process.communicate()
+    assert process.returncode == 2, said
+    lines = [text for text in said.splitlines() if text.startswith("error: ")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith(f"error: {named}")
+    # Torch, which writes checkpoints, says nothing of the sort.
+    full = "left on the disk" if name in ("pretrain", "finetune") else "No space left on device"
+    assert full in lines[0]
+    assert "Traceback" not in said
+    resize("100m")
+    with verb(folder, *line) as process:
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    monkeypatch.setenv("TMPDIR", str(whole))
+    with verb(whole, *line) as process:
+        process.communicate()
+    assert files_of(folder) == files_of(whole)
+
+
+def files_of(folder):
+    """Files below a folder: their bytes, but of what holds clocks and names of folders."""
+    times = ("metrics.jsonl", "run.json", ".png")
+    return {
+        str(path.relative_to(folder)): None if path.name.endswith(times) else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("line", [BUILD, TOKENIZE])
@@ -172,10 +297,10 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    left = tmp_path / f".x.here-{gone.pid}.part.json"
-    alive = tmp_path / f".x.here-{os.getppid()}.part.json"
-    elsewhere = tmp_path / f".x.there-{gone.pid}.part.json"
-    another = tmp_path / f".y.here-{gone.pid}.part.json"
+    left = tmp_path / f".x.here-{gone.pid}-0.part.json"
+    alive = tmp_path / f".x.here-{os.getppid()}-0.part.json"
+    elsewhere = tmp_path / f".x.there-{gone.pid}-0.part.json"
+    another = tmp_path / f".y.here-{gone.pid}-0.part.json"
     for path in (left, alive, elsewhere, another):
         path.write_text("half")
     with atomic_path(tmp_path / "x.json") as path:
@@ -188,10 +313,24 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path, monkeypatch):
     }
 
 
+def test_leftovers_under_our_own_number_are_from_a_process_before_us(tmp_path, monkeypatch):
+    """In a container every process may have number 1; what our threads write now is not that."""
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    target = tmp_path / "x.json"
+    left = tmp_path / f".x.here-{os.getpid()}-77.part.json"
+    left.write_text("half")
+    with atomic_path(target) as first, atomic_path(target) as second:
+        first.write_text("one")
+        second.write_text("two")
+        assert {path.name for path in tmp_path.iterdir()} == {first.name, second.name}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert target.read_text() == "one"  # the outer block ended last
+
+
 def test_a_folder_put_aside_by_a_killed_process_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     monkeypatch.setattr(atomic, "_runs", lambda process: process != 4)
-    aside = tmp_path / ".out.here-4.old"
+    aside = tmp_path / ".out.here-4-0.old"
     aside.mkdir()
     (aside / "kept").write_text("")
 

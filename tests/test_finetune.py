@@ -99,8 +99,10 @@ def test_two_classes_have_an_area_under_the_curve():
 
 
 def test_bad_input(model, tables, result, tmp_path):
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(CheckpointError, match="exists already, made with epochs 8, not 3"):
         finetune(FinetuneConfig(str(model), str(tables), str(result.folder)))
+    with pytest.raises(CheckpointError, match="exists already; choose another folder"):
+        finetune(FinetuneConfig(str(model), str(tables), str(tables)))
     with pytest.raises(DataError, match=r"no train\.csv"):
         finetune(FinetuneConfig(str(model), str(tmp_path), str(tmp_path / "out")))
     Tokenizer.train(["ACGT" * 9], 12).save(model / "tokenizer.json")

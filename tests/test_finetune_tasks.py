@@ -1,6 +1,7 @@
 """Every kind of label is learnt; ways of training change what they should and nothing else."""
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -253,6 +254,35 @@ def test_seeds_report_mean_and_deviation(model, four, tmp_path):
     assert (written["seed"], written["out"]) == (8, str(result.folder / "seed-8"))
     alone = finetune(settings(model, four, tmp_path / "alone", epochs=4, seed=8))
     assert alone.metrics == runs[1]
+    before = contents(result.folder)
+    assert finetune(config) == result  # it is done already
+    assert contents(result.folder) == before
+
+
+def contents(folder):
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(model, four, tmp_path):
+    tables = tmp_path / "tables"
+    shutil.copytree(four, tables)
+    config = settings(model, tables, tmp_path / "out", epochs=1)
+    result = finetune(config)
+    before = contents(result.folder)
+    assert finetune(config) == result
+    with pytest.raises(CheckpointError, match="exists already, made with epochs 1, not 2; choose"):
+        finetune(settings(model, tables, tmp_path / "out", epochs=2))
+    text = (tables / "dev.csv").read_text()
+    (tables / "dev.csv").write_text(text.replace("A", "C", 1))
+    with pytest.raises(CheckpointError, match="exists already, made with data_sha256 "):
+        finetune(config)
+    (tables / "dev.csv").write_text(text.replace("\n", "\r\n"))  # the same rows
+    assert finetune(config) == result
+    assert contents(result.folder) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"tables", "out"}
+    (tmp_path / "out" / "metrics.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        finetune(config)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(model, four, tmp_path, monkeypatch):

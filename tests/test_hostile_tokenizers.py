@@ -65,6 +65,11 @@ BAD = {
         edited(lambda file: file["model"].update(unk_token="[NONE]")),
         "at /model/unk_token",
     ),
+    "a token twice": (TEXT.replace('"A": ', '"A": 7, "A": ', 1), '"A" stands twice in one object'),
+    "a vocabulary twice": (
+        TEXT.replace('"vocab": ', '"vocab": {}, "vocab": ', 1),
+        '"vocab" stands twice in one object',
+    ),
     "an id twice": (with_id(BASE["model"]["vocab"]["C"]), r"at /model/vocab/C: id \d+ also"),
     "an id that leaves a gap": (with_id(60_000), "id 60000 leaves a gap"),
     "an id of 17 bits": (with_id(65_536), ID),

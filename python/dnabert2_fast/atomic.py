@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import errno
 import glob
+import itertools
 import os
 import re
 import shutil
@@ -19,7 +21,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path"]
+__all__ = ["atomic_path", "full_disk_of", "temporary_beside"]
+
+# What writing says of a full disk, a quota and a limit of the process.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+# What this process is writing now, and a number for each, so that its threads have names of their
+# own. Anything else under its number is from a process before it: in a container all have number 1.
+_written_now: set[str] = set()
+_numbers = itertools.count()
 
 
 @contextmanager
@@ -36,35 +46,70 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         When the parent folder is missing or cannot be written.
     """
     target = Path(target)
-    # Same folder, hence same file system, hence an atomic rename; the suffix is kept because
-    # writers such as numpy choose the format by it.
-    mine = f"{socket.gethostname()}-{os.getpid()}"
-    temporary = target.with_name(f".{target.stem}.{mine}.part{target.suffix}")
-    _clear(target)
-    try:
+    with temporary_beside(target) as temporary, full_disk_of(target):
         yield temporary
         if target.is_dir() and temporary.is_dir():
-            aside = target.with_name(f".{target.name}.{mine}.old")
-            target.rename(aside)
-            temporary.rename(target)
-            shutil.rmtree(aside)
+            with _name_of_mine(f".{target.name}.", ".old") as name:
+                target.rename(target.with_name(name))
+                temporary.rename(target)
+                shutil.rmtree(target.with_name(name))
         else:
             temporary.replace(target)
+
+
+@contextmanager
+def full_disk_of(path: Path) -> Iterator[None]:
+    """Name `path` in an error of a full disk, where the system named no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
+def temporary_beside(target: Path) -> Iterator[Path]:
+    """Yield a free path beside `target`; whatever lies there at the end is removed.
+
+    What killed processes of this machine left beside `target` is removed first.
+    """
+    _clear(target)
+    # Same folder, hence same file system, hence an atomic rename; the suffix is kept because
+    # writers such as numpy choose the format by it.
+    with _name_of_mine(f".{target.stem}.", f".part{target.suffix}") as name:
+        temporary = target.with_name(name)
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
+@contextmanager
+def _name_of_mine(before: str, after: str) -> Iterator[str]:
+    """Yield a name that no other process or thread has."""
+    name = f"{before}{socket.gethostname()}-{os.getpid()}-{next(_numbers)}{after}"
+    _written_now.add(name)
+    try:
+        yield name
     finally:
-        _remove(temporary)
+        _written_now.discard(name)
 
 
 def _clear(target: Path) -> None:
-    """Remove what processes of this machine left beside `target` that were killed outright."""
     if not target.parent.is_dir():
         return
     host = re.escape(socket.gethostname())
-    part = rf"\.{re.escape(target.stem)}\.{host}-(\d+)\.part{re.escape(target.suffix)}"
-    old = rf"\.{re.escape(target.name)}\.{host}-(\d+)\.old"
+    stem, suffix = re.escape(target.stem), re.escape(target.suffix)
+    part = rf"\.{stem}\.{host}-(\d+)-\d+\.part{suffix}"
+    old = rf"\.{re.escape(target.name)}\.{host}-(\d+)-\d+\.old"
     for path in target.parent.glob(f".{glob.escape(target.stem)}*"):
         aside = re.fullmatch(old, path.name)
         found = aside or re.fullmatch(part, path.name)
-        if found is None or _runs(int(found[1])):
+        if found is None or path.name in _written_now:
+            continue
+        process = int(found[1])
+        if process != os.getpid() and _runs(process):
             continue
         if aside and not target.exists():
             path.rename(target)  # killed in the instant of the exchange

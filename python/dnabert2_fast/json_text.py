@@ -5,11 +5,18 @@
 >>> parse_json("[" * 100_000)
 Traceback (most recent call last):
 ValueError: not valid JSON: nested too deeply
+
+A name that stands twice in one object is an error too: readers differ in which one they take.
+
+>>> parse_json('{"step": 3, "step": 4}')
+Traceback (most recent call last):
+ValueError: not valid JSON: 'step' stands twice in one object
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +29,22 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        When it is no JSON.
+        When it is no JSON, or an object has a name twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("not valid JSON: nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"not valid JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return values
 
 
 def read_json(path: Path) -> Any:

@@ -8,7 +8,6 @@ read through the ``vocab.txt`` or ``tokenizer.json`` beside it.
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from transformers.utils import logging
 from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
 from dnabert2_fast.benchmark.loop import Fit, fit, probabilities_of
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.json_text import read_object
 from dnabert2_fast.model.checkpoint import PACKAGED, pick_device
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.heads import Inputs, Mode, encode
@@ -241,5 +241,4 @@ def _outputs(
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the contents of a ``config.json``."""
-    values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return values
+    return read_object(folder / "config.json")

@@ -27,6 +27,7 @@ from dnabert2_fast.benchmark.systems import (
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.json_text import read_object
 from dnabert2_fast.progress import progress
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.labelled import read_splits
@@ -263,7 +264,7 @@ def _once(
 
 def _require_same(path: Path, decided: dict[str, Any]) -> None:
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_object(path)
     except ValueError:
         raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
     now = json.loads(json.dumps(decided))

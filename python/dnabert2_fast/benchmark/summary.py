@@ -6,7 +6,6 @@ is; nothing that was not run or printed is filled in.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from dnabert2_fast.benchmark.published import Row, read_published
 from dnabert2_fast.benchmark.sets import SETS, TASKS, whole_set
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.json_text import read_object
 
 __all__ = [
     "Average",
@@ -123,7 +123,7 @@ def read_results(out: Path) -> list[Result]:
     results = []
     for path in sorted((out / "results").glob("*/*/seed-*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_object(path)
             results.append(Result(**{name: content[name] for name in Result._fields}))
         except (ValueError, KeyError, TypeError):
             raise CheckpointError(f"{path}: damaged; delete it to run it again") from None

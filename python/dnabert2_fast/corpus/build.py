@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from dnabert2_fast import _native
+from dnabert2_fast.atomic import full_disk_of
 from dnabert2_fast.corpus.format import (
     ORIGIN,
     SPLITS,
@@ -196,7 +197,7 @@ def build_with_shares(
         for number in units:
             folder = plan.unit_folder(number)
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder):
+            with locked(folder), full_disk_of(folder):
                 _build_unit(plan, number, shares[number], builder, bar)
 
 
@@ -321,7 +322,7 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     plan.prepare()
     whole = plan.folder / "whole"
     whole.mkdir(exist_ok=True)
-    with locked(plan.folder):
+    with locked(plan.folder), full_disk_of(plan.folder):
         write_merged(plan, whole, _move_into(whole))
         if plan.out.is_dir():
             plan.out.rmdir()  # an empty folder that was there before

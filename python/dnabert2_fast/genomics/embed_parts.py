@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.atomic import atomic_path, temporary_beside
 from dnabert2_fast.genomics.embed import EmbeddingRules
 from dnabert2_fast.json_text import read_json
 from dnabert2_fast.model import Dnabert2Model
@@ -67,20 +67,20 @@ class Parts:
 
     def __init__(self, out: Path, settings: dict[str, Any]) -> None:
         self.folder = out.with_name(f"{out.name}.parts")
-        if self._holds(settings):
-            return
-        if self.folder.exists():
-            self.remove()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Processes that share the work start together: the folder appears whole, and once.
-        fresh = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
-        (fresh / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        try:
-            fresh.rename(self.folder)
-        except OSError:
-            shutil.rmtree(fresh)
-            if not self._holds(settings):
-                raise
+        with temporary_beside(self.folder) as fresh:
+            if self._holds(settings):
+                return
+            if self.folder.exists():
+                self.remove()
+            fresh.mkdir()
+            (fresh / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+            try:
+                fresh.rename(self.folder)
+            except OSError:
+                if not self._holds(settings):
+                    raise
 
     def _holds(self, settings: dict[str, Any]) -> bool:
         try:
@@ -100,8 +100,10 @@ class Parts:
         except (OSError, ValueError):
             pass
         vectors = compute()
+        content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
+        np.save(content, vectors)
         with atomic_path(place) as path:
-            np.save(path, vectors)
+            path.write_bytes(content.getbuffer())
         return vectors
 
     @property

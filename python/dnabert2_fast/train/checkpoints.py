@@ -36,7 +36,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.distributed import Fleet
 from dnabert2_fast.train.state_files import TensorsOnlyPlanner, TensorsOnlyReader
 
-__all__ = ["Checkpoints", "detached"]
+__all__ = ["Checkpoints", "detached", "not_written"]
 
 STATE, POSITION = "state", "position.json"
 
@@ -120,8 +120,7 @@ class Checkpoints:
             for future in writing:
                 future.result()
         except (OSError, RuntimeError, CheckpointException) as error:
-            reason = " ".join(str(error).split())[-200:]
-            raise CheckpointError(f"{target}: could not be written: {reason}") from None
+            raise not_written(target, error) from None
         self._fleet.on_first(lambda: self._publish(target))
 
     def resume(
@@ -214,6 +213,18 @@ class Checkpoints:
     @staticmethod
     def _part(target: Path) -> Path:
         return target.with_name(f".{target.name}.part")
+
+
+def not_written(target: Path, error: Exception | CheckpointException) -> CheckpointError:
+    """Return what to raise when writing `target` failed.
+
+    Of a full disk torch says that a file is not as long as it should be, and no more.
+    """
+    free = shutil.disk_usage(target.parent).free / 1e6
+    reason = " ".join(str(error).split())[-200:]
+    return CheckpointError(
+        f"{target}: could not be written, with {free:,.1f} MB left on the disk: {reason}"
+    )
 
 
 def detached(model: nn.Module, config: Dnabert2Config) -> Dnabert2ForMaskedLM:

@@ -1,7 +1,7 @@
 """Fine-tuning on labelled tables: a run, or several that differ in their seed, and their folder.
 
 A run lives in ``OUT.unfinished`` until it is done, and goes on there when it is started
-again.
+again; one that is done already is not repeated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -37,7 +37,7 @@ from dnabert2_fast.train.heads import (
     freeze_encoder,
     load_classifier,
 )
-from dnabert2_fast.train.labelled import Kind, Labelled, Task, read_splits
+from dnabert2_fast.train.labelled import Kind, Labelled, Task, checksum, read_splits
 from dnabert2_fast.train.metrics import BEST_BY, collapsed, kmer_baseline, scores
 from dnabert2_fast.train.predict import Predictor, write_labelled
 
@@ -64,7 +64,8 @@ class FinetuneConfig:
         sequence2, label), and labels.txt (label,label_name) if classes have names.
     out
         Folder to make: the model of the epoch that scored best on dev, metrics.json and
-        test_predictions.csv. Stopped and started again, the run goes on from its last epoch.
+        test_predictions.csv. Stopped and started again, the run goes on from its last epoch;
+        finished, it is not repeated.
     task
         What a label is: one class (0, 1, ... or names), multilabel (0;1;1), regression (a number),
         a class for each of the tokens (0;1;1) or bases (0011); auto tells the first three apart.
@@ -178,7 +179,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     DataError
         When a table is missing or damaged.
     CheckpointError
-        When the model cannot be loaded, `out` exists, or an unfinished run has other settings.
+        When the model cannot be loaded, or `out` or an unfinished run holds something else than
+        these settings and tables come to.
     ValueError
         When a setting is out of range.
     DivergedError
@@ -208,18 +210,19 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     """
     _check(config)
     out = Path(config.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
     task, tables = read_splits(config.data, config.task)
     task = replace(task, max_length=config.max_length)
+    data = checksum(task, tables)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return _done_before(config, data)
     class_weights(config.class_weights, task, tables["train"])  # refused before anything is made
     if config.seeds == 1:
-        return _run(config, task, tables)
-    unfinished = _unfinished(config)
+        return _run(config, task, tables, data)
+    unfinished = _unfinished(config, data)
     results = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
-        results.append(_finished(Path(one.out)) or _run(one, task, tables))
+        results.append(_finished(Path(one.out)) or _run(one, task, tables, data))
     result = _together(out, results)
     for run in results:  # they have moved with the folder once it is published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
@@ -259,26 +262,51 @@ def _check(config: FinetuneConfig) -> None:
         )
 
 
-def _unfinished(config: FinetuneConfig) -> Path:
+def _settings(config: FinetuneConfig, data: str) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run: its configuration, and a checksum of its tables."""
+    return json.loads(json.dumps({**asdict(config), "data_sha256": data}))  # type: ignore[no-any-return]
+
+
+def _difference(folder: Path, settings: dict[str, Any]) -> str | None:
+    """Say how a folder's run differs from what is asked for; where it lies does not matter."""
+    try:
+        before = read_object(folder / "run.json")
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'run.json'}: {error}; delete {folder}") from None
+    for name, value in settings.items():
+        if name != "out" and before.get(name) != value:
+            return f"{name} {before.get(name)}, not {value}"
+    return None
+
+
+def _unfinished(config: FinetuneConfig, data: str) -> Path:
     """Return the folder of a run that is not done, with its settings in ``run.json``."""
     folder = Path(f"{config.out}.unfinished")
-    settings = json.loads(json.dumps(asdict(config)))
+    settings = _settings(config, data)
     if (folder / "run.json").exists():
-        try:
-            before = read_object(folder / "run.json")
-        except ValueError as error:
-            raise CheckpointError(f"{folder / 'run.json'}: {error}; delete {folder}") from None
-        changed = [f.name for f in fields(config) if before.get(f.name) != settings[f.name]]
-        if changed:
-            name = changed[0]
+        difference = _difference(folder, settings)
+        if difference is not None:
             raise CheckpointError(
-                f"{folder}: was begun with {name} {before.get(name)}, not {settings[name]}; give "
-                "the same settings to go on, or delete it"
+                f"{folder}: was begun with {difference}; give the same settings to go on, or "
+                "delete it"
             )
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "run.json", settings)
     return folder
+
+
+def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
+    """Return what the run that `out` holds came to, if it is this one."""
+    out = Path(config.out)
+    result = _finished(out)
+    difference = None if result is None else _difference(out, _settings(config, data))
+    if result is None or difference is not None:
+        what = "" if difference is None else f", made with {difference}"
+        raise CheckpointError(
+            f"{out}: exists already{what}; choose another folder or delete this one"
+        )
+    return result
 
 
 def _write(path: Path, content: Any) -> None:
@@ -293,12 +321,21 @@ def _publish(unfinished: Path, out: Path) -> None:
 
 
 def _finished(folder: Path) -> FinetuneResult | None:
-    """Return what a run of one seed, done before, came to."""
-    if not (folder / "metrics.json").exists():
+    """Return what a run came to that was done before."""
+    if not (folder / "metrics.json").exists() or not (folder / "run.json").exists():
         return None
-    content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    counts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return FinetuneResult(folder, content, {}, counts["trained"], counts["parameters"])
+    try:
+        metrics = read_object(folder / "metrics.json")
+        one, deviations = folder, {}
+        if "best_on_dev" in metrics:  # of several seeds
+            one, deviations = folder / metrics["best_on_dev"], metrics["deviation"]
+            metrics = metrics["mean"]
+        counts = read_object(one / "run.json")
+        return FinetuneResult(
+            folder, metrics, deviations, int(counts["trained"]), int(counts["parameters"])
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder}: damaged: {error!r}; delete it") from None
 
 
 def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
@@ -311,7 +348,9 @@ def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
     return FinetuneResult(out, means, deviations, results[0].trained, results[0].parameters)
 
 
-def _run(config: FinetuneConfig, task: Task, tables: dict[str, Labelled]) -> FinetuneResult:
+def _run(
+    config: FinetuneConfig, task: Task, tables: dict[str, Labelled], data: str
+) -> FinetuneResult:
     """Train with one seed."""
     tokenizer = Tokenizer.from_pretrained(config.model)
     set_seed(config.seed)
@@ -332,7 +371,7 @@ def _run(config: FinetuneConfig, task: Task, tables: dict[str, Labelled]) -> Fin
     weights = class_weights(config.class_weights, task, tables["train"])
     rate = RATES[config.mode] if config.learning_rate is None else config.learning_rate
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
-    folder = _unfinished(config)
+    folder = _unfinished(config, data)
     scaled, centre, scale = _standardised(task, tables)
     train(replace(config, learning_rate=rate), predictor, scaled, weights, folder / "epochs")
     _in_own_units(model, centre, scale)
@@ -355,7 +394,8 @@ def _run(config: FinetuneConfig, task: Task, tables: dict[str, Labelled]) -> Fin
     write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
     shutil.rmtree(folder / "epochs")
     _save(model, tokenizer, task, folder)
-    _write(folder / "run.json", {**asdict(config), "trained": trained, "parameters": parameters})
+    counts = {"trained": trained, "parameters": parameters}
+    _write(folder / "run.json", {**_settings(config, data), **counts})
     _write(folder / "metrics.json", metrics)  # the last one: with it a run is done
     _publish(folder, Path(config.out))
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)

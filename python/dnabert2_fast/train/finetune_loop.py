@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     EarlyStoppingCallback,
@@ -28,6 +29,7 @@ from dnabert2_fast.json_text import read_object
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.model.checkpoint import pick_device
 from dnabert2_fast.progress import Progress, progress
+from dnabert2_fast.train.checkpoints import not_written
 from dnabert2_fast.train.heads import Classifier, Inputs, encode, loss_of, targets
 from dnabert2_fast.train.labelled import Kind, Labelled, Task
 from dnabert2_fast.train.metrics import BEST_BY, scores
@@ -228,6 +230,8 @@ class _Trainer(Trainer):  # type: ignore[misc]
     """Trainer with an evaluation of ours."""
 
     control: Any
+    state: Any
+    args: Any
 
     def __init__(self, examine: Callable[[], dict[str, float]], **options: Any) -> None:
         super().__init__(**options)
@@ -240,6 +244,13 @@ class _Trainer(Trainer):  # type: ignore[misc]
             self.args, self.state, self.control, metrics
         )
         return metrics
+
+    def _save_checkpoint(self, *given: Any, **named: Any) -> None:
+        try:
+            super()._save_checkpoint(*given, **named)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            name = f"checkpoint-{self.state.global_step}"
+            raise not_written(Path(self.args.output_dir) / name, error) from None
 
 
 class _Bar(TrainerCallback):  # type: ignore[misc]

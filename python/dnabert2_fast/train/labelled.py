@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "Labelled",
     "Row",
     "Task",
+    "checksum",
     "read_labelled",
     "read_rows",
     "read_splits",
@@ -167,6 +169,18 @@ def read_splits(
             if strange:
                 raise DataError(f"{folder}: {split} has class {strange[0]}, train has none of it")
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
+
+
+def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
+    """Return the SHA-256 of what tables say, however they were written down."""
+    total = hashlib.sha256(json.dumps(asdict(task)).encode())
+    for split, table in tables.items():
+        total.update(split.encode())
+        for text in (*table.sequences, *(table.pairs or ())):
+            total.update(f"{text}\n".encode())
+        total.update(table.labels.tobytes())
+        total.update(b"" if table.lengths is None else table.lengths.tobytes())
+    return total.hexdigest()
 
 
 def read_labelled(path: str | os.PathLike[str], task: Task | None = None) -> Labelled:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast.atomic import atomic_path, full_disk_of
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.json_text import parse_json, read_object
 
@@ -117,7 +117,7 @@ class Run:
         """Append a line to ``metrics.jsonl``."""
         rounded = {k: float(f"{v:.6g}") if math.isfinite(v) else None for k, v in values.items()}
         rounded |= {k: v for k, v in values.items() if isinstance(v, int)}
-        with self._metrics.open("a", encoding="utf-8") as handle:
+        with full_disk_of(self._metrics), self._metrics.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(rounded) + "\n")
 
     def forget_after(self, step: int) -> None:

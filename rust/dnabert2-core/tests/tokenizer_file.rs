@@ -47,6 +47,29 @@ fn both_spellings_of_merges_are_read() {
 }
 
 #[test]
+fn no_object_has_a_name_twice() {
+    let text = small().to_string();
+    let twice = [
+        (r#""A":"#, r#""A":7,"A":"#, r#""A" stands twice"#),
+        // The second spelling is the same letter.
+        (r#""A":"#, r#""\u0041":7,"A":"#, r#""A" stands twice"#),
+        (r#""model":"#, r#""model":null,"model":"#, r#""model" stands twice"#),
+        (r#""merges":"#, r#""merges":[],"merges":"#, r#""merges" stands twice"#),
+        (r#""special":"#, r#""special":false,"special":"#, r#""special" stands twice"#),
+    ];
+    for (once, instead, message) in twice {
+        assert!(text.contains(once), "{once}");
+        let file = text.replacen(once, instead, 1);
+        // What refuses it is no error of JSON.
+        assert!(serde_json::from_str::<Value>(&file).is_ok());
+        match TokenizerFile::parse(Path::new("t.json"), file) {
+            Err(Error::TokenizerFile { message: said, .. }) => assert!(said.contains(message)),
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn refusals_name_the_place() {
     let cases: [(&str, Value, &str); 17] = [
         ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: only Strip"),

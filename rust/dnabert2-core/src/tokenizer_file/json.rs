@@ -5,17 +5,23 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::model::{added_tokens, merge_table, model_settings, token_table};
 use super::place::Place;
 use super::steps::{Normalizer, gap, normalizer, pre_tokenizer, templates};
+use super::unique::Unique;
 use super::{Model, Pieces, TokenizerFile};
 use crate::{Result, TokenId};
 
 pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
     let place = Place { path: path.to_owned(), pointer: String::new() };
-    let root: Value = serde_json::from_str(&text)
-        .map_err(|error| place.fail(format!("not JSON: {error}; is the file complete?")))?;
+    let Unique(root) = serde_json::from_str(&text).map_err(|error| {
+        place.fail(match error.classify() {
+            Category::Data => format!("{error}; leave one"),
+            _ => format!("not JSON: {error}; is the file complete?"),
+        })
+    })?;
     let top = place.object(&root)?;
     let known = [
         "version",

@@ -7,6 +7,7 @@ mod json;
 mod model;
 mod place;
 mod steps;
+mod unique;
 mod vocab_txt;
 mod write;
 
