@@ -245,6 +245,9 @@ class Corpus:
     def _numbers(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
         given = np.atleast_1d(windows)
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            listed = windows if isinstance(windows, (list, tuple)) else [windows]
+            if all(type(window) is int for window in listed):
+                raise IndexError(f"windows are numbered 0 to {len(self) - 1}")  # beyond 64 bits
             # A mask of booleans would be read as the windows 0 and 1.
             what = f"{given.dtype} of shape {given.shape}"
             raise ValueError(f"windows: a list of whole numbers is expected, not {what}")
