@@ -232,7 +232,9 @@ impl BpeTrainer {
         };
         let known = &known[..known.len().min(work.most - BASES.len())];
         Vocab::new(&BASES, known, vec![0; BASES.len() + known.len()])?; // their order is sound
-        known.iter().for_each(|&pair| work.push(pair));
+        for &pair in known {
+            work.push(pair);
+        }
         let fits = if let Some(limit) = options.memory_limit {
             stream(&mut work, &mut parts, limit, &mut report)?
         } else {
