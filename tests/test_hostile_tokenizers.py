@@ -117,12 +117,12 @@ BAD = {
     ),
     "half a character": (TEXT.replace('"A"', '"\\ud800"'), "not JSON"),
     "a k-mer twice": (SPECIAL + "AAA\nAAA\n", "for the second time"),
-    "k-mers without k": (SPECIAL, "no k-mer of 2 to 8"),
+    "k-mers without k": (SPECIAL, "no k-mer of 2 to 7"),
     "more lines than ids": (
         SPECIAL + "".join(f"[{i}]\n" for i in range(70_000)),
         "more than 65,536",
     ),
-    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer of 2 to 8 letters"),
+    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer of 2 to 7 letters"),
 }
 
 
@@ -149,7 +149,7 @@ def doubling(times):
 
 def test_tokens_of_millions_of_letters_are_refused(tmp_path):
     (tmp_path / "t.json").write_text(doubling(18))
-    with pytest.raises(TokenizerError, match=r"/model/merges/16: makes a token of more than 65536"):
+    with pytest.raises(TokenizerError, match=r"/model/merges/15: makes a token of more than 65535"):
         Tokenizer.from_file(tmp_path / "t.json")
 
 

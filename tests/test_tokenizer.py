@@ -336,12 +336,33 @@ def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
         (lambda p: compat.encode("ACGT", max_length=1), ValueError, "leaves no room for 2 special"),
         (lambda p: compat.decode([4096]), ValueError, "ids are below 4096"),
         (lambda p: compat.decode([-1]), ValueError, "between 0 and 65535"),
-        (lambda p: compat.encode_batch([None]), TypeError, "NoneType|str|bytes"),
+        (lambda p: compat.decode([5.9]), ValueError, "whole numbers are expected, not float64"),
+        (lambda p: compat.decode(np.ones((2, 2), int)), ValueError, "take the rows one by one"),
+        (lambda p: compat.tokens(compat.encode_batch(["A"])), ValueError, "the rows one by one"),
+        (lambda p: compat.tokens([4096]), ValueError, "ids are below 4096"),
+        (
+            lambda p: compat.encode_batch([None]),
+            TypeError,
+            "a sequence is str or bytes, not NoneType",
+        ),
+        (lambda p: compat.encode(5), TypeError, "a sequence is str or bytes, not int"),
+        (lambda p: compat.encode("A\ud800"), ValueError, "surrogates not allowed"),
+        (lambda p: compat.encode("A", max_length=-1), ValueError, "max_length: -1 is negative"),
+        (lambda p: compat.encode("A", "C", seed=-1), ValueError, "seed: -1 is not between 0 and"),
+        (lambda p: compat.encode_batch(["A"], threads=-1), ValueError, "threads: -1 is negative"),
     ],
 )
 def test_errors(call, error, message, tmp_path):
     with pytest.raises(error, match=message):
         call(tmp_path)
+
+
+def test_the_first_strange_letter_is_named_whatever_the_threads():
+    strict = Tokenizer.from_pretrained("dnabert2", unknown="error")
+    texts = ["ACGT" * 300_000 + "N", "ACGT" * 2_200_000 + "R"]  # the second is a giant
+    for threads in (1, 2):
+        with pytest.raises(TokenizerError, match=r"sequence 0: 'N' at 1200000"):
+            strict.encode_batch(texts, threads=threads)
 
 
 def test_threads_share_one_tokenizer():

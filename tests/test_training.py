@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,38 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
         Tokenizer.train([text[1:]], 400, checkpoint=note)
     with pytest.raises(TokenizerError, match="another training: max_token_bp None there, 8 here"):
         Tokenizer.train([text], 400, max_token_bp=8, checkpoint=note)
+    with pytest.raises(TokenizerError, match="another training: min_frequency 1 there, 9 here"):
+        Tokenizer.train([text], 400, min_frequency=9, checkpoint=note)
+    contents = json.loads(note.read_text())
+    for merges_there in ([[0, 4]], [[0, -1]], [[0, 1.5]], ["01"], [[0, 1, 2]], [[0, 2**40]], 7):
+        note.write_text(json.dumps({**contents, "merges": merges_there}))
+        with pytest.raises(TokenizerError, match="not a checkpoint of training"):
+            Tokenizer.train([text], 400, checkpoint=note)
     note.write_text("{")
     with pytest.raises(TokenizerError, match="not a checkpoint of training"):
         Tokenizer.train([text], 400, checkpoint=note)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"case": "lower"}, "case: 'lower' is not one of upper, compat"),
+        ({"vocab_size": 8}, "vocab_size: 8 is not between 9 and 65536"),
+        ({"vocab_size": -1}, "vocab_size: -1 is not"),
+        ({"min_frequency": -1}, "min_frequency: -1 is negative"),
+        ({"max_token_bp": -1}, "max_token_bp: -1 is negative"),
+        ({"memory_limit": -1}, "memory_limit: -1 is negative"),
+        ({"seed": -1}, "seed: -1 is not between"),
+        ({"threads": -1}, "threads: -1 is negative"),
+        ({"special_tokens": ["[U]", "CLS", "[S]", "[P]", "[M]"]}, "'CLS' begins with a base"),
+    ],
+)
+def test_arguments_are_looked_at_before_anything_is_read(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.train([Path("never opened.fa")], **arguments)
+
+
+def test_no_token_is_longer_than_a_file_may_hold():
+    tok = Tokenizer.train(["A" * 200_000], 30)
+    assert 1 << 15 <= max(map(len, tok.vocabulary)) < 1 << 16
+    assert tok.decode(tok.encode("A" * 70_000)) == "A" * 70_000

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +111,8 @@ class Tokenizer(Vocabulary):
         min_frequency : int
             A pair that occurs fewer times is not merged.
         max_token_bp : int, optional
-            A pair that would become a longer token is not merged.
+            A pair that would become a longer token is not merged; Hugging Face's
+            ``max_token_length`` is the first length that is too long, one more than this.
         special_tokens : sequence of str
             Unknown, start, end, padding, mask, then any more; the first ids.
         case : {"upper", "compat"}
@@ -157,6 +158,8 @@ class Tokenizer(Vocabulary):
         """
         if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
             raise TypeError("give a list of paths or sequences, not a single one")
+        if case not in get_args(Case):
+            raise ValueError(f"case: {case!r} is not one of {', '.join(get_args(Case))}")
         intake = Intake(
             window_bp,
             case == "upper",
@@ -245,6 +248,7 @@ class Tokenizer(Vocabulary):
                 seed=seed,
                 threads=1,
             ).values
+        _check(max_length, seed, 1)
         options = (add_special_tokens, max_length, truncation, truncation_side, dropout, seed)
         pairs = None if pair is None else [pair]
         return self._native.encode_detailed([sequence], pairs, options, 1)[0]
@@ -327,6 +331,7 @@ class Tokenizer(Vocabulary):
             raise TypeError(
                 "sequences: give a list of sequences or a pathlib.Path, or call encode for one"
             )
+        _check(max_length, seed, threads)
         options = (
             add_special_tokens,
             max_length,
@@ -386,6 +391,7 @@ class Tokenizer(Vocabulary):
         >>> tok.encode_batch_detailed(["ACG"]).offsets.tolist()
         [[0, 0], [0, 1], [1, 3], [0, 0]]
         """
+        _check(max_length, 0, threads)
         options = (add_special_tokens, max_length, truncation, truncation_side, None, 0)
         ids, offsets, type_ids, places = self._native.encode_detailed(
             list(sequences), None if pairs is None else list(pairs), options, threads
@@ -482,6 +488,15 @@ class Tokenizer(Vocabulary):
 
     def __repr__(self) -> str:
         return f"Tokenizer({self.vocab_size} tokens, {self.matching}, case={self._case!r})"
+
+
+def _check(max_length: int | None, seed: int, threads: int) -> None:
+    if max_length is not None and max_length < 0:
+        raise ValueError(f"max_length: {max_length} is negative")
+    if not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed: {seed} is not between 0 and 2^64")
+    if threads < 0:
+        raise ValueError(f"threads: {threads} is negative; 0 takes every core")
 
 
 def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:

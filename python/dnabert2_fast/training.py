@@ -26,7 +26,8 @@ from dnabert2_fast.texts import is_sequence, is_table_or_lines, read_column
 
 __all__ = ["Source", "TrainingReport", "train_text"]
 
-FORMAT, VERSION = "dnabert2_fast.training", 1
+FORMAT, VERSION = "dnabert2_fast.training", 2
+BASES = "ACGT"
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 
@@ -111,6 +112,10 @@ class Intake:
             raise ValueError(f"window_bp: {self.window_bp} is not positive")
         if not 0 < self.sample <= 1:
             raise ValueError(f"sample: {self.sample} is not above 0 and at most 1")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
+        if self.threads < 0:
+            raise ValueError(f"threads: {self.threads} is negative; 0 takes every core")
         trainer = _native.BpeTrainer(
             self.window_bp,
             self.fold_case,
@@ -175,14 +180,22 @@ def train_text(
         )
     if any(is_sequence(token) for token in special_tokens):
         raise ValueError("special_tokens: letters of sequences alone cannot name one")
+    if starts := [token for token in special_tokens if token[0] in BASES]:
+        raise ValueError(f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]")
+    least, most = len(special_tokens) + len(BASES), 1 << 16
+    if not least <= vocab_size <= most:
+        raise ValueError(f"vocab_size: {vocab_size} is not between {least} and {most}")
+    limits = {"min_frequency": min_frequency, "max_token_bp": max_token_bp}
+    for name, value in {**limits, "memory_limit": memory_limit}.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name}: {value} is negative")
     trainer, report = intake.read(inputs)
-    settings = {"text_sha256": trainer.fingerprint(), "max_token_bp": max_token_bp}
-    settings |= {"both_strands": intake.both_strands}
+    settings = {"text_sha256": trainer.fingerprint(), "both_strands": intake.both_strands, **limits}
     with (
         progress(vocab_size, "training tokenizer", "tokens") as bar,
         _merges(checkpoint, settings, bar) as merges,
     ):
-        bar.update(len(special_tokens) + 4 + len(merges))
+        bar.update(least + len(merges))
         text = trainer.train(
             vocab_size,
             min_frequency,
@@ -240,11 +253,17 @@ def _read_checkpoint(path: Path, settings: Mapping[str, object]) -> list[tuple[i
         return []
     try:
         contents = read_object(path)
-        merges = [(int(left), int(right)) for left, right in contents["merges"]]
+        merges = [(left, right) for left, right in contents["merges"]]
         known = contents["format"] == FORMAT and contents["version"] == VERSION
+        # Each joins two pieces that were there before it.
+        sound = all(
+            type(part) is int and 0 <= part < len(BASES) + made
+            for made, merge in enumerate(merges)
+            for part in merge
+        )
     except (ValueError, TypeError, KeyError):
-        known, merges = False, []
-    if not known:
+        known, sound, merges = False, False, []
+    if not known or not sound:
         raise TokenizerError(f"{path}: not a checkpoint of training; delete it to start anew")
     for name, value in settings.items():
         if contents.get(name) != value:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dnabert2_fast import _native
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.ragged import Ragged
 
 __all__ = ["Vocabulary"]
 
@@ -167,7 +168,10 @@ class Vocabulary:
 
     def tokens(self, ids: npt.ArrayLike) -> list[str]:
         """Return the token behind every id, special ones included."""
-        return [self.vocabulary[i] for i in _as_ids(ids).tolist()]
+        listed = _as_ids(ids).tolist()
+        if listed and max(listed) >= self.vocab_size:
+            raise ValueError(f"ids: {max(listed)}: ids are below {self.vocab_size}")
+        return [self.vocabulary[i] for i in listed]
 
     def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return start and end of every token of one encoded sequence, from its ids alone.
@@ -276,7 +280,10 @@ class Vocabulary:
 
 
 def _as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
-    wide = np.asarray(ids)
+    if isinstance(ids, Ragged) or (wide := np.asarray(ids)).ndim != 1:
+        raise ValueError("ids: those of one sequence are expected; take the rows one by one")
+    if wide.size and wide.dtype.kind not in "iu":
+        raise ValueError(f"ids: whole numbers are expected, not {wide.dtype}")
     if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
         raise ValueError("ids: they lie between 0 and 65535")
     return np.ascontiguousarray(wide, dtype=np.uint16)

@@ -30,14 +30,23 @@ pub fn count_bases(letters: &[u8], fold_case: bool) -> usize {
     letters.chunks(255).map(|some| usize::from(count(some))).sum()
 }
 
-/// Complement of a base, case kept; every other byte comes back as it is.
+/// Complement of a base or of an IUPAC letter for several, case kept; every other byte comes back as
+/// it is.
 #[must_use]
 pub fn complement(byte: u8) -> u8 {
     let paired = match byte & !0x20 {
         b'A' => b'T',
         b'C' => b'G',
         b'G' => b'C',
-        b'T' => b'A',
+        b'T' | b'U' => b'A',
+        b'R' => b'Y',
+        b'Y' => b'R',
+        b'K' => b'M',
+        b'M' => b'K',
+        b'B' => b'V',
+        b'V' => b'B',
+        b'D' => b'H',
+        b'H' => b'D',
         _ => return byte,
     };
     paired | (byte & 0x20)
@@ -46,7 +55,7 @@ pub fn complement(byte: u8) -> u8 {
 /// The other strand, read in its own direction.
 ///
 /// ```
-/// assert_eq!(dnabert2_core::dna::reverse_complement(b"AACGn"), b"nCGTT");
+/// assert_eq!(dnabert2_core::dna::reverse_complement(b"AACGnRk"), b"mYnCGTT");
 /// ```
 #[must_use]
 pub fn reverse_complement(sequence: &[u8]) -> Vec<u8> {

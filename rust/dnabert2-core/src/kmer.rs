@@ -13,8 +13,8 @@ use crate::encode::{code, is_all_bases};
 use crate::tokenizer::{Policy, Replaced, Unknown};
 use crate::{Error, Result, TokenId};
 
-/// Most letters of a k-mer: 4^8 is what fits ids of 16 bits.
-const MOST: usize = 8;
+/// Most letters of a k-mer: with 4^8 of them ids of 16 bits have no room for special tokens.
+const MOST: usize = 7;
 
 /// K-mers that are read together when they hold bases only.
 const CHUNK_OF_KMERS: usize = 256;

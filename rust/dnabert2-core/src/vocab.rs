@@ -12,6 +12,10 @@ use crate::{Error, Result, TokenId};
 /// Rank of a piece: letters first, then merges in the order they are made.
 pub type Piece = u32;
 
+/// Most letters of a piece: a longer one is no word of any genome, a few of them would take all memory,
+/// and machines keep lengths in 16 bits.
+pub const MOST_LETTERS: usize = u16::MAX as usize;
+
 /// Letters and merges of a BPE vocabulary, with the id of every piece.
 #[derive(Debug, Clone)]
 pub struct Vocab {
@@ -29,8 +33,8 @@ impl Vocab {
     /// piece in the same order.
     ///
     /// # Errors
-    /// [`Error::Vocab`] when a merge names a later piece, when two merges or letters give the same
-    /// text, or when a piece's text does not encode to the piece itself (then the merges cannot
+    /// [`Error::Vocab`] when a merge names a later piece or makes one of more than [`MOST_LETTERS`]
+    /// letters, when two merges or letters give the same text, or when a piece's text does not encode to the piece itself (then the merges cannot
     /// have come from BPE training, and exact longest-match encoding does not hold).
     ///
     /// # Panics
@@ -46,11 +50,17 @@ impl Vocab {
         };
         assert_eq!(vocab.ids.len(), letters.len() + merges.len(), "one id for every piece");
         for (&(left, right), piece) in merges.iter().zip(letters.len()..) {
+            let fail = |message: String| {
+                let token = format!("merge {}", piece - letters.len());
+                Err(Error::Vocab { token, message })
+            };
             let [Some(start), Some(end)] = [left, right].map(|p| vocab.texts.get(p as usize))
             else {
-                let token = format!("merge {}", piece - letters.len());
-                return Err(Error::Vocab { token, message: "it joins a later token".into() });
+                return fail("it joins a later token".into());
             };
+            if start.len() + end.len() > MOST_LETTERS {
+                return fail(format!("it makes a token of more than {MOST_LETTERS} letters"));
+            }
             vocab.texts.push([&start[..], &end[..]].concat());
             vocab.by_pair.insert((left, right), rank(piece));
             let (word, bit) = vocab.sieve_bit(left, right);
@@ -204,6 +214,11 @@ mod tests {
         // AB is made before BB, so the text ABB never shows the pair A, BB.
         let never = Vocab::new(b"AB", &[(0, 1), (1, 1), (0, 3)], vec![0, 1, 2, 3, 4]);
         assert!(never.is_err_and(|e| e.to_string().contains("does not encode to it")));
+        let doubling: Vec<_> = (0..16).map(|piece| (piece, piece)).collect();
+        let long = Vocab::new(b"A", &doubling, vec![0; 17]);
+        assert!(
+            long.is_err_and(|e| e.to_string().contains("merge 15\": it makes a token of more"))
+        );
         let later = Vocab::new(b"AB", &[(0, 7)], vec![0, 1, 2]);
         assert!(later.is_err_and(|e| e.to_string().contains("later token")));
     }

@@ -10,7 +10,7 @@ use dnabert2_core::encode::{
 };
 use dnabert2_core::tokenizer_file::TokenizerFile;
 use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
-use dnabert2_core::vocab::Vocab;
+use dnabert2_core::vocab::{MOST_LETTERS, Vocab};
 use proptest::prelude::*;
 
 fn trained(sequences: &[String], merges: usize) -> Vocab {
@@ -298,4 +298,21 @@ fn dropout_leaves_out_merges() {
     assert_ne!(draw(0.3, 1), draw(0.3, 2));
     let counts: Vec<usize> = [0.0, 0.1, 0.3, 0.6, 1.0].map(|rate| draw(rate, 3).len()).to_vec();
     assert!(counts.is_sorted() && counts[1] > counts[0] && counts[3] < counts[4], "{counts:?}");
+}
+
+/// As long as a piece may be: its length fills the 16 bits that the machine has for it.
+#[test]
+fn the_longest_possible_piece_is_found() {
+    let mut merges: Vec<(u32, u32)> =
+        (0..15).map(|k| if k == 0 { (0, 0) } else { (k + 3, k + 3) }).collect();
+    let mut whole = 18; // 2^15 letters
+    for half in (4..18).rev().chain([0]) {
+        merges.push((whole, half));
+        whole = u32::try_from(3 + merges.len()).expect("few");
+    }
+    let vocab = Vocab::new(b"ACGT", &merges, (0..34).collect()).expect("sound merges");
+    assert_eq!(vocab.texts()[33].len(), MOST_LETTERS);
+    let automaton = Automaton::longest(&vocab).expect("few states");
+    let text = "A".repeat(2 * MOST_LETTERS + 1) + "C";
+    assert_eq!(scanned(&automaton, &[text]), [[33, 33, 0, 1]]);
 }

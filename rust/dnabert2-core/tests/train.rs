@@ -123,6 +123,25 @@ fn bad_arguments_are_named() {
 }
 
 #[test]
+fn known_merges_must_be_sound() {
+    for known in [&[(0, 4)][..], &[(0, 1), (0, 1)]] {
+        let mut trainer = BpeTrainer::new(Intake::default());
+        trainer.add(b"ACGTACGTACGT", 1, &mut Tally::default()).expect("small input");
+        let refused = trainer.train(&options(20), known, |_| Ok(()));
+        assert!(matches!(refused, Err(Error::Vocab { .. })));
+    }
+}
+
+#[test]
+fn no_piece_is_longer_than_a_vocabulary_may_hold() {
+    let mut trainer = BpeTrainer::new(Intake::default());
+    trainer.add(&b"A".repeat(200_000), 1, &mut Tally::default()).expect("small input");
+    let vocab = trainer.train(&options(30), &[], |_| Ok(())).expect("there are bases");
+    let longest = vocab.texts().iter().map(Vec::len).max();
+    assert!(longest.is_some_and(|letters| (1 << 15..1 << 16).contains(&letters)));
+}
+
+#[test]
 fn report_can_stop_the_work() {
     let mut trainer = BpeTrainer::new(Intake::default());
     trainer.add(b"ACGTACGTACGT", 1, &mut Tally::default()).expect("small input");

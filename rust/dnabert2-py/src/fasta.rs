@@ -20,7 +20,7 @@ const BLOCK: usize = 1 << 19;
 const HUGE: usize = 1 << 26;
 
 /// Letters between two reports.
-const REPORT_BP: usize = 1 << 22;
+pub const REPORT_BP: usize = 1 << 22;
 
 /// Open a sequence file. ISA-L inflates twice as fast as the core's own library.
 pub fn open(path: &Path) -> dnabert2_core::Result<fasta::FastaReader> {

@@ -10,19 +10,33 @@ use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, U
 use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
 use dnabert2_core::{Error, Ragged, TokenId};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 
 use crate::error::Result;
 
 /// One sequence from Python, its bytes borrowed.
-#[derive(FromPyObject)]
 pub enum Text {
     /// A `str`.
     Str(PyBackedStr),
     /// A `bytes`.
     Bytes(PyBackedBytes),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Text {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyString>() {
+            return Ok(Self::Str(object.extract()?));
+        }
+        object.extract().map(Self::Bytes).map_err(|_| {
+            let kind = object.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+            PyTypeError::new_err(format!("a sequence is str or bytes, not {kind}"))
+        })
+    }
 }
 
 impl AsRef<[u8]> for Text {

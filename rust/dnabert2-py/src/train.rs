@@ -10,7 +10,7 @@ use dnabert2_core::train::{self, Intake, Options, Pair, Tally};
 use pyo3::prelude::*;
 
 use crate::error::{Result, tell};
-use crate::fasta::open;
+use crate::fasta::{REPORT_BP, open};
 use crate::tokenizer::Text;
 
 /// Sequences, bases used and left out, and how often every other letter occurs.
@@ -50,17 +50,22 @@ impl BpeTrainer {
         Ok(counted(1, &tally))
     }
 
-    /// Add the records of a FASTA or FASTQ file; `report` is called with the letters of each.
+    /// Add the records of a FASTA or FASTQ file; `report` is called with the letters worked through
+    /// since.
     fn add_file(&self, py: Python<'_>, path: PathBuf, report: Py<PyAny>) -> Result<Counted> {
         let mut raised = None;
         let outcome = py.detach(|| {
-            let (mut records, mut tally) = (0, Tally::default());
+            let (mut records, mut letters, mut tally) = (0, 0, Tally::default());
             for record in open(&path)? {
                 let sequence = record?.sequence;
                 self.with(|trainer| trainer.add(&sequence, 1, &mut tally))?;
                 records += 1;
-                tell(&report, sequence.len(), &mut raised)?;
+                letters += sequence.len();
+                if letters >= REPORT_BP {
+                    tell(&report, std::mem::take(&mut letters), &mut raised)?;
+                }
             }
+            tell(&report, letters, &mut raised)?;
             Ok::<_, Error>((records, tally))
         });
         if let Some(error) = raised {

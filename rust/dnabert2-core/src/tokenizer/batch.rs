@@ -24,8 +24,8 @@ const SHARE: usize = 1 << 20;
 const GIANT: usize = 8 * SHARE;
 
 impl Tokenizer {
-    /// Encode many texts on `threads` threads (0: every core). The result does not depend on the
-    /// number of threads.
+    /// Encode many texts on `threads` threads (0: every core). The result, also an error, does not
+    /// depend on the number of threads.
     ///
     /// # Errors
     /// As [`encode`](Self::encode); [`Error::UnknownLetter`](crate::Error::UnknownLetter) names the sequence.
@@ -48,23 +48,18 @@ impl Tokenizer {
         let (giants, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|(_, b)| *b >= GIANT);
         let mut parts = Vec::with_capacity(giants.len() + others.len());
         for (share, _) in giants {
-            let part = encode(&texts[share.clone()], share.start, threads)?;
+            let part = encode(&texts[share.clone()], share.start, threads);
             parts.push((share.start, part));
         }
-        let done = share_out(
+        parts.extend(share_out(
             threads,
             &others,
             || (),
-            |(), (share, _)| {
-                let part = encode(&texts[share.clone()], share.start, 1)?;
-                Ok((share.start, part))
-            },
-        );
-        for part in done {
-            parts.push(part?);
-        }
+            |(), (share, _)| (share.start, encode(&texts[share.clone()], share.start, 1)),
+        ));
         parts.sort_unstable_by_key(|(start, _)| *start);
-        Ok(joined(parts.into_iter().map(|(_, part)| part).collect(), threads))
+        let parts = parts.into_iter().map(|(_, part)| part).collect::<Result<_>>()?;
+        Ok(joined(parts, threads))
     }
 
     /// Encode texts on the calling thread, in memory that is used again and again.

@@ -125,9 +125,13 @@ impl Tokenizer {
         if strange.is_empty() {
             return;
         }
-        let characters = String::from_utf8_lossy(text);
+        // A byte that is not UTF-8 is a character of its own there.
+        let characters = text.utf8_chunks().flat_map(|chunk| {
+            let invalid = chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER);
+            chunk.valid().chars().chain(invalid)
+        });
         let mut strange = strange.into_iter().peekable();
-        for (position, letter) in characters.chars().enumerate() {
+        for (position, letter) in characters.enumerate() {
             if strange.next_if_eq(&position).is_some() {
                 *counts.unknown.entry(letter).or_default() += 1;
             }

@@ -5,11 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::Matching;
 use super::place::Place;
-use crate::vocab::{Piece, Vocab};
+use crate::vocab::{MOST_LETTERS, Piece, Vocab};
 use crate::{Result, TokenId};
-
-/// A longer token is no word of any genome, and a few of them would take all memory.
-const MOST_LETTERS: usize = 1 << 16;
 
 /// How pieces are matched. Every option of the BPE model that changes ids in a way not reproduced here
 /// is refused.

@@ -40,7 +40,7 @@ use crate::train::part::{Part, PieceEncoder};
 use crate::train::region::Region;
 use crate::train::slots::Slot;
 use crate::train::stream::stream;
-use crate::vocab::{Piece, Vocab};
+use crate::vocab::{MOST_LETTERS, Piece, Vocab};
 use crate::{Error, Result, TokenId};
 
 /// Most slots of a region, whose positions have 32 bits.
@@ -57,7 +57,8 @@ pub struct Options {
     pub special: TokenId,
     /// A pair that occurs fewer times is not merged.
     pub min_frequency: u64,
-    /// A pair that would become a longer piece is not merged.
+    /// A pair that would become a longer piece is not merged, nor one that no file may hold
+    /// ([`MOST_LETTERS`]).
     pub max_token_bp: Option<usize>,
     /// Bytes that the training may take beyond what the windows being read do; `None`: as many as it
     /// needs, some 2.3 a base.
@@ -206,7 +207,8 @@ impl BpeTrainer {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when `vocab_size` has no room for the letters or no base was
-    /// added; whatever `report` returns; [`Error::Io`] about a spill file.
+    /// added; [`Error::Vocab`] when `known` merges cannot have come from a training; whatever `report`
+    /// returns; [`Error::Io`] about a spill file.
     pub fn train(
         self,
         options: &Options,
@@ -227,12 +229,16 @@ impl BpeTrainer {
         let mut work = Work {
             most: options.vocab_size - usize::from(special),
             least: options.min_frequency.max(1),
-            most_letters: options.max_token_bp.unwrap_or(usize::MAX),
+            most_letters: options.max_token_bp.unwrap_or(MOST_LETTERS).min(MOST_LETTERS),
             threads: count(options.threads),
             lengths: vec![1; BASES.len()],
             merges: Vec::new(),
         };
-        known.iter().take(work.most - BASES.len()).for_each(|&pair| work.push(pair));
+        let known = &known[..known.len().min(work.most - BASES.len())];
+        Vocab::new(&BASES, known, vec![0; BASES.len() + known.len()])?; // their order is sound
+        for &pair in known {
+            work.push(pair);
+        }
         let limit = options.memory_limit.unwrap_or(u64::MAX);
         if stream(&mut work, &mut parts, limit, &mut report)?
             && begin(&mut work, &mut parts, &mut report)?
