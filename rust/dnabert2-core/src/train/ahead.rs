@@ -107,10 +107,7 @@ pub(super) fn count(
     guesses: &[Pair],
     parts: &mut [Part],
 ) -> Result<(Counts, Vec<u64>)> {
-    let mut ahead = work.clone();
-    for &pair in guesses {
-        ahead.push(pair);
-    }
+    let ahead = work.with(guesses);
     let number = ahead.lengths.len();
     let vocab = ahead.vocab()?;
     let encoder = PieceEncoder::new(&vocab);

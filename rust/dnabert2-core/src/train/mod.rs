@@ -298,6 +298,15 @@ impl Work {
         self.merges.push(pair);
     }
 
+    /// The same with more merges.
+    fn with(&self, merges: &[Pair]) -> Self {
+        let mut with = self.clone();
+        for &pair in merges {
+            with.push(pair);
+        }
+        with
+    }
+
     /// Letters and the merges made so far, each piece its own id.
     fn vocab(&self) -> Result<Vocab> {
         Vocab::new(&BASES, &self.merges, (0..=TokenId::MAX).take(self.lengths.len()).collect())

@@ -1,11 +1,11 @@
 //! Merges without the text in memory: looks at it (`ahead.rs`) settle merges until what is left of the
 //! text fits.
 
-use crate::Result;
 use crate::train::Work;
 use crate::train::ahead::{EVERY, FIRST, Settled, guess, look_ahead};
 use crate::train::generation::Pair;
 use crate::train::part::Part;
+use crate::{Error, Result};
 
 /// Bytes that training in memory takes for each piece of the text.
 const BYTES_A_PIECE: u64 = 4;
@@ -37,9 +37,27 @@ pub(super) fn stream(
                 return Ok(true);
             }
             // Later on the next merges are pairs that are frequent now.
-            Settled::More { frequent, .. } => guesses = frequent,
+            Settled::More { frequent, .. } => guesses = possible(work, frequent)?,
             Settled::All => return Ok(false),
         }
     }
     Ok(false)
+}
+
+/// Guesses without those that cannot be merges beside the others: equal texts, for one, that other
+/// neighbours have cut in two ways.
+fn possible(work: &Work, mut guesses: Vec<Pair>) -> Result<Vec<Pair>> {
+    let vocab = work.vocab()?;
+    let text = |&(left, right): &Pair| -> Vec<u8> {
+        [left, right].map(|piece| &vocab.texts()[piece as usize][..]).concat()
+    };
+    loop {
+        let Err(Error::Vocab { token, message }) = work.with(&guesses).vocab() else {
+            return Ok(guesses);
+        };
+        let Some(at) = guesses.iter().rposition(|pair| text(pair) == token.as_bytes()) else {
+            return Err(Error::Vocab { token, message });
+        };
+        guesses.remove(at);
+    }
 }
