@@ -131,7 +131,7 @@ class Tokenizer(Vocabulary):
             Bytes to train in, besides Python, one window and the counts of pairs. The text then
             waits in a file without a name in the folder for temporary files, and merges are made by
             reading it again for every dozen or so of them: same merges, far more time. Without a
-            limit some 2.3 bytes a base are taken.
+            limit 2.2 to 2.8 bytes a base are taken.
         checkpoint : path, optional
             File to note the merges in, now and then and when the training is stopped. If it is
             there already, training goes on from it; it is deleted at the end.

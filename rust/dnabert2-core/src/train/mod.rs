@@ -61,7 +61,7 @@ pub struct Options {
     /// ([`MOST_LETTERS`]).
     pub max_token_bp: Option<usize>,
     /// Bytes that the training may take beyond what the windows being read do; `None`: as many as it
-    /// needs, some 2.3 a base.
+    /// needs, 2.2 to 2.8 a base.
     pub memory_limit: Option<u64>,
     /// Threads; 0 takes every core. The merges do not depend on it.
     pub threads: usize,
