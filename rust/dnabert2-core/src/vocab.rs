@@ -34,8 +34,9 @@ impl Vocab {
     ///
     /// # Errors
     /// [`Error::Vocab`] when a merge names a later piece or makes one of more than [`MOST_LETTERS`]
-    /// letters, when two merges or letters give the same text, or when a piece's text does not encode to the piece itself (then the merges cannot
-    /// have come from BPE training, and exact longest-match encoding does not hold).
+    /// letters, when two merges or letters give the same text, or when a piece's text does not encode
+    /// to the piece itself (then the merges cannot have come from BPE training, and exact
+    /// longest-match encoding does not hold).
     ///
     /// # Panics
     /// When there is not one id for every letter and merge.
