@@ -118,7 +118,7 @@ def test_hidden_states_and_attentions(model):
 def test_the_feed_forward_part_takes_rows_in_stretches(model, monkeypatch):
     given = batch(300, 41)
     whole = model(given).last_hidden_state
-    monkeypatch.setattr("dnabert2_fast.model.bert.MLP_ROWS", 100)
+    monkeypatch.setattr("dnabert2_fast.model.layers.MLP_ROWS", 100)
     assert torch.allclose(model(given).last_hidden_state, whole, atol=1e-6)
 
 

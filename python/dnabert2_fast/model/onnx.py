@@ -21,10 +21,10 @@ from dnabert2_fast.model.bert import (
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
-    Layer,
 )
 from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
 from dnabert2_fast.model.int8 import is_int8
+from dnabert2_fast.model.layers import Layer
 
 __all__ = ["export_onnx"]
 

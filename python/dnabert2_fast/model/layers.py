@@ -1,0 +1,158 @@
+"""The layers of the encoder on packed rows.
+
+A BERT with ALiBi instead of positions, a gated feed-forward and post-norm (MosaicBERT, Portes et
+al. 2023; DNABERT-2, Zhou et al. 2024). Every tensor is (total_tokens, ...): work is done for real
+tokens only. Modules carry the names of the released checkpoint, so that its keys load as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dnabert2_fast.attention import attention, attention_maps
+from dnabert2_fast.kernels import add_norm, geglu
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.config import Dnabert2Config
+
+__all__ = ["Embeddings", "Encoder", "Layer"]
+
+# Rows that pass the feed-forward part at a time when no gradient is wanted: eight times as wide as
+# the states, it would need most of the memory of a long sequence.
+MLP_ROWS = 8192
+
+
+class Embeddings(nn.Module):
+    """Token and type embeddings, normalised."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.word_embeddings = nn.Embedding(config.vocab_size, size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, size)
+        self.LayerNorm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Return (total_tokens, hidden_size)."""
+        given = batch.input_ids
+        words: torch.Tensor = given if given.is_floating_point() else self.word_embeddings(given)
+        if batch.token_type_ids is None:
+            types = self.token_type_embeddings.weight[0]
+        else:
+            types = self.token_type_embeddings(batch.token_type_ids)
+        normed: torch.Tensor = self.dropout(self.LayerNorm(words + types))
+        return normed
+
+
+class SelfAttention(nn.Module):
+    """Queries, keys and values from one matrix, then ALiBi attention."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.heads = config.num_attention_heads
+        self.head_size = config.hidden_size // config.num_attention_heads
+        self.dropout_p = config.attention_probs_dropout_prob
+        self.backend = backend
+        self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        batch: PackedBatch,
+        slopes: torch.Tensor,
+        maps: list[tuple[torch.Tensor, ...]] | None = None,
+    ) -> torch.Tensor:
+        """Return (total_tokens, hidden_size); append the attention weights to `maps`."""
+        q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, self.head_size).unbind(1)
+        if maps is not None:
+            maps.append(attention_maps(q, k, cu_seqlens=batch.cu_seqlens, alibi_slopes=slopes))
+        mixed = attention(
+            q,
+            k,
+            v,
+            cu_seqlens=batch.cu_seqlens,
+            max_seqlen=batch.max_seqlen,
+            alibi_slopes=slopes,
+            dropout_p=self.dropout_p if self.training else 0.0,
+            backend=self.backend,
+        )
+        return mixed.flatten(1)
+
+
+class AttentionOutput(nn.Module):
+    """Projection, dropout, residual, norm."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout_p = config.hidden_dropout_prob
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return the normed sum, shaped as its inputs."""
+        dropout_p = self.dropout_p if self.training else 0.0
+        return add_norm(self.dense(x), residual, self.LayerNorm, dropout_p)
+
+
+class Attention(nn.Module):
+    """Self-attention with its output part; named ``self`` and ``output`` in the checkpoint."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.self = SelfAttention(config, backend)
+        self.output = AttentionOutput(config)
+
+
+class GatedMLP(nn.Module):
+    """GEGLU (Shazeer 2020): the first half of one matrix, through GELU, times the second."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        width = config.intermediate_size
+        self.gated_layers = nn.Linear(config.hidden_size, 2 * width, bias=False)
+        self.dropout_p = config.hidden_dropout_prob
+        self.wo = nn.Linear(width, config.hidden_size)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normed sum, shaped as its input."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(x) <= MLP_ROWS:
+            return self._rows(x)
+        return torch.cat([self._rows(rows) for rows in torch.split(x, MLP_ROWS)])
+
+    def _rows(self, x: torch.Tensor) -> torch.Tensor:
+        gated = geglu(self.gated_layers(x), self.dropout_p if self.training else 0.0)
+        return add_norm(self.wo(gated), x, self.layernorm)
+
+
+class Layer(nn.Module):
+    """One encoder layer."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.attention = Attention(config, backend)
+        self.mlp = GatedMLP(config)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        batch: PackedBatch,
+        slopes: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        maps: list[tuple[torch.Tensor, ...]] | None = None,
+    ) -> torch.Tensor:
+        """Return the layer's output, of the given rows only when `rows` is given."""
+        mixed = self.attention.self(x, batch, slopes, maps)
+        if rows is not None:
+            mixed, x = mixed[rows], x[rows]
+        y: torch.Tensor = self.mlp(self.attention.output(mixed, x))
+        return y
+
+
+class Encoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: Dnabert2Config, backend: str) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Layer(config, backend) for _ in range(config.num_hidden_layers))
