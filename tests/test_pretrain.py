@@ -252,7 +252,7 @@ def test_a_full_disk_is_said_in_one_line(corpus, tmp_path, monkeypatch):
     failed = Future()
     failed.set_exception(OSError(28, "No space left on device"))
     monkeypatch.setattr(checkpoints, "async_save", lambda *_, **__: failed)
-    with pytest.raises(CheckpointError, match=r"step-0000005: could not be written, .*: No space"):
+    with pytest.raises(CheckpointError, match=r"step-0000005: could not be written, .*No space"):
         pretrain(settings(corpus, tmp_path / "run"))
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
