@@ -1,13 +1,14 @@
 """Kill every verb at random moments, start it again, and compare with a run that nobody disturbed.
 
-    python benches/faults.py                       # five kills of each verb, tiny inputs
+    python benches/faults.py                  # five kills of each running verb, tiny inputs
     python benches/faults.py --kills 50 --verbs build-corpus embed
     python benches/faults.py --signal TERM         # as a scheduler asks, before it kills
 
 Each trial starts a verb as a process of its own in an empty folder, kills it after a time drawn
-evenly from the length of an undisturbed run, and starts the same command until it ends well. The
-trial has failed if any output differs by a byte from the undisturbed one (in JSON, by anything but
-times), or anything else lies in the folder.
+evenly from the length of an undisturbed run, and starts the same command until it ends well. A
+trial that ends before its kill does not count, though its outcome is compared as well. A trial has
+failed if any output differs by a byte from the undisturbed one (in JSON, by anything but times), or
+anything else lies in the folder.
 
 The undisturbed run is started from the command line. The processes of the trials are forked from
 one that has imported the library and done nothing else, so that it is the work that is killed and
@@ -151,7 +152,7 @@ def _verb(arguments: list[str], folder: Path) -> None:
 def trials(
     verb: str, arguments: list[str], kills: int, number: int, base: Path, rng: random.Random
 ) -> tuple[int, int, list[str]]:
-    """Kill a verb so many times; returns kills that met it alive, restarts, and what went wrong."""
+    """Kill a verb so many times while it runs; returns trials, restarts, and what went wrong."""
     whole = base / f"{verb}-whole"
     whole.mkdir()
     undisturbed([verb, *arguments], whole)
@@ -162,8 +163,9 @@ def trials(
     if forked([verb, *arguments], again, None, number) != 0 or contents(again) != want:
         raise SystemExit(f"{verb}: gives something else when it is forked")
     length = time.monotonic() - began
-    met, restarts, wrong = 0, 0, []
-    for trial in range(kills):
+    trial, met, restarts, wrong = 0, 0, 0, []
+    while met < kills:
+        trial += 1
         folder = base / f"{verb}-trial"
         folder.mkdir()
         alive = forked([verb, *arguments], folder, rng.uniform(0, length), number)
@@ -182,7 +184,7 @@ def trials(
             wrong.append(f"trial {trial}: {differ[:5]}")
             shutil.copytree(folder, base / f"{verb}-wrong-{trial}")
         shutil.rmtree(folder)
-    return met, restarts, wrong
+    return trial, restarts, wrong
 
 
 def main() -> int:
@@ -206,12 +208,12 @@ def main() -> int:
     failed = 0
     for verb in given.verbs or verbs:
         number = getattr(signal, f"SIG{given.signal}")
-        met, restarts, wrong = trials(
+        tried, restarts, wrong = trials(
             verb, verbs[verb], given.kills, number, base, random.Random(given.seed)
         )
         failed += len(wrong)
         print(
-            f"{verb:16s} SIG{given.signal} {given.kills} kills, {met} of them before the end, "
+            f"{verb:16s} SIG{given.signal} {given.kills} kills in {tried} trials, "
             f"{restarts} restarts, {len(wrong)} wrong",
             *wrong,
             sep="\n  " if wrong else "",
