@@ -92,7 +92,8 @@ def prepare(folder: Path) -> dict[str, list[str]]:
 
 def plain(path: Path) -> object:
     """Return the contents of a file, without times where it has some."""
-    if path.suffix in (".json", ".jsonl"):
+    unfinished = path.name.startswith(".")  # its JSON may be half written
+    if path.suffix in (".json", ".jsonl") and not unfinished:
         return [strip(json.loads(line)) for line in joined(path)]
     return path.read_bytes()
 
