@@ -54,6 +54,8 @@ pub struct FastaReader {
     letters: usize,
     /// Whether the next bytes go on with a line of letters.
     in_line: bool,
+    /// Letters of the last whole line of a FASTA record; most lines of a file are of one width.
+    width: usize,
     done: bool,
     /// Of a record read whole.
     most_letters: usize,
@@ -85,6 +87,7 @@ impl FastaReader {
             name: String::new(),
             letters: 0,
             in_line: false,
+            width: 0,
             done: false,
             most_letters: MOST_LETTERS,
         };
@@ -145,7 +148,12 @@ impl FastaReader {
     pub fn read_letters(&mut self, text: &mut Vec<u8>, most: usize) -> Result<usize> {
         let mut count = 0;
         while count < most {
-            if !self.in_line {
+            let begins = !self.in_line;
+            if begins {
+                count += self.read_even_lines(text, most - count);
+                if count == most {
+                    break;
+                }
                 if self.fastq || matches!(self.peek()?, None | Some(b'>')) {
                     break;
                 }
@@ -154,8 +162,9 @@ impl FastaReader {
             let rest = &(*self.block).as_ref()[self.at..];
             let line = memchr(b'\n', rest);
             // Without a line break, a '\r' at the end waits for the next block.
-            let letters = &rest[..line.unwrap_or(rest.len())];
-            let letters = letters.strip_suffix(b"\r").unwrap_or(letters);
+            let whole = &rest[..line.unwrap_or(rest.len())];
+            let letters = whole.strip_suffix(b"\r").unwrap_or(whole);
+            let even = begins && line == Some(letters.len()) && !self.fastq;
             let some = letters.len().min(most - count);
             if memchr(0, &letters[..some]).is_some() {
                 return Err(self.fail(1, NUL));
@@ -176,6 +185,7 @@ impl FastaReader {
                 self.at += length + 1;
                 self.breaks += 1;
                 self.in_line = false;
+                self.width = if even { length } else { 0 };
                 if self.fastq {
                     self.pass_qualities()?;
                     break;
@@ -191,6 +201,34 @@ impl FastaReader {
             }
         }
         Ok(count)
+    }
+
+    /// Append whole lines as wide as the last one, of the block at hand, without looking for their ends;
+    /// that they were lines is seen once for all of them. Returns how many letters; any that this does
+    /// not take, [`read_letters`](Self::read_letters) does.
+    fn read_even_lines(&mut self, text: &mut Vec<u8>, most: usize) -> usize {
+        let (from, width) = (text.len(), self.width);
+        let rest = (*self.block).as_ref().get(self.at..).unwrap_or_default();
+        let lines = (rest.len() / (width + 1)).min(most / width.max(1));
+        if width == 0 || text.try_reserve(lines * width).is_err() {
+            return 0;
+        }
+        for line in rest.chunks_exact(width + 1).take(lines) {
+            if line[0] == b'>' || line[width] != b'\n' {
+                break;
+            }
+            text.extend_from_slice(&line[..width]);
+        }
+        // No line break, of either kind, and no NUL among the letters.
+        if text[from..].iter().fold(u8::MAX, |least, &byte| least.min(byte)) <= b'\r' {
+            text.truncate(from);
+        }
+        let count = text.len() - from;
+        let lines = count / width;
+        self.at += count + lines;
+        self.breaks += lines as u64;
+        self.letters += count;
+        count
     }
 
     /// The rest of a header up to the first white space.

@@ -35,6 +35,10 @@ fn record(name: &str, sequence: &str) -> Record {
 
 fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
     let lines = prop::collection::vec("[ACGTNacgtn \\r]{0,9}[ACGTN]|", 0..5);
+    let even = ("[ACGTNacgtn]{0,60}", 1_usize..8).prop_map(|(letters, width)| {
+        letters.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line).into()).collect()
+    });
+    let lines = prop_oneof![lines, even];
     let one = ("[a-z]{1,4}", "| [a-z >@]{0,6}", lines);
     let broken = prop_oneof![Just("\n"), Just("\r\n")];
     (prop::collection::vec(one, 1..5), broken, any::<bool>()).prop_map(|(records, end, last)| {
@@ -55,7 +59,9 @@ fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
 
 proptest! {
     #[test]
-    fn fasta_is_read_as_it_was_written((text, want) in fasta(), block in 1_usize..20, most in 1_usize..9) {
+    fn fasta_is_read_as_it_was_written(
+        (text, want) in fasta(), block in prop_oneof![1_usize..20, 20_usize..200], most in 1_usize..30,
+    ) {
         let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
         prop_assert_eq!(&records, &want);
         // Some letters at a time, and none of every other record.
@@ -149,11 +155,13 @@ fn records_read_whole_have_a_limit() {
 
 #[test]
 fn a_nul_byte_is_no_letter() {
-    for block in 1..9 {
-        for text in [">a\nAC\0GT\n", ">a\0\nACGT\n"] {
+    let among_even_lines = ">a\nACGT\nACGT\nACGT\nA\0GT\nACGT\n";
+    for block in 1..40 {
+        for (text, line) in [(">a\nAC\0GT\n", 2), (">a\0\nACGT\n", 1), (among_even_lines, 5)] {
             let read: Vec<_> = reader(text, block).collect();
             let last = read.last().and_then(|last| last.as_ref().err()).map(ToString::to_string);
-            assert!(last.is_some_and(|error| error.contains("NUL byte")), "{read:?}");
+            let last = last.expect("an error");
+            assert!(last.contains("NUL byte") && last.contains(&format!("line {line})")), "{last}");
         }
     }
 }
