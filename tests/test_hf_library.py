@@ -299,6 +299,29 @@ def test_trainer_of_masked_tokens(folder, tmp_path):
     Dnabert2ForMaskedLM.from_pretrained(tmp_path / "end")
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [(HFDnabert2ForMaskedLM, 64), (HFDnabert2ForTokenClassification, 2)],
+)
+def test_accumulated_batches_are_one_batch(kind, labels, tmp_path):
+    """Of 16 rows with 1 to 16 labels each, four batches of four give the update of one."""
+    rows = []
+    for i in range(16):
+        ids = [1, *range(5, 5 + 16), 2]
+        wanted = [i % labels if 1 <= at <= i + 1 else -100 for at in range(len(ids))]
+        rows.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": wanted})
+    after = []
+    for each, times in [(16, 1), (4, 4)]:
+        torch.manual_seed(0)
+        model = kind(small(num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0))
+        settings = {"optim": "sgd", "max_steps": 1, "learning_rate": 0.1, "max_grad_norm": 0.0}
+        changed = arguments(tmp_path, gradient_accumulation_steps=times, **settings)
+        changed.per_device_train_batch_size = each
+        Trainer(model=model, args=changed, train_dataset=rows).train()
+        after.append(torch.cat([weight.flatten() for weight in model.parameters()]).detach())
+    assert torch.allclose(*after, atol=1e-6)
+
+
 def published(folder, model, form):
     """A golden model as the hub has it: tensors, and a config that names remote code."""
     folder_of(model, folder)

@@ -182,6 +182,8 @@ class HFDnabert2ForMaskedLM(_Base):
 
     _tied_weights_keys = {DECODER: f"bert.{EMBEDDING}"}  # noqa: RUF012 (transformers reads it here)
 
+    accepts_loss_kwargs = True  # tells `Trainer` to say how many labels a whole update has
+
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
         self.bert = HFDnabert2Model(config, add_pooling_layer=False)
@@ -206,6 +208,7 @@ class HFDnabert2ForMaskedLM(_Base):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
         packed = self._pack_and_encode(
@@ -218,7 +221,7 @@ class HFDnabert2ForMaskedLM(_Base):
         )
         logits = self.cls.predictions(packed.rows)
         output = MaskedLMOutput(
-            loss=None if labels is None else _mean_loss(logits, labels[packed.real]),
+            loss=_mean_loss(logits, labels, packed.real, num_items_in_batch),
             logits=_unpack(logits, packed.real),
             **packed.looks,
         )
@@ -272,6 +275,8 @@ class HFDnabert2ForSequenceClassification(_Base):
 class HFDnabert2ForTokenClassification(_Base):
     """Encoder and a classifier of tokens, for ``AutoModelForTokenClassification``."""
 
+    accepts_loss_kwargs = True  # tells `Trainer` to say how many labels a whole update has
+
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -289,6 +294,7 @@ class HFDnabert2ForTokenClassification(_Base):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Classify tokens: logits (batch, length, num_labels); labels are -100 where ignored."""
         packed = self._pack_and_encode(
@@ -301,7 +307,7 @@ class HFDnabert2ForTokenClassification(_Base):
         )
         logits = self.classifier(self.dropout(packed.rows))
         output = TokenClassifierOutput(
-            loss=None if labels is None else _mean_loss(logits, labels[packed.real]),
+            loss=_mean_loss(logits, labels, packed.real, num_items_in_batch),
             logits=_unpack(logits, packed.real),
             **packed.looks,
         )
@@ -315,7 +321,20 @@ def _classifier(config: HFDnabert2Config) -> tuple[nn.Dropout, nn.Linear]:
     return dropout, nn.Linear(core.hidden_size, core.num_labels)
 
 
-def _mean_loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of the rows that have a label; 0, not 0 / 0, where none has."""
+def _mean_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor | None,
+    real: torch.Tensor,
+    count: torch.Tensor | int | None,
+) -> torch.Tensor | None:
+    """Mean cross-entropy of the rows that have a label; 0, not 0 / 0, where none has.
+
+    `count` is told when several batches make one update: a mean over all of their labels is not the
+    mean of their means.
+    """
+    if labels is None:
+        return None
+    wanted = labels[real]
     total = F.cross_entropy(logits.float(), wanted, ignore_index=-100, reduction="sum")
-    return total / (wanted != -100).sum().clamp(min=1)
+    labelled = (wanted != -100).sum() if count is None else torch.as_tensor(count)
+    return total / labelled.clamp(min=1).to(total.device)
