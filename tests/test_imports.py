@@ -40,6 +40,17 @@ def test_importing_the_package_loads_nothing():
     assert done.stdout.strip() == "0"
 
 
+def test_embedding_leaves_the_compiler_unimported():
+    """It takes as long as torch itself."""
+    code = (
+        "import sys; from dnabert2_fast import embed; embed(['ACGT'])\n"
+        "heavy = {'torch._dynamo', 'torch._inductor', 'transformers', 'sklearn', 'matplotlib'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
 def test_public_names():
     assert sorted(dnabert2_fast.__all__) == dnabert2_fast.__all__
     assert set(dnabert2_fast._HOME) == set(dnabert2_fast.__all__) <= set(dir(dnabert2_fast))

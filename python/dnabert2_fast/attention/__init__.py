@@ -20,6 +20,7 @@ from dnabert2_fast.attention.alibi import alibi_slopes
 from dnabert2_fast.attention.maps import attention_maps
 from dnabert2_fast.attention.sdpa import attention_sdpa
 from dnabert2_fast.attention.skipping import Scores, count_scores
+from dnabert2_fast.compiling import constant_result
 from dnabert2_fast.errors import BackendUnavailableError
 
 __all__ = [
@@ -138,7 +139,7 @@ def attention(
     )
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def select(
     backend: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dnabert2_fast.compiling import constant_result
+
 __all__ = ["add_norm", "fused", "geglu", "masked_lm_loss", "obstacle"]
 
 
@@ -109,7 +111,7 @@ def fused(x: torch.Tensor) -> bool:
     return runs
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _fused(device: torch.device, dtype: torch.dtype) -> bool:
     return obstacle(device, dtype) is None
 

@@ -28,6 +28,7 @@ from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.attention import BackendStatus, explain, select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.json_text import read_object
+from dnabert2_fast.model.blank import blank
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.int8 import is_int8, quantize_int8
 
@@ -141,8 +142,7 @@ class Pretrained(nn.Module):
             config = replace(config, num_labels=num_labels)
             weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
         _check_layers(config, weights, str(files.weights))
-        with torch.device("meta"):
-            model = cls(config, attention)
+        model = blank(lambda: cls(config, attention))
         model.tie()
         _matched(model, weights, str(files.weights))  # before memory of any size is taken
         model.to_empty(device="cpu")
