@@ -40,7 +40,7 @@ BASE = {"isal": "1.6", "numpy": "1.26", "pyarrow": "15", "tqdm": "4.66", "tyro":
 # A library that several extras have is looked for in the first of them.
 EXTRAS = {
     "model": Extra(
-        "pretrain, embed, predict, likelihood",
+        "pretrain, embed, predict, likelihood, fill-mask",
         {"torch": "2.6", "safetensors": "0.4", "huggingface_hub": "0.26"},
     ),
     "finetune": Extra(
