@@ -55,6 +55,12 @@ def test_progress_without_terminal(capsys, monkeypatch):
         bar.note(loss=0.5, step=3)
     line = capsys.readouterr().err
     assert line.startswith("reading: 10/10 records, loss 0.5, step 3 (")
+    monkeypatch.setattr("dnabert2_fast.progress.SECONDS_BETWEEN_LINES", 0.0)
+    with progress(None, "reading", "records") as bar:
+        bar.update(10)
+    line, *more = capsys.readouterr().err.splitlines()
+    assert line.startswith("reading: 10 records (")
+    assert not more
     monkeypatch.setenv("DNABERT2_FAST_PROGRESS", "0")
     with progress(None, "reading", "records") as bar:
         bar.update()

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, Input, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
 from dnabert2_fast.errors import CorpusError
 
@@ -61,7 +61,8 @@ def test_parquet_and_back(corpus, tmp_path, monkeypatch):
     export_parquet(held_out, tmp_path / "v.parquet")
     table = pq.read_table(tmp_path / "t.parquet")
     assert table["input_ids"].to_pylist() == rows(corpus)
-    assert table.drop_columns("input_ids").to_pylist() == corpus.origins().to_pylist()
+    origins = table.drop_columns(["input_ids", "weight"])
+    assert origins.to_pylist() == corpus.origins().to_pylist()
     back = import_parquet(
         [tmp_path / "t.parquet"], tmp_path / "c", tok, valid=[tmp_path / "v.parquet"]
     )
@@ -72,6 +73,80 @@ def test_parquet_and_back(corpus, tmp_path, monkeypatch):
     assert back.tokenizer.fingerprint == tok.fingerprint
     with pytest.raises(CorpusError, match="is there already"):
         import_parquet([tmp_path / "t.parquet"], tmp_path / "c", tok)
+
+
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory):
+    """Three species of unlike weights, the first of them in two places."""
+    folder = tmp_path_factory.mktemp("weighted")
+    whose = [("a", "g", 0.5), ("b", "g", 3.0), ("a", "g", 0.5), ("", "", 0.1), ("", "", 1.0)]
+    inputs = []
+    for i, (species, group, weight) in enumerate(whose):
+        letters = "".join(np.random.default_rng(i).choice(list("ACGT"), 9_000))
+        (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
+        inputs.append(Input(folder / f"{i}.fa", species, group, weight))
+    rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
+    return build_corpus(inputs, folder / "c", tok, **rules)
+
+
+def of_windows(corpus):
+    return [weight for n, weight in corpus.weights for _ in range(n)]
+
+
+def drawn(corpus):
+    batches = TokenBatches(corpus, 300, seed=7, epochs=2)
+    return [(batch.windows.tolist(), batch.ids.to_list(), batch.state) for batch in batches]
+
+
+@pytest.mark.parametrize("shard_tokens", [700, 1 << 22])
+def test_species_and_weights_and_back(weighted, tmp_path, monkeypatch, shard_tokens):
+    monkeypatch.setattr(exchange, "SHARD_TOKENS", shard_tokens)
+    held_out = Corpus.open(weighted.folder, "valid")
+    export_parquet(weighted, tmp_path / "t.parquet")
+    export_parquet(held_out, tmp_path / "v.parquet")
+    back = import_parquet(
+        [tmp_path / "t.parquet"], tmp_path / "c", tok, valid=[tmp_path / "v.parquet"]
+    )
+    for mine, theirs in ((weighted, back), (held_out, Corpus.open(tmp_path / "c", "valid"))):
+        assert len(mine) == len(theirs)
+        assert all(theirs.where(i) == mine.where(i) for i in range(len(mine)))
+        assert theirs.by_species == mine.by_species
+        assert of_windows(theirs) == of_windows(mine)
+        assert drawn(theirs) == drawn(mine)
+    assert {weight for _, weight in back.weights} == {0.5, 3.0, 0.1, 1.0}
+    assert len(drawn(back)) > 1
+
+
+def test_some_rows_of_an_export(weighted, tmp_path):
+    """Other programs may leave rows out and sort them, but not scatter a species' rows."""
+    export_parquet(weighted, tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    keys = [table[name].to_pylist() for name in ("weight", "group", "species")]
+    order = np.random.default_rng(0).permutation(len(table))[: len(table) // 2]
+    some = table.take(order[np.lexsort([np.array(key)[order] for key in keys])])
+    some = some.drop_columns("group")
+    some = some.append_column("group", pa.array([None] * len(some), pa.string()))
+    pq.write_table(some, tmp_path / "y.parquet", row_group_size=7)
+    corpus = import_parquet([tmp_path / "y.parquet"], tmp_path / "c", tok)
+    assert rows(corpus) == some["input_ids"].to_pylist()
+    assert of_windows(corpus) == some["weight"].to_pylist()
+    pq.write_table(table.take(order), tmp_path / "z.parquet")
+    with pytest.raises(CorpusError, match=r"z\.parquet: rows of a species lie scattered"):
+        import_parquet([tmp_path / "z.parquet"], tmp_path / "d", tok)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), None, "much"])
+def test_what_are_no_weights(weighted, tmp_path, weight):
+    export_parquet(weighted, tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet").drop_columns("weight")
+    table = table.append_column("weight", pa.array([weight] * len(table)))
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(CorpusError, match=rf"x\.parquet: weight: {weight} is not a finite"):
+        import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
+    assert not (tmp_path / "c").exists()
+    pq.write_table(table.drop_columns("weight"), tmp_path / "x.parquet")
+    corpus = import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
+    assert {weight for _, weight in corpus.weights} == {1.0}
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.int64()), pa.large_list(pa.int16())])

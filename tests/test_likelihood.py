@@ -259,6 +259,23 @@ def test_command_line(fasta, tmp_path, capsys):
     assert "must end in .tsv or .parquet" in capsys.readouterr().err
 
 
+def test_command_line_fills_masks(tmp_path, capsys):
+    model.save_pretrained(tmp_path / "m")
+    tok.save(tmp_path / "m" / "tokenizer.json")
+    texts = ["ACG[MASK]TTAG[MASK]CA", "[MASK]GATTACA"]
+    assert cli.main(["fill-mask", *texts, "--model", str(tmp_path / "m"), "--top-k", "3"]) == 0
+    head, *lines = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert head == ["sequence", "mask", "token", "token_id", "probability"]
+    wanted = [
+        (str(number), str(mask), token, str(token_id), probability)
+        for number, text in enumerate(texts)
+        for mask, found in enumerate(fill_mask(model, tok, text, top_k=3))
+        for token, token_id, probability in found
+    ]
+    assert [tuple(line[:4]) for line in lines] == [row[:4] for row in wanted]
+    np.testing.assert_allclose([float(line[4]) for line in lines], [row[4] for row in wanted], 1e-3)
+
+
 def test_a_real_piece_of_genome(tmp_path):
     with gzip.open(DATA / "hpylori_G27.fa.gz", "rt") as handle:
         lines = [next(handle) for _ in range(6)]

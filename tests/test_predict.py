@@ -20,7 +20,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
-from dnabert2_fast.train import predict as module
+from dnabert2_fast.train import predict_windows
 from dnabert2_fast.train.labelled import Task
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -91,7 +91,7 @@ def read(path):
 @pytest.mark.parametrize("stride", [None, 25])
 @pytest.mark.parametrize("chunk", [3, 4096])
 def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, stride, chunk):
-    monkeypatch.setattr(module, "CHUNK_WINDOWS", chunk)
+    monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.csv"
     options = {"stride_bp": stride, "batch_tokens": 70}
     assert predict(files / "classes", files / "x.fa", out, **options) == len(RECORDS)
@@ -128,7 +128,7 @@ def test_a_row_a_window(files, tmp_path):
 
 @pytest.mark.parametrize("chunk", [2, 4096])
 def test_every_base_is_answered_once(files, tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "CHUNK_WINDOWS", chunk)
+    monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.parquet"
     assert predict(files / "bases", files / "x.fa", out) == sum(map(len, RECORDS.values()))
     table = pq.read_table(out)

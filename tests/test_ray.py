@@ -1,12 +1,14 @@
-"""Ray's tasks build what one process builds, also when a worker is killed among them."""
+"""Ray's tasks give what one process gives, also when a worker is killed among them."""
 
 import os
 import random
 import signal
+import sys
 import threading
-import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
@@ -51,29 +53,38 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@contextmanager
+def one_killed_after(begun):
+    """Kill a worker at work once some of it is done."""
+    killed, over = [], threading.Event()
+
+    def kill_one():
+        while not killed and not over.wait(0.005):
+            if not begun():
+                continue
+            for folder in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):  # a process that has ended meanwhile
+                    if (folder / "cmdline").read_bytes().startswith(b"ray::Map"):
+                        os.kill(int(folder.name), signal.SIGKILL)
+                        killed.append(folder.name)
+                        break
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert killed
+
+
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
 def test_local_paths_with_a_worker_killed(cluster, inputs, whole, tmp_path):
     from dnabert2_fast.ray import build_corpus as build_over_ray
 
-    killed = []
-
-    def kill_one():
-        until = time.monotonic() + 60
-        while not killed and time.monotonic() < until:
-            time.sleep(0.005)
-            if not list(tmp_path.glob(".c.building/unit-*/*.parquet")):
-                continue
-            for folder in Path("/proc").glob("[0-9]*"):
-                if (folder / "cmdline").read_bytes().startswith(b"ray::Map"):
-                    os.kill(int(folder.name), signal.SIGKILL)
-                    killed.append(folder.name)
-                    break
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
-    build_over_ray(inputs, tmp_path / "c", tok, CorpusRules(**RULES))
-    thread.join()
-    assert killed
+    with one_killed_after(lambda: any(tmp_path.glob(".c.building/unit-*/*.parquet"))):
+        build_over_ray(inputs, tmp_path / "c", tok, CorpusRules(**RULES))
     assert contents(tmp_path / "c") == contents(whole.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
@@ -101,3 +112,91 @@ def test_repeats_need_one_process(tmp_path):
 
 def test_units_are_by_species(inputs, tmp_path):
     assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusRules(**RULES)).units) == 4
+
+
+@pytest.fixture(scope="module")
+def reads(tmp_path_factory):
+    """Four stretches of sequences, and a small model in a folder."""
+    torch = pytest.importorskip("torch")
+    from dnabert2_fast import Dnabert2Config, Dnabert2Model
+
+    folder = tmp_path_factory.mktemp("reads")
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 8}
+    Dnabert2Model(Dnabert2Config(num_hidden_layers=1, **sizes)).save_pretrained(folder / "model")
+    random.seed(1)
+    with (folder / "x.fa").open("w") as file:
+        for i in range(4 * 4096 - 100):
+            file.write(f">r{i}\n{''.join(random.choices('ACGT', k=random.randrange(8, 24)))}\n")
+    return folder
+
+
+def embed_here(reads, out, **how):
+    from dnabert2_fast import Dnabert2Model, embed_file
+
+    return embed_file(
+        reads / "x.fa", Dnabert2Model.from_pretrained(reads / "model"), tok, out, **how
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
+def test_vectors_with_a_worker_killed(cluster, reads, tmp_path):
+    from dnabert2_fast.ray import embed_file as embed_over_ray
+
+    rows = embed_here(reads, tmp_path / "v.parquet", pooling="max")
+    out = tmp_path / "ray" / "v.parquet"
+    out.parent.mkdir()
+    with one_killed_after(lambda: any(out.parent.glob("v.parquet.parts/0*.npy"))):
+        given = (reads / "x.fa", str(reads / "model"), tok, out)
+        assert embed_over_ray(*given, parts=2, pooling="max") == rows
+    assert contents(out.parent) == {Path("v.parquet"): (tmp_path / "v.parquet").read_bytes()}
+
+
+def test_vectors_by_uri_gone_on_with(cluster, reads, tmp_path, monkeypatch):
+    from dnabert2_fast.ray import embed_file as embed_over_ray
+    from dnabert2_fast.ray import embedding
+
+    out = tmp_path / "ray" / "v.npy"
+    out.parent.mkdir()
+    given = ((reads / "x.fa").as_uri(), str(reads / "model"), tok, out.as_uri())
+    with monkeypatch.context() as patch:
+        patch.setattr(embedding, "each", stopped_after_one)
+        with pytest.raises(KeyboardInterrupt):
+            embed_over_ray(*given, parts=2)
+    (shelf,) = out.parent.glob("v.npy.parts/*")
+    assert sorted(path.name for path in shelf.iterdir()) == ["00000000.npy", "00000002.npy"]
+    (shelf / "00000000.npy").write_bytes(b"cut off")
+    # A stretch that is there is taken, not computed: a change of it shows in the output.
+    taken = np.load(shelf / "00000002.npy")
+    np.save(shelf / "00000002.npy", taken + 1)
+    rows = embed_here(reads, tmp_path / "v.npy")
+    assert embed_over_ray(*given, parts=3) == rows
+    want = np.load(tmp_path / "v.npy")
+    want[2 * 4096 : 3 * 4096] += 1
+    np.testing.assert_array_equal(np.load(out), want)
+    assert (out.parent / "v.npy.names.txt").read_bytes() == (
+        tmp_path / "v.npy.names.txt"
+    ).read_bytes()
+    assert sorted(path.name for path in out.parent.iterdir()) == ["v.npy", "v.npy.names.txt"]
+
+
+def stopped_after_one(numbers, task, **_):
+    task(next(iter(numbers)))
+    raise KeyboardInterrupt
+
+
+def test_what_cannot_be_embedded_over_ray(cluster, reads, tmp_path, monkeypatch):
+    from dnabert2_fast.ray import embed_file as embed_over_ray
+
+    given = (str(reads / "model"), tok, tmp_path / "v.npy")
+    with pytest.raises(ValueError, match="parts: 0 is not positive"):
+        embed_over_ray(reads / "x.fa", *given, parts=0)
+    with pytest.raises(ValueError, match="pooling"):
+        embed_over_ray(reads / "x.fa", *given, parts=1, pooling="sum")
+    with pytest.raises(ValueError, match=r"v\.txt must end in \.npy"):
+        embed_over_ray(reads / "x.fa", *given[:2], tmp_path / "v.txt", parts=1)
+    with pytest.raises(FileNotFoundError, match=r"none\.fa"):
+        embed_over_ray(tmp_path / "none.fa", *given, parts=1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match=r'needs ray: pip install "dnabert2-fast\[ray\]"'):
+        embed_over_ray(reads / "x.fa", *given, parts=1)

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from dnabert2_fast.ragged import Ragged
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.train.finetune import FinetuneConfig, finetune
-    from dnabert2_fast.train.predict import Predictor, predict
+    from dnabert2_fast.train.predict import predict
     from dnabert2_fast.train.predict_scores import evaluate
+    from dnabert2_fast.train.predictor import Predictor
     from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
 
 __all__ = [
@@ -118,7 +119,7 @@ _HOME = {
     "KmerVectorizer": "benchmark.kmers",
     "Mixture": "corpus",
     "PackedBatch": "model",
-    "Predictor": "train.predict",
+    "Predictor": "train.predictor",
     "PretrainConfig": "train.pretrain",
     "Ragged": "ragged",
     "Record": "fasta",

@@ -40,7 +40,7 @@ BASE = {"isal": "1.6", "numpy": "1.26", "pyarrow": "15", "tqdm": "4.66", "tyro":
 # A library that several extras have is looked for in the first of them.
 EXTRAS = {
     "model": Extra(
-        "pretrain, embed, predict, likelihood",
+        "pretrain, embed, predict, likelihood, fill-mask",
         {"torch": "2.6", "safetensors": "0.4", "huggingface_hub": "0.26"},
     ),
     "finetune": Extra(
@@ -72,7 +72,7 @@ EXTRAS = {
     "gue": Extra("gue and its pictures", {}, ("finetune", "plots")),
     "anndata": Extra("embed to .h5ad", {"anndata": "0.11"}),
     "datasets": Extra("corpora as Hugging Face datasets", {"datasets": "3"}),
-    "ray": Extra("corpora by a Ray cluster", {"ray": "2.40"}),
+    "ray": Extra("corpora and vectors by a Ray cluster", {"ray": "2.40"}),
     "tensorboard": Extra("pretrain --tensorboard", {"tensorboard": "2.15"}),
     "wandb": Extra("pretrain --wandb", {"wandb": "0.17"}),
     "xformers": Extra("one more attention backend on CUDA", {"xformers": "0.0.30"}),

@@ -32,7 +32,7 @@ FILES = ("tokenizer.json", "vocab.txt")
 
 
 class Vocabulary:
-    """All tokens of a tokenizer; `Tokenizer` adds what turns sequence into ids."""
+    """All tokens of a tokenizer; `SequenceEncoder` adds what turns sequence into ids."""
 
     def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
         self._native, self._case, self._unknown = native, case, unknown

@@ -103,6 +103,7 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "embed": ("sequences to vectors", _from("embedding", "embed")),
     "score-variants": ("a VCF file to the same with scores", _from("genomics", "score_variants")),
     "attribute": ("which bases an answer rests on", _from("genomics", "attribute")),
+    "fill-mask": ("likeliest tokens where a sequence has [MASK]", _from("genomics", "fill_mask")),
     "likelihood": ("how likely sequences or bases are", _from("genomics", "likelihood")),
     "gue": ("models against the GUE benchmark and the paper", _gue),
     "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),

@@ -1,4 +1,4 @@
-"""Verbs that ask a model about places: ``score-variants``, ``attribute``, ``likelihood``."""
+"""Verbs that ask a model about places: variants, answers, masks, likelihood."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dnabert2_fast.cli.tokenizers import File, load_tokenizer
 from dnabert2_fast.genomics.alleles import STATUSES
 from dnabert2_fast.genomics.attribution import AttributionRules
 from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.likelihood import fill_mask as fill
 from dnabert2_fast.genomics.likelihood import likelihood_table
 from dnabert2_fast.genomics.likelihood_track import TrackKind, likelihood_track
 from dnabert2_fast.genomics.tracks import TRACK_SUFFIXES
@@ -24,9 +25,10 @@ from dnabert2_fast.model import (
     Dnabert2Model,
 )
 
-__all__ = ["attribute", "likelihood", "load_model", "score_variants"]
+__all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
 Dtype = Literal["float32", "bfloat16"]
+Sequences = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEQUENCE ...")]
 Rules = Annotated[ScoringRules, tyro.conf.arg(name="")]
 Attributing = Annotated[AttributionRules, tyro.conf.arg(name="")]
 Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
@@ -153,6 +155,53 @@ def attribute(
     number = attribute_file(file, net, tok, output, rules, regions=regions)
     written = (output.out, output.plots, output.motifs)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
+
+
+def fill_mask(
+    sequences: Sequences = (),
+    /,
+    *,
+    model: str = "mini",
+    top_k: int = 5,
+    tokenizer: str | None = None,
+    attention: str = "auto",
+    dtype: Dtype = "float32",
+    device: str = "auto",
+) -> None:
+    """Print the likeliest tokens at every [MASK] of sequences, as a table with tabs between.
+
+    Columns: number of the sequence and of the mask in it, both from 0; token, its id, probability.
+
+    Parameters
+    ----------
+    sequences
+        Letters with [MASK] in one or more places, as "ACGTTGCA[MASK]TTAGGAC".
+    model
+        A checkpoint folder or a hub id of a masked language model; the small model in the package
+        if left out.
+    top_k
+        Tokens a mask.
+    tokenizer
+        As for tokenize; the model's own if left out.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        bfloat16 is faster where the processor has it.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    """
+    if not sequences:
+        raise ValueError('sequences: at least one is needed, as "ACGTTGCA[MASK]TTAGGAC"')
+    tok = load_tokenizer(tokenizer or model)
+    net = Dnabert2ForMaskedLM.from_pretrained(
+        model, attention=attention, dtype=dtype, device=device
+    )
+    filled = [fill(net, tok, sequence, top_k) for sequence in sequences]
+    print("sequence", "mask", "token", "token_id", "probability", sep="\t")
+    for number, masks in enumerate(filled):
+        for mask, found in enumerate(masks):
+            for token, token_id, probability in found:
+                print(number, mask, token, token_id, f"{probability:.4g}", sep="\t")
 
 
 def likelihood(

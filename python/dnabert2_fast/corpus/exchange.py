@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,19 @@ from dnabert2_fast.tokenizer import Tokenizer
 __all__ = ["as_dataset", "as_table", "export_parquet", "import_parquet"]
 
 IDS = "input_ids"
+WEIGHT = "weight"
 SHARD_TOKENS = 1 << 22
+
+
+class _Whose(NamedTuple):
+    """What is said once of a shard, and of every row of a Parquet file."""
+
+    species: str
+    group: str
+    weight: float
+
+
+NOBODY = _Whose("", "", 1.0)
 
 
 def as_table(corpus: Corpus) -> pa.Table:
@@ -57,21 +71,26 @@ def as_dataset(corpus: Corpus) -> Any:
 
 
 def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
-    """Write ids and origins of all windows to a Parquet file, a shard a row group.
+    """Write ids, origins and weights of all windows to a Parquet file, a shard a row group.
 
-    Columns: ``input_ids``, and those of `Corpus.origins`.
+    Columns: ``input_ids``, those of `Corpus.origins`, and ``weight``, how often a window is drawn
+    in training.
     """
-    schema = pa.schema([pa.field(IDS, pa.large_list(pa.uint16())), *ORIGIN])
+    ids_field, weight_field = pa.field(IDS, pa.large_list(pa.uint16())), (WEIGHT, pa.float64())
+    schema = pa.schema([ids_field, *ORIGIN, weight_field])
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
         progress(len(corpus), "exporting", "windows") as bar,
     ):
-        for number, shard in enumerate(corpus.shards):
+        for number, (shard, (n, weight)) in enumerate(
+            zip(corpus.shards, corpus.weights, strict=True)
+        ):
             origins = corpus.origins_of(number)
             ids = pa.chunked_array([shard.to_arrow()])
-            writer.write_table(pa.table([ids, *origins.columns], schema=schema))
-            bar.update(len(shard))
+            weights = pa.array(np.full(n, float(weight)))
+            writer.write_table(pa.table([ids, *origins.columns, weights], schema=schema))
+            bar.update(n)
 
 
 def import_parquet(
@@ -87,7 +106,8 @@ def import_parquet(
     Parameters
     ----------
     files : iterable of paths
-        For training. Origins are taken over from files that `export_parquet` wrote; of others, the
+        For training. Origins and weights are taken over from files that have the columns of
+        `export_parquet`, whose rows may be fewer but must lie species by species; of others, the
         file's name and the row's number as the record are kept.
     out : path
         Folder to make; it appears when it is whole.
@@ -106,8 +126,20 @@ def import_parquet(
     Raises
     ------
     CorpusError
-        When `out` is there already, a file has no such column of lists of whole numbers, or an id
-        is not in the vocabulary.
+        When `out` is there already, a file has no such column of lists of whole numbers, an id is
+        not in the vocabulary, a weight is no weight, or rows of a species lie scattered.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pyarrow as pa, pyarrow.parquet as pq
+    >>> from dnabert2_fast import Tokenizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> pq.write_table(pa.table({"input_ids": [[1, 5, 2], [1, 2]]}), folder / "ids.parquet")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = import_parquet([folder / "ids.parquet"], folder / "corpus", tok)
+    >>> len(corpus), corpus.where(1).file, corpus.where(1).record
+    (2, 'ids.parquet', '1')
     """
     out = Path(out)
     if out.exists():
@@ -121,7 +153,7 @@ def import_parquet(
         for split, paths in zip(SPLITS, (files, valid), strict=True):
             for path in map(Path, paths):
                 inputs.append({"path": path.name, "bytes": path.stat().st_size})
-                for ids, origins in _batches(path, column, tokenizer):
+                for ids, origins, whose in _batches(path, column, tokenizer):
                     names = shard_files(len(shards))
                     size, checksum = _native.write_shard(
                         folder / names[0], ids.values, ids.offsets.astype(np.uint64), text
@@ -136,9 +168,7 @@ def import_parquet(
                             "bytes": size,
                             "xxh3": checksum,
                             "origins_xxh3": _native.checksum(folder / names[1]),
-                            "species": "",
-                            "group": "",
-                            "weight": 1.0,
+                            **whose._asdict(),
                         }
                     )
                     bar.update(len(ids))
@@ -146,32 +176,77 @@ def import_parquet(
     return Corpus.open(out)
 
 
-def _batches(path: Path, column: str, tokenizer: Tokenizer) -> Iterator[tuple[Ragged, pa.Table]]:
-    """Ids and origins of some row groups at a time, a shard's worth of tokens."""
+def _batches(
+    path: Path, column: str, tokenizer: Tokenizer
+) -> Iterator[tuple[Ragged, pa.Table, _Whose]]:
+    """Ids and origins of rows that follow each other, a shard's worth of tokens of one species."""
     try:
-        file = pq.ParquetFile(path)
-        names = file.schema_arrow.names
-        if column not in names:
-            raise CorpusError(f"{path}: no column {column!r}; there are {', '.join(names)}")
-        kept = [name for name in ORIGIN.names if name in names]
-        whole = kept == ORIGIN.names
         parts: list[pa.Table] = []
-        waiting = first = 0
-        for batch in file.iter_batches(columns=[column, *(kept if whole else [])]):
-            table = pa.table(batch)
-            if not whole:
-                table = _with_rows(table, path.name, first)
-            first += len(table)
-            parts.append(table)
-            waiting += len(table[column].combine_chunks().flatten())
-            if waiting >= SHARD_TOKENS:
-                yield _shard(parts, column, tokenizer)
+        waiting, last = 0, NOBODY
+        for rows, whose in _stretches(path, column):
+            if parts and (whose != last or waiting >= SHARD_TOKENS):
+                yield *_shard(parts, column, tokenizer), last
                 parts, waiting = [], 0
+            parts.append(rows)
+            waiting += len(rows[column].combine_chunks().flatten())
+            last = whose
         if parts:
-            yield _shard(parts, column, tokenizer)
+            yield *_shard(parts, column, tokenizer), last
+    except CorpusError:
+        raise
     except (pa.ArrowException, AttributeError, ValueError, OverflowError) as error:
         what = "lists of token ids without nulls are expected"
         raise CorpusError(f"{path}: column {column!r}: {what}: {error}") from None
+
+
+def _stretches(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
+    """Ids and origins of some rows of one species at a time."""
+    file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    if column not in names:
+        raise CorpusError(f"{path}: no column {column!r}; there are {', '.join(names)}")
+    whole = set(ORIGIN.names) <= set(names)
+    kept = [*ORIGIN.names, *({WEIGHT} & set(names))] if whole else []
+    first = count = 0
+    last: _Whose | None = None
+    met: set[_Whose] = set()
+    for batch in file.iter_batches(columns=[column, *kept]):
+        table = pa.table(batch)
+        if not whole:
+            table = _with_rows(table, path.name, first)
+        if WEIGHT not in kept:
+            table = table.append_column(WEIGHT, pa.array(np.ones(len(table))))
+        first += len(table)
+        for start, end in pairwise(_changes(table)):
+            rows = table.slice(start, end - start)
+            whose = _whose(rows, path)
+            met.add(whose)
+            count += whose != last
+            # An export has a row group for each stretch of a species, a sorted table one stretch.
+            if count > file.num_row_groups + len(met):
+                raise CorpusError(
+                    f"{path}: rows of a species lie scattered, and a shard holds rows of one: "
+                    "sort the table by species, group and weight"
+                )
+            last = whose
+            yield rows, whose
+
+
+def _changes(table: pa.Table) -> list[int]:
+    """Return 0, the rows in which another species begins, and the number of rows."""
+    changed = np.zeros(len(table) + 1, bool)
+    changed[[0, -1]] = True
+    for name in _Whose._fields:
+        codes = table[name].combine_chunks().dictionary_encode().indices
+        changed[1:-1] |= np.diff(codes.fill_null(-1).to_numpy()) != 0
+    return np.flatnonzero(changed).tolist()
+
+
+def _whose(rows: pa.Table, path: Path) -> _Whose:
+    species, group, weight = (rows[name][0].as_py() for name in _Whose._fields)
+    if not isinstance(weight, float | int) or not 0 <= weight < math.inf:
+        raise CorpusError(f"{path}: weight: {weight} is not a finite number from 0 up")
+    return _Whose(species or "", group or "", float(weight))
 
 
 def _with_rows(table: pa.Table, file: str, first: int) -> pa.Table:

@@ -194,8 +194,10 @@ class CorpusPlan:
                     raise
                 except ValueError as error:
                     raise CorpusError(f"{path}: {error}; delete {self.folder}") from None
-            with progress(None, "counting bases", "letters") as bar:
-                shares = self.shares(lambda path: self.count_bases(path, bar.update))
+            shares = [1.0] * len(self.units)
+            if any(item.max_bp is not None for item in self.inputs):
+                with progress(None, "counting bases", "letters") as bar:
+                    shares = self.shares(lambda path: self.count_bases(path, bar.update))
             temporary = path.with_suffix(".part")
             plan = {"settings": self.settings, "stamps": self._stamps, "shares": shares}
             write_json(temporary, plan)

@@ -7,10 +7,11 @@ on where it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,13 +110,7 @@ def embed_file(
     ['one', 'two']
     """
     out = Path(out)
-    if out.suffix not in (".npy", ".parquet", ".h5ad"):
-        raise ValueError(f"out: {out.name} must end in .npy, .parquet or .h5ad")
-    if out.suffix == ".h5ad":
-        with needs("a file for AnnData"):
-            import anndata  # noqa: F401  # to be missed before the work, not after it
-    if window_bp is not None and window_bp < 1:
-        raise ValueError(f"window_bp: {window_bp} is not positive")
+    check_settings(out, window_bp)
     if part is not None and not 1 <= part[0] <= part[1]:
         last = f"{part[1]}/{part[1]}"
         raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
@@ -123,10 +118,7 @@ def embed_file(
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
     files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
-    settings = settings_of(
-        model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
-    )
-    parts = Parts(out, settings)
+    parts = Parts(out, inputs_of(model, tokenizer, rules, files, window_bp, column))
     if part is not None:
         with progress(None, "embedding", "sequences") as bar:
             chunks = _embedded(pieces, model, tokenizer, rules, parts, bar, part)
@@ -148,6 +140,31 @@ def embed_file(
         raise
     parts.remove()
     return rows
+
+
+def check_settings(out: Path, window_bp: int | None) -> None:
+    """Raise what can be said of a call before any work."""
+    if out.suffix not in (".npy", ".parquet", ".h5ad"):
+        raise ValueError(f"out: {out.name} must end in .npy, .parquet or .h5ad")
+    if out.suffix == ".h5ad":
+        with needs("a file for AnnData"):
+            import anndata  # noqa: F401
+    if window_bp is not None and window_bp < 1:
+        raise ValueError(f"window_bp: {window_bp} is not positive")
+
+
+def inputs_of(
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
+    files: Mapping[str, object],
+    window_bp: int | None,
+    column: str,
+) -> dict[str, Any]:
+    """Return what vectors of files depend on: where it is the same, so are the stretches."""
+    return settings_of(
+        model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
+    )
 
 
 def _embedded(

@@ -98,7 +98,7 @@ class Reference:
             plain = path.with_suffix("").name
             raise DataError(
                 f"{path}: is compressed by plain gzip, in which no place can be looked up; "
-                f"compress it with bgzip: gunzip -c {path.name} | bgzip > {plain}.bgz"
+                f"unpack it, or compress it with bgzip: gunzip -c {path.name} | bgzip > {plain}.bgz"
             )
         packed = head[:2] == b"\x1f\x8b"
         folder, endings = path.parent, [".fai", ".gzi"][: 1 + packed]

@@ -39,7 +39,8 @@ from dnabert2_fast.train.heads import (
 )
 from dnabert2_fast.train.labelled import Kind, Labelled, Task, checksum, read_splits
 from dnabert2_fast.train.metrics import BEST_BY, collapsed, kmer_baseline, scores
-from dnabert2_fast.train.predict import Predictor, write_labelled
+from dnabert2_fast.train.predict import write_labelled
+from dnabert2_fast.train.predictor import Predictor
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 

@@ -33,7 +33,7 @@ from dnabert2_fast.train.checkpoints import not_written
 from dnabert2_fast.train.heads import Classifier, Inputs, encode, loss_of, targets
 from dnabert2_fast.train.labelled import Kind, Labelled, Task
 from dnabert2_fast.train.metrics import BEST_BY, scores
-from dnabert2_fast.train.predict import Answers, Predictor
+from dnabert2_fast.train.predictor import Answers, Predictor
 
 if TYPE_CHECKING:
     from dnabert2_fast.train.finetune import FinetuneConfig

@@ -11,8 +11,9 @@ from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.train.finetune_loop import aligned
 from dnabert2_fast.train.labelled import read_labelled
 from dnabert2_fast.train.metrics import scores
-from dnabert2_fast.train.predict import Predictor, write_labelled
+from dnabert2_fast.train.predict import write_labelled
 from dnabert2_fast.train.predict_plot import plot_answers
+from dnabert2_fast.train.predictor import Predictor
 
 __all__ = ["evaluate"]
 

@@ -1,0 +1,220 @@
+"""Embedding a file over Ray Data: each part a task, the output that of `embed_file`.
+
+A task does what ``--part I/N`` does, and a last one what the same command without it does. Torch is
+imported when there is something to embed, so that corpora can be built without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pyarrow import fs
+
+from dnabert2_fast.extras import needs
+from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
+from dnabert2_fast.ray.tasks import each
+from dnabert2_fast.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.embed import EmbeddingRules, Pooling
+    from dnabert2_fast.model import Dnabert2Model
+
+__all__ = ["embed_file"]
+
+Part = tuple[int, int]
+LOCAL = fs.LocalFileSystem()
+
+
+def embed_file(
+    path: str | os.PathLike[str],
+    model: str,
+    tokenizer: Tokenizer | None,
+    out: str | os.PathLike[str],
+    *,
+    parts: int,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    pooling: Pooling = "mean",
+    layers: tuple[int, ...] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+    window_bp: int | None = None,
+    column: str = "sequence",
+    regions: str | os.PathLike[str] | None = None,
+    attention: str = "auto",
+    dtype: Literal["float32", "bfloat16", "int8"] = "float32",
+) -> int:
+    """Embed every record of a file by a Ray cluster; call ``ray.init`` first to choose one.
+
+    The output is that of `dnabert2_fast.embed_file`, bit for bit where the devices are alike.
+    Stopped and started again with the same arguments, it goes on.
+
+    Parameters
+    ----------
+    path, out, regions : path or URI
+        As in `dnabert2_fast.embed_file`. Local ones are seen by all machines.
+    model : str
+        ``"mini"``, a hub id, or a folder that all machines see: each task reads it.
+    tokenizer : Tokenizer, optional
+        The model's own if None.
+    parts : int
+        Tasks to share the work out to. A part has every `parts`-th stretch of 4,096 sequences; some
+        more than there are workers lose less when one dies.
+    num_cpus : float
+        Processors that Ray sets apart for a task without GPU.
+    num_gpus : float
+        GPUs that Ray sets apart for a task; 0 stays on the CPU.
+    pooling, layers, context_bp, both_strands, batch_tokens, window_bp, column
+        As in `dnabert2_fast.embed_file`.
+    attention, dtype
+        As in `Dnabert2Model.from_pretrained`.
+
+    Returns
+    -------
+    int
+        The number of vectors.
+
+    Raises
+    ------
+    ValueError
+        When `parts` is not positive, or a setting makes no sense.
+    FileNotFoundError
+        When there is no such file.
+    ModuleNotFoundError
+        When Ray or torch is missing; names the extra to install.
+    Exception
+        Whatever a task met, as Ray reports it.
+
+    Examples
+    --------
+    One task a GPU, of this machine or of a cluster::
+
+        ray.init()  # or ray.init(address="auto")
+        embed_file("s3://genomes/human.fa.gz", "zhihan1996/DNABERT-2-117M", None,
+                   "s3://vectors/human.parquet", parts=64, num_gpus=1, window_bp=1000)
+    """
+    if parts < 1:
+        raise ValueError(f"parts: {parts} is not positive")
+    with needs("dnabert2_fast.ray.embed_file"):
+        from dnabert2_fast.genomics.embed import EmbeddingRules
+        from dnabert2_fast.genomics.embed_file import check_settings
+    check_settings(Path(out), window_bp)
+    files = {"path": os.fspath(path)}
+    if regions is not None:
+        files["regions"] = os.fspath(regions)
+    places = {name: storage_of(file) for name, file in files.items()}
+    is_local = not any("://" in place for place in (os.fspath(out), *files.values()))
+    work = _Work(
+        places,
+        {name: [place[1], *stamp_of(*place)] for name, place in places.items()},
+        Path(out).absolute() if is_local else storage_of(os.fspath(out)),
+        str(Path(model).absolute()) if Path(model).exists() else model,
+        tokenizer,
+        EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens),
+        window_bp,
+        column,
+        attention,
+        dtype,
+        "cuda" if num_gpus else "cpu",
+    )
+    each(range(parts), lambda i: work.run((i + 1, parts)), num_cpus=num_cpus, num_gpus=num_gpus)
+    rows = each([0], lambda _: work.run(None), num_cpus=num_cpus, num_gpus=num_gpus)[0]
+    if not isinstance(work.out, Path):
+        work.out[0].delete_dir(f"{work.out[1]}.parts")
+    return int(rows)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every task is told; a part of None puts the parts together."""
+
+    places: dict[str, Storage]
+    stamps: dict[str, list[object]]
+    out: Path | Storage
+    model: str
+    tokenizer: Tokenizer | None
+    rules: EmbeddingRules
+    window_bp: int | None
+    column: str
+    attention: str
+    dtype: str
+    device: str
+
+    def run(self, part: Part | None) -> int:
+        """Compute a part, where it is not there yet."""
+        from dnabert2_fast.genomics.embed import read_encoder
+
+        net = read_encoder(
+            self.model, attention=self.attention, dtype=self.dtype, device=self.device
+        )
+        tokenizer = self.tokenizer or Tokenizer.from_pretrained(self.model)
+        if isinstance(self.out, Path):
+            paths = {name: Path(path) for name, (_, path) in self.places.items()}
+            return self._embed(net, tokenizer, paths, self.out, part)
+        with tempfile.TemporaryDirectory() as scratch:
+            return self._embed_copies(net, tokenizer, self.out, Path(scratch), part)
+
+    def _embed(
+        self,
+        net: Dnabert2Model,
+        tokenizer: Tokenizer,
+        files: dict[str, Path],
+        out: Path,
+        part: Part | None,
+    ) -> int:
+        from dnabert2_fast.genomics.embed_file import embed_file as embed_here
+
+        path, regions = files["path"], files.get("regions")
+        rest = {"window_bp": self.window_bp, "column": self.column, **asdict(self.rules)}
+        return embed_here(path, net, tokenizer, out, regions=regions, part=part, **rest)
+
+    def _embed_copies(
+        self,
+        net: Dnabert2Model,
+        tokenizer: Tokenizer,
+        out: Storage,
+        scratch: Path,
+        part: Part | None,
+    ) -> int:
+        """Work on this machine's disk; stretches that are done lie beside `out`, by what they are.
+
+        Copies have other paths and times than the files that they are of, hence two settings.
+        """
+        from dnabert2_fast.genomics.embed_file import inputs_of
+        from dnabert2_fast.genomics.embed_parts import Parts
+
+        def settings(files: dict[str, object]) -> dict[str, object]:
+            return inputs_of(net, tokenizer, self.rules, files, self.window_bp, self.column)
+
+        files = {}
+        for name, place in self.places.items():
+            files[name] = scratch / name / Path(place[1]).name
+            files[name].parent.mkdir()
+            copy_file(place, (LOCAL, str(files[name])))
+        here = scratch / Path(out[1]).name
+        parts = Parts(here, settings({"regions": None, **files}))
+        of_all = hashlib.sha256(json.dumps(settings({**self.stamps})).encode()).hexdigest()
+        storage, shelf = out[0], f"{out[1]}.parts/{of_all[:16]}"
+        storage.create_dir(shelf, recursive=True)
+        there = {info.base_name for info in storage.get_file_info(fs.FileSelector(shelf))}
+        for name in there:
+            if part is None or int(Path(name).stem) % part[1] == part[0] - 1:
+                copy_file((storage, f"{shelf}/{name}"), (LOCAL, str(parts.folder / name)))
+        made = here.with_name(f"{here.name}.names.txt"), here
+        rows = self._embed(net, tokenizer, files, here, part)
+        if part is not None:
+            for file in sorted(parts.folder.glob("[0-9]*.npy")):
+                if file.name not in there:
+                    copy_file((LOCAL, str(file)), (storage, f"{shelf}/{file.name}"))
+        else:
+            for file in filter(Path.exists, made):  # a .parquet has its names within
+                target = f"{out[1]}{file.name.removeprefix(here.name)}"
+                copy_file((LOCAL, str(file)), (storage, target))
+        return rows

@@ -1,0 +1,40 @@
+"""Files by URI: where they lie, whether they changed, and copies of them.
+
+What pyarrow knows is read and written: ``s3://``, ``gs://``, ``hdfs://``, ``file://``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyarrow import fs
+
+__all__ = ["Storage", "copy_file", "stamp_of", "storage_of"]
+
+Storage = tuple[fs.FileSystem, str]
+
+
+def storage_of(place: str) -> Storage:
+    """Return the file system of a path or URI, and the path in it."""
+    if "://" in place:
+        storage, path = fs.FileSystem.from_uri(place)
+        return storage, path.rstrip("/")
+    return fs.LocalFileSystem(), str(Path(place).absolute())
+
+
+def stamp_of(storage: fs.FileSystem, path: str) -> list[int]:
+    """Return length in bytes and time of change, or raise FileNotFoundError."""
+    info = storage.get_file_info(path)
+    if info.type != fs.FileType.File:
+        raise FileNotFoundError(f"{path}: no such file")
+    return [info.size, info.mtime_ns or 0]
+
+
+def copy_file(source: Storage, target: Storage) -> None:
+    """Copy a file as it is: pyarrow would inflate it by its name."""
+    with (
+        source[0].open_input_stream(source[1], compression=None) as old,
+        target[0].open_output_stream(target[1], compression=None) as new,
+    ):
+        while block := old.read(1 << 22):
+            new.write(block)
