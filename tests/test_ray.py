@@ -13,7 +13,7 @@ import pytest
 
 from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusRules, plan
-from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.errors import CorpusError, FastaError
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("ray.data", reason="needs the extra ray")
@@ -101,6 +101,15 @@ def test_uris(cluster, inputs, whole, tmp_path):
         build_over_ray(named, out.as_uri(), tok, CorpusRules(**RULES))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)
+
+
+def test_a_damaged_file_is_one_line(cluster, inputs, tmp_path):
+    from dnabert2_fast.ray import build_corpus as build_over_ray
+
+    (tmp_path / "x.fa").write_text(">a\nAC\0GT\n")
+    with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):
+        build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusRules(**RULES))
+    assert not (tmp_path / "c").exists()
 
 
 def test_repeats_need_one_process(tmp_path):

@@ -53,8 +53,8 @@ def build_corpus(
 
     Raises
     ------
-    CorpusError, OSError
-        As `dnabert2_fast.build_corpus`, or what a task met as Ray reports it.
+    FastaError, CorpusError
+        As `dnabert2_fast.build_corpus`; whatever else a task met, as Ray reports it.
     """
     rules = rules or CorpusRules()
     if rules.drop_repeats:

@@ -89,8 +89,8 @@ def embed_file(
         When there is no such file.
     ModuleNotFoundError
         When Ray or torch is missing; names the extra to install.
-    Exception
-        Whatever a task met, as Ray reports it.
+    FastaError, DataError, CheckpointError, DivergedError
+        As `dnabert2_fast.embed_file`; whatever else a task met, as Ray reports it.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from dnabert2_fast import errors
 from dnabert2_fast.extras import needs
 
 __all__ = ["each"]
@@ -20,7 +21,8 @@ def each(
     """Run a task for every number; returns what they returned.
 
     A task has so many processors or, where there are any, so many GPUs for itself. What a task
-    raises ends the others; a worker that dies does not.
+    raises ends the others; a worker that dies does not. This package's own errors are raised here
+    as they were there, others as Ray reports them.
     """
     with needs("dnabert2_fast.ray"):
         import ray.data
@@ -28,11 +30,21 @@ def each(
     rows = [{"number": number} for number in numbers]
     if not rows:
         return {}
+
+    def attempt(row: dict[str, Any]) -> dict[str, Any]:
+        result, error, message = None, "", ""
+        try:
+            result = task(row["number"])
+        except errors.Dnabert2Error as met:
+            error, message = type(met).__name__, str(met)
+        return {"number": row["number"], "result": result, "error": error, "message": message}
+
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    done = data.map(
-        lambda row: {"number": row["number"], "result": task(row["number"])},
-        # Of both at once Ray Data warns.
-        num_cpus=None if num_gpus else num_cpus,
-        num_gpus=num_gpus or None,
-    )
-    return {row["number"]: row["result"] for row in done.take_all()}
+    # Of both at once Ray Data warns.
+    needed = {"num_gpus": num_gpus} if num_gpus else {"num_cpus": num_cpus}
+    results = {}
+    for row in data.map(attempt, **needed).iter_rows():
+        if row["error"]:
+            raise getattr(errors, row["error"])(row["message"])
+        results[row["number"]] = row["result"]
+    return results
