@@ -39,6 +39,7 @@ from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, build_
 MODULES = (
     "dnabert2_fast.cli.corpora",
     "dnabert2_fast.cli.embedding",
+    "dnabert2_fast.cli.genomics",
     "dnabert2_fast.cli.tokenizers",
     "dnabert2_fast.train.finetune",
     "dnabert2_fast.train.pretrain",
@@ -72,6 +73,13 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     )
     Dnabert2ForMaskedLM(shape).save_pretrained(model)
     tokenizer.save(model / "tokenizer.json")
+    calls = folder / "calls.vcf"
+    turned = str.maketrans("ACGT", "GTAC")
+    sites = ((i // 40, i % 40 * 100 + 50) for i in range(4000))  # 40 in each record
+    changes = ((n, at, letters[4000 * n + at]) for n, at in sites)
+    rows = (f"r{n}\t{at + 1}\t.\t{a}\t{a.translate(turned)}\t.\t.\t." for n, at, a in changes)
+    columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    calls.write_text("\n".join(["##fileformat=VCFv4.2", columns, *rows]) + "\n")
     tables = folder / "tables"
     tables.mkdir()
     for split, rows in (("train", 200), ("dev", 20), ("test", 20)):
@@ -83,6 +91,8 @@ def prepare(folder: Path) -> dict[str, list[str]]:
         "build-corpus": f"{genome} --out c --tokenizer {folder}/tokenizer.json --window-bp 100 "
         "--shard-tokens 4000 --threads 1",
         "embed": f"{genome} --model {model} --out v.npy --window-bp 25 --batch-tokens 1024",
+        "score-variants": f"--vcf {calls} --reference {genome} --model {model} --out s.vcf "
+        "--window-bp 32 --offsets-bp 0",
         "pretrain": f"{folder}/corpus --out run --size tiny --steps 40 --batch-tokens 600 "
         "--checkpoint-every 5 --eval-every 10 --device cpu",
         "finetune": f"{model} --data {tables} --out done --epochs 6 --batch-size 16 --device cpu",

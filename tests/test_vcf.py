@@ -3,6 +3,8 @@
 import gzip
 import os
 import re
+import sys
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,11 +15,12 @@ from dnabert2_fast import Dnabert2ForSequenceClassification, cli
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.alleles import Variant
 from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.variants import score_variants
+from dnabert2_fast.genomics.variants import ScoringRules, score_variants
 from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
 from dnabert2_fast.train.labelled import Task
 
 pysam = pytest.importorskip("pysam")
+vcf_module = sys.modules["dnabert2_fast.genomics.vcf"]
 
 HEAD = '##fileformat=VCFv4.2\n##INFO=<ID=AC,Number=A,Type=Integer,Description="count">\n'
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
@@ -154,23 +157,66 @@ def test_damaged_files_end_in_one_line(files):
         score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.bcf")
 
 
-def test_ctrl_c_leaves_nothing(files, monkeypatch):
+@pytest.mark.parametrize("name", ["y.vcf.gz", "y.parquet"])
+@pytest.mark.parametrize("genome", ["file", "text"])
+def test_stopped_it_goes_on(files, monkeypatch, name, genome):
+    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    text = {"chr1": CONTIG, "chrM": CONTIG[::-1]}
+    reference = Reference(files / "g.fa" if genome == "file" else text)
+    calls, real = [], vcf_module.score_stream
+
+    def interrupt_the_second(*given):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    def score(out):
+        return score_vcf(files / "x.vcf", reference, mlm, tok, out, RULES)
+
+    counts = score(files / name)
+    want = (files / name).read_bytes()
+    (files / name).unlink()
+    before = sorted(files.iterdir())
+    monkeypatch.setattr(vcf_module, "score_stream", interrupt_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        score(files / name)
+    assert sorted({*files.iterdir()} - {*before}) == [files / f"{name}.parts"]
+    assert score(files / name) == counts
+    assert len(calls) == 2 + 2  # of three stretches, two were left
+    assert (files / name).read_bytes() == want
+    assert sorted(files.iterdir()) == sorted([*before, files / name])
+
+
+def test_other_settings_and_early_stops_leave_nothing(files, monkeypatch):
     monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
     Reference(files / "g.fa")
     before = sorted(files.iterdir())
+    out = files / "y.vcf"
+    with pytest.raises(ValueError, match="label"):
+        score_vcf(files / "x.vcf", files / "g.fa", cls, tok, out, ScoringRules(label=9))
+    assert sorted(files.iterdir()) == before
+    with monkeypatch.context() as patch:
+        patch.setattr("dnabert2_fast.progress.Progress.update", stop_after_one())
+        with pytest.raises(KeyboardInterrupt):
+            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, RULES)
+    other = replace(RULES, both_strands=not RULES.both_strands)
+    score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, other)
+    got = out.read_bytes()
+    out.unlink()
+    score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, other)
+    assert out.read_bytes() == got
+
+
+def stop_after_one():
     calls = []
 
-    def interrupt_the_second(*_):
+    def update(*_):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("dnabert2_fast.progress.Progress.update", interrupt_the_second)
-    for name in ("y.vcf.gz", "y.parquet"):
-        calls.clear()
-        with pytest.raises(KeyboardInterrupt):
-            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / name, RULES)
-        assert sorted(files.iterdir()) == before
+    return update
 
 
 def test_bfloat16_is_near():

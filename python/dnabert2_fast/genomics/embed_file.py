@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast.atomic import atomic_path
-from dnabert2_fast.errors import Dnabert2Error
 from dnabert2_fast.extras import needs
 from dnabert2_fast.genomics.embed import (
     EmbeddingRules,
@@ -28,7 +27,7 @@ from dnabert2_fast.genomics.embed import (
     embed_quietly,
     warn_of_empty,
 )
-from dnabert2_fast.genomics.embed_parts import Parts, settings_of
+from dnabert2_fast.genomics.parts import Parts, settings_of
 from dnabert2_fast.genomics.pieces import Piece, read_pieces
 from dnabert2_fast.model import Dnabert2Model
 from dnabert2_fast.progress import Progress, progress
@@ -123,23 +122,15 @@ def embed_file(
         with progress(None, "embedding", "sequences") as bar:
             chunks = _embedded(pieces, model, tokenizer, rules, parts, bar, part)
             return sum(len(done) for done, _ in chunks)
-    try:
-        with atomic_path(out) as temporary, progress(None, "embedding", "sequences") as bar:
-            chunks = _embedded(pieces, model, tokenizer, rules, parts, bar)
-            if out.suffix == ".parquet":
-                rows = _write_parquet(chunks, temporary, model.config.hidden_size)
-            elif out.suffix == ".h5ad":
-                rows = _write_h5ad(chunks, temporary, model.config.hidden_size)
-            else:
-                with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
-                    rows = _write_npy(chunks, temporary, names, model.config.hidden_size)
-    except BaseException as error:
-        # From a damaged file, or before the first stretch is done, there is nothing to go on with.
-        if isinstance(error, Dnabert2Error) or parts.empty:
-            parts.remove()
-        raise
-    parts.remove()
-    return rows
+    bar_of_all = progress(None, "embedding", "sequences")
+    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+        chunks = _embedded(pieces, model, tokenizer, rules, parts, bar)
+        if out.suffix == ".parquet":
+            return _write_parquet(chunks, temporary, model.config.hidden_size)
+        if out.suffix == ".h5ad":
+            return _write_h5ad(chunks, temporary, model.config.hidden_size)
+        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
+            return _write_npy(chunks, temporary, names, model.config.hidden_size)
 
 
 def check_settings(out: Path, window_bp: int | None) -> None:

@@ -5,6 +5,7 @@ Names of chromosomes are found under both customs: ``chr20`` and ``20``, ``chrM`
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -52,12 +53,23 @@ class Reference:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._file: Any = None
         self._records: Mapping[str, str] = {}
+        self._source = source
         if isinstance(source, Mapping):
             self._records = source
             self._lengths = {name: len(text) for name, text in source.items()}
         else:
             self._file = self._open(Path(source))
             self._lengths = dict(zip(self._file.references, self._file.lengths, strict=True))
+
+    @property
+    def source(self) -> Path | str:
+        """The file, or a hash of the sequences that were given; tells references apart."""
+        if not isinstance(self._source, Mapping):
+            return Path(self._source)
+        digest = hashlib.sha256()
+        for name, text in self._source.items():
+            digest.update(f"{name} {len(text)} {text}".encode())
+        return digest.hexdigest()
 
     @property
     def lengths(self) -> dict[str, int]:

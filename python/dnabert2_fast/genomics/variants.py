@@ -46,6 +46,7 @@ __all__ = [
     "class_answer",
     "differing_tokens",
     "likelihood_ratios",
+    "located",
     "require_label",
     "score_stream",
     "score_variants",
@@ -287,6 +288,15 @@ class Windows:
         self.alt.append(self.texts.setdefault(alt, len(self.texts)))
 
 
+def located(variant: Variant, reference: Reference, rules: ScoringRules) -> VariantScore:
+    """Return the status and normal form of a variant, without the numbers of its score."""
+    status = status_of(variant, reference)
+    normal = normalise(variant, reference) if status == "scored" else None
+    if normal is not None and max(len(normal.ref), len(normal.alt)) > rules.window_bp:
+        status = "too_long"
+    return VariantScore(status, normal)
+
+
 def _score_chunk(
     chunk: list[Variant],
     reference: Reference,
@@ -297,13 +307,10 @@ def _score_chunk(
     scores: list[VariantScore] = []
     windows = Windows()
     for number, variant in enumerate(chunk):
-        status = status_of(variant, reference)
-        normal = normalise(variant, reference) if status == "scored" else None
-        if normal is not None and max(len(normal.ref), len(normal.alt)) > rules.window_bp:
-            status = "too_long"
-        elif normal is not None:
-            windows.add(number, normal, reference, rules)
-        scores.append(VariantScore(status, normal))
+        score = located(variant, reference, rules)
+        if score.status == "scored" and score.normal is not None:
+            windows.add(number, score.normal, reference, rules)
+        scores.append(score)
     if not windows.variant:
         return scores
     ids = tokenizer.encode_batch(list(windows.texts))

@@ -7,11 +7,13 @@ contigs and fields that the header does not declare; here a record stays as it w
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from io import BufferedReader
 from itertools import islice
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,15 +29,17 @@ from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.extras import needs
 from dnabert2_fast.genomics.alleles import STATUSES, Variant
+from dnabert2_fast.genomics.parts import Parts, settings_of
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.genomics.variants import (
     Model,
     ScoringRules,
     VariantScore,
+    located,
     score_stream,
 )
 from dnabert2_fast.model import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
-from dnabert2_fast.progress import progress
+from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Record", "read_vcf", "score_vcf"]
@@ -56,8 +61,8 @@ OWN = "D2_"
 # Bytes of the longest line: a small packed file can hold a line of any length.
 MOST_LINE = 1 << 30
 
-# Records read, scored and written together.
-CHUNK_RECORDS = 128
+# Records read, scored and written together, and kept when a run is stopped.
+CHUNK_RECORDS = 1024
 
 # Rows of one group of a Parquet file.
 GROUP_ROWS = 16_384
@@ -186,7 +191,8 @@ def score_vcf(
     out : path
         ``.vcf`` or ``.vcf.gz`` (bgzip): the records with INFO fields ``D2_...``, one value an
         alternate allele; fields of that name that were there are replaced. Or ``.parquet``: one
-        row an allele. Appears when everything is done.
+        row an allele. Appears when everything is done; until then, ``OUT.parts`` has the scores
+        that are, and the same call goes on from them.
 
     Returns
     -------
@@ -227,16 +233,24 @@ def score_vcf(
     with read_vcf(vcf) as (header, records):
         genome = reference if isinstance(reference, Reference) else Reference(reference)
 
+        inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
+        parts = Parts(out, settings_of(model, tokenizer, rules, **inputs))
+
         def scored() -> Iterator[tuple[Record, list[VariantScore]]]:
-            while some := list(islice(records, CHUNK_RECORDS)):
+            for number in itertools.count():
+                if not (some := list(islice(records, CHUNK_RECORDS))):
+                    return
                 variants = [variant for record in some for variant in record.variants]
-                scores = score_stream(variants, genome, model, tokenizer, rules, bar)
+                compute = partial(_numbers, variants, genome, model, tokenizer, rules, bar)
+                numbers = iter(parts.take(number, len(variants), compute).tolist())
                 for record in some:
-                    own = list(islice(scores, len(record.alts)))
+                    places = [located(variant, genome, rules) for variant in record.variants]
+                    own = [VariantScore(*score[:2], *next(numbers)) for score in places]
                     counts.update(score.status for score in own)
                     yield record, own
 
-        with progress(None, "scoring", "variants") as bar, atomic_path(out) as temporary:
+        bar_of_all = progress(None, "scoring", "variants")
+        with parts.until_done(), bar_of_all as bar, atomic_path(out) as temporary:
             if out.suffix == ".parquet":
                 try:
                     _write_parquet(temporary, scored(), model)
@@ -247,6 +261,19 @@ def score_vcf(
             else:
                 _write_vcf(temporary, scored(), header, model, rules)
     return {status: counts[status] for status in STATUSES if counts[status]}
+
+
+def _numbers(
+    variants: list[Variant],
+    genome: Reference,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: ScoringRules,
+    bar: Progress,
+) -> npt.NDArray[np.float64]:
+    """Return what scores have behind status and normal form, a row a variant."""
+    scores = score_stream(variants, genome, model, tokenizer, rules, bar)
+    return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
 def _write_vcf(

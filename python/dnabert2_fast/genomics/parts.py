@@ -1,4 +1,4 @@
-"""Vectors that are done, beside the file to be: what a stopped `embed_file` goes on from."""
+"""Numbers that are done, beside the file to be: from them a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.atomic import atomic_path, temporary_beside
+from dnabert2_fast.errors import Dnabert2Error
 from dnabert2_fast.genomics.embed import EmbeddingRules
+from dnabert2_fast.genomics.variants import Model, ScoringRules
 from dnabert2_fast.json_text import read_json
-from dnabert2_fast.model import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Parts", "settings_of"]
@@ -31,9 +33,9 @@ SETTINGS = "settings.json"
 
 
 def settings_of(
-    model: Dnabert2Model, tokenizer: Tokenizer, rules: EmbeddingRules, **inputs: Any
+    model: Model, tokenizer: Tokenizer, rules: EmbeddingRules | ScoringRules, **inputs: Any
 ) -> dict[str, Any]:
-    """Return what vectors depend on; files among `inputs` by name, size and time of change."""
+    """Return what numbers depend on; files among `inputs` by name, size and time of change."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         # A layer in int8 has its weight and bias together, as a tuple.
@@ -56,7 +58,7 @@ def settings_of(
 
 
 class Parts:
-    """A folder ``OUT.parts`` with a file for each stretch of sequences that is done.
+    """A folder ``OUT.parts`` with a file for each stretch of the input that is done.
 
     Parameters
     ----------
@@ -89,22 +91,34 @@ class Parts:
             return False
 
     def take(
-        self, number: int, rows: int, compute: Callable[[], npt.NDArray[np.float32]]
-    ) -> npt.NDArray[np.float32]:
-        """Return the vectors of a stretch, computed if they are not there yet."""
+        self, number: int, rows: int, compute: Callable[[], npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        """Return the numbers of a stretch, a row an item, computed if they are not there yet."""
         place = self.folder / f"{number:08d}.npy"
         try:
-            done: npt.NDArray[np.float32] = np.load(place)
+            done: npt.NDArray[Any] = np.load(place)
             if len(done) == rows:
                 return done
         except (OSError, ValueError):
             pass
-        vectors = compute()
+        numbers = compute()
         content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
-        np.save(content, vectors)
+        np.save(content, numbers)
         with atomic_path(place) as path:
             path.write_bytes(content.getbuffer())
-        return vectors
+        return numbers
+
+    @contextmanager
+    def until_done(self) -> Iterator[None]:
+        """Drop the folder when the work within is done; what was stopped keeps it to go on with."""
+        try:
+            yield
+        except BaseException as error:
+            # From a damaged file, or before a first stretch, there is nothing to go on with.
+            if isinstance(error, Dnabert2Error) or self.empty:
+                self.remove()
+            raise
+        self.remove()
 
     @property
     def empty(self) -> bool:
