@@ -394,7 +394,8 @@ def _run(
     if trouble is not None:
         warnings.warn(
             f"seed {config.seed} collapsed: on dev {trouble}; try a lower learning rate, a longer "
-            "warm-up, class_weights or another seed",
+            "warm-up, class_weights, another seed, or a model folder with hidden_dropout_prob 0 in "
+            "its config.json",
             stacklevel=3,
         )
     if not task.by_position:
