@@ -104,7 +104,8 @@ def main():
     print("|---" * (1 + len(columns)) + "|")
     for row in rows:
         cells = [f"{row[key][0]:.3f} ± {row[key][1]:.3f}" for key in columns]
-        print(f"| {row['set']} | " + " | ".join(cells) + " |")
+        name = f"{row['set']} ({row['train_rows']:,} of {row['trained_on']})"
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

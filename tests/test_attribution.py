@@ -79,7 +79,7 @@ def target_of(model, ids, target, label=1, home=None, real=None):
     states = states_of(model, words)
     if target == "similarity":
         return torch.cosine_similarity(states[real].mean(0).double(), home, dim=0)
-    logits = model.classifier(model.bert.pool(states[:1]))[0].double()
+    logits = model.classifier(model.bert.pooler(states[:1]))[0].double()
     p = logits.softmax(0)[label]
     return p if target == "probability" else (p / (1 - p)).log()
 

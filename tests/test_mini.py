@@ -8,6 +8,7 @@ from dnabert2_fast.cli import main
 from dnabert2_fast.demo import LABELLED
 from dnabert2_fast.model.checkpoint import PACKAGED
 from dnabert2_fast.train.labelled import read_labelled
+from dnabert2_fast.train.recipes import SIZES
 
 GUESS_BY_FREQUENCY = 7.14  # nats, of held-out tokens: docs/models/mini.md
 
@@ -24,6 +25,14 @@ def test_it_fits_in_a_wheel():
     assert sum(path.stat().st_size for path in PACKAGED["mini"].iterdir()) < 16_000_000
     model = Dnabert2Model.from_pretrained("mini")
     assert model.config.vocab_size == Tokenizer.from_pretrained("mini").vocab_size == 4096
+
+
+def test_its_config_is_what_pretrain_makes():
+    """No dropout in fine-tuning: with 0.1 it learns nothing of mouse/4 (docs/log.md)."""
+    config = Dnabert2Model.from_pretrained("mini").config
+    assert config == SIZES["mini"]
+    assert config.hidden_dropout_prob == 0
+    assert config.classifier_pooling == "cls"
 
 
 def test_it_is_what_embed_takes(tmp_path, capsys, recwarn):

@@ -144,11 +144,11 @@ def test_sequences_without_tokens(model):
             real = torch.tensor([len(row) > 0 for row in among])
             pooled = encoder(got).pooler_output
             assert torch.allclose(pooled[real], encoder(want).pooler_output, atol=1e-6)
-            nothing = encoder.bert.pool(torch.zeros(1, encoder.config.hidden_size))
+            nothing = encoder.bert.pooler(torch.zeros(1, encoder.config.hidden_size))
             assert torch.allclose(pooled[~real], nothing, atol=1e-6)
             logits = classifier(got).logits
             assert torch.allclose(logits[real], classifier(want).logits, atol=1e-6)
-            nothing = classifier.classifier(classifier.bert.pool(torch.zeros_like(nothing)))
+            nothing = classifier.classifier(classifier.bert.pooler(torch.zeros_like(nothing)))
             assert torch.allclose(logits[~real], nothing, atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """ONNX files give what the library gives, in ONNX Runtime."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,10 +40,10 @@ KINDS = [
 ]
 
 
-def drawn(kind):
+def drawn(kind, **more):
     """A model whose every weight counts: norms and biases are not at their first values."""
     torch.manual_seed(3)
-    model = kind(CONFIG).eval()
+    model = kind(replace(CONFIG, **more)).eval()
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, mean=float("orm.weight" in name), std=0.3)
     return model
@@ -80,12 +81,14 @@ def encoder(tmp_path_factory):
     return model, opened(model, tmp_path_factory.mktemp("onnx"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_file_gives_what_the_library_gives(kind, tmp_path, request):
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [*((kind, "cls") for kind in KINDS), (KINDS[-1], "mean")]
+)
+def test_the_file_gives_what_the_library_gives(kind, pooling, tmp_path, request):
     if kind is Dnabert2Model:
         model, session = request.getfixturevalue("encoder")
     else:
-        model = drawn(kind)
+        model = drawn(kind, classifier_pooling=pooling)
         session = opened(model, tmp_path)
     draws = np.random.default_rng(0)
     # None as long or as many as the example that was traced.

@@ -30,6 +30,7 @@ from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.json_text import read_object
 from dnabert2_fast.progress import progress
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.train.heads import Pooling
 from dnabert2_fast.train.labelled import read_splits
 
 __all__ = ["GueConfig", "GueResult", "gue"]
@@ -57,6 +58,10 @@ class GueConfig:
         kmers (logistic regression, always run), cnn (a small network from scratch), model.
     modes
         How models are trained: frozen (the head alone), lora, full.
+    pooling
+        What the head of models of this architecture sees: cls, the first token; mean, the mean of
+        all tokens. Left out: what the checkpoint's config.json says. Others have heads of their
+        own.
     seeds
         Runs of each, with the seeds seed, seed + 1, ...; kmers has no seed and runs once.
     seed
@@ -85,6 +90,7 @@ class GueConfig:
     tasks: tuple[str, ...] = ()
     systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")
     modes: tuple[ModelMode, ...] = ("full",)
+    pooling: Pooling | None = None
     seeds: int = 1
     seed: int = 42
     epochs: int | None = None
@@ -197,6 +203,7 @@ def _systems(config: GueConfig) -> list[System]:
                 config.batch_tokens,
                 config.device,
                 config.attention,
+                config.pooling,
             )
             for model in config.model
             for mode in config.modes

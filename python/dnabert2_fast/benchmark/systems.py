@@ -33,7 +33,7 @@ from dnabert2_fast.model import Dnabert2Config, Dnabert2ForSequenceClassificatio
 from dnabert2_fast.model.config import is_ours
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.train.finetune import RATES, FinetuneConfig, finetune
-from dnabert2_fast.train.heads import Mode, encode
+from dnabert2_fast.train.heads import Mode, Pooling, encode
 from dnabert2_fast.train.labelled import Labelled, Task
 from dnabert2_fast.train.metrics import scores
 
@@ -162,6 +162,8 @@ class ModelSystem:
     batch_tokens : int
         Tokens of a batch in evaluation.
     device, attention : str
+    pooling : {"cls", "mean"}, optional
+        What the head of one of ours sees; what the checkpoint says if left out.
     """
 
     model: str
@@ -171,6 +173,7 @@ class ModelSystem:
     batch_tokens: int = 16_384
     device: str = "auto"
     attention: str = "auto"
+    pooling: Pooling | None = None
     seeded: bool = True
 
     @property
@@ -180,7 +183,9 @@ class ModelSystem:
 
     def settings(self, case: Case) -> dict[str, Any]:
         """Return checkpoint and training."""
-        whose = {"sha256": checksum(local_folder(self.model)), "mode": self.mode}
+        whose: dict[str, Any] = {"sha256": checksum(local_folder(self.model)), "mode": self.mode}
+        if self._is_ours():
+            whose["pooling"] = self.pooling
         return {**whose, **self._fit(case)._asdict()}
 
     def _fit(self, case: Case) -> Fit:
@@ -227,6 +232,7 @@ class ModelSystem:
                 str(out),
                 task="classes",
                 mode=MODES[self.mode],
+                pooling=self.pooling,
                 epochs=rule.epochs,
                 batch_size=rule.batch_size,
                 learning_rate=rule.learning_rate,

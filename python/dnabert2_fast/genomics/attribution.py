@@ -289,7 +289,7 @@ class _Question:
     def __call__(self, batch: PackedBatch, real: torch.Tensor) -> torch.Tensor:
         """Return the target of every sequence, shape (n,); vectors are means over `real` tokens."""
         if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
-            # Not by way of states: the last layer then works for each first token alone.
+            # Not by way of states: the last layer then may work for each first token alone.
             logits = self.model(batch).logits.double()
             require_finite(logits, self.model)
             log_odds, probability = class_answer(logits, self.label)

@@ -382,8 +382,8 @@ def _distances(
         require_finite(states, model)
         vectors[rows] = pool_states(states, batch, real).double().cpu().numpy()
         if isinstance(model, Dnabert2ForSequenceClassification):
-            first = model.bert.pool(states[batch.cu_seqlens[:-1].long()])
-            logits = model.classifier(first).double()
+            pooled = model.bert.pool(states, batch.cu_seqlens)
+            logits = model.classifier(pooled).double()
             log_odds[rows], probability[rows] = (
                 part.cpu().numpy() for part in class_answer(logits, rules.label)
             )

@@ -1,7 +1,8 @@
 """The encoder as `transformers` models: padded in, padded out, packed between.
 
 Rows of the output at padding are zero. Unlike the reference code, the pooler reads the first real
-token, so that left padding changes nothing.
+token, so that left padding changes nothing; or the mean of all real tokens, if the config's
+``classifier_pooling`` is "mean".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from transformers.modeling_outputs import (
 
 from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.model.bert import Bert, MaskedLMHead, first_rows
+from dnabert2_fast.model.bert import Bert, MaskedLMHead
 
 __all__ = [
     "HFDnabert2ForMaskedLM",
@@ -39,8 +40,8 @@ class Packed(NamedTuple):
     Attributes
     ----------
     rows : Tensor, shape (total_tokens, hidden_size)
-    first : Tensor, shape (batch, hidden_size)
-        The row of each sequence's first real token; zero for a row of padding alone.
+    cu_seqlens : Tensor of int32, shape (batch + 1,)
+        Where each sequence's rows begin.
     real : Tensor of bool, shape (batch, length)
         Where the rows belong.
     looks : dict
@@ -49,7 +50,7 @@ class Packed(NamedTuple):
     """
 
     rows: torch.Tensor
-    first: torch.Tensor
+    cu_seqlens: torch.Tensor
     real: torch.Tensor
     looks: dict[str, tuple[torch.Tensor, ...] | None]
 
@@ -97,7 +98,7 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
             "hidden_states": None if states is None else tuple(_unpack(s, real) for s in states),
             "attentions": None if maps is None else tuple(_unpack_maps(m, real) for m in maps),
         }
-        return Packed(rows, first_rows(rows, batch.cu_seqlens), real, looks)
+        return Packed(rows, batch.cu_seqlens, real, looks)
 
     def _finished(self, output: Any, return_dict: bool | None) -> Any:
         if return_dict is None:
@@ -140,7 +141,7 @@ class HFDnabert2Model(_Base):
     def __init__(self, config: HFDnabert2Config, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
         core = Bert(config.core(), "auto", with_pooler=add_pooling_layer)
-        self.heads = core.heads
+        self.heads, self.pooling = core.heads, core.pooling
         self.embeddings, self.encoder, self.pooler = core.embeddings, core.encoder, core.pooler
         self.gradient_checkpointing = False  # transformers sets it
         self.post_init()
@@ -169,9 +170,10 @@ class HFDnabert2Model(_Base):
             output_attentions,
             output_hidden_states,
         )
+        pooled = None if self.pooler is None else self.pool(packed.rows, packed.cu_seqlens)
         output = BaseModelOutputWithPooling(
             last_hidden_state=_unpack(packed.rows, packed.real),
-            pooler_output=None if self.pooler is None else self.pool(packed.first),
+            pooler_output=pooled,
             **packed.looks,
         )
         return self._finished(output, return_dict)
@@ -262,7 +264,8 @@ class HFDnabert2ForSequenceClassification(_Base):
             output_attentions,
             output_hidden_states,
         )
-        logits = self.classifier(self.dropout(self.bert.pool(packed.first)))
+        pooled = self.bert.pool(packed.rows, packed.cu_seqlens)
+        logits = self.classifier(self.dropout(pooled))
         loss = None
         if labels is not None:
             loss = self.loss_function(

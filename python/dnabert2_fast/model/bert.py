@@ -32,6 +32,7 @@ __all__ = [
     "MaskedLMHead",
     "MaskedLMOutput",
     "first_rows",
+    "mean_rows",
 ]
 
 HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
@@ -44,7 +45,8 @@ class EncoderOutput(NamedTuple):
     ----------
     last_hidden_state : Tensor, shape (total_tokens, hidden_size)
     pooler_output : Tensor, shape (n, hidden_size)
-        tanh of a linear map of each sequence's first token, of zeros for one without any.
+        tanh of a linear map of each sequence's first token or, if the config's `classifier_pooling`
+        says so, of the mean of its tokens; of zeros for one without any.
     hidden_states : tuple of Tensor, each (total_tokens, hidden_size), or None
         After the embeddings and after every layer, when asked for.
     attentions : tuple of tuple of Tensor, or None
@@ -92,6 +94,23 @@ def first_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     return rows[starts].masked_fill(empty, 0)
 
 
+def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+    """Return the mean of each sequence's rows, zero for a sequence without any.
+
+    >>> mean_rows(torch.tensor([[5.0], [6.0], [7.0]]), torch.tensor([0, 2, 2, 3, 3])).tolist()
+    [[5.5], [0.0], [7.0], [0.0]]
+    """
+    lengths = cu_seqlens.diff().long()
+    numbers = torch.arange(len(lengths), device=rows.device)
+    # The size is told because a graph has to know it.
+    owner = torch.repeat_interleave(numbers, lengths, output_size=rows.shape[0])
+    # Summed in float32 at least: a bfloat16 has eight bits for a sum of hundreds.
+    exact = torch.promote_types(rows.dtype, torch.float32)
+    total = rows.new_zeros(len(lengths), rows.shape[1], dtype=exact)
+    total = total.index_add(0, owner, rows.to(exact))
+    return (total / lengths.clamp(min=1)[:, None]).to(rows.dtype)
+
+
 def _starts(cu_seqlens: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Where each sequence begins, any place for one without tokens; which those are, (n, 1)."""
     empty = cu_seqlens[1:] == cu_seqlens[:-1]
@@ -99,15 +118,15 @@ def _starts(cu_seqlens: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.
 
 
 class Pooler(nn.Module):
-    """tanh of a linear map of each sequence's first token."""
+    """tanh of a linear map of one row a sequence: its first token's, or the mean of its tokens'."""
 
     def __init__(self, config: Dnabert2Config) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, first: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return (n, hidden_size)."""
-        return torch.tanh(self.dense(first))
+        return torch.tanh(self.dense(rows))
 
 
 class Bert(nn.Module):
@@ -116,16 +135,27 @@ class Bert(nn.Module):
     def __init__(self, config: Dnabert2Config, backend: str, with_pooler: bool) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
+        self.pooling = config.classifier_pooling
         self.backend = backend
         self.checkpoints_activations = False
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config, backend)
         self.pooler = Pooler(config) if with_pooler else None
 
-    def pool(self, first: torch.Tensor) -> torch.Tensor:
-        """Return what the pooler makes of first tokens, shape (n, hidden_size)."""
+    def pool(self, rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
+        """Return what the pooler makes of all tokens' rows, shape (n, hidden_size)."""
         assert self.pooler is not None, "this encoder was built without a pooler"
-        pooled: torch.Tensor = self.pooler(first)
+        summary = mean_rows if self.pooling == "mean" else first_rows
+        pooled: torch.Tensor = self.pooler(summary(rows, cu_seqlens))
+        return pooled
+
+    def encode_pooled(self, batch: PackedBatch) -> torch.Tensor:
+        """Return what the pooler makes of a batch; the last layer does no more than that needs."""
+        if self.pooling == "mean" or not len(batch.input_ids):
+            return self.pool(self.encode(batch), batch.cu_seqlens)
+        assert self.pooler is not None, "this encoder was built without a pooler"
+        starts, empty = _starts(batch.cu_seqlens, len(batch.input_ids))
+        pooled: torch.Tensor = self.pooler(self.encode(batch, starts).masked_fill(empty, 0))
         return pooled
 
     def encode(
@@ -261,7 +291,7 @@ class Dnabert2Model(Pretrained):
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
         maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
         last = self.bert.encode(batch, states=states, maps=maps)
-        pooled = self.bert.pool(first_rows(last, batch.cu_seqlens))
+        pooled = self.bert.pool(last, batch.cu_seqlens)
         return EncoderOutput(
             last, pooled, tuple(states) if states else None, tuple(maps) if maps else None
         )
@@ -350,7 +380,8 @@ class Dnabert2ForSequenceClassification(Pretrained):
     Parameters
     ----------
     config, attention
-        As for `Dnabert2Model`; `config.num_labels` is the number of classes.
+        As for `Dnabert2Model`; `config.num_labels` is the number of classes,
+        `config.classifier_pooling` what the pooler is given.
 
     Examples
     --------
@@ -390,12 +421,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
         ClassifierOutput
         """
         batch = batch.to(self.device)
-        if len(batch.input_ids):
-            starts, empty = _starts(batch.cu_seqlens, len(batch.input_ids))
-            first = self.bert.encode(batch, starts).masked_fill(empty, 0)
-        else:
-            first = first_rows(self.bert.encode(batch), batch.cu_seqlens)
-        logits = self.classifier(self.dropout(self.bert.pool(first)))
+        logits = self.classifier(self.dropout(self.bert.encode_pooled(batch)))
         if labels is None:
             return ClassifierOutput(None, logits)
         return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)

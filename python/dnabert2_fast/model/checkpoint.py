@@ -86,6 +86,7 @@ class Pretrained(nn.Module):
         dtype: str = "float32",
         device: str | torch.device = "cpu",
         num_labels: int | None = None,
+        classifier_pooling: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Self:
@@ -108,6 +109,8 @@ class Pretrained(nn.Module):
         num_labels : int, optional
             Classes of a classifier; the checkpoint's own when left out. Another number than the
             checkpoint's gives a fresh classifier.
+        classifier_pooling : {"cls", "mean"}, optional
+            What the pooler is given, see `Dnabert2Config`; the checkpoint's own when left out.
         revision : str, optional
             Branch, tag or commit on the hub.
         local_files_only : bool
@@ -141,6 +144,8 @@ class Pretrained(nn.Module):
         if num_labels is not None and num_labels != config.num_labels:
             config = replace(config, num_labels=num_labels)
             weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+        if classifier_pooling is not None:
+            config = replace(config, classifier_pooling=classifier_pooling)
         _check_layers(config, weights, str(files.weights))
         model = blank(lambda: cls(config, attention))
         model.tie()

@@ -20,13 +20,15 @@ class Dnabert2Config:
 
     Fields keep Hugging Face's names. ``intermediate_size`` is the width after gating;
     ``alibi_starting_size`` and ``max_position_embeddings`` limit nothing here and are kept for
-    other readers of the file.
+    other readers of the file. ``classifier_pooling``, a field of ModernBERT's in `transformers`, is
+    what the pooler is given: ``"cls"``, a sequence's first token, as in the published model, whose
+    file lacks the field; or ``"mean"``, the mean of all its tokens, [CLS] and [SEP] included.
 
     Raises
     ------
     CheckpointError
-        When a size is not positive, `hidden_size` is not a multiple of `num_attention_heads`, or
-        `hidden_act` is not ``"gelu"``.
+        When a size is not positive, `hidden_size` is not a multiple of `num_attention_heads`,
+        `hidden_act` is not ``"gelu"``, or `classifier_pooling` neither ``"cls"`` nor ``"mean"``.
 
     Examples
     --------
@@ -45,6 +47,7 @@ class Dnabert2Config:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.0
     classifier_dropout: float | None = None
+    classifier_pooling: str = "cls"
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
     pad_token_id: int = 3
@@ -66,6 +69,10 @@ class Dnabert2Config:
         if self.hidden_act != "gelu":
             raise CheckpointError(
                 f'config: hidden_act is "{self.hidden_act}"; DNABERT-2 gates with "gelu"'
+            )
+        if self.classifier_pooling not in ("cls", "mean"):
+            raise CheckpointError(
+                f'config: classifier_pooling is "{self.classifier_pooling}", not "cls" or "mean"'
             )
 
     @classmethod

@@ -110,9 +110,13 @@ class _Padded(nn.Module):
             mixed = _attention(x, layer, bias)
             x = layer.mlp(layer.attention.output(mixed, x))
         if isinstance(self.model, Dnabert2ForSequenceClassification):
-            rows = torch.arange(input_ids.shape[0])
-            x = self.model.bert.pool(x[rows, attention_mask.argmax(1)])
-            logits: torch.Tensor = self.model.classifier(x)
+            if self.model.config.classifier_pooling == "mean":
+                mask = attention_mask.unsqueeze(-1).to(x.dtype)
+                x = (x * mask).sum(1) / mask.sum(1).clamp(min=1)
+            else:
+                x = x[torch.arange(input_ids.shape[0]), attention_mask.argmax(1)]
+            assert self.model.bert.pooler is not None, "a classifier of sequences has one"
+            logits: torch.Tensor = self.model.classifier(self.model.bert.pooler(x))
             return logits
         if isinstance(self.model, Dnabert2ForMaskedLM):
             x = self.model.cls.predictions(x)

@@ -32,6 +32,7 @@ from dnabert2_fast.train.heads import (
     LORA_TARGETS,
     Classifier,
     Mode,
+    Pooling,
     add_lora,
     class_weights,
     freeze_encoder,
@@ -73,6 +74,9 @@ class FinetuneConfig:
     mode
         full trains all parameters; lora adapters beside the encoder's matrices, and the head; probe
         the head alone.
+    pooling
+        What the head sees of a sequence: cls, its first token; mean, the mean of its tokens. Left
+        out: what the checkpoint's config.json says, and cls where that says nothing.
     epochs
         Passes over the training table.
     batch_size
@@ -121,6 +125,7 @@ class FinetuneConfig:
     out: str
     task: Kind | Literal["auto"] = "auto"
     mode: Mode = "full"
+    pooling: Pooling | None = None
     epochs: int = 3
     batch_size: int = 32
     learning_rate: float | None = None
@@ -212,6 +217,8 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     _check(config)
     out = Path(config.out)
     task, tables = read_splits(config.data, config.task)
+    if task.by_position and config.pooling is not None:
+        raise ValueError(f"pooling: leave it out; {task.kind} have an answer each")
     task = replace(task, max_length=config.max_length)
     data = checksum(task, tables)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -244,6 +251,8 @@ def _check(config: FinetuneConfig) -> None:
         if getattr(config, name) not in known:
             listed = ", ".join(f'"{one}"' for one in known)
             raise ValueError(f'{name}: "{getattr(config, name)}" is not one of {listed}')
+    if config.pooling is not None and config.pooling not in get_args(Pooling):
+        raise ValueError(f'pooling: "{config.pooling}" is not one of "cls", "mean"')
     for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: {getattr(config, name)} is not positive")
@@ -355,7 +364,7 @@ def _run(
     """Train with one seed."""
     tokenizer = Tokenizer.from_pretrained(config.model)
     set_seed(config.seed)
-    model = load_classifier(task, config.model, attention=config.attention)
+    model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
     model.config.require_vocabulary(tokenizer.vocab_size, config.model)
     adapted = None
     if config.mode == "lora":
@@ -386,7 +395,8 @@ def _run(
     if trouble is not None:
         warnings.warn(
             f"seed {config.seed} collapsed: on dev {trouble}; try a lower learning rate, a longer "
-            "warm-up, class_weights or another seed",
+            "warm-up, class_weights, another seed, or a model folder with hidden_dropout_prob 0 in "
+            "its config.json",
             stacklevel=3,
         )
     if not task.by_position:

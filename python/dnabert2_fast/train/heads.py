@@ -33,6 +33,7 @@ __all__ = [
     "Classifier",
     "Inputs",
     "Mode",
+    "Pooling",
     "add_lora",
     "bases_of",
     "class_weights",
@@ -46,6 +47,7 @@ __all__ = [
 
 Classifier = Dnabert2ForSequenceClassification | Dnabert2ForTokenClassification
 Mode = Literal["full", "lora", "probe"]
+Pooling = Literal["cls", "mean"]
 
 LORA_TARGETS = ("Wqkv", "dense", "gated_layers", "wo")
 
@@ -98,9 +100,18 @@ def encode(
 
 
 def load_classifier(
-    task: Task, folder: str, *, attention: str = "auto", dtype: str = "float32", device: str = "cpu"
+    task: Task,
+    folder: str,
+    *,
+    pooling: Pooling | None = None,
+    attention: str = "auto",
+    dtype: str = "float32",
+    device: str = "cpu",
 ) -> Classifier:
-    """Read a model as what a task needs, with a fresh head if it has none of that size."""
+    """Read a model as what a task needs, with a fresh head if it has none of that size.
+
+    `pooling` is what the head sees of a sequence; the checkpoint's own when left out.
+    """
     kind: type[Classifier] = Dnabert2ForSequenceClassification
     if task.by_position:
         kind = Dnabert2ForTokenClassification
@@ -108,7 +119,12 @@ def load_classifier(
         # Pooler and classifier drawn fresh are what fine-tuning begins with.
         warnings.filterwarnings("ignore", message=".*drawn fresh", category=UserWarning)
         return kind.from_pretrained(
-            folder, attention=attention, dtype=dtype, device=device, num_labels=len(task.names)
+            folder,
+            attention=attention,
+            dtype=dtype,
+            device=device,
+            num_labels=len(task.names),
+            classifier_pooling=pooling,
         )
 
 

@@ -17,9 +17,14 @@ SIZES = {
         hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256
     ),
     # As deep as 16 MB in bfloat16 with 4,096 tokens allow (the tied matrix is written twice), with
-    # the published size of a head: that leaves 896 instead of 1,024 for the gated width.
+    # the published size of a head: that leaves 896 instead of 1,024 for the gated width. Dropout is
+    # that of later fine-tuning (recipes have their own): with 0.1 it learns less (docs/log.md).
     "mini": Dnabert2Config(
-        hidden_size=256, num_hidden_layers=6, num_attention_heads=4, intermediate_size=896
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=896,
+        hidden_dropout_prob=0.0,
     ),
     "small": Dnabert2Config(
         hidden_size=512, num_hidden_layers=8, num_attention_heads=8, intermediate_size=2048
