@@ -32,10 +32,11 @@ from dnabert2_fast.benchmark.sets import GueSet
 from dnabert2_fast.model import Dnabert2Config, Dnabert2ForSequenceClassification
 from dnabert2_fast.model.config import is_ours
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.finetune import RATES, FinetuneConfig, finetune
+from dnabert2_fast.train.finetune import FinetuneConfig, finetune
 from dnabert2_fast.train.heads import Mode, Pooling, encode
 from dnabert2_fast.train.labelled import Labelled, Task
 from dnabert2_fast.train.metrics import scores
+from dnabert2_fast.train.optim import RATES
 
 __all__ = ["Case", "CnnSystem", "KmerSystem", "ModelMode", "ModelSystem", "Outcome", "System"]
 

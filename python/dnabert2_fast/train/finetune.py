@@ -40,6 +40,7 @@ from dnabert2_fast.train.heads import (
 )
 from dnabert2_fast.train.labelled import Kind, Labelled, Task, checksum, read_splits
 from dnabert2_fast.train.metrics import BEST_BY, collapsed, kmer_baseline, scores
+from dnabert2_fast.train.optim import finetuning_rate
 from dnabert2_fast.train.predict import write_labelled
 from dnabert2_fast.train.predictor import Predictor
 
@@ -50,7 +51,6 @@ HF_PROBLEMS: dict[Kind, str] = {
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
-RATES: dict[Mode, float] = {"full": 3e-5, "lora": 3e-4, "probe": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class FinetuneConfig:
         Sequences of one update.
     learning_rate
         Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
-        3e-5 for full, 3e-4 for lora, 1e-3 for probe.
+        3e-5 for full, 3e-4 for lora, 1e-3 for probe, times 768 / hidden_size.
     warmup_steps
         Updates of the rise.
     weight_decay
@@ -379,7 +379,9 @@ def _run(
         freeze_encoder(model)
     trained, parameters = count_parameters(model)
     weights = class_weights(config.class_weights, task, tables["train"])
-    rate = RATES[config.mode] if config.learning_rate is None else config.learning_rate
+    rate = config.learning_rate
+    if rate is None:
+        rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
     folder = _unfinished(config, data)
     scaled, centre, scale = _standardised(task, tables)

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["learning_rate", "make_optimizers"]
+__all__ = ["RATES", "finetuning_rate", "learning_rate", "make_optimizers"]
+
+# Highest rates of fine-tuning at the published width: the paper's for everything, the usual ones of
+# adapters and of a head alone.
+RATES = {"full": 3e-5, "lora": 3e-4, "probe": 1e-3}
+PUBLISHED_WIDTH = 768
 
 BETAS, EPS = (0.9, 0.98), 1e-6  # of MosaicBERT and the DNABERT-2 paper
 
@@ -24,6 +29,18 @@ def learning_rate(
     rise = (step + 1) / warmup_steps if warmup_steps else 1.0
     fall = (steps - step) / decay_steps if decay_steps else 1.0
     return peak * min(1.0, rise, fall)
+
+
+def finetuning_rate(mode: str, hidden_size: int) -> float:
+    """Return the highest rate for a mode of fine-tuning: the narrower the model, the higher.
+
+    With Adam the best rate of a matrix is inverse to its width (Yang et al., "Tensor Programs V",
+    2022); the packaged model, a third as wide, was measured at this rate (docs/benchmarks.md#gue).
+
+    >>> finetuning_rate("full", 768), round(finetuning_rate("full", 256), 6)
+    (3e-05, 9e-05)
+    """
+    return RATES[mode] * PUBLISHED_WIDTH / hidden_size
 
 
 def make_optimizers(
