@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
-import torch
 import tyro
 from transformers import set_seed
 
@@ -43,6 +41,7 @@ from dnabert2_fast.train.metrics import BEST_BY, collapsed, kmer_baseline, score
 from dnabert2_fast.train.optim import finetuning_rate
 from dnabert2_fast.train.predict import write_labelled
 from dnabert2_fast.train.predictor import Predictor
+from dnabert2_fast.train.units import in_own_units, standardised
 
 __all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
 
@@ -384,9 +383,9 @@ def _run(
         rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
     folder = _unfinished(config, data)
-    scaled, centre, scale = _standardised(task, tables)
+    scaled, centre, scale = standardised(task, tables)
     train(replace(config, learning_rate=rate), predictor, scaled, weights, folder / "epochs")
-    _in_own_units(model, centre, scale)
+    in_own_units(model, centre, scale)
     if adapted is not None:
         adapted.save_pretrained(folder / "adapter")
         adapted.merge_and_unload()
@@ -412,34 +411,6 @@ def _run(
     _write(folder / "metrics.json", metrics)  # the last one: with it a run is done
     _publish(folder, Path(config.out))
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
-
-
-def _standardised(
-    task: Task, tables: dict[str, Labelled]
-) -> tuple[dict[str, Labelled], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return tables whose numbers have mean 0 and deviation 1 in training; other labels stay.
-
-    A fresh head gives numbers about 0, and a learning rate suits one scale of the loss.
-    """
-    if task.kind != "regression":
-        return tables, np.zeros(1), np.ones(1)
-    labels = tables["train"].labels
-    centre, scale = labels.mean(0), labels.std(0)
-    scale[scale == 0] = 1
-    scaled = {s: t._replace(labels=(t.labels - centre) / scale) for s, t in tables.items()}
-    return scaled, centre, scale
-
-
-def _in_own_units(
-    model: Classifier, centre: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
-) -> None:
-    """Let the last layer undo `_standardised`."""
-    last: Any = model.classifier
-    last = getattr(last, "modules_to_save", {"default": last})["default"]  # peft's, if it is there
-    with torch.no_grad():
-        by = torch.tensor(scale, dtype=last.weight.dtype, device=last.weight.device)
-        last.weight.mul_(by[:, None])
-        last.bias.mul_(by).add_(torch.tensor(centre, dtype=by.dtype, device=by.device))
 
 
 def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
