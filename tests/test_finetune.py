@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny import save_tiny
 
 from dnabert2_fast import (
-    Dnabert2Config,
-    Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     FinetuneConfig,
     PackedBatch,
@@ -25,13 +24,7 @@ from dnabert2_fast.train.metrics import scores
 def model(tmp_path_factory):
     """A tiny untrained model with the published vocabulary."""
     folder = tmp_path_factory.mktemp("finetune") / "model"
-    torch.manual_seed(0)
-    shape = Dnabert2Config(
-        hidden_size=48, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
-    )
-    Dnabert2ForMaskedLM(shape).save_pretrained(folder)
-    Tokenizer.from_pretrained("dnabert2").save(folder / "tokenizer.json")
-    return folder
+    return save_tiny(folder, hidden_size=48, num_attention_heads=4, intermediate_size=64)
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
+from tiny import save_tiny
 from torch.nn import functional as F
 
 from dnabert2_fast import (
-    Dnabert2Config,
-    Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     FinetuneConfig,
     PackedBatch,
@@ -37,13 +36,7 @@ tok = Tokenizer.from_pretrained("dnabert2")
 def model(tmp_path_factory):
     """A tiny untrained model with the published vocabulary."""
     folder = tmp_path_factory.mktemp("tasks") / "model"
-    torch.manual_seed(0)
-    shape = Dnabert2Config(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=16
-    )
-    Dnabert2ForMaskedLM(shape).save_pretrained(folder)
-    tok.save(folder / "tokenizer.json")
-    return folder
+    return save_tiny(folder, hidden_size=24, num_attention_heads=3, intermediate_size=16)
 
 
 def make_tables(folder, label_of, header="sequence,label", rows=160):

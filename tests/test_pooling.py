@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from genomics_models import classifier
+from tiny import save_tiny
 from transformers import AutoModelForSequenceClassification
 
 import dnabert2_fast.hf as hf
 from dnabert2_fast import (
     AttributionRules,
     Dnabert2Config,
-    Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
     FinetuneConfig,
@@ -178,13 +178,7 @@ def test_variants_and_attribution(model):
 def pretrained(tmp_path_factory):
     """A tiny untrained model with the published vocabulary; its config says nothing of pooling."""
     folder = tmp_path_factory.mktemp("pooling") / "model"
-    torch.manual_seed(0)
-    shape = Dnabert2Config(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=16
-    )
-    Dnabert2ForMaskedLM(shape).save_pretrained(folder)
-    tok.save(folder / "tokenizer.json")
-    return folder
+    return save_tiny(folder, hidden_size=24, num_attention_heads=3, intermediate_size=16)
 
 
 def tables(folder, header, row, count=120):
