@@ -102,6 +102,7 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 	@test -n "$(GENOME)" || { echo "name a genome: make bench GENOME=file.fa.gz" >&2; exit 2; }
 	$(BIN)/python benches/encode.py $(GENOME)
 	$(BIN)/python benches/embed.py $(GENOME)
+	$(BIN)/python benches/attribute.py $(GENOME)
 	$(BIN)/python benches/train.py $(GENOME)
 	$(BIN)/python benches/attention.py 1
 	$(BIN)/python benches/encoder.py 1

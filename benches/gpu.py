@@ -1,4 +1,4 @@
-"""Everything that a GPU is needed for: peak rates, attention, fused kernels, encoder, training.
+"""Everything that a GPU is needed for: peak rates, attention, kernels, encoder, mutants, training.
 
     python benches/gpu.py [--tune] [--smoke]
 
@@ -22,7 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Dnabert2Model, PackedBatch, Ragged
+from dnabert2_fast import (
+    AttributionRules,
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2Model,
+    PackedBatch,
+    Ragged,
+    Tokenizer,
+    attribute,
+)
 from dnabert2_fast import attention as package
 from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
 from dnabert2_fast.attention.alibi import alibi_bias
@@ -52,6 +62,7 @@ class Sizes:
                 num_attention_heads=2, intermediate_size=32,
             )  # fmt: skip
         self.encoder_lengths = (24,) if smoke else (128, 512)
+        self.mutated_bp = 12 if smoke else 300
 
 
 def emit(bench, **values):
@@ -221,6 +232,20 @@ def encoder(sizes):
     emit("encoder", mode="ragged 20..512", times_padded=round(ratio, 2))
 
 
+def mutants(sizes):
+    """In-silico mutagenesis against a loop of single passes, both in one dtype."""
+    tokenizer = Tokenizer.from_pretrained("dnabert2")
+    config = replace(sizes.config, vocab_size=tokenizer.vocab_size)
+    model = Dnabert2ForSequenceClassification(config).to(sizes.device, sizes.dtype).eval()
+    sequence = ("ACGTTGCATTAGCATCGTATAAAGG" * sizes.mutated_bp)[: sizes.mutated_bp]
+    rules = AttributionRules(both_strands=False)
+    alone = PackedBatch.from_ragged(tokenizer.encode_batch([sequence]))
+    with torch.inference_mode():
+        loop = 3 * len(sequence) * seconds(sizes, lambda: model(alone))
+    took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, rules))
+    emit("mutants", mode=f"{len(sequence)} bp", times_loop=round(loop / took, 1))
+
+
 def training(sizes):
     """Packed masked-LM steps: mixed precision, dropout, fused AdamW."""
     length = max(sizes.encoder_lengths)
@@ -291,7 +316,7 @@ def main():
     sizes = Sizes(asked.smoke)
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     emit("machine", device=name, torch=torch.__version__)
-    for part in (peaks, attention_rates, fused_kernels, encoder, training):
+    for part in (peaks, attention_rates, fused_kernels, encoder, mutants, training):
         part(sizes)
     if asked.tune:
         tune(sizes)

@@ -28,6 +28,7 @@ from dnabert2_fast import (
     plot_attribution,
     score_variants,
 )
+from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
 
@@ -64,8 +65,6 @@ def states_of(model, words):
         words + model.bert.embeddings.token_type_embeddings.weight[0]
     )
     batch = packed([5] * len(words))
-    from dnabert2_fast.attention import alibi_slopes
-
     for layer in model.bert.encoder.layer:
         x = layer(x, batch, alibi_slopes(model.bert.heads))
     return x
@@ -190,7 +189,40 @@ def test_gradients_add_up_with_more_steps():
     assert gaps[2] < 1e-5
 
 
-@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients"])
+@pytest.mark.parametrize("summary", ["cls", "mean", "none"])
+@torch.no_grad()
+def test_attention_is_that_of_the_last_layer(summary):
+    model = encoder().eval() if summary == "none" else classifier(classifier_pooling=summary).eval()
+    found = attribute(SEQUENCE, model, tok, rules(method="attention"))
+    assert found.target == "attention"
+    ids = tok.encode(UPPER).tolist()
+    spans = tok.encode_detailed(UPPER).offsets.tolist()
+    x = model.bert.embeddings(packed(ids))
+    *before, last = model.bert.encoder.layer
+    for layer in before:
+        x = layer(x, packed(ids), alibi_slopes(3))
+    q, k, _ = last.attention.self.Wqkv(x).view(len(ids), 3, 3, 8).unbind(1)
+    scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(8)
+    for head, slope in enumerate(alibi_slopes(3).tolist()):
+        for i in range(len(ids)):
+            scores[head, i] -= slope * (torch.arange(len(ids)) - i).abs()
+    looks = scores.softmax(-1).mean(0)
+    real = real_places(ids)
+    answer = looks[0] if summary == "cls" else looks[real].mean(0)
+    for place in real:
+        start, end = spans[place]
+        share = answer[place].item() / (end - start)
+        np.testing.assert_allclose(found.scores[start:end], share, rtol=1e-4)
+        for other in real:
+            first, last_base = spans[other]
+            share = looks[place, other].item() / (last_base - first)
+            np.testing.assert_allclose(found.weights[start:end, first:last_base], share, rtol=1e-4)
+    assert np.isnan(found.weights[30]).all()
+    assert np.isnan(found.weights[:, 30]).all()
+    assert np.isnan(found.scores).sum() == 1
+
+
+@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
 def test_strands(method):
     """Both strands are the mean of the two, and the other strand's attribution is its mirror."""
     one = attribute(UPPER, cls, tok, rules(method=method))
@@ -204,6 +236,9 @@ def test_strands(method):
         # C for G here is G for C there.
         wanted = (one.effects[at, 1] + other.effects[len(UPPER) - 1 - at, 2]) / 2
         assert both.effects[at, 1] == pytest.approx(wanted, abs=1e-6)
+    if method == "attention":
+        wanted = (one.weights[3, 7] + other.weights[-4, -8]) / 2
+        assert both.weights[3, 7] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_mutants_are_computed_together(monkeypatch):
@@ -220,7 +255,7 @@ def test_model_is_left_as_it_was():
     model.train()
     ids = torch.tensor(tok.encode(UPPER).astype(np.int64))
     before = model.bert.embeddings.word_embeddings(ids)
-    for method in ("gradients", "occlusion", "mutagenesis"):
+    for method in ("gradients", "occlusion", "mutagenesis", "attention"):
         attribute(SEQUENCE, model, tok, rules(method=method))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -229,14 +264,14 @@ def test_model_is_left_as_it_was():
 
 def test_bfloat16_is_near():
     half = classifier(num_labels=3).eval().bfloat16()
-    for method in ("mutagenesis", "occlusion", "gradients"):
+    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
         a, b = (attribute(SEQUENCE, m, tok, rules(method=method)).scores for m in (cls, half))
         both = np.isfinite(a)
         assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
 
 
 def test_sequences_without_bases():
-    for method in ("mutagenesis", "occlusion", "gradients"):
+    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
         for text in ("NNN", ""):
             found = attribute(text, cls, tok, rules(method=method, both_strands=True))
             assert found.scores.shape == (len(text),)
@@ -252,6 +287,10 @@ def test_bad_arguments():
         attribute(SEQUENCE, mlm, tok, rules(target="likelihood", method="gradients"))
     with pytest.raises(ValueError, match="label: 3"):
         attribute(SEQUENCE, cls, tok, rules(label=3))
+    with pytest.raises(ValueError, match="attention follows none; leave log_odds out"):
+        attribute(SEQUENCE, cls, tok, rules(target="log_odds", method="attention"))
+    with pytest.raises(ValueError, match="attention is for 8,192 bases at most, here are 8,193"):
+        attribute("N" * 8193, cls, tok, rules(method="attention"))
     with pytest.raises(CheckpointError, match="the model has 11 ids"):
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
     with pytest.raises(ValueError, match="steps: 0"):
@@ -280,6 +319,9 @@ def test_pictures(tmp_path, suffix):
     plot_attribution(empty, tmp_path / f"empty.{suffix}")
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
         plot_attribution(found, tmp_path / "x.pdf")
+    looks = attribute(text, cls, tok, rules(method="attention"))
+    plot_attribution(looks, tmp_path / f"looks.{suffix}")
+    assert (tmp_path / f"looks.{suffix}").stat().st_size > 1000
     long = Attribution("A" * 2001, "occlusion", "log_odds", np.zeros(2001))
     with pytest.raises(ValueError, match="2,001 bases are more"):
         plot_attribution(long, tmp_path / "y.png")

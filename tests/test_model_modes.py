@@ -8,6 +8,8 @@ import torch
 from dnabert2_fast import (
     Dnabert2Config,
     Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2ForTokenClassification,
     Dnabert2Model,
     PackedBatch,
     Ragged,
@@ -118,8 +120,21 @@ def test_hidden_states_and_attentions(model):
 def test_the_feed_forward_part_takes_rows_in_stretches(model, monkeypatch):
     given = batch(300, 41)
     whole = model(given).last_hidden_state
-    monkeypatch.setattr("dnabert2_fast.model.layers.MLP_ROWS", 100)
+    monkeypatch.setattr("dnabert2_fast.model.layers.MLP_ROWS_CPU", 100)
     assert torch.allclose(model(given).last_hidden_state, whole, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_a_classifier_answers_in_float32():
+    torch.manual_seed(0)
+    for kind in (Dnabert2ForSequenceClassification, Dnabert2ForTokenClassification):
+        model = kind(SMALL).eval().to(torch.bfloat16)
+        with torch.no_grad():
+            model.classifier.bias.fill_(3)  # bfloat16 has steps of 1/64 here
+        logits = model(batch(*range(20, 40))).logits
+        assert logits.dtype == torch.float32
+        assert not torch.equal(logits, logits.bfloat16().float())
+        assert kind(SMALL).double().eval()(batch(5)).logits.dtype == torch.float64
 
 
 def test_a_loss_without_logits():

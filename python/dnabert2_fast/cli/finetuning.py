@@ -10,7 +10,7 @@ import tyro
 
 __all__ = ["evaluate", "finetune", "predict"]
 
-Dtype = Literal["float32", "bfloat16", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 def finetune(arguments: list[str], prog: str) -> None:
@@ -73,7 +73,8 @@ def predict(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it; int8 is faster still on a CPU and less exact.
+        bfloat16 is faster where the processor has it (auto takes it there); int8 is faster still on
+        a CPU and less exact.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """

@@ -27,7 +27,7 @@ from dnabert2_fast.model import (
 
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 Sequences = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEQUENCE ...")]
 Rules = Annotated[ScoringRules, tyro.conf.arg(name="")]
 Attributing = Annotated[AttributionRules, tyro.conf.arg(name="")]
@@ -102,7 +102,8 @@ def score_variants(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it; scores are differences and lose digits.
+        bfloat16 is faster where the processor has it, and scores, which are differences, lose
+        digits; auto: bfloat16 where it has it.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
@@ -146,7 +147,8 @@ def attribute(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it; effects are differences and lose digits.
+        bfloat16 is several times as fast where the processor has it, and effects, which are
+        differences, lose digits (docs/guides/attribution.md); auto: bfloat16 where it has it.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
@@ -186,7 +188,7 @@ def fill_mask(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it.
+        bfloat16 is faster where the processor has it; auto: bfloat16 where it has it.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
@@ -250,7 +252,7 @@ def likelihood(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it.
+        bfloat16 is faster where the processor has it; auto: bfloat16 where it has it.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """

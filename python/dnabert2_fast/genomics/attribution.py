@@ -1,7 +1,8 @@
-"""Which bases an answer rests on: in-silico mutagenesis, occlusion, integrated gradients.
+"""Which bases an answer rests on: mutagenesis, occlusion, integrated gradients, attention.
 
-Every method asks how a number, the target, changes when bases are changed or hidden. Tokens are
-mapped to bases by the tokenizer's offsets. docs/guides/attribution.md has the definitions.
+All but the last ask how a number, the target, changes when bases are changed or hidden. Tokens
+(`attribution_tokens.py`) are mapped to bases by the tokenizer's offsets.
+docs/guides/attribution.md has the definitions.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from dnabert2_fast.genomics.embed import pool_states
-from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
-from dnabert2_fast.genomics.variants import (
-    Model,
-    Windows,
-    class_answer,
-    likelihood_ratios,
-    require_label,
+from dnabert2_fast.genomics.attribution_tokens import (
+    Question,
+    attention_weights,
+    integrate,
+    occlude,
 )
+from dnabert2_fast.genomics.masked import evaluating
+from dnabert2_fast.genomics.variants import Model, Windows, likelihood_ratios, require_label
 from dnabert2_fast.model import (
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
@@ -35,16 +34,16 @@ from dnabert2_fast.tokenizer import COMPLEMENT, Tokenizer
 
 __all__ = ["BASES", "Attribution", "AttributionRules", "attribute", "attribute_quietly"]
 
-Method = Literal["mutagenesis", "occlusion", "gradients"]
+Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
 Target = Literal["log_odds", "probability", "likelihood", "similarity"]
 
 BASES = "ACGT"
 
+# Attention has a weight for every pair of bases: 0.3 GB of them.
+MOST_PAIRS_BP = 8192
+
 # Mutants encoded and computed together.
 CHUNK_MUTANTS = 1024
-
-# A pass with gradients keeps the states of every layer: it gets this share of `batch_tokens`.
-GRADIENT_SHARE = 8
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,13 @@ class AttributionRules:
     ----------
     method
         mutagenesis: every base becomes each of the three others; occlusion: every token becomes
-        [MASK]; gradients: integrated gradients from a sequence of [MASK].
+        [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention: how much of
+        the last layer's attention weights each base gets.
     target
         log_odds or probability of a classifier's class; likelihood (masked language model,
         mutagenesis only): of the tokens that a mutation changes; similarity: cosine of the vector
         to that of the unchanged sequence. If left out, the first that the model has of log_odds,
-        likelihood (for mutagenesis), similarity.
+        likelihood (for mutagenesis), similarity. Attention has none.
     label
         Class of a classifier.
     both_strands
@@ -117,12 +117,16 @@ class Attribution:
     scores : ndarray of float64, shape (bases,)
         Positive where the base as it is raises the target. For mutagenesis minus the mean of the
         three effects; for occlusion what the target loses with the token, at each of its bases; for
-        gradients the token's contribution, shared equally among its bases. NaN at other letters.
+        gradients the token's contribution, shared equally among its bases; for attention the weight
+        that the token gets, shared so. NaN at other letters.
     effects : ndarray of float64, shape (bases, 4), or None
         Of mutagenesis: change of the target by A, C, G, T in this place; 0 for the base itself.
     gap : float
         Of gradients: sum of the scores minus the difference of the target between the real and the
         masked sequence, which should be near 0; more `steps` bring it nearer. NaN otherwise.
+    weights : ndarray of float32, shape (bases, bases), or None
+        Of attention: row i is where base i looks, the mean over the heads of the last layer. NaN at
+        other letters.
 
     Examples
     --------
@@ -140,6 +144,7 @@ class Attribution:
     scores: npt.NDArray[np.float64]
     effects: npt.NDArray[np.float64] | None = None
     gap: float = float("nan")
+    weights: npt.NDArray[np.float32] | None = None
 
 
 def attribute(
@@ -163,13 +168,15 @@ def attribute(
     -------
     Attribution
         In units of the target: log-odds and log-likelihoods in nats, the others without a unit.
+        Its target is "attention" for that method.
 
     Raises
     ------
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When model, method and target do not go together.
+        When model, method and target do not go together, or a sequence has more than 8,192 bases
+        for the method attention.
 
     Examples
     --------
@@ -204,16 +211,22 @@ def attribute_quietly(
         return there
     other = sequence.translate(COMPLEMENT)[::-1]
     back = _attribute(other, model, tokenizer, rules, target, bar)
-    effects = None
+    effects = weights = None
     if there.effects is not None and back.effects is not None:
         # The other way round, and A, C, G, T are T, G, C, A there.
         effects = (there.effects + back.effects[::-1, ::-1]) / 2
+    if there.weights is not None and back.weights is not None:
+        weights = ((there.weights + back.weights[::-1, ::-1]) / 2).astype(np.float32)
     scores = (there.scores + back.scores[::-1]) / 2
     gap = (there.gap + back.gap) / 2
-    return Attribution(sequence, rules.method, target, scores, effects, gap)
+    return Attribution(sequence, rules.method, target, scores, effects, gap, weights)
 
 
-def _target_of(model: Model, rules: AttributionRules) -> Target:
+def _target_of(model: Model, rules: AttributionRules) -> Target | Literal["attention"]:
+    if rules.method == "attention":
+        if rules.target is not None:
+            raise ValueError(f"target: the method attention follows none; leave {rules.target} out")
+        return "attention"
     classifies = isinstance(model, Dnabert2ForSequenceClassification)
     predicts = isinstance(model, Dnabert2ForMaskedLM) and rules.method == "mutagenesis"
     target = rules.target
@@ -235,71 +248,51 @@ def _attribute(
     model: Model,
     tokenizer: Tokenizer,
     rules: AttributionRules,
-    target: Target,
+    target: Target | Literal["attention"],
     bar: Progress | None,
 ) -> Attribution:
-    if rules.method == "mutagenesis":
+    if target != "attention" and rules.method == "mutagenesis":
         effects = _mutate(sequence, model, tokenizer, rules, target, bar)
         scores = -effects.sum(1) / 3  # the base itself adds 0
         return Attribution(sequence, rules.method, target, scores, effects)
     scores = np.full(len(sequence), np.nan)
-    if not set(sequence) & set(BASES):
-        return Attribution(sequence, rules.method, target, scores)
-    ask = _Question(sequence, model, tokenizer, target, rules.label)
-    if rules.method == "occlusion":
-        by_token, gap = _occlude(ask, rules), float("nan")
-    else:
-        by_token, gap = _integrate(ask, rules)
+    gap, weights = float("nan"), None
+    if rules.method == "attention":
+        if len(sequence) > MOST_PAIRS_BP:
+            raise ValueError(
+                f"method: attention is for {MOST_PAIRS_BP:,} bases at most, here are "
+                f"{len(sequence):,}; give a part of them"
+            )
+        weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
+    if set(sequence) & set(BASES):
+        ask = Question(sequence, model, tokenizer, target, rules.label)
+        bases, token, share = _bases_of_tokens(ask, sequence)
+        if weights is not None:
+            looks, answer = attention_weights(ask)
+            scores[bases] = answer[token] * share
+            weights[np.ix_(bases, bases)] = looks[np.ix_(token, token)] * share
+        elif rules.method == "occlusion":
+            scores[bases] = occlude(ask, rules)[token]
+        else:
+            by_token, gap = integrate(ask, rules)
+            scores[bases] = by_token[token] * share
     if bar is not None:
         bar.update()
-    spans = tokenizer.encode_detailed(sequence).offsets
-    for place, value in zip(ask.places.tolist(), by_token.tolist(), strict=True):
+    return Attribution(sequence, rules.method, target, scores, None, gap, weights)
+
+
+def _bases_of_tokens(
+    ask: Question, sequence: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the bases that belong to tokens, the token of each, and its share in it."""
+    token = np.full(len(sequence), -1)
+    spans = ask.tokenizer.encode_detailed(sequence).offsets
+    for place in ask.places.tolist():
         start, end = spans[place]
-        scores[start:end] = value if rules.method == "occlusion" else value / (end - start)
-    return Attribution(sequence, rules.method, target, scores, None, gap)
-
-
-class _Question:
-    """A target as a function of packed sequences, with what belongs to the unchanged one."""
-
-    def __init__(
-        self, sequence: str, model: Model, tokenizer: Tokenizer, target: Target, label: int
-    ) -> None:
-        self.model, self.target, self.label = model, target, label
-        self.tokenizer = tokenizer
-        self.special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-        self.special[sorted(tokenizer.special_ids)] = True
-        self.ids = tokenizer.encode(sequence)
-        self.places = np.flatnonzero(~self.special.numpy()[self.ids])
-        self.home: torch.Tensor | None = None
-        if target == "similarity":
-            with evaluating(model):
-                batch = self.copies(1).to(model.device)
-                home = pool_states(self.model.bert.encode(batch), batch, self.real(batch))[0]
-            self.home = home.double().clone()  # outside inference mode, so that gradients may pass
-
-    def copies(self, number: int) -> PackedBatch:
-        """Return the unchanged sequence several times."""
-        return PackedBatch.from_ragged(Ragged.from_list([self.ids] * number))
-
-    def real(self, batch: PackedBatch) -> torch.Tensor:
-        """Whether tokens stand for bases, shape (total_tokens,)."""
-        return ~self.special.to(batch.input_ids.device)[batch.input_ids]
-
-    def __call__(self, batch: PackedBatch, real: torch.Tensor) -> torch.Tensor:
-        """Return the target of every sequence, shape (n,); vectors are means over `real` tokens."""
-        if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
-            # Not by way of states: the last layer then may work for each first token alone.
-            logits = self.model(batch).logits.double()
-            require_finite(logits, self.model)
-            log_odds, probability = class_answer(logits, self.label)
-            return log_odds if self.target == "log_odds" else probability
-        assert self.home is not None, "without a classifier the target is similarity"
-        batch = batch.to(self.model.device)
-        states = self.model.bert.encode(batch)
-        require_finite(states, self.model)
-        vectors = pool_states(states, batch, real).double()
-        return torch.cosine_similarity(vectors, self.home[None])
+        token[start:end] = place
+    bases = np.flatnonzero(token >= 0)
+    token = token[bases]
+    return bases, token, 1 / np.bincount(token)[token]
 
 
 def _mutants(sequence: str) -> Iterator[tuple[int, int, str]]:
@@ -328,7 +321,7 @@ def _mutate(
     ask = (
         None
         if target == "likelihood"
-        else _Question(sequence, model, tokenizer, target, rules.label)
+        else Question(sequence, model, tokenizer, target, rules.label)
     )
     with evaluating(model):
         before = 0.0
@@ -361,7 +354,7 @@ def _ratios(
     return likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)["llr"]
 
 
-def _answers(ask: _Question, ids: Ragged, rules: AttributionRules) -> npt.NDArray[np.float64]:
+def _answers(ask: Question, ids: Ragged, rules: AttributionRules) -> npt.NDArray[np.float64]:
     """Return the target of many sequences, in order."""
     found = np.empty(len(ids))
     order = np.argsort(-ids.lengths, kind="stable")
@@ -370,60 +363,3 @@ def _answers(ask: _Question, ids: Ragged, rules: AttributionRules) -> npt.NDArra
         batch = PackedBatch.from_ragged(ids.take(rows))
         found[rows] = ask(batch, ask.real(batch)).cpu().numpy()
     return found
-
-
-def _occlude(ask: _Question, rules: AttributionRules) -> npt.NDArray[np.float64]:
-    """Return what the target loses when each token of bases becomes [MASK]."""
-    found = np.empty(len(ask.places))
-    together = max(rules.batch_tokens // len(ask.ids), 1)
-    mask_id = mask_id_of(ask.tokenizer)
-    with evaluating(ask.model):
-        alone = ask.copies(1)
-        before = float(ask(alone, ask.real(alone)))
-        for first in range(0, len(ask.places), together):
-            places = ask.places[first : first + together]
-            batch = ask.copies(len(places))
-            real = ask.real(batch)  # of the unchanged tokens: the vector stays a mean of as many
-            at = np.arange(len(places)) * len(ask.ids) + places
-            batch.input_ids[torch.from_numpy(at)] = mask_id
-            found[first : first + together] = before - ask(batch, real).cpu().numpy()
-    return found
-
-
-def _integrate(ask: _Question, rules: AttributionRules) -> tuple[npt.NDArray[np.float64], float]:
-    """Integrate gradients (Sundararajan, Taly and Yan, ICML 2017) over word embeddings.
-
-    The path runs from the sequence with every token of bases as [MASK] to the sequence; the
-    integral is the mean of `steps` gradients at the middles of as many equal parts.
-    """
-    embedding = ask.model.bert.embeddings.word_embeddings
-    ids = torch.from_numpy(ask.ids.astype(np.int64)).to(ask.model.device)
-    masked = ids.clone()
-    masked[torch.from_numpy(ask.places).to(ids.device)] = mask_id_of(ask.tokenizer)
-    together = max(rules.batch_tokens // GRADIENT_SHARE // len(ids), 1)
-    points = (torch.arange(rules.steps, device=ids.device) + 0.5) / rules.steps
-    with evaluating(ask.model, gradients=True):
-        with torch.no_grad():
-            start, way = embedding(masked), embedding(ids) - embedding(masked)
-        total = torch.zeros_like(way, dtype=torch.float32)
-        for first in range(0, rules.steps, together):
-            some = points[first : first + together]
-            batch = ask.copies(len(some))
-            inputs = (start + some[:, None, None].to(way.dtype) * way).flatten(0, 1)
-            inputs.requires_grad_()
-            # The model takes ids; the embeddings that it looks up are exchanged for these.
-            hook = embedding.register_forward_hook(lambda *_, inputs=inputs: inputs)
-            try:
-                answer = ask(batch, ask.real(batch)).sum()
-            finally:
-                hook.remove()
-            (slope,) = torch.autograd.grad(answer, inputs)
-            total += slope.view(len(some), *way.shape).float().sum(0)
-        by_token = (way.float() * total / rules.steps).sum(-1).double().cpu().numpy()
-        with torch.no_grad():
-            alone = ask.copies(1)
-            real = ask.real(alone)
-            ends = [float(ask(alone, real))]
-            alone.input_ids.copy_(masked)
-            ends.append(float(ask(alone, real)))
-    return by_token[ask.places], float(by_token.sum()) - (ends[0] - ends[1])

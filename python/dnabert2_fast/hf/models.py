@@ -22,7 +22,7 @@ from transformers.modeling_outputs import (
 
 from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.model.bert import Bert, MaskedLMHead
+from dnabert2_fast.model.bert import Bert, Classifier, MaskedLMHead
 
 __all__ = [
     "HFDnabert2ForMaskedLM",
@@ -321,7 +321,7 @@ def _classifier(config: HFDnabert2Config) -> tuple[nn.Dropout, nn.Linear]:
     core = config.core()
     rate = core.classifier_dropout
     dropout = nn.Dropout(core.hidden_dropout_prob if rate is None else rate)
-    return dropout, nn.Linear(core.hidden_size, core.num_labels)
+    return dropout, Classifier(core.hidden_size, core.num_labels)
 
 
 def _mean_loss(

@@ -24,6 +24,7 @@ from dnabert2_fast.model.layers import Embeddings, Encoder
 
 __all__ = [
     "Bert",
+    "Classifier",
     "ClassifierOutput",
     "Dnabert2ForMaskedLM",
     "Dnabert2ForSequenceClassification",
@@ -68,7 +69,7 @@ class MaskedLMOutput(NamedTuple):
 
 
 class ClassifierOutput(NamedTuple):
-    """Loss (None without labels) and logits of shape (n, num_labels)."""
+    """Loss (None without labels) and logits of shape (n, num_labels), float32 at least."""
 
     loss: torch.Tensor | None
     logits: torch.Tensor
@@ -127,6 +128,15 @@ class Pooler(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return (n, hidden_size)."""
         return torch.tanh(self.dense(rows))
+
+
+class Classifier(nn.Linear):
+    """A linear map that works in float32 at least: bfloat16 has steps of 1/64 between 2 and 4."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, shape (rows, num_labels)."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        return F.linear(x.to(exact), self.weight.to(exact), self.bias.to(exact))
 
 
 class Bert(nn.Module):
@@ -404,7 +414,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
         self.bert = Bert(config, attention, with_pooler=True)
         rate = config.classifier_dropout
         self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = Classifier(config.hidden_size, config.num_labels)
         initialise(self, config.initializer_range)
 
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.bert import Bert, ClassifierOutput
+from dnabert2_fast.model.bert import Bert, Classifier, ClassifierOutput
 from dnabert2_fast.model.checkpoint import Pretrained, initialise
 from dnabert2_fast.model.config import Dnabert2Config
 
@@ -47,7 +47,7 @@ class Dnabert2ForTokenClassification(Pretrained):
         self.bert = Bert(config, attention, with_pooler=False)
         rate = config.classifier_dropout
         self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = Classifier(config.hidden_size, config.num_labels)
         initialise(self, config.initializer_range)
 
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:

@@ -18,8 +18,10 @@ from dnabert2_fast.model.config import Dnabert2Config
 __all__ = ["Embeddings", "Encoder", "Layer"]
 
 # Rows that pass the feed-forward part at a time when no gradient is wanted: eight times as wide as
-# the states, it would need most of the memory of a long sequence.
+# the states, it would need most of the memory of a long sequence. A CPU has fewer of them in its
+# cache, and takes new pages from the system for every tensor above 32 MB (docs/log.md).
 MLP_ROWS = 8192
+MLP_ROWS_CPU = 1024
 
 
 class Embeddings(nn.Module):
@@ -117,9 +119,10 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normed sum, shaped as its input."""
-        if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(x) <= MLP_ROWS:
+        rows = MLP_ROWS_CPU if x.device.type == "cpu" else MLP_ROWS
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(x) <= rows:
             return self._rows(x)
-        return torch.cat([self._rows(rows) for rows in torch.split(x, MLP_ROWS)])
+        return torch.cat([self._rows(some) for some in torch.split(x, rows)])
 
     def _rows(self, x: torch.Tensor) -> torch.Tensor:
         gated = geglu(self.gated_layers(x), self.dropout_p if self.training else 0.0)
