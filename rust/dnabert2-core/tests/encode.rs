@@ -84,7 +84,7 @@ proptest! {
     fn automaton_is_bpe(
         training in proptest::collection::vec(dna(400), 1..4),
         merges in 0..120_usize,
-        runs in proptest::collection::vec(dna(300), 0..30),
+        runs in proptest::collection::vec(dna(300), 0..150),
     ) {
         let vocab = trained(&training, merges);
         let automaton = Automaton::bpe(&vocab).expect("four letters, few pieces");

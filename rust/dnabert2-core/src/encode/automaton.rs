@@ -2,11 +2,12 @@
 
 use crate::TokenId;
 use crate::dna::BASES;
+use crate::encode::columns;
 use crate::encode::compile::compile;
 use crate::encode::long::{LONG, encode_long};
 use crate::encode::longest::compile_longest;
 use crate::encode::machine::Machine;
-use crate::encode::scan::{Scratch, encode_runs};
+use crate::encode::scan::{self, Scratch};
 use crate::vocab::Vocab;
 
 /// Pieces up to which states of 16 bits are tried: 8,187 made 32 thousand states, 16,379 made 79
@@ -65,8 +66,8 @@ impl Automaton {
     /// Every byte must be a base in either case; others give meaningless ids.
     pub fn encode_runs(&self, runs: &[&[u8]], scratch: &mut Scratch, emit: impl FnMut(&[TokenId])) {
         match self {
-            Self::Narrow(machine) => encode_runs(machine, runs, scratch, emit),
-            Self::Wide(machine) => encode_runs(machine, runs, scratch, emit),
+            Self::Narrow(machine) => columns::encode_runs(machine, runs, scratch, emit),
+            Self::Wide(machine) => scan::encode_runs(machine, runs, scratch, emit),
         }
     }
 

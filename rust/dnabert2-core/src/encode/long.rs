@@ -96,7 +96,7 @@ impl<S: State> Run<'_, S> {
         // Slots in memory: from `low`, LEAD letters to the left, to `to`.
         let low = from.saturating_sub(LEAD / 2);
         let right = right.unwrap_or_else(|| self.guess(to));
-        let Scratch { pairs, states, ids: buffer } = scratch;
+        let Scratch { pairs, states, ids: buffer, .. } = scratch;
         let states = S::room(states);
         pairs.resize(to - low, 0);
         self.pack(low, pairs);

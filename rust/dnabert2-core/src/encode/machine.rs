@@ -143,6 +143,12 @@ impl<S: State> Machine<S> {
         &self.doubles
     }
 
+    /// The table behind [`first`](Self::first).
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn firsts(&self) -> &S::Firsts {
+        &self.firsts
+    }
+
     /// Letters of the longest piece.
     pub(crate) fn longest(&self) -> usize {
         self.longest

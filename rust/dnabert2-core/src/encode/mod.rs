@@ -1,6 +1,7 @@
 //! Text to pieces: exact byte-pair encoding, and the two ways of longest match.
 
 mod automaton;
+mod columns;
 mod compile;
 mod dropout;
 mod general;

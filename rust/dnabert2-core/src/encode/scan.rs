@@ -23,6 +23,11 @@ pub struct Scratch {
     pub(super) pairs: Vec<u8>,
     pub(super) states: States,
     pub(super) ids: Vec<TokenId>,
+    /// States of runs in columns, and the ids of one of them (`columns.rs`).
+    #[cfg(target_arch = "x86_64")]
+    pub(super) rows: Vec<u32>,
+    #[cfg(target_arch = "x86_64")]
+    pub(super) column: Vec<TokenId>,
 }
 
 /// One lane's work on the way to the left: the `steps` slots before `slot`; `state` is that of `slot`.
@@ -58,7 +63,7 @@ pub fn encode_runs<S: State>(
 ) {
     let slots = |run: &[u8]| run.len().div_ceil(2);
     let total: usize = runs.iter().map(|run| slots(run) + 1).sum();
-    let Scratch { pairs, states, ids } = scratch;
+    let Scratch { pairs, states, ids, .. } = scratch;
     let states = S::room(states);
     pairs.resize(total, 0);
     states.resize(2 * total, machine.start());

@@ -1,0 +1,282 @@
+//! The walks of `scan.rs` for 64 runs at a time, on processors with AVX-512.
+//!
+//! Both walks wait for look-ups, and a gather does sixteen of them. Runs stand in columns, their right
+//! ends in one line: row `r` holds the states of every run's suffixes of `2r + 1` and `2r + 2` letters,
+//! in the upper and the lower half of a word, just as the two-letter table gives them. So nothing is
+//! scattered: a row is stored as it comes. A run shorter than the others goes on over the bytes before
+//! it, in its own column, where nobody reads.
+
+use crate::TokenId;
+use crate::encode::machine::Machine;
+use crate::encode::scan::{self, Scratch};
+
+/// Encode runs of bases; `emit` gets the ids of each run, in order.
+///
+/// Every byte must be a base in either case; others give meaningless ids.
+#[cfg(not(target_arch = "x86_64"))]
+pub use scan::encode_runs;
+
+#[cfg(target_arch = "x86_64")]
+pub use gathers::encode_runs;
+
+#[cfg(target_arch = "x86_64")]
+mod gathers {
+    use std::arch::x86_64::{
+        __m512i, _mm256_setzero_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cmpgt_epi32_mask,
+        _mm512_cvtepi32_epi16, _mm512_i32gather_epi32, _mm512_mask_add_epi32,
+        _mm512_mask_i32gather_epi32, _mm512_max_epi32, _mm512_or_si512, _mm512_set1_epi32,
+        _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_srlv_epi32,
+        _mm512_sub_epi32,
+    };
+
+    use bytemuck::cast;
+
+    use super::{Machine, Scratch, TokenId, scan};
+    use crate::encode::pack::pack;
+
+    /// Registers of sixteen lanes: while one waits for its gather, the others go on.
+    const REGISTERS: usize = 4;
+    const COLUMNS: usize = 16 * REGISTERS;
+
+    /// Letters of a group: with more, its rows leave the second-level cache.
+    const MOST_LETTERS: usize = 1 << 19;
+
+    const COLUMN_BITS: u32 = COLUMNS.ilog2();
+
+    /// Pairs that are read at once, and bytes before the first run for it.
+    const FOUR: usize = 4;
+
+    pub fn encode_runs(
+        machine: &Machine<u16>,
+        runs: &[&[u8]],
+        scratch: &mut Scratch,
+        mut emit: impl FnMut(&[TokenId]),
+    ) {
+        let mut rest = runs;
+        if is_x86_feature_detected!("avx512f") {
+            // Runs before `rest` that are too uneven for columns wait, to be walked together.
+            let mut waiting = 0;
+            for (number, group) in runs.as_chunks::<COLUMNS>().0.iter().enumerate() {
+                if !even(group) {
+                    continue;
+                }
+                let first = number * COLUMNS;
+                scan::encode_runs(machine, &runs[waiting..first], scratch, &mut emit);
+                encode_columns(machine, group, scratch, &mut emit);
+                waiting = first + COLUMNS;
+            }
+            rest = &runs[waiting..];
+        }
+        scan::encode_runs(machine, rest, scratch, emit);
+    }
+
+    /// Whether the longest run has at most twice as many letters as a run on average: columns take the
+    /// longest run's time for each, and half the time of lanes.
+    fn even(runs: &[&[u8]; COLUMNS]) -> bool {
+        let lengths = runs.map(<[u8]>::len);
+        let (total, longest) = (lengths.iter().sum::<usize>(), lengths.into_iter().max());
+        longest.is_some_and(|longest| longest * COLUMNS <= 2 * total && total <= MOST_LETTERS)
+    }
+
+    fn encode_columns(
+        machine: &Machine<u16>,
+        runs: &[&[u8]; COLUMNS],
+        scratch: &mut Scratch,
+        mut emit: impl FnMut(&[TokenId]),
+    ) {
+        let Scratch { pairs, rows, ids, column, .. } = scratch;
+        let slots = runs.map(|run| run.len().div_ceil(2));
+        let total = FOUR + slots.iter().sum::<usize>();
+        let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);
+        grow(pairs, total);
+        grow(rows, longest.div_ceil(2 * FOUR) * FOUR * COLUMNS);
+        grow(ids, longest * COLUMNS);
+        let (mut ends, mut lengths, mut end) = ([0; COLUMNS], [0; COLUMNS], FOUR);
+        for (column, (run, slots)) in runs.iter().zip(slots).enumerate() {
+            pack(run, &mut pairs[end..end + slots]);
+            end += slots;
+            ends[column] = u32::try_from(end).expect("a group is small");
+            lengths[column] = u32::try_from(run.len()).expect("a group is small");
+        }
+        let counts = walk(machine, &pairs[..total], &ends, &lengths, rows, ids);
+        let ids = ids.as_chunks::<COLUMNS>().0;
+        for (number, count) in counts.into_iter().enumerate() {
+            column.clear();
+            column.extend(ids[..count as usize].iter().map(|row| row[number]));
+            emit(column);
+        }
+    }
+
+    fn grow<T: Copy + Default>(room: &mut Vec<T>, length: usize) {
+        if room.len() < length {
+            room.resize(length, T::default());
+        }
+    }
+
+    #[expect(unsafe_code, reason = "calls code for a processor feature that was just detected")]
+    fn walk(
+        machine: &Machine<u16>,
+        pairs: &[u8],
+        ends: &[u32; COLUMNS],
+        lengths: &[u32; COLUMNS],
+        rows: &mut [u32],
+        ids: &mut [TokenId],
+    ) -> [u32; COLUMNS] {
+        assert!(is_x86_feature_detected!("avx512f"), "asked before");
+        let longest = lengths.iter().fold(0, |most, &length| most.max(length as usize));
+        let rows = &mut rows.as_chunks_mut().0[..longest.div_ceil(2 * FOUR) * FOUR];
+        let ids = &mut ids.as_chunks_mut().0[..longest];
+        assert!(ends.iter().all(|&end| (FOUR..=pairs.len()).contains(&(end as usize))));
+        // SAFETY: the processor has AVX-512; every end lies in the pairs, four bytes from their start.
+        unsafe { walk_left(machine, pairs, ends, rows) };
+        // SAFETY: the processor has AVX-512; there is a row for every two letters of the longest run.
+        unsafe { walk_right(machine, lengths, rows, ids) }
+    }
+
+    fn registers(values: [u32; COLUMNS]) -> [__m512i; REGISTERS] {
+        cast(values)
+    }
+
+    /// Fill the rows with states, from the right ends to the left.
+    ///
+    /// # Safety
+    /// Every end is at least 4 and at most the number of pairs.
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "gathers take a pointer")]
+    unsafe fn walk_left(
+        machine: &Machine<u16>,
+        pairs: &[u8],
+        ends: &[u32; COLUMNS],
+        rows: &mut [[u32; COLUMNS]],
+    ) {
+        let table = machine.doubles().as_ptr().cast();
+        let (low, four_bits) = (_mm512_set1_epi32(0xffff), _mm512_set1_epi32(15));
+        let (zero, four) = (_mm512_setzero_si512(), _mm512_set1_epi32(4));
+        let mut at = registers(*ends);
+        let mut states = [zero; REGISTERS];
+        for rows in rows.as_chunks_mut::<FOUR>().0 {
+            // The four pairs before `at`; a run that is done reads any four.
+            at = at.map(|at| _mm512_max_epi32(_mm512_sub_epi32(at, four), zero));
+            // SAFETY: 0 <= at <= pairs.len() - 4.
+            let mut read =
+                at.map(|at| unsafe { _mm512_i32gather_epi32::<1>(at, pairs.as_ptr().cast()) });
+            for row in rows {
+                let mut words = [zero; REGISTERS];
+                for n in 0..REGISTERS {
+                    let pair = _mm512_and_si512(_mm512_srli_epi32::<24>(read[n]), four_bits);
+                    read[n] = _mm512_slli_epi32::<8>(read[n]);
+                    let index = _mm512_or_si512(_mm512_slli_epi32::<4>(states[n]), pair);
+                    // SAFETY: the table has 16 entries of four bytes for every state of 16 bits.
+                    words[n] = unsafe { _mm512_i32gather_epi32::<4>(index, table) };
+                    states[n] = _mm512_and_si512(words[n], low);
+                }
+                *row = cast(words);
+            }
+        }
+    }
+
+    /// Read the pieces off, from left to right: the `k`-th id of every run into row `k`; returns how
+    /// many each run has.
+    ///
+    /// # Safety
+    /// `rows` has a row for every two letters of the longest run.
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "gathers take a pointer")]
+    unsafe fn walk_right(
+        machine: &Machine<u16>,
+        lengths: &[u32; COLUMNS],
+        rows: &[[u32; COLUMNS]],
+        ids: &mut [[TokenId; COLUMNS]],
+    ) -> [u32; COLUMNS] {
+        let (firsts, words) = (machine.firsts().as_ptr().cast(), rows.as_ptr().cast());
+        let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi32(1));
+        let (low, mut columns) = (_mm512_set1_epi32(0xffff), [0; COLUMNS]);
+        columns.iter_mut().zip(0..).for_each(|(column, number)| *column = number);
+        let columns = registers(columns);
+        let (mut left, mut counts) = (registers(*lengths), [zero; REGISTERS]);
+        for row in ids {
+            let live = left.map(|left| _mm512_cmpgt_epi32_mask(left, zero));
+            if live == [0; REGISTERS] {
+                break;
+            }
+            let mut found = [_mm256_setzero_si256(); REGISTERS];
+            for n in 0..REGISTERS {
+                let (mask, letters) = (live[n], left[n]);
+                let number = _mm512_srli_epi32::<1>(_mm512_sub_epi32(letters, one));
+                let index = _mm512_add_epi32(_mm512_slli_epi32::<COLUMN_BITS>(number), columns[n]);
+                // SAFETY: masked lanes are not read; others have 0 < letters <= 2 * rows.len().
+                let two = unsafe { _mm512_mask_i32gather_epi32::<4>(zero, mask, index, words) };
+                // The upper half for an odd number of letters, else the lower one.
+                let shift = _mm512_slli_epi32::<4>(_mm512_and_si512(letters, one));
+                let state = _mm512_and_si512(_mm512_srlv_epi32(two, shift), low);
+                // SAFETY: firsts has an entry of four bytes for every state of 16 bits.
+                let first = unsafe { _mm512_mask_i32gather_epi32::<4>(zero, mask, state, firsts) };
+                left[n] = _mm512_sub_epi32(letters, _mm512_srli_epi32::<16>(first));
+                counts[n] = _mm512_mask_add_epi32(counts[n], mask, counts[n], one);
+                found[n] = _mm512_cvtepi32_epi16(first);
+            }
+            *row = cast(found);
+        }
+        cast(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::encode::compile::compile;
+    use crate::tokenizer_file::TokenizerFile;
+
+    fn published() -> Machine<u16> {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
+        );
+        let file = TokenizerFile::open(path.as_ref()).expect("it is here");
+        let vocab = file.vocab().expect("it has pieces").restricted_to(b"ACGT");
+        compile(&vocab.expect("four letters")).expect("few states")
+    }
+
+    fn all(
+        runs: &[&[u8]],
+        encode: impl FnOnce(&[&[u8]], &mut Vec<Vec<TokenId>>),
+    ) -> Vec<Vec<TokenId>> {
+        let mut ids = Vec::new();
+        encode(runs, &mut ids);
+        ids
+    }
+
+    /// Columns give what lanes give, whatever the lengths, with room that was used before.
+    #[test]
+    fn columns_are_lanes() {
+        let machine = published();
+        let (one, other) = (RefCell::default(), RefCell::default());
+        let lengths = prop_oneof![0..9_usize, 90..110_usize, 200..1200_usize, 1000..1001_usize];
+        let groups = proptest::collection::vec((lengths, 0..80_usize), 0..4);
+        proptest!(|(groups in groups, mut seed in any::<u64>(), jitter in 0..20_usize)| {
+            let mut next = || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+                (seed >> 33) as usize
+            };
+            let mut texts = Vec::new();
+            for (length, count) in groups {
+                for _ in 0..count {
+                    let length = length + next() % (jitter + 1);
+                    texts.push((0..length).map(|_| b"ACGT"[next() % 4]).collect::<Vec<u8>>());
+                }
+            }
+            let runs: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+            let got = all(&runs, |runs, ids| {
+                encode_runs(&machine, runs, &mut one.borrow_mut(), |some| ids.push(some.to_vec()));
+            });
+            let wanted = all(&runs, |runs, ids| {
+                scan::encode_runs(&machine, runs, &mut other.borrow_mut(), |some| ids.push(some.to_vec()));
+            });
+            prop_assert_eq!(got, wanted);
+        });
+    }
+}
