@@ -6,15 +6,8 @@
 //! scattered: a row is stored as it comes. A run shorter than the others goes on over the bytes before
 //! it, in its own column, where nobody reads.
 
-use crate::TokenId;
-use crate::encode::machine::Machine;
-use crate::encode::scan::{self, Scratch};
-
-/// Encode runs of bases; `emit` gets the ids of each run, in order.
-///
-/// Every byte must be a base in either case; others give meaningless ids.
 #[cfg(not(target_arch = "x86_64"))]
-pub use scan::encode_runs;
+pub use crate::encode::scan::encode_runs;
 
 #[cfg(target_arch = "x86_64")]
 pub use gathers::encode_runs;
@@ -31,8 +24,10 @@ mod gathers {
 
     use bytemuck::cast;
 
-    use super::{Machine, Scratch, TokenId, scan};
+    use crate::TokenId;
+    use crate::encode::machine::Machine;
     use crate::encode::pack::pack;
+    use crate::encode::scan::{self, Scratch};
 
     /// Registers of sixteen lanes: while one waits for its gather, the others go on.
     const REGISTERS: usize = 4;
@@ -46,6 +41,9 @@ mod gathers {
     /// Pairs that are read at once, and bytes before the first run for it.
     const FOUR: usize = 4;
 
+    /// Encode runs of bases; `emit` gets the ids of each run, in order.
+    ///
+    /// Every byte must be a base in either case; others give meaningless ids.
     pub fn encode_runs(
         machine: &Machine<u16>,
         runs: &[&[u8]],
@@ -227,8 +225,11 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::encode_runs;
+    use crate::TokenId;
     use crate::encode::compile::compile;
+    use crate::encode::machine::Machine;
+    use crate::encode::scan;
     use crate::tokenizer_file::TokenizerFile;
 
     fn published() -> Machine<u16> {
