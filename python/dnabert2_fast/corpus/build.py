@@ -103,7 +103,8 @@ def build_corpus(
         Tokens of one shard file, about.
     seed : int
     threads : int
-        0 takes every core. The bytes written do not depend on it.
+        Cores to keep busy, one of them with reading; 0 takes every core. The bytes written do not
+        depend on it.
 
     Returns
     -------

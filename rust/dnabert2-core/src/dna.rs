@@ -70,14 +70,54 @@ pub fn reverse_complement(sequence: &[u8]) -> Vec<u8> {
 /// assert_eq!(runs, [(1, &b"AC"[..]), (5, &b"gt"[..])]);
 /// ```
 pub fn base_runs(sequence: &[u8], fold_case: bool) -> impl Iterator<Item = (usize, &[u8])> {
-    let mask = if fold_case { !0x20 } else { !0 };
-    let is_base = move |byte: u8| matches!(byte & mask, b'A' | b'C' | b'G' | b'T');
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + sequence[at..].iter().position(|&byte| is_base(byte))?;
-        let rest = &sequence[start..];
-        let length = rest.iter().position(|&byte| !is_base(byte)).unwrap_or(rest.len());
+        let start = at + run_length(&sequence[at..], fold_case, false);
+        let length = run_length(&sequence[start..], fold_case, true);
         at = start + length;
-        Some((start, &rest[..length]))
+        (length > 0).then(|| (start, &sequence[start..at]))
     })
+}
+
+/// How many letters at the start are bases, or how many are not.
+fn run_length(letters: &[u8], fold_case: bool, bases: bool) -> usize {
+    const WIDTH: usize = 32;
+    let mask = if fold_case { !0x20 } else { !0 };
+    let differs = |byte: u8| {
+        let is = |letter| byte & mask == letter;
+        (is(b'A') | is(b'C') | is(b'G') | is(b'T')) != bases
+    };
+    // Most runs are long: whole chunks are looked at in one go, the first that differs by letter.
+    let goes_on =
+        |chunk: &&[u8; WIDTH]| !chunk.iter().fold(false, |any, &byte| any | differs(byte));
+    let whole = WIDTH * letters.as_chunks().0.iter().take_while(goes_on).count();
+    let rest = &letters[whole..];
+    whole + rest.iter().position(|&byte| differs(byte)).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_those_of_a_plain_loop(
+            parts in prop::collection::vec(("[ACGT]|[acgt]|[N-]", 1_usize..80), 0..6), fold_case: bool,
+        ) {
+            let text: String = parts.iter().map(|(letter, times)| letter.repeat(*times)).collect();
+            let mut wanted: Vec<(usize, Vec<u8>)> = Vec::new();
+            for (at, byte) in text.bytes().enumerate() {
+                if is_base(byte) && (fold_case || byte.is_ascii_uppercase()) {
+                    match wanted.last_mut() {
+                        Some((start, run)) if *start + run.len() == at => run.push(byte),
+                        _ => wanted.push((at, vec![byte])),
+                    }
+                }
+            }
+            let got: Vec<_> = base_runs(text.as_bytes(), fold_case).map(|(s, r)| (s, r.to_vec())).collect();
+            prop_assert_eq!(got, wanted);
+        }
+    }
 }

@@ -18,6 +18,9 @@ const LONGEST_NAME: usize = 1 << 16;
 /// a small packed file can hold any number of them.
 const MOST_LETTERS: usize = 1 << 32;
 
+/// Bytes that are copied at once: lines have 60, 70 or 80 letters as a rule.
+const COPIED: usize = 80;
+
 const NUL: &str =
     "there is a NUL byte, as a copy leaves them that was broken off; copy or download it again";
 
@@ -210,14 +213,22 @@ impl FastaReader {
         let (from, width) = (text.len(), self.width);
         let rest = (*self.block).as_ref().get(self.at..).unwrap_or_default();
         let lines = (rest.len() / (width + 1)).min(most / width.max(1));
-        if width == 0 || text.try_reserve(lines * width).is_err() {
+        if width == 0 || text.try_reserve(lines * width + COPIED).is_err() {
             return 0;
         }
-        for line in rest.chunks_exact(width + 1).take(lines) {
+        for (number, line) in rest.chunks_exact(width + 1).take(lines).enumerate() {
             if line[0] == b'>' || line[width] != b'\n' {
                 break;
             }
-            text.extend_from_slice(&line[..width]);
+            // Some bytes too many are copied and cut off, as their number is then known beforehand.
+            match rest[number * (width + 1)..].first_chunk::<COPIED>() {
+                Some(more) if width <= COPIED => {
+                    let end = text.len() + width;
+                    text.extend_from_slice(more);
+                    text.truncate(end);
+                }
+                _ => text.extend_from_slice(&line[..width]),
+            }
         }
         // No line break, of either kind, and no NUL among the letters.
         if text[from..].iter().fold(u8::MAX, |least, &byte| least.min(byte)) <= b'\r' {

@@ -12,7 +12,7 @@ use crate::{Error, Ragged, Result};
 #[cfg(target_endian = "big")]
 compile_error!("shards are written as they lie in memory, and are little-endian");
 
-/// Bytes that are hashed and written together, while they are in the cache.
+/// Bytes of a file that are hashed at once.
 const PIECE: usize = 1 << 17;
 
 /// What is known of a file once it is written.
@@ -26,8 +26,8 @@ pub struct Written {
 
 /// Write a batch as one shard; `about` (JSON text) goes into the file's metadata.
 ///
-/// The same batch and text give the same bytes. The file is written piece by piece as it is hashed: the
-/// safetensors crate would put a copy of it together first.
+/// The same batch and text give the same bytes. They are hashed on one thread and written on another, from
+/// where they lie: the safetensors crate would put a copy of the file together first.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be written.
@@ -36,15 +36,22 @@ pub fn write(path: &Path, batch: &Ragged, about: &str) -> Result<Written> {
     let header = header(batch, about);
     let length = (header.len() as u64).to_le_bytes();
     let mut file = File::create(path).map_err(Error::io(path))?;
-    let mut hasher = Xxh3::new();
-    let mut bytes = 0;
-    for piece in [&length, header.as_bytes(), offsets, values].iter().flat_map(|p| p.chunks(PIECE))
-    {
-        hasher.update(piece);
-        file.write_all(piece).map_err(Error::io(path))?;
-        bytes += piece.len() as u64;
-    }
-    Ok(Written { bytes, xxh3: hexadecimal(hasher.digest128()) })
+    let parts = [&length, header.as_bytes(), offsets, values];
+    let hash = || {
+        let mut hasher = Xxh3::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        hexadecimal(hasher.digest128())
+    };
+    let xxh3 = std::thread::scope(|scope| {
+        let hashing = scope.spawn(hash);
+        for part in parts {
+            file.write_all(part).map_err(Error::io(path))?;
+        }
+        Ok(hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    Ok(Written { bytes: parts.iter().map(|part| part.len() as u64).sum(), xxh3 })
 }
 
 /// Header of a safetensors file, padded so that the tensors behind it are aligned.

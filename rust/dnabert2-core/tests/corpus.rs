@@ -136,7 +136,7 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
     let fasta = genome(folder.path());
     let rule = WindowRule { both_strands: true, ..rule(50, 50, 20) };
     let mut all = Vec::new();
-    for threads in [1, 2] {
+    for threads in [1, 4] {
         let out = folder.path().join(format!("t{threads}"));
         std::fs::create_dir(&out).expect("a folder");
         let (files, shards) = build(&unit(&out, &fasta), settings(rule.clone(), 0.2, threads));
@@ -159,7 +159,7 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
         for (shard, _) in &shards[..stopped] {
             rest.done[shard.split as usize] += shard.sequences;
         }
-        let (again, more) = build(&rest, settings(rule.clone(), 0.2, 2));
+        let (again, more) = build(&rest, settings(rule.clone(), 0.2, 3));
         assert_eq!((&again, &more[..]), (&files, &shards[stopped..]));
         for ((shard, _), want) in more.iter().zip(&bytes[stopped..]) {
             assert!(std::fs::read(out.join(&shard.name)).expect("a shard") == *want);
@@ -210,7 +210,7 @@ fn errors_of_any_stage_come_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let fasta = genome(folder.path());
     let one = unit(folder.path(), &fasta);
-    let mut builder = CorpusBuilder::new(tokenizer(), settings(rule(50, 50, 1), 0.0, 2));
+    let mut builder = CorpusBuilder::new(tokenizer(), settings(rule(50, 50, 1), 0.0, 3));
     let stopped =
         builder.build(&one, FastaReader::open, |_| Err(Error::Interrupted), |_, _| Ok(()));
     assert!(matches!(stopped, Err(Error::Interrupted)));

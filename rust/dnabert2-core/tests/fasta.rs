@@ -35,7 +35,8 @@ fn record(name: &str, sequence: &str) -> Record {
 
 fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
     let lines = prop::collection::vec("[ACGTNacgtn \\r]{0,9}[ACGTN]|", 0..5);
-    let even = ("[ACGTNacgtn]{0,60}", 1_usize..8).prop_map(|(letters, width)| {
+    let width = prop_oneof![1_usize..8, 50_usize..100];
+    let even = ("[ACGTNacgtn]{0,300}", width).prop_map(|(letters, width)| {
         letters.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line).into()).collect()
     });
     let lines = prop_oneof![lines, even];
@@ -60,7 +61,7 @@ fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
 proptest! {
     #[test]
     fn fasta_is_read_as_it_was_written(
-        (text, want) in fasta(), block in prop_oneof![1_usize..20, 20_usize..200], most in 1_usize..30,
+        (text, want) in fasta(), block in prop_oneof![1_usize..20, 20_usize..400], most in prop_oneof![1_usize..30, 100_usize..200],
     ) {
         let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
         prop_assert_eq!(&records, &want);

@@ -53,7 +53,9 @@ impl CorpusBuilder {
         on_shard: impl FnMut(ShardReport, Provenance) -> Result<()> + Send,
     ) -> Result<Vec<FileReport>> {
         let Self { tokenizer, settings, seen } = self;
-        let workers = threads::count(settings.threads);
+        // Reading and cutting keep a core busy, or the threads that encode would take each other's cache.
+        let threads = threads::count(settings.threads);
+        let workers = threads.saturating_sub(1).max(1);
         let (give_back, spent) = channel();
         for _ in 0..workers + AHEAD {
             let _ = give_back.send(Chunk::with_room()); // cannot fail: the receiver is at hand
@@ -66,7 +68,7 @@ impl CorpusBuilder {
             for _ in 0..workers {
                 let (to_encode, encoded) = (&to_encode, encoded.clone());
                 let tokenizer = &**tokenizer;
-                scope.spawn(move || encode(tokenizer, to_encode, &encoded, workers));
+                scope.spawn(move || encode(tokenizer, to_encode, &encoded, threads));
             }
             drop(encoded);
             let writing = scope.spawn(move || {
@@ -103,7 +105,7 @@ fn encode(
     tokenizer: &Tokenizer,
     chunks: &Mutex<Receiver<Chunk>>,
     encoded: &SyncSender<Result<Chunk>>,
-    workers: usize,
+    threads: usize,
 ) {
     let mut scratch = Scratch::default();
     loop {
@@ -112,7 +114,7 @@ fn encode(
         let mut ids = std::mem::take(&mut chunk.ids);
         let (windows, options) = (chunk.windows(), Options::default());
         let outcome = if chunk.text.len() > GIANT_BP {
-            tokenizer.encode_batch(&windows, &options, workers).map(|giant| ids = giant)
+            tokenizer.encode_batch(&windows, &options, threads).map(|giant| ids = giant)
         } else {
             tokenizer.encode_into(&windows, &options, &mut scratch, &mut ids)
         };

@@ -1,19 +1,26 @@
 //! Cutting windows out of letters as they come, so that a record may be of any length.
 //!
-//! The window that is being filled is the tail of the chunk's text; nothing is copied twice.
+//! The window that is being filled is the tail of the chunk's text. Letters get there by way of a small
+//! buffer that stays in the cache, so that reading them costs the same whatever the windows are.
 
 use crate::corpus::choose::Chooser;
 use crate::corpus::{FileReport, OtherLetters, Split, WindowRule};
 use crate::dna::{base_runs, complement, count_bases};
-use crate::encode::is_all_bases;
+use crate::encode::{TOGETHER, is_all_bases};
 use crate::fasta::FastaReader;
-use crate::{Ragged, Result};
+use crate::{Error, Ragged, Result};
 
 /// Letters between two reports.
 const REPORT_BP: u64 = 1 << 22;
 
-/// Letters that are encoded together.
-pub const CHUNK_BP: usize = 1 << 18;
+/// Letters that are read at once.
+const READ_BP: usize = 1 << 14;
+
+/// Letters that are encoded together at least: then come as many windows as are walked together.
+pub const CHUNK_BP: usize = 3 << 16;
+
+/// Letters of a chunk that is full whatever its windows.
+const FULL_BP: usize = 2 * CHUNK_BP;
 
 /// Windows on their way to a shard.
 #[derive(Default)]
@@ -49,8 +56,8 @@ impl Chunk {
     /// With room for a full chunk, so that nothing grows and is copied on the way.
     pub fn with_room() -> Self {
         let mut chunk = Self::default();
-        chunk.text.reserve_exact(CHUNK_BP + CHUNK_BP / 8);
-        chunk.ids.values.reserve_exact(CHUNK_BP / 3);
+        chunk.text.reserve_exact(FULL_BP + FULL_BP / 8);
+        chunk.ids.values.reserve_exact(FULL_BP / 3);
         chunk
     }
 
@@ -78,6 +85,8 @@ pub struct Cutter<'a> {
     rule: &'a WindowRule,
     chooser: Chooser<'a>,
     chunk: Chunk,
+    /// Room for what is read.
+    read: Vec<u8>,
     seed: u64,
     file: u32,
     name: String,
@@ -106,6 +115,7 @@ impl<'a> Cutter<'a> {
             rule,
             chooser,
             chunk,
+            read: Vec::with_capacity(2 * READ_BP),
             seed,
             file: 0,
             name: String::new(),
@@ -135,7 +145,7 @@ impl<'a> Cutter<'a> {
         while let Some(name) = reader.next_record()? {
             self.begin_record(name);
             loop {
-                let some = self.fill(reader, sink)?;
+                let some = self.read_some(reader, sink)?;
                 letters += some as u64;
                 if letters >= REPORT_BP {
                     report(std::mem::take(&mut letters))?;
@@ -158,31 +168,22 @@ impl<'a> Cutter<'a> {
         self.chooser.report.records += 1;
     }
 
-    /// Read letters straight into the open window, up to its end; how many.
-    fn fill(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<usize> {
-        let begins = !self.running;
-        if begins {
-            self.begin_run();
-        }
-        let from = self.chunk.text.len();
-        let room = if self.gap > 0 { self.gap } else { self.target - (from - self.open) };
-        let count = reader.read_letters(&mut self.chunk.text, room.min(CHUNK_BP))?;
-        let fold_case = self.rule.fold_case;
-        if self.gap == 0 && is_all_bases(&self.chunk.text[from..], fold_case) {
-            self.chooser.report.bases += count as u64;
-            self.at += count as u64;
-            self.running = !begins || count > 0;
-            self.close_full(sink)?;
-        } else {
-            let letters = self.chunk.text.split_off(from);
-            self.running = !begins;
-            self.letters(&letters, sink)?;
-        }
+    /// Read some letters and cut them; how many.
+    fn read_some(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<usize> {
+        let mut read = std::mem::take(&mut self.read);
+        read.clear();
+        let count = reader.read_letters(&mut read, READ_BP)?;
+        self.letters(&read, sink)?;
+        self.read = read;
         Ok(count)
     }
 
     /// Take letters of any kind.
     fn letters(&mut self, letters: &[u8], sink: &mut impl Sink) -> Result<()> {
+        if is_all_bases(letters, self.rule.fold_case) {
+            self.chooser.report.bases += letters.len() as u64;
+            return self.extend(letters, sink);
+        }
         let bases = count_bases(letters, self.rule.fold_case);
         self.chooser.report.bases += bases as u64;
         self.chooser.report.other_letters += (letters.len() - bases) as u64;
@@ -227,6 +228,11 @@ impl<'a> Cutter<'a> {
             }
             let room = self.target - (self.chunk.text.len() - self.open);
             let (fitting, rest) = letters.split_at(room.min(letters.len()));
+            if self.chunk.text.try_reserve(fitting.len()).is_err() {
+                let (name, letters) = ("window_bp", self.chunk.text.len());
+                let message = format!("no memory for more than {letters} letters; take fewer");
+                return Err(Error::InvalidArgument { name, message });
+            }
             self.chunk.text.extend_from_slice(fitting);
             self.at += fitting.len() as u64;
             letters = rest;
@@ -324,11 +330,13 @@ impl<'a> Cutter<'a> {
         self.target = self.length();
     }
 
-    /// Hand over a full chunk; the open window moves on to the next.
     fn flush_full(&mut self, sink: &mut impl Sink) -> Result<()> {
-        if self.open < CHUNK_BP {
-            return Ok(());
-        }
+        let filled = self.open >= CHUNK_BP && self.chunk.ends.len().is_multiple_of(TOGETHER);
+        if filled || self.open >= FULL_BP { self.flush(sink) } else { Ok(()) }
+    }
+
+    /// Hand over the chunk; the open window moves on to the next.
+    fn flush(&mut self, sink: &mut impl Sink) -> Result<()> {
         let tail = self.chunk.text.split_off(self.open);
         let mut next = sink.take(std::mem::take(&mut self.chunk))?;
         next.clear();

@@ -81,7 +81,7 @@ pub struct Settings {
     pub drop_repeats: bool,
     /// A shard is written when it holds this many tokens.
     pub shard_tokens: usize,
-    /// Threads that encode; 0 takes every core.
+    /// Cores to keep busy, one of them with reading; 0 takes every core.
     pub threads: usize,
     /// JSON text for the shards' metadata.
     pub about: String,

@@ -6,6 +6,9 @@
 //! scattered: a row is stored as it comes. A run shorter than the others goes on over the bytes before
 //! it, in its own column, where nobody reads.
 
+/// Runs that are walked together; a multiple of them leaves none over.
+pub const TOGETHER: usize = 64;
+
 #[cfg(not(target_arch = "x86_64"))]
 pub use crate::encode::scan::encode_runs;
 
@@ -31,7 +34,8 @@ mod gathers {
 
     /// Registers of sixteen lanes: while one waits for its gather, the others go on.
     const REGISTERS: usize = 4;
-    const COLUMNS: usize = 16 * REGISTERS;
+    const COLUMNS: usize = super::TOGETHER;
+    const _: () = assert!(COLUMNS == 16 * REGISTERS);
 
     /// Letters of a group: with more, its rows leave the second-level cache.
     const MOST_LETTERS: usize = 1 << 19;

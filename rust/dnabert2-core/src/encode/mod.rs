@@ -15,6 +15,7 @@ mod scan;
 mod trie;
 
 pub use automaton::Automaton;
+pub use columns::TOGETHER;
 pub use dropout::encode_with_dropout;
 pub(crate) use dropout::uniform;
 pub use general::GeneralEncoder;

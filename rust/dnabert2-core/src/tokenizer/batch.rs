@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::encode::{LONG, Scratch};
+use crate::encode::{LONG, Scratch, TOGETHER};
 use crate::threads::{count, share_out};
 use crate::tokenizer::runs::Run;
 use crate::tokenizer::split::Part;
@@ -11,11 +11,11 @@ use crate::tokenizer::{Options, Rule, Tokenizer, at_sequence, room};
 use crate::tokenizer_file::Slot;
 use crate::{Ragged, Result, TokenId};
 
-/// Letters encoded together: enough to fill the lanes, few enough for the second-level cache.
+/// Letters encoded together at least: then come as many runs as no column stays empty for.
 const GROUP: usize = 1 << 16;
 
-/// Runs that keep all lanes busy; for fewer of them a group may grow to eight times its size.
-const FILLED: usize = 48;
+/// Letters encoded together at most, whatever their runs.
+const FULL: usize = 8 * GROUP;
 
 /// Bytes of text that one thread takes at a time.
 const SHARE: usize = 1 << 20;
@@ -131,8 +131,8 @@ impl Tokenizer {
             })
             .map_err(|error| at_sequence(error, index))?;
             group.steps.push(Step::End);
-            if group.letters >= GROUP && (group.runs.len() >= FILLED || group.letters >= 8 * GROUP)
-            {
+            let filled = group.letters >= GROUP && group.runs.len().is_multiple_of(TOGETHER);
+            if filled || group.letters >= FULL {
                 self.flush(&mut group, threads, scratch, &mut batch);
             }
         }
