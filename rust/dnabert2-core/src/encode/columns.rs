@@ -30,7 +30,7 @@ mod gathers {
     use crate::TokenId;
     use crate::encode::machine::Machine;
     use crate::encode::pack::pack;
-    use crate::encode::scan::{self, Scratch};
+    use crate::encode::scan::{self, Scratch, grow};
 
     /// Registers of sixteen lanes: while one waits for its gather, the others go on.
     const REGISTERS: usize = 4;
@@ -106,12 +106,6 @@ mod gathers {
             column.clear();
             column.extend(ids[..count as usize].iter().map(|row| row[number]));
             emit(column);
-        }
-    }
-
-    fn grow<T: Copy + Default>(room: &mut Vec<T>, length: usize) {
-        if room.len() < length {
-            room.resize(length, T::default());
         }
     }
 

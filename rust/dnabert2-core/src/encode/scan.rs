@@ -65,9 +65,9 @@ pub fn encode_runs<S: State>(
     let total: usize = runs.iter().map(|run| slots(run) + 1).sum();
     let Scratch { pairs, states, ids, .. } = scratch;
     let states = S::room(states);
-    pairs.resize(total, 0);
-    states.resize(2 * total, machine.start());
-    ids.resize(2 * total, 0);
+    grow(pairs, total);
+    grow(states, 2 * total);
+    grow(ids, 2 * total);
     let mut slot = 0;
     let mut leftward = Vec::with_capacity(runs.len());
     let mut rightward = Vec::with_capacity(runs.len());
@@ -86,6 +86,13 @@ pub fn encode_runs<S: State>(
     walk_right(machine, states, ids, &rightward, |piece, done| ends[piece] = done.out);
     for (work, end) in rightward.iter().zip(ends) {
         emit(&ids[work.out..end]);
+    }
+}
+
+/// Make room; what was there stays, and nobody reads what was not written since.
+pub(super) fn grow<T: Copy + Default>(room: &mut Vec<T>, length: usize) {
+    if room.len() < length {
+        room.resize(length, T::default());
     }
 }
 
