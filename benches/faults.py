@@ -30,10 +30,19 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, build_corpus, cli
+from dnabert2_fast import (
+    Dnabert2Config,
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Tokenizer,
+    build_corpus,
+    cli,
+)
+from dnabert2_fast.train.labelled import Task
 
 # Imported before trials are forked.
 MODULES = (
@@ -42,6 +51,7 @@ MODULES = (
     "dnabert2_fast.cli.genomics",
     "dnabert2_fast.cli.tokenizers",
     "dnabert2_fast.train.finetune",
+    "dnabert2_fast.train.predict",
     "dnabert2_fast.train.pretrain",
     "matplotlib.pyplot",
     "sklearn.linear_model",
@@ -80,6 +90,10 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     rows = (f"r{n}\t{at + 1}\t.\t{a}\t{a.translate(turned)}\t.\t.\t." for n, at, a in changes)
     columns = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
     calls.write_text("\n".join(["##fileformat=VCFv4.2", columns, *rows]) + "\n")
+    classifier = folder / "classifier"
+    Dnabert2ForSequenceClassification(replace(shape, num_labels=2)).save_pretrained(classifier)
+    tokenizer.save(classifier / "tokenizer.json")
+    Task("classes", ("no", "yes"), window_bp=25).save(classifier)
     tables = folder / "tables"
     tables.mkdir()
     for split, rows in (("train", 200), ("dev", 20), ("test", 20)):
@@ -93,6 +107,7 @@ def prepare(folder: Path) -> dict[str, list[str]]:
         "embed": f"{genome} --model {model} --out v.npy --window-bp 25 --batch-tokens 1024",
         "score-variants": f"--vcf {calls} --reference {genome} --model {model} --out s.vcf "
         "--window-bp 32 --offsets-bp 0",
+        "predict": f"{classifier} {genome} --out p.csv --rows windows --batch-tokens 1024",
         "pretrain": f"{folder}/corpus --out run --size tiny --steps 40 --batch-tokens 600 "
         "--checkpoint-every 5 --eval-every 10 --device cpu",
         "finetune": f"{model} --data {tables} --out done --epochs 6 --batch-size 16 --device cpu",

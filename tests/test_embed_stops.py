@@ -14,8 +14,8 @@ from test_embed import make_model, model, tok
 from dnabert2_fast import Dnabert2Model, embed_file
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.genomics.embed import EmbeddingRules
-from dnabert2_fast.genomics.parts import Parts, settings_of
 from dnabert2_fast.model.int8 import quantize_int8
+from dnabert2_fast.parts import Parts, settings_of
 
 # The package's name for the function hides the module of that name.
 files = sys.modules["dnabert2_fast.genomics.embed_file"]
@@ -94,7 +94,7 @@ def test_processes_that_start_together_share_one_folder(tmp_path):
 START = """
 import os, signal, sys
 from pathlib import Path
-from dnabert2_fast.genomics.parts import Parts
+from dnabert2_fast.parts import Parts
 Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Parts(Path(sys.argv[1]), {"a": 1})
 """

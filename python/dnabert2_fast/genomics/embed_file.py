@@ -27,9 +27,9 @@ from dnabert2_fast.genomics.embed import (
     embed_quietly,
     warn_of_empty,
 )
-from dnabert2_fast.genomics.parts import Parts, settings_of
 from dnabert2_fast.genomics.pieces import Piece, read_pieces
 from dnabert2_fast.model import Dnabert2Model
+from dnabert2_fast.parts import Parts, settings_of
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.tokenizer import Tokenizer
 

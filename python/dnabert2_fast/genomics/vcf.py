@@ -29,7 +29,6 @@ from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.extras import needs
 from dnabert2_fast.genomics.alleles import STATUSES, Variant
-from dnabert2_fast.genomics.parts import Parts, settings_of
 from dnabert2_fast.genomics.reference import Reference
 from dnabert2_fast.genomics.variants import (
     Model,
@@ -39,6 +38,7 @@ from dnabert2_fast.genomics.variants import (
     score_stream,
 )
 from dnabert2_fast.model import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.parts import Parts, settings_of
 from dnabert2_fast.progress import Progress, progress
 from dnabert2_fast.tokenizer import Tokenizer
 

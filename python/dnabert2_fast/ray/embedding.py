@@ -188,7 +188,7 @@ class _Work:
         Copies have other paths and times than the files that they are of, hence two settings.
         """
         from dnabert2_fast.genomics.embed_file import inputs_of
-        from dnabert2_fast.genomics.parts import Parts
+        from dnabert2_fast.parts import Parts
 
         def settings(files: dict[str, object]) -> dict[str, object]:
             return inputs_of(net, tokenizer, self.rules, files, self.window_bp, self.column)

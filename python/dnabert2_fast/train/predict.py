@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.fasta import read_fasta
+from dnabert2_fast.parts import Parts, settings_of
 from dnabert2_fast.progress import progress
 from dnabert2_fast.train.labelled import Row, Task, read_rows
 from dnabert2_fast.train.predictor import Answers, Predictor
@@ -39,6 +40,9 @@ def predict(
     device: str = "auto",
 ) -> int:
     r"""Write what a fine-tuned model says of every record of a file; returns the number of rows.
+
+    A call that was stopped goes on when it is repeated: what is done lies in ``OUT.parts`` until
+    the output is whole.
 
     Parameters
     ----------
@@ -91,13 +95,21 @@ def predict(
     predictor = Predictor.load(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
+    settings = {"file": file, "cut_bp": window_bp, "stride_bp": stride_bp, "tokens": batch_tokens}
+    model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
+    parts = Parts(out, settings_of(model, tokenizer, task, **settings))
     stream = predictor.stream(
-        _records(file), window_bp=window_bp, stride_bp=stride_bp, each_window=rows == "windows"
+        _records(file),
+        window_bp=window_bp,
+        stride_bp=stride_bp,
+        each_window=rows == "windows",
+        keep=parts.take,
     )
     with_places = rows == "windows" or predictor.task.by_position
     written = 0
     writer: Any = None
-    with atomic_path(out) as temporary, progress(None, "predicting", "rows") as bar:
+    bar_of_all = progress(None, "predicting", "rows")
+    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
         try:
             for places, answers in stream:
                 table = pa.table(_columns(predictor.task, places, answers, with_places))

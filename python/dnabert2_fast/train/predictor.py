@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,12 @@ from dnabert2_fast.train.labelled import Row, Task
 from dnabert2_fast.train.predict_windows import Window, chunks_of, windows_of
 
 __all__ = ["Answers", "Predictor"]
+
+# Returns a stretch's outputs: its number, their rows, and what computes them.
+Keep = Callable[
+    [int, int, Callable[[], npt.NDArray[np.float64]]],
+    npt.NDArray[np.float64],
+]
 
 
 class Answers(NamedTuple):
@@ -177,6 +184,7 @@ class Predictor:
         window_bp: int | None = None,
         stride_bp: int | None = None,
         each_window: bool = False,
+        keep: Keep = lambda _number, _rows, compute: compute(),
     ) -> Iterator[tuple[list[tuple[str, int, int]], Answers]]:
         """Answer for rows as they come; memory holds a few thousand windows and one record.
 
@@ -187,6 +195,8 @@ class Predictor:
             As for a call.
         each_window : bool
             Give the windows' answers, not their means.
+        keep : callable
+            ``keep(number, rows, compute)`` returns a stretch's outputs, computed or from before.
 
         Yields
         ------
@@ -205,8 +215,8 @@ class Predictor:
         rows = _as_trained(rows, self.task)
         windows = windows_of(rows, None if whole else window_bp, stride_bp)
         total, count = np.zeros(len(self.task.names)), 0
-        for chunk in chunks_of(windows):
-            answers = self._answer(chunk)
+        for number, chunk in enumerate(chunks_of(windows)):
+            answers = self._answer(chunk, partial(keep, number))
             if self.task.by_position:
                 yield self._placed(chunk, answers)
                 continue
@@ -223,22 +233,22 @@ class Predictor:
             if means:
                 yield places, Answers(np.array(means))
 
-    def _answer(self, windows: Sequence[Window]) -> Answers:
+    def _answer(self, windows: Sequence[Window], keep: Callable[..., Any]) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
         # Where training cut pairs and sequences of labelled tokens, so does this.
         kept_whole = self.task.pairs or self.task.kind == "tokens"
         max_length = self.task.max_length if kept_whole else None
         inputs = encode(self.task, self.tokenizer, [w.sequence for w in windows], pairs, max_length)
-        outputs = self._outputs(inputs)
+        rows = int(inputs.ids.offsets[-1]) if self.task.by_position else len(windows)
+        outputs = keep(rows, partial(self._outputs, inputs, rows))
         if inputs.spans is None:
             return Answers(outputs)
         return Answers(outputs, inputs.ids.lengths, inputs.spans)
 
-    def _outputs(self, inputs: Inputs) -> npt.NDArray[np.float64]:
+    def _outputs(self, inputs: Inputs, rows: int) -> npt.NDArray[np.float64]:
         """Return a row a sequence, or a row a token, in the order of the input."""
         lengths = inputs.ids.lengths
-        rows = inputs.ids.offsets[-1] if self.task.by_position else len(lengths)
-        outputs = np.empty((int(rows), len(self.task.names)))
+        outputs = np.empty((rows, len(self.task.names)))
         order = np.argsort(-lengths, kind="stable")
         was_training = self.model.training
         self.model.eval()

@@ -1,4 +1,8 @@
-"""Numbers that are done, beside the file to be: from them a stopped run goes on."""
+"""Numbers that are done, beside the file to be: from them a stopped run goes on.
+
+`embed`, `score_variants` and `predict` work through their input in stretches, and keep what a model
+says of each until the output is whole.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +23,11 @@ import torch
 
 from dnabert2_fast.atomic import atomic_path, temporary_beside
 from dnabert2_fast.errors import Dnabert2Error
-from dnabert2_fast.genomics.embed import EmbeddingRules
-from dnabert2_fast.genomics.variants import Model, ScoringRules
 from dnabert2_fast.json_text import read_json
 from dnabert2_fast.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["Parts", "settings_of"]
 
@@ -33,9 +38,12 @@ SETTINGS = "settings.json"
 
 
 def settings_of(
-    model: Model, tokenizer: Tokenizer, rules: EmbeddingRules | ScoringRules, **inputs: Any
+    model: torch.nn.Module, tokenizer: Tokenizer, rules: DataclassInstance, **inputs: Any
 ) -> dict[str, Any]:
-    """Return what numbers depend on; files among `inputs` by name, size and time of change."""
+    """Return what numbers depend on; files among `inputs` by name, size and time of change.
+
+    The fields of `rules` and the names of `inputs` must differ.
+    """
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         # A layer in int8 has its weight and bias together, as a tuple.
