@@ -1,5 +1,7 @@
 //! A compiled vocabulary, whatever the width of its states.
 
+use std::ops::Range;
+
 use crate::TokenId;
 use crate::dna::BASES;
 use crate::encode::columns;
@@ -82,8 +84,13 @@ impl Automaton {
     ) {
         match self {
             _ if run.len() < LONG => self.encode_runs(&[run], scratch, emit),
-            Self::Narrow(machine) => encode_long(machine, run, threads, emit),
-            Self::Wide(machine) => encode_long(machine, run, threads, emit),
+            Self::Narrow(machine) => {
+                let in_columns = |stretch: Range<usize>, scratch: &mut Scratch| {
+                    columns::encode_stretch(machine, run, stretch, scratch)
+                };
+                encode_long(machine, run, threads, in_columns, emit);
+            }
+            Self::Wide(machine) => encode_long(machine, run, threads, |_, _| None, emit),
         }
     }
 }

@@ -9,11 +9,21 @@
 /// Runs that are walked together; a multiple of them leaves none over.
 pub const TOGETHER: usize = 64;
 
+#[cfg(target_arch = "x86_64")]
+pub use gathers::{encode_runs, encode_stretch};
+
 #[cfg(not(target_arch = "x86_64"))]
 pub use crate::encode::scan::encode_runs;
 
-#[cfg(target_arch = "x86_64")]
-pub use gathers::encode_runs;
+#[cfg(not(target_arch = "x86_64"))]
+pub fn encode_stretch(
+    _: &crate::encode::machine::Machine<u16>,
+    _: &[u8],
+    _: std::ops::Range<usize>,
+    _: &mut crate::encode::scan::Scratch,
+) -> Option<crate::encode::long::Block<u16>> {
+    None
+}
 
 #[cfg(target_arch = "x86_64")]
 mod gathers {
@@ -25,9 +35,13 @@ mod gathers {
         _mm512_sub_epi32,
     };
 
+    use std::array::from_fn;
+    use std::ops::Range;
+
     use bytemuck::cast;
 
     use crate::TokenId;
+    use crate::encode::long::{Block, LEAD};
     use crate::encode::machine::Machine;
     use crate::encode::pack::pack;
     use crate::encode::scan::{self, Scratch, grow};
@@ -41,6 +55,9 @@ mod gathers {
     const MOST_LETTERS: usize = 1 << 19;
 
     const COLUMN_BITS: u32 = COLUMNS.ilog2();
+
+    /// Letters of the shortest piece of a stretch: the letters beside it are walked too.
+    const SHORTEST: usize = 4 * LEAD;
 
     /// Pairs that are read at once, and bytes before the first run for it.
     const FOUR: usize = 4;
@@ -86,7 +103,80 @@ mod gathers {
         scratch: &mut Scratch,
         mut emit: impl FnMut(&[TokenId]),
     ) {
-        let Scratch { pairs, rows, ids, column, .. } = scratch;
+        let lengths = find_states(machine, runs, scratch);
+        let Scratch { rows, ids, column, .. } = scratch;
+        let (_, counts) = read_off(machine, &lengths, &[0; COLUMNS], rows, ids);
+        for (number, count) in counts.into_iter().enumerate() {
+            column.clear();
+            column.extend(ids_of(ids, number, count));
+            emit(column);
+        }
+    }
+
+    /// Encode a stretch of a run, cut into a piece for each column, as if the run ended [`LEAD`] letters to
+    /// the right of every piece, and a token began as many to the left of it: see `long.rs`. `None`
+    /// when neighbours do not agree, or the stretch is too short.
+    pub fn encode_stretch(
+        machine: &Machine<u16>,
+        text: &[u8],
+        stretch: Range<usize>,
+        scratch: &mut Scratch,
+    ) -> Option<Block<u16>> {
+        if stretch.len() < COLUMNS * SHORTEST || !is_x86_feature_detected!("avx512f") {
+            return None;
+        }
+        let border = |number: usize| stretch.start + stretch.len() * number / COLUMNS;
+        let last = |number: usize| text.len().min(border(number + 1) + LEAD);
+        let runs = from_fn(|n| &text[border(n).saturating_sub(LEAD)..last(n)]);
+        let lengths = find_states(machine, &runs, scratch);
+        let Scratch { rows, ids, .. } = scratch;
+        // Letters from the begin and from the end of each piece to the end of its column.
+        let from_begin = from_fn(|n| small(last(n) - border(n)));
+        let from_end = from_fn(|n| small(last(n) - border(n + 1)));
+        let (begins, _) = read_off(machine, &lengths, &from_begin, rows, ids);
+        let (ends, counts) = read_off(machine, &begins, &from_end, rows, ids);
+        let state = |number: usize, letters: u32| match letters as usize {
+            0 => machine.start(),
+            letters => {
+                let two: [u16; 2] = cast(rows[(letters - 1) / 2 * COLUMNS + number]);
+                two[letters % 2]
+            }
+        };
+        let agree = |n: usize| {
+            state(n - 1, from_end[n - 1]) == state(n, from_begin[n])
+                && from_end[n - 1] - ends[n - 1] == from_begin[n] - begins[n]
+        };
+        if !(1..COLUMNS).all(agree) {
+            return None;
+        }
+        let mut found = Vec::with_capacity(counts.iter().map(|&count| count as usize).sum());
+        for (number, count) in counts.into_iter().enumerate() {
+            found.extend(ids_of(ids, number, count));
+        }
+        Some(Block {
+            right: state(COLUMNS - 1, from_end[COLUMNS - 1]),
+            left: state(0, from_begin[0]),
+            begin: last(0) - begins[0] as usize,
+            end: last(COLUMNS - 1) - ends[COLUMNS - 1] as usize,
+            ids: found,
+        })
+    }
+
+    fn small(letters: usize) -> u32 {
+        u32::try_from(letters).expect("a group is small")
+    }
+
+    fn ids_of(ids: &[TokenId], column: usize, count: u32) -> impl Iterator<Item = TokenId> {
+        ids.as_chunks::<COLUMNS>().0[..count as usize].iter().map(move |row| row[column])
+    }
+
+    /// Pack the runs and walk left; how many letters each has.
+    fn find_states(
+        machine: &Machine<u16>,
+        runs: &[&[u8]; COLUMNS],
+        scratch: &mut Scratch,
+    ) -> [u32; COLUMNS] {
+        let Scratch { pairs, rows, ids, .. } = scratch;
         let slots = runs.map(|run| run.len().div_ceil(2));
         let total = FOUR + slots.iter().sum::<usize>();
         let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);
@@ -97,36 +187,43 @@ mod gathers {
         for (column, (run, slots)) in runs.iter().zip(slots).enumerate() {
             pack(run, &mut pairs[end..end + slots]);
             end += slots;
-            ends[column] = u32::try_from(end).expect("a group is small");
-            lengths[column] = u32::try_from(run.len()).expect("a group is small");
+            ends[column] = small(end);
+            lengths[column] = small(run.len());
         }
-        let counts = walk(machine, &pairs[..total], &ends, &lengths, rows, ids);
-        let ids = ids.as_chunks::<COLUMNS>().0;
-        for (number, count) in counts.into_iter().enumerate() {
-            column.clear();
-            column.extend(ids[..count as usize].iter().map(|row| row[number]));
-            emit(column);
-        }
+        fill_rows(machine, &pairs[..total], &ends, rows, longest);
+        lengths
     }
 
     #[expect(unsafe_code, reason = "calls code for a processor feature that was just detected")]
-    fn walk(
+    fn fill_rows(
         machine: &Machine<u16>,
         pairs: &[u8],
         ends: &[u32; COLUMNS],
-        lengths: &[u32; COLUMNS],
         rows: &mut [u32],
-        ids: &mut [TokenId],
-    ) -> [u32; COLUMNS] {
+        longest: usize,
+    ) {
         assert!(is_x86_feature_detected!("avx512f"), "asked before");
-        let longest = lengths.iter().fold(0, |most, &length| most.max(length as usize));
         let rows = &mut rows.as_chunks_mut().0[..longest.div_ceil(2 * FOUR) * FOUR];
-        let ids = &mut ids.as_chunks_mut().0[..longest];
         assert!(ends.iter().all(|&end| (FOUR..=pairs.len()).contains(&(end as usize))));
         // SAFETY: the processor has AVX-512; every end lies in the pairs, four bytes from their start.
         unsafe { walk_left(machine, pairs, ends, rows) };
-        // SAFETY: the processor has AVX-512; there is a row for every two letters of the longest run.
-        unsafe { walk_right(machine, lengths, rows, ids) }
+    }
+
+    /// Read tokens off every run, from where so many letters are left until no more than the others are;
+    /// how many letters are left then, and how many tokens there were.
+    #[expect(unsafe_code, reason = "calls code for a processor feature that was just detected")]
+    fn read_off(
+        machine: &Machine<u16>,
+        left: &[u32; COLUMNS],
+        until: &[u32; COLUMNS],
+        rows: &[u32],
+        ids: &mut [TokenId],
+    ) -> ([u32; COLUMNS], [u32; COLUMNS]) {
+        assert!(is_x86_feature_detected!("avx512f"), "asked before");
+        let rows = rows.as_chunks().0;
+        assert!(left.iter().all(|&letters| letters as usize <= 2 * rows.len()));
+        // SAFETY: the processor has AVX-512; there is a row for every two letters that are left.
+        unsafe { walk_right(machine, left, until, rows, ids.as_chunks_mut().0) }
     }
 
     fn registers(values: [u32; COLUMNS]) -> [__m512i; REGISTERS] {
@@ -171,27 +268,28 @@ mod gathers {
         }
     }
 
-    /// Read the pieces off, from left to right: the `k`-th id of every run into row `k`; returns how
-    /// many each run has.
+    /// [`read_off`]: the `k`-th id of every run goes into row `k`.
     ///
     /// # Safety
-    /// `rows` has a row for every two letters of the longest run.
+    /// `rows` has a row for every two letters that are left.
     #[target_feature(enable = "avx512f")]
     #[expect(unsafe_code, reason = "gathers take a pointer")]
     unsafe fn walk_right(
         machine: &Machine<u16>,
-        lengths: &[u32; COLUMNS],
+        left: &[u32; COLUMNS],
+        until: &[u32; COLUMNS],
         rows: &[[u32; COLUMNS]],
         ids: &mut [[TokenId; COLUMNS]],
-    ) -> [u32; COLUMNS] {
+    ) -> ([u32; COLUMNS], [u32; COLUMNS]) {
         let (firsts, words) = (machine.firsts().as_ptr().cast(), rows.as_ptr().cast());
         let (zero, one) = (_mm512_setzero_si512(), _mm512_set1_epi32(1));
         let (low, mut columns) = (_mm512_set1_epi32(0xffff), [0; COLUMNS]);
         columns.iter_mut().zip(0..).for_each(|(column, number)| *column = number);
         let columns = registers(columns);
-        let (mut left, mut counts) = (registers(*lengths), [zero; REGISTERS]);
+        let (mut left, mut counts) = (registers(*left), [zero; REGISTERS]);
+        let until = registers(*until);
         for row in ids {
-            let live = left.map(|left| _mm512_cmpgt_epi32_mask(left, zero));
+            let live: [_; REGISTERS] = from_fn(|n| _mm512_cmpgt_epi32_mask(left[n], until[n]));
             if live == [0; REGISTERS] {
                 break;
             }
@@ -213,21 +311,24 @@ mod gathers {
             }
             *row = cast(found);
         }
-        cast(counts)
+        (cast(left), cast(counts))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::ops::Range;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use proptest::prelude::*;
 
-    use super::encode_runs;
+    use super::{encode_runs, encode_stretch};
     use crate::TokenId;
     use crate::encode::compile::compile;
+    use crate::encode::long::encode_long;
     use crate::encode::machine::Machine;
-    use crate::encode::scan;
+    use crate::encode::scan::{self, Scratch};
     use crate::tokenizer_file::TokenizerFile;
 
     fn published() -> Machine<u16> {
@@ -277,5 +378,39 @@ mod tests {
             });
             prop_assert_eq!(got, wanted);
         });
+    }
+
+    /// A long text in columns gives what lanes give, also where guesses fail: in repeats.
+    #[test]
+    fn stretches_are_lanes() {
+        let machine = published();
+        let mut seed = 1_u64;
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            (seed >> 33) as usize
+        };
+        for (letters, repeated) in
+            [(40_000, 0), (65_537, 3), (250_001, 0), (600_000, 50_000), (600_001, 1), (400_000, 0)]
+        {
+            let mut text: Vec<u8> = (0..letters).map(|_| b"ACGTacgt"[next() % 8]).collect();
+            for at in 0..repeated {
+                text[letters / 3 + at] = b"AACGT"[at % 5];
+                text[letters / 2 + at] = b'T';
+            }
+            let (mut got, mut wanted) = (Vec::new(), Vec::new());
+            let tried = AtomicUsize::new(0);
+            let in_columns = |stretch: Range<usize>, scratch: &mut Scratch| {
+                let block = encode_stretch(&machine, &text, stretch, scratch);
+                tried.fetch_add(usize::from(block.is_some()), Relaxed);
+                block
+            };
+            encode_long(&machine, &text, 2, in_columns, |ids| got.extend_from_slice(ids));
+            encode_long(&machine, &text, 1, |_, _| None, |ids| wanted.extend_from_slice(ids));
+            assert!(got == wanted, "{letters} letters, {repeated} repeated");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx512f") {
+                assert!(tried.into_inner() > 0, "some blocks go by columns");
+            }
+        }
     }
 }

@@ -9,7 +9,10 @@
 //! again from the truth. Long repeats are the only places where that happens.
 //!
 //! Inside a block the lanes work in the same way on *pieces*; there all states are in memory, and a
-//! wrong guess is mended by walking on until the new states meet the old.
+//! wrong guess is mended by walking on until the new states meet the old. Columns do so too
+//! (`columns.rs`), where the processor has them; a block in which one guessed wrong is left to the lanes.
+
+use std::ops::Range;
 
 use crate::TokenId;
 use crate::encode::machine::{Machine, State};
@@ -24,22 +27,22 @@ const PIECE: usize = 8288;
 const BLOCK: usize = PIECE * LEFT;
 
 /// Letters of a guess: of 200,000 starts in the human X chromosome none needed more than 73.
-const LEAD: usize = 128;
+pub(super) const LEAD: usize = 128;
 
 /// Shortest run that is worth cutting.
 pub const LONG: usize = 4 * PIECE;
 
 /// A block as encoded from what was known or guessed of its surroundings.
-struct Block<S> {
+pub struct Block<S> {
     /// State assumed at the block's right end.
-    right: S,
+    pub right: S,
     /// State found at its left end.
-    left: S,
+    pub left: S,
     /// Position, in letters, of the first border in the block.
-    begin: usize,
+    pub begin: usize,
     /// Position of the first border past it.
-    end: usize,
-    ids: Vec<TokenId>,
+    pub end: usize,
+    pub ids: Vec<TokenId>,
 }
 
 /// A run and its machine; slot `s` holds the letters `2 * s - odd` and `2 * s + 1 - odd`.
@@ -50,20 +53,28 @@ struct Run<'a, S: State> {
     slots: usize,
 }
 
-/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece.
+/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece. `in_columns` may
+/// know a faster way to encode some of its letters by guesses.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
 pub fn encode_long<S: State>(
     machine: &Machine<S>,
     text: &[u8],
     threads: usize,
+    in_columns: impl Fn(Range<usize>, &mut Scratch) -> Option<Block<S>> + Sync,
     mut emit: impl FnMut(&[TokenId]),
 ) {
     let slots = text.len().div_ceil(2);
     let run = Run { machine, text, odd: text.len() % 2, slots };
     let starts: Vec<usize> = (0..slots).step_by(BLOCK).collect();
     let mut blocks = share_out(threads, &starts, Scratch::default, |scratch, &from| {
-        run.block(from, None, None, scratch)
+        let letter = |slot: usize| (2 * slot).saturating_sub(run.odd);
+        match in_columns(letter(from)..letter(slots.min(from + BLOCK)), scratch) {
+            Some(Block { right, left, begin, end, ids }) => {
+                Block { right, left, begin: begin + run.odd, end: end + run.odd, ids }
+            }
+            None => run.block(from, None, None, scratch),
+        }
     });
     let scratch = &mut Scratch::default();
     for index in (1..blocks.len()).rev() {
