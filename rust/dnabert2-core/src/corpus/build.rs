@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::corpus::choose::{Chooser, Seen};
-use crate::corpus::cut::{CHUNK_BP, Chunk, Cutter, Sink};
+use crate::corpus::cut::{Chunk, Cutter, FULL_BP, Sink};
 use crate::corpus::write::Writer;
 use crate::corpus::{FileReport, Provenance, Settings, ShardReport, Unit};
 use crate::encode::Scratch;
@@ -20,7 +20,7 @@ const AHEAD: usize = 6;
 const IN_FLIGHT_BP: usize = 1 << 26;
 
 /// A chunk of more letters holds a giant window, which all threads encode together.
-const GIANT_BP: usize = 32 * CHUNK_BP;
+const GIANT_BP: usize = 4 * FULL_BP;
 
 /// Builds the units of one corpus.
 pub struct CorpusBuilder {
@@ -138,7 +138,7 @@ impl Queue {
     fn wait(&mut self) -> Result<Chunk> {
         let mut chunk = self.spent.recv().map_err(|_| Error::Interrupted)?;
         self.letters -= chunk.text.len();
-        if chunk.text.capacity() > 4 * CHUNK_BP {
+        if chunk.text.capacity() > 2 * FULL_BP {
             chunk = Chunk::with_room();
         }
         Ok(chunk)

@@ -17,10 +17,10 @@ const REPORT_BP: u64 = 1 << 22;
 const READ_BP: usize = 1 << 14;
 
 /// Letters that are encoded together at least: then come as many windows as are walked together.
-pub const CHUNK_BP: usize = 3 << 16;
+const CHUNK_BP: usize = 3 << 16;
 
 /// Letters of a chunk that is full whatever its windows.
-const FULL_BP: usize = 2 * CHUNK_BP;
+pub const FULL_BP: usize = 8 * CHUNK_BP;
 
 /// Windows on their way to a shard.
 #[derive(Default)]
@@ -53,11 +53,11 @@ pub struct Row {
 }
 
 impl Chunk {
-    /// With room for a full chunk, so that nothing grows and is copied on the way.
+    /// With room for a chunk of windows of 1 kb, so that nothing grows and is copied on the way.
     pub fn with_room() -> Self {
         let mut chunk = Self::default();
-        chunk.text.reserve_exact(FULL_BP + FULL_BP / 8);
-        chunk.ids.values.reserve_exact(FULL_BP / 3);
+        chunk.text.reserve_exact(2 * CHUNK_BP);
+        chunk.ids.values.reserve_exact(2 * CHUNK_BP / 3);
         chunk
     }
 

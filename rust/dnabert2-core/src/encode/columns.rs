@@ -51,8 +51,8 @@ mod gathers {
     const COLUMNS: usize = super::TOGETHER;
     const _: () = assert!(COLUMNS == 16 * REGISTERS);
 
-    /// Letters of a group: with more, its rows leave the second-level cache.
-    const MOST_LETTERS: usize = 1 << 19;
+    /// Letters of a group: its rows take two bytes each.
+    const MOST_LETTERS: usize = 1 << 21;
 
     const COLUMN_BITS: u32 = COLUMNS.ilog2();
 

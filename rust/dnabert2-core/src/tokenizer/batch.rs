@@ -15,7 +15,7 @@ use crate::{Ragged, Result, TokenId};
 const GROUP: usize = 1 << 16;
 
 /// Letters encoded together at most, whatever their runs.
-const FULL: usize = 8 * GROUP;
+const FULL: usize = 32 * GROUP;
 
 /// Bytes of text that one thread takes at a time.
 const SHARE: usize = 1 << 20;
