@@ -119,7 +119,7 @@ mod dispatch {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod dispatch {
-    pub use super::{all_bases as is_all_bases, pack_even};
+    pub(super) use super::{all_bases as is_all_bases, pack_even};
 }
 
 #[cfg(test)]
