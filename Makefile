@@ -7,7 +7,7 @@ BUILT := .venv/.built
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo docs test lint rust-test python-test slow slow-test fuzz sanitize instructions bench gpu dist audit licenses clean
+.PHONY: help build demo docs test lint rust-test python-test slow slow-test fuzz sanitize arm instructions bench gpu dist audit licenses clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,7 +49,7 @@ rust-test: ## Tests of the Rust core, documentation examples included
 python-test: build ## Tests of the Python package, README and command line
 	$(BIN)/python -m pytest
 
-slow: instructions fuzz slow-test audit ## What takes long: instruction counts, a minute of fuzzing each target, large data, audits
+slow: instructions fuzz slow-test audit arm ## What takes long: instruction counts, a minute of fuzzing each target, large data, audits
 
 slow-test: build ## Tests on all of the large real data (../shared)
 	$(BIN)/python -m pytest -m slow
@@ -68,6 +68,17 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS (needs cargo-fuzz and a C++ compiler
 sanitize: ## The core's tests under AddressSanitizer (needs rustup's nightly toolchain)
 	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --quiet -p dnabert2-core --tests \
 	  --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize
+
+ARM := aarch64-unknown-linux-gnu
+arm: ## Clippy and the core's tests for ARM under QEMU (needs rustup's target, gcc-aarch64-linux-gnu, qemu-user)
+	@rustup target list --installed | grep -q $(ARM) || { echo "install it: rustup target add $(ARM)" >&2; exit 2; }
+	@command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null || \
+	  { echo "install them: apt-get install gcc-aarch64-linux-gnu qemu-user" >&2; exit 2; }
+	export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" && \
+	cargo clippy --quiet --workspace --target $(ARM) --target-dir target/arm -- -D warnings && \
+	cargo test --quiet -p dnabert2-core --lib --tests --target $(ARM) --target-dir target/arm
 
 DIST := target/dist
 dist: build ## Build sdist and wheel; check what is in them and that the demo runs from the wheel
