@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from stops import stop_after
 from test_embed import make_model, model, tok
 
 from dnabert2_fast import Dnabert2Model, embed_file
@@ -35,19 +36,6 @@ def fasta(tmp_path):
     return path
 
 
-def stop_after(monkeypatch, chunks, error):
-    real, calls = files.embed_quietly, []
-
-    def counted(*given):
-        calls.append(1)
-        if len(calls) > chunks:
-            raise error
-        return real(*given)
-
-    monkeypatch.setattr(files, "embed_quietly", counted)
-    return calls
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 @pytest.mark.parametrize("name", ["v.npy", "v.parquet"])
 def test_going_on(fasta, tmp_path, monkeypatch, error, name):
@@ -56,11 +44,11 @@ def test_going_on(fasta, tmp_path, monkeypatch, error, name):
     out = tmp_path / "again" / name
     out.parent.mkdir()
     with monkeypatch.context() as patch:
-        stop_after(patch, 3, error)
+        stop_after(patch, files, "embed_quietly", 3, error)
         with pytest.raises(type(error)):
             embed_file(fasta, model, tok, out)
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
-    calls = stop_after(monkeypatch, 99, None)
+    calls = stop_after(monkeypatch, files, "embed_quietly", 99, None)
     assert embed_file(fasta, model, tok, out) == 23
     assert len(calls) == 2
     assert out.read_bytes() == want
@@ -74,7 +62,7 @@ def test_shares_of_several_processes(fasta, tmp_path, monkeypatch):
     assert sum(shares) == 23
     assert all(shares)
     assert not out.exists()
-    calls = stop_after(monkeypatch, 99, None)
+    calls = stop_after(monkeypatch, files, "embed_quietly", 99, None)
     assert embed_file(fasta, model, tok, out) == 23
     assert not calls
     assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
@@ -123,7 +111,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
     text = fasta.read_text()
     for change in ("rules", "model", "file", "damaged part"):
         with monkeypatch.context() as patch:
-            stop_after(patch, 3, KeyboardInterrupt())
+            stop_after(patch, files, "embed_quietly", 3, KeyboardInterrupt())
             with pytest.raises(KeyboardInterrupt):
                 embed_file(fasta, model, tok, out)
         chosen, given = model, {}
@@ -136,7 +124,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
         else:
             (tmp_path / "v.npy.parts" / "00000001.npy").write_bytes(b"x")
         with monkeypatch.context() as patch:
-            calls = stop_after(patch, 99, None)
+            calls = stop_after(patch, files, "embed_quietly", 99, None)
             embed_file(fasta, chosen, tok, out, **given)
         assert len(calls) == (3 if change == "damaged part" else 5), change
         got = np.load(out)

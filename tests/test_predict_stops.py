@@ -1,6 +1,7 @@
 """A run of `predict` that is stopped goes on, and ends with the same bytes."""
 
 import pytest
+from stops import stop_after
 from test_predict import RECORDS, WINDOW, make
 
 from dnabert2_fast import Predictor, predict
@@ -19,19 +20,6 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-def stop_after(monkeypatch, chunks, error):
-    real, calls = Predictor._outputs, []
-
-    def counted(*given):
-        calls.append(1)
-        if len(calls) > chunks:
-            raise error
-        return real(*given)
-
-    monkeypatch.setattr(Predictor, "_outputs", counted)
-    return calls
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 @pytest.mark.parametrize(
     ("task", "name", "rows"),
@@ -43,15 +31,15 @@ def stop_after(monkeypatch, chunks, error):
 )
 def test_going_on(files, monkeypatch, error, task, name, rows):
     with monkeypatch.context() as patch:
-        chunks = stop_after(patch, 99, None)
+        chunks = stop_after(patch, Predictor, "_outputs", 99, None)
         written = predict(files / task, files / "x.fa", files / name, rows=rows)
     want, out = (files / name).read_bytes(), files / "out" / name
     with monkeypatch.context() as patch:
-        stop_after(patch, 2, error)
+        stop_after(patch, Predictor, "_outputs", 2, error)
         with pytest.raises(type(error)):
             predict(files / task, files / "x.fa", out, rows=rows)
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
-    calls = stop_after(monkeypatch, 99, None)
+    calls = stop_after(monkeypatch, Predictor, "_outputs", 99, None)
     assert predict(files / task, files / "x.fa", out, rows=rows) == written
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == want
@@ -62,7 +50,7 @@ def test_going_on(files, monkeypatch, error, task, name, rows):
 def test_other_settings_start_afresh(files, monkeypatch, change):
     folder, out = files / "classes", files / "out" / "p.csv"
     with monkeypatch.context() as patch:
-        stop_after(patch, 2, KeyboardInterrupt())
+        stop_after(patch, Predictor, "_outputs", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             predict(folder, files / "x.fa", out)
     options = {}
