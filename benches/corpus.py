@@ -94,7 +94,7 @@ def stages(path, bases):
         with tempfile.TemporaryDirectory() as folder:
             builder = _native.CorpusBuilder(tok._native, rules, "{}", 0)
             nothing = lambda *_: None  # noqa: E731
-            builder.build(0, Path(folder), [path], 1.0, done, 0, nothing, nothing)
+            builder.build(0, Path(folder), [path], 1.0, done, 0, nothing, nothing, nothing)
 
     work = {
         "read and parse": lambda: _native.count_bases(path, True, lambda _: None),

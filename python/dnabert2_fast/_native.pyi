@@ -125,7 +125,8 @@ class CorpusBuilder:
         done: list[int],
         shards: int,
         report: Callable[[int], object],
-        on_shard: Callable[[str, str, int, int, int, str, _Origin], object],
+        keep_origins: Callable[[_Origin], object],
+        note_shard: Callable[[str, str, int, int, int, str], object],
     ) -> list[tuple[int, int, int, int, int, int, int]]: ...
 
 @final

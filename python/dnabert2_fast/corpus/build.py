@@ -103,8 +103,7 @@ def build_corpus(
         Tokens of one shard file, about.
     seed : int
     threads : int
-        Cores to keep busy, one of them with reading; 0 takes every core. The bytes written do not
-        depend on it.
+        Threads; 0 is one for every core. The bytes written do not depend on it.
 
     Returns
     -------
@@ -215,19 +214,17 @@ def _build_unit(
     names = [plan.names[i] for i in plan.units[number]]
     bar.note(unit=f"{number + 1}/{len(plan.units)}", file=names[0])
 
-    def on_shard(
-        name: str,
-        split: str,
-        sequences: int,
-        tokens: int,
-        size: int,
-        checksum: str,
-        origin: _native._Origin,
+    def origins_file() -> Path:
+        return folder / shard_files(len(journal.shards))[1]
+
+    def keep_origins(origin: _native._Origin) -> None:
+        write_origins(origins_file(), _origins(origin, names, inputs[0]))
+
+    def note_shard(
+        name: str, split: str, sequences: int, tokens: int, size: int, checksum: str
     ) -> None:
-        table = folder / shard_files(len(journal.shards))[1]
-        write_origins(table, _origins(origin, names, inputs[0]))
         shard = {"split": split, "sequences": sequences, "tokens": tokens, "bytes": size}
-        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(table)}
+        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(origins_file())}
         journal.add({"name": name, **shard, **sums})
 
     reports = builder.build(
@@ -238,7 +235,8 @@ def _build_unit(
         journal.done(),
         len(journal.shards),
         bar.update,
-        on_shard,
+        keep_origins,
+        note_shard,
     )
     plan.check_unchanged(number)
     if journal.read is None:

@@ -1,13 +1,16 @@
-//! The bytes of a file in blocks, inflated, a few of them ahead on a thread of its own.
+//! The bytes of a file in blocks, inflated, a few of them ahead.
 //!
 //! How a file is packed is taken from its first bytes, never from its name. The blocks of bgzip are
-//! inflated on every core; gzip and zstd are one stream, which one core inflates.
+//! inflated on every core; gzip and zstd are one stream, which one core inflates: on a thread of its
+//! own ([`ReadAhead`]), or on whichever has time ([`Supply`]).
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use flate2::read::MultiGzDecoder;
 use noodles_bgzf::io::MultithreadedReader;
@@ -155,13 +158,96 @@ impl ReadAhead {
         });
         Self(blocks)
     }
+}
 
-    /// The next block; `None` at the end.
-    ///
-    /// # Errors
-    /// Those of the source, after all blocks that came before.
-    pub fn next_block(&mut self) -> io::Result<Option<Block>> {
+impl Source for ReadAhead {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
         self.0.recv().ok().transpose()
+    }
+}
+
+/// The blocks of a source, read ahead by any thread that has time; its copies are the same supply.
+#[derive(Clone, Default)]
+pub struct Supply(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// `None` once it has ended; a thread that reads keeps it locked until its block waits.
+    source: Mutex<Option<Box<dyn Source>>>,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Default)]
+struct Blocks {
+    waiting: VecDeque<io::Result<Block>>,
+    more: bool,
+}
+
+impl Supply {
+    /// Nothing of it read yet.
+    #[must_use]
+    pub fn new(source: Box<dyn Source>) -> Self {
+        let blocks = Mutex::new(Blocks { waiting: VecDeque::new(), more: true });
+        Self(Arc::new(Shared { source: Mutex::new(Some(source)), blocks }))
+    }
+
+    /// Whether a block may be read ahead.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let blocks = self.blocks();
+        blocks.more && blocks.waiting.len() < WAITING
+    }
+
+    /// Whether a block, or the end, can be taken at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let blocks = self.blocks();
+        !blocks.more || !blocks.waiting.is_empty()
+    }
+
+    /// Read a block, unless another thread does.
+    pub fn read_ahead(&self) {
+        match self.0.source.try_lock() {
+            Ok(source) => self.read(source),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Poisoned(error)) => self.read(error.into_inner()),
+        }
+    }
+
+    fn read(&self, mut source: MutexGuard<'_, Option<Box<dyn Source>>>) {
+        let Some(reading) = &mut *source else { return };
+        let next = reading.next_block().transpose();
+        let more = matches!(next, Some(Ok(_))); // nothing follows an error
+        if !more {
+            *source = None;
+        }
+        let mut blocks = self.blocks();
+        blocks.waiting.extend(next);
+        blocks.more = more;
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.0.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Supply {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        loop {
+            if let Some(block) = self.blocks().waiting.pop_front() {
+                return block.map(Some);
+            }
+            // Whoever reads has the lock until the block is there.
+            let source = self.0.source.lock().unwrap_or_else(PoisonError::into_inner);
+            let blocks = self.blocks();
+            if blocks.waiting.is_empty() {
+                if !blocks.more {
+                    return Ok(None);
+                }
+                drop(blocks);
+                self.read(source);
+            }
+        }
     }
 }
 
@@ -169,7 +255,7 @@ impl ReadAhead {
 mod tests {
     use super::*;
 
-    fn all(mut blocks: ReadAhead) -> (Vec<u8>, Option<String>) {
+    fn all(mut blocks: impl Source) -> (Vec<u8>, Option<String>) {
         let mut text = Vec::new();
         loop {
             match blocks.next_block() {
@@ -183,12 +269,36 @@ mod tests {
     #[test]
     fn gives_the_same_bytes_and_the_error_where_it_was() {
         let text: Vec<u8> = (0..=250).cycle().take(3 * BLOCK + 5).collect();
-        assert!(
-            all(ReadAhead::new(Box::new(io::Cursor::new(text.clone())))) == (text.clone(), None)
-        );
-        let broken = io::Cursor::new(text.clone()).chain(Broken);
-        assert!(all(ReadAhead::new(Box::new(broken))) == (text, Some("broken".into())));
+        let whole = || Box::new(io::Cursor::new(text.clone()));
+        let broken = || Box::new(io::Cursor::new(text.clone()).chain(Broken));
+        let (sound, damaged) = ((text.clone(), None), (text.clone(), Some("broken".into())));
+        assert!(all(ReadAhead::new(whole())) == sound && all(ReadAhead::new(broken())) == damaged);
+        assert!(all(Supply::new(whole())) == sound && all(Supply::new(broken())) == damaged);
+        assert!(all(Supply::default()) == (Vec::new(), None));
         drop(ReadAhead::new(Box::new(io::repeat(1)))); // must not wait for the end of it
+    }
+
+    /// Blocks come in order whoever reads them, no more than a few ahead.
+    #[test]
+    fn many_threads_read_ahead() {
+        let text: Vec<u8> = (0..=250).cycle().take(20 * BLOCK + 5).collect();
+        let supply = Supply::new(Box::new(io::Cursor::new(text.clone())));
+        assert!(supply.has_room() && !supply.is_ready());
+        while supply.has_room() {
+            supply.read_ahead();
+        }
+        assert!(supply.is_ready() && supply.blocks().waiting.len() == WAITING);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while supply.blocks().more {
+                        supply.read_ahead();
+                    }
+                });
+            }
+            assert!(all(supply.clone()) == (text, None));
+        });
+        assert!(supply.is_ready() && !supply.has_room());
     }
 
     struct Broken;

@@ -83,16 +83,16 @@ pub fn base_runs(sequence: &[u8], fold_case: bool) -> impl Iterator<Item = (usiz
 fn run_length(letters: &[u8], fold_case: bool, bases: bool) -> usize {
     const WIDTH: usize = 32;
     let mask = if fold_case { !0x20 } else { !0 };
-    let differs = |byte: u8| {
-        let is = |letter| byte & mask == letter;
-        (is(b'A') | is(b'C') | is(b'G') | is(b'T')) != bases
+    let is_base = |byte: u8| {
+        let is = |letter| u8::from(byte & mask == letter);
+        is(b'A') | is(b'C') | is(b'G') | is(b'T')
     };
+    let wanted = u8::from(bases);
     // Most runs are long: whole chunks are looked at in one go, the first that differs by letter.
-    let goes_on =
-        |chunk: &&[u8; WIDTH]| !chunk.iter().fold(false, |any, &byte| any | differs(byte));
+    let goes_on = |chunk: &&[u8; WIDTH]| chunk.map(is_base) == [wanted; WIDTH];
     let whole = WIDTH * letters.as_chunks().0.iter().take_while(goes_on).count();
     let rest = &letters[whole..];
-    whole + rest.iter().position(|&byte| differs(byte)).unwrap_or(rest.len())
+    whole + rest.iter().position(|&byte| is_base(byte) != wanted).unwrap_or(rest.len())
 }
 
 #[cfg(test)]

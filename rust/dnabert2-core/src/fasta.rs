@@ -46,7 +46,7 @@ pub struct Record {
 pub struct FastaReader {
     path: PathBuf,
     packing: Packing,
-    blocks: ReadAhead,
+    blocks: Box<dyn Source>,
     block: Block,
     at: usize,
     /// Line breaks so far.
@@ -71,7 +71,8 @@ impl FastaReader {
     /// [`Error::Io`] when it cannot be read, [`Error::Fasta`] when it is empty or begins like
     /// neither FASTA nor FASTQ.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::new(path, Packing::of_file(path)?, blocks::open(path)?)
+        let source = ReadAhead::new(blocks::open(path)?);
+        Self::new(path, Packing::of_file(path)?, Box::new(source))
     }
 
     /// Read from a source of one's own; `path` and `packing` are for messages.
@@ -82,7 +83,7 @@ impl FastaReader {
         let mut reader = Self {
             path: path.to_owned(),
             packing,
-            blocks: ReadAhead::new(source),
+            blocks: source,
             block: Box::new([]),
             at: 0,
             breaks: 0,
@@ -144,7 +145,14 @@ impl FastaReader {
         Ok(Some(&self.name))
     }
 
-    /// Append the record's next letters, at most so many; how many, 0 at its end.
+    /// Whether the next letters wait for another block.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.done && matches!(self.rest(), [] | [b'\r'])
+    }
+
+    /// Append the record's next letters, at most so many; how many, 0 at its end. What a block has is
+    /// handed on before the next one is waited for.
     ///
     /// # Errors
     /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
@@ -154,7 +162,7 @@ impl FastaReader {
             let begins = !self.in_line;
             if begins {
                 count += self.read_even_lines(text, most - count);
-                if count == most {
+                if count == most || count > 0 && self.rest().is_empty() {
                     break;
                 }
                 if self.fastq || matches!(self.peek()?, None | Some(b'>')) {
@@ -195,6 +203,9 @@ impl FastaReader {
                 }
             } else {
                 self.at += some;
+                if count > 0 {
+                    break;
+                }
                 if !self.refill()? {
                     self.in_line = false;
                     if self.fastq {
@@ -367,17 +378,20 @@ impl Iterator for FastaReader {
             Err(error) => return Some(Err(error)),
         };
         let mut sequence = Vec::new();
-        match self.read_letters(&mut sequence, self.most_letters.saturating_add(1)) {
-            Ok(letters) if letters <= self.most_letters => Some(Ok(Record { name, sequence })),
-            Ok(_) => {
-                let message = format!(
-                    "has more than {} letters, which are not read into memory at once; cut it into \
-                     pieces",
-                    grouped(self.most_letters)
-                );
-                Some(Err(self.fail(1, &message)))
+        loop {
+            match self.read_letters(&mut sequence, self.most_letters.saturating_add(1)) {
+                Ok(0) => return Some(Ok(Record { name, sequence })),
+                Ok(_) if sequence.len() <= self.most_letters => {}
+                Ok(_) => {
+                    let message = format!(
+                        "has more than {} letters, which are not read into memory at once; cut it \
+                         into pieces",
+                        grouped(self.most_letters)
+                    );
+                    return Some(Err(self.fail(1, &message)));
+                }
+                Err(error) => return Some(Err(error)),
             }
-            Err(error) => Some(Err(error)),
         }
     }
 }

@@ -26,8 +26,8 @@ pub struct Written {
 
 /// Write a batch as one shard; `about` (JSON text) goes into the file's metadata.
 ///
-/// The same batch and text give the same bytes. They are hashed on one thread and written on another, from
-/// where they lie: the safetensors crate would put a copy of the file together first.
+/// The same batch and text give the same bytes. They are written from where they lie: the safetensors
+/// crate would put a copy of the file together first.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be written.
@@ -37,20 +37,12 @@ pub fn write(path: &Path, batch: &Ragged, about: &str) -> Result<Written> {
     let length = (header.len() as u64).to_le_bytes();
     let mut file = File::create(path).map_err(Error::io(path))?;
     let parts = [&length, header.as_bytes(), offsets, values];
-    let hash = || {
-        let mut hasher = Xxh3::new();
-        for part in parts {
-            hasher.update(part);
-        }
-        hexadecimal(hasher.digest128())
-    };
-    let xxh3 = std::thread::scope(|scope| {
-        let hashing = scope.spawn(hash);
-        for part in parts {
-            file.write_all(part).map_err(Error::io(path))?;
-        }
-        Ok(hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })?;
+    let mut hasher = Xxh3::new();
+    for part in parts {
+        hasher.update(part);
+        file.write_all(part).map_err(Error::io(path))?;
+    }
+    let xxh3 = hexadecimal(hasher.digest128());
     Ok(Written { bytes: parts.iter().map(|part| part.len() as u64).sum(), xxh3 })
 }
 

@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use dnabert2_core::blocks;
 use dnabert2_core::corpus::{
-    CorpusBuilder, FileReport, OtherLetters, Provenance, Settings, ShardReport, Split, Unit,
-    WindowRule,
+    CorpusBuilder, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Split,
+    Unit, WindowRule,
 };
-use dnabert2_core::fasta::FastaReader;
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
 use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
@@ -51,21 +51,34 @@ fn unit(folder: &Path, fasta: &Path) -> Unit {
 
 type Built = (Vec<FileReport>, Vec<(ShardReport, Provenance)>);
 
+#[derive(Default)]
+struct Kept {
+    origins: Vec<Provenance>,
+    shards: Vec<ShardReport>,
+    refuses: bool,
+}
+
+impl Ledger for Kept {
+    fn keep(&mut self, origin: Provenance) -> Result<(), Error> {
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    fn note(&mut self, shard: ShardReport) -> Result<(), Error> {
+        if self.refuses {
+            return Err(Error::InvalidArgument { name: "shard", message: "not wanted".into() });
+        }
+        self.shards.push(shard);
+        Ok(())
+    }
+}
+
 fn build(unit: &Unit, settings: Settings) -> Built {
-    let shards = Mutex::new(Vec::new());
+    let mut kept = Kept::default();
     let mut builder = CorpusBuilder::new(tokenizer(), settings);
-    let files = builder
-        .build(
-            unit,
-            FastaReader::open,
-            |_| Ok(()),
-            |shard, origin| {
-                shards.lock().expect("no panic").push((shard, origin));
-                Ok(())
-            },
-        )
-        .expect("a good file and a writable folder");
-    (files, shards.into_inner().expect("no panic"))
+    let files = builder.build(unit, blocks::open, |_| Ok(()), &mut kept);
+    let files = files.expect("a good file and a writable folder");
+    (files, kept.shards.into_iter().zip(kept.origins).collect())
 }
 
 fn naive_windows(rule: &WindowRule, length: usize) -> Vec<(u64, u64)> {
@@ -211,21 +224,17 @@ fn errors_of_any_stage_come_back() {
     let fasta = genome(folder.path());
     let one = unit(folder.path(), &fasta);
     let mut builder = CorpusBuilder::new(tokenizer(), settings(rule(50, 50, 1), 0.0, 3));
-    let stopped =
-        builder.build(&one, FastaReader::open, |_| Err(Error::Interrupted), |_, _| Ok(()));
+    let mut kept = Kept::default();
+    let stopped = builder.build(&one, blocks::open, |_| Err(Error::Interrupted), &mut kept);
     assert!(matches!(stopped, Err(Error::Interrupted)));
-    let refused = builder.build(
-        &one,
-        FastaReader::open,
-        |_| Ok(()),
-        |_, _| Err(Error::InvalidArgument { name: "shard", message: "not wanted".into() }),
-    );
+    let mut strict = Kept { refuses: true, ..Kept::default() };
+    let refused = builder.build(&one, blocks::open, |_| Ok(()), &mut strict);
     assert!(matches!(refused, Err(Error::InvalidArgument { name: "shard", .. })));
     let lost = Unit { folder: folder.path().join("none"), ..one };
-    let lost = builder.build(&lost, FastaReader::open, |_| Ok(()), |_, _| Ok(()));
+    let lost = builder.build(&lost, blocks::open, |_| Ok(()), &mut kept);
     assert!(matches!(lost, Err(Error::Io { .. })));
     std::fs::write(folder.path().join("bad.fa"), "ACGT\n").expect("written");
     let bad = unit(folder.path(), &folder.path().join("bad.fa"));
-    let bad = builder.build(&bad, FastaReader::open, |_| Ok(()), |_, _| Ok(()));
+    let bad = builder.build(&bad, blocks::open, |_| Ok(()), &mut kept);
     assert!(matches!(bad, Err(Error::Fasta { .. })));
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use dnabert2_core::Error;
 use dnabert2_core::corpus::{
-    self, FileReport, OtherLetters, Provenance, Settings, ShardReport, Unit, WindowRule,
+    self, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Unit, WindowRule,
 };
 use numpy::PyArray1;
 use pyo3::prelude::*;
@@ -70,8 +70,9 @@ impl CorpusBuilder {
         Ok(Self(Mutex::new(builder)))
     }
 
-    /// Build what a unit lacks; `report` is called with the letters worked through since, `on_shard`
-    /// with each shard that is written and where its windows came from.
+    /// Build what a unit lacks; `report` is called with the letters worked through since,
+    /// `keep_origins` with where the windows of the next shard came from, and then `note_shard` with the
+    /// shard.
     #[expect(clippy::too_many_arguments, reason = "the parts of a unit, flat for Python")]
     fn build(
         &self,
@@ -83,47 +84,64 @@ impl CorpusBuilder {
         done: [u64; 2],
         shards: usize,
         report: Py<PyAny>,
-        on_shard: Py<PyAny>,
+        keep_origins: Py<PyAny>,
+        note_shard: Py<PyAny>,
     ) -> Result<Vec<Report>> {
         let unit = Unit { number, folder, files, keep, done, shards };
-        let (mut raised, mut raised_by_shard) = (None, None);
+        let mut raised = None;
+        let mut ledger = PyLedger { keep_origins, note_shard, raised: None };
         let outcome = py.detach(|| {
             let mut builder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let report = |letters| tell(&report, letters, &mut raised);
-            builder.build(&unit, open, report, |shard, origin| {
-                hand_over(&on_shard, shard, origin, &mut raised_by_shard)
-            })
+            builder.build(&unit, open, report, &mut ledger)
         });
-        if let Some(error) = raised.or(raised_by_shard) {
-            return Err(error.into());
+        match (outcome, raised.or(ledger.raised)) {
+            (Err(Error::Interrupted), Some(error)) => Err(error.into()),
+            (outcome, _) => Ok(outcome?.iter().map(listed).collect()),
         }
-        Ok(outcome?.iter().map(listed).collect())
     }
 }
 
-fn hand_over(
-    on_shard: &Py<PyAny>,
-    shard: ShardReport,
-    origin: Provenance,
-    raised: &mut Option<PyErr>,
-) -> dnabert2_core::Result<()> {
-    Python::attach(|py| {
-        let ShardReport { name, split, sequences, tokens, written } = shard;
-        let columns = (
-            origin.names,
-            PyArray1::from_vec(py, origin.file),
-            PyArray1::from_vec(py, origin.record),
-            PyArray1::from_vec(py, origin.start),
-            PyArray1::from_vec(py, origin.end),
-            PyArray1::from_vec(py, origin.strand),
-        );
-        let split = split.name();
-        let told = (name, split, sequences, tokens, written.bytes, written.xxh3, columns);
-        on_shard.call1(py, told).map(drop).map_err(|error| {
-            *raised = Some(error);
+/// Hands on to Python; what is raised there is kept, and the core is asked to stop.
+struct PyLedger {
+    keep_origins: Py<PyAny>,
+    note_shard: Py<PyAny>,
+    raised: Option<PyErr>,
+}
+
+impl PyLedger {
+    fn stop(&mut self, called: PyResult<Py<PyAny>>) -> dnabert2_core::Result<()> {
+        called.map(drop).map_err(|error| {
+            self.raised = Some(error);
             Error::Interrupted
         })
-    })
+    }
+}
+
+impl Ledger for PyLedger {
+    fn keep(&mut self, origin: Provenance) -> dnabert2_core::Result<()> {
+        Python::attach(|py| {
+            let columns = (
+                origin.names,
+                PyArray1::from_vec(py, origin.file),
+                PyArray1::from_vec(py, origin.record),
+                PyArray1::from_vec(py, origin.start),
+                PyArray1::from_vec(py, origin.end),
+                PyArray1::from_vec(py, origin.strand),
+            );
+            let kept = self.keep_origins.call1(py, (columns,));
+            self.stop(kept)
+        })
+    }
+
+    fn note(&mut self, shard: ShardReport) -> dnabert2_core::Result<()> {
+        Python::attach(|py| {
+            let ShardReport { name, split, sequences, tokens, written } = shard;
+            let told = (name, split.name(), sequences, tokens, written.bytes, written.xxh3);
+            let noted = self.note_shard.call1(py, told);
+            self.stop(noted)
+        })
+    }
 }
 
 fn listed(file: &FileReport) -> Report {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use dnabert2_core::blocks::{Block, Packing, Source};
+use dnabert2_core::blocks::{self, Block, Packing, ReadAhead, Source};
 use dnabert2_core::dna::count_bases;
 use dnabert2_core::fasta;
 use pyo3::prelude::*;
@@ -22,18 +22,24 @@ const HUGE: usize = 1 << 26;
 /// Letters between two reports.
 pub const REPORT_BP: usize = 1 << 22;
 
-/// Open a sequence file. ISA-L inflates twice as fast as the core's own library.
-pub fn open(path: &Path) -> dnabert2_core::Result<fasta::FastaReader> {
+/// Open a file, and inflate what it holds. ISA-L inflates twice as fast as the core's own library.
+pub fn open(path: &Path) -> dnabert2_core::Result<Box<dyn Source>> {
     if Packing::of_file(path)? == Packing::Gzip {
         let opened = Python::attach(|py| {
             let file = py.import("isal.igzip")?.call_method1("open", (path, "rb"))?;
             Ok::<_, PyErr>(file.unbind())
         });
         if let Ok(file) = opened {
-            return fasta::FastaReader::new(path, Packing::Gzip, Box::new(Isal(file)));
+            return Ok(Box::new(Isal(file)));
         }
     }
-    fasta::FastaReader::open(path)
+    blocks::open(path)
+}
+
+/// Read a sequence file, inflated on a thread of its own.
+pub fn read(path: &Path) -> dnabert2_core::Result<fasta::FastaReader> {
+    let source = ReadAhead::new(open(path)?);
+    fasta::FastaReader::new(path, Packing::of_file(path)?, Box::new(source))
 }
 
 struct Isal(Py<PyAny>);
@@ -59,7 +65,7 @@ pub struct FastaReader {
 impl FastaReader {
     #[new]
     fn new(py: Python<'_>, path: PathBuf, most_letters: usize) -> Result<Self> {
-        let mut reader = py.detach(|| open(&path))?;
+        let mut reader = py.detach(|| read(&path))?;
         reader.limit_records(most_letters);
         Ok(Self { inner: Mutex::new(reader) })
     }
@@ -103,7 +109,7 @@ pub fn count_file(
 ) -> Result<u64> {
     let mut raised = None;
     let outcome = py.detach(|| {
-        let mut reader = open(&path)?;
+        let mut reader = read(&path)?;
         let (mut bases, mut letters, mut text) = (0_u64, 0, Vec::new());
         while reader.next_record()?.is_some() {
             while reader.read_letters(&mut text, BLOCK)? > 0 {

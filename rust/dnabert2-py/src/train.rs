@@ -10,7 +10,7 @@ use dnabert2_core::train::{self, Intake, Options, Pair, Tally};
 use pyo3::prelude::*;
 
 use crate::error::{Result, tell};
-use crate::fasta::{REPORT_BP, open};
+use crate::fasta::{REPORT_BP, read};
 use crate::tokenizer::Text;
 
 /// Sequences, bases used and left out, and how often every other letter occurs.
@@ -56,7 +56,7 @@ impl BpeTrainer {
         let mut raised = None;
         let outcome = py.detach(|| {
             let (mut records, mut letters, mut tally) = (0, 0, Tally::default());
-            for record in open(&path)? {
+            for record in read(&path)? {
                 let sequence = record?.sequence;
                 self.with(|trainer| trainer.add(&sequence, 1, &mut tally))?;
                 records += 1;

@@ -10,9 +10,6 @@ use crate::encode::{TOGETHER, is_all_bases};
 use crate::fasta::FastaReader;
 use crate::{Error, Ragged, Result};
 
-/// Letters between two reports.
-const REPORT_BP: u64 = 1 << 22;
-
 /// Letters that are read at once.
 const READ_BP: usize = 1 << 14;
 
@@ -80,6 +77,14 @@ pub trait Sink {
     fn take(&mut self, chunk: Chunk) -> Result<Chunk>;
 }
 
+/// Where in a run of letters the open window stands.
+#[derive(PartialEq)]
+enum Run {
+    Ended,
+    FirstWindow,
+    LaterWindow,
+}
+
 /// Cuts the letters of one file after the other.
 pub struct Cutter<'a> {
     rule: &'a WindowRule,
@@ -93,13 +98,12 @@ pub struct Cutter<'a> {
     /// Whether the chunk has the record's name.
     named: bool,
     record: u64,
+    in_record: bool,
     /// Letters of the record so far.
     at: u64,
     /// Where the open window begins in the chunk's text.
     open: usize,
-    /// Whether a run has begun, and the open window is its first.
-    running: bool,
-    first: bool,
+    run: Run,
     /// Length at which the open window is full.
     target: usize,
     /// Letters to pass over before the next window.
@@ -121,49 +125,51 @@ impl<'a> Cutter<'a> {
             name: String::new(),
             named: false,
             record: 0,
+            in_record: false,
             at: 0,
             open: 0,
-            running: false,
-            first: false,
+            run: Run::Ended,
             target: 0,
             gap: 0,
             draws: 0,
         }
     }
 
-    /// Cut all records of a file; `report` hears how many more letters were worked through.
-    pub fn cut_file(
-        &mut self,
-        file: u32,
-        reader: &mut FastaReader,
-        sink: &mut impl Sink,
-        mut report: impl FnMut(u64) -> Result<()>,
-    ) -> Result<FileReport> {
-        (self.file, self.record) = (file, 0);
+    /// Begin a file.
+    pub fn begin_file(&mut self, file: u32) {
+        (self.file, self.record, self.in_record) = (file, 0, false);
         self.chooser.report = FileReport::default();
+    }
+
+    /// Cut the file's letters as far as the reader has them; how many, and whether there are more.
+    pub fn cut(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<(u64, bool)> {
         let mut letters = 0;
-        while let Some(name) = reader.next_record()? {
-            self.begin_record(name);
-            loop {
-                let some = self.read_some(reader, sink)?;
-                letters += some as u64;
-                if letters >= REPORT_BP {
-                    report(std::mem::take(&mut letters))?;
-                }
-                if some == 0 {
-                    break;
-                }
+        loop {
+            if !self.in_record {
+                let Some(name) = reader.next_record()? else { return Ok((letters, false)) };
+                self.begin_record(name);
             }
-            self.end_run(sink)?;
+            let some = self.read_some(reader, sink)?;
+            letters += some as u64;
+            if some == 0 {
+                self.end_run(sink)?;
+                self.in_record = false;
+            }
+            if reader.is_waiting() {
+                return Ok((letters, true));
+            }
         }
-        report(letters)?;
-        Ok(self.chooser.report.clone())
+    }
+
+    /// What the file gave so far.
+    pub fn report(&self) -> &FileReport {
+        &self.chooser.report
     }
 
     fn begin_record(&mut self, name: &str) {
         self.name.clear();
         self.name.push_str(name);
-        (self.named, self.at) = (false, 0);
+        (self.in_record, self.named, self.at) = (true, false, 0);
         self.record += 1;
         self.chooser.report.records += 1;
     }
@@ -207,15 +213,15 @@ impl<'a> Cutter<'a> {
     }
 
     /// Hand over what is left.
-    pub fn finish(self, sink: &mut impl Sink) -> Result<()> {
+    pub fn finish(&mut self, sink: &mut impl Sink) -> Result<()> {
         if !self.chunk.ends.is_empty() {
-            sink.take(self.chunk)?;
+            sink.take(std::mem::take(&mut self.chunk))?;
         }
         Ok(())
     }
 
     fn extend(&mut self, mut letters: &[u8], sink: &mut impl Sink) -> Result<()> {
-        if !self.running && !letters.is_empty() {
+        if self.run == Run::Ended && !letters.is_empty() {
             self.begin_run();
         }
         while !letters.is_empty() {
@@ -242,7 +248,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn begin_run(&mut self) {
-        (self.running, self.first, self.gap) = (true, true, 0);
+        (self.run, self.gap) = (Run::FirstWindow, 0);
         let record = mix(u64::from(self.file) << 32 ^ self.record);
         self.draws = mix(self.seed ^ record ^ self.at);
         self.target = self.length();
@@ -259,15 +265,15 @@ impl<'a> Cutter<'a> {
 
     /// The last window ends with the run; no window lies wholly inside another.
     fn end_run(&mut self, sink: &mut impl Sink) -> Result<()> {
-        if !self.running {
+        if self.run == Run::Ended {
             return Ok(());
         }
         let length = self.chunk.text.len() - self.open;
-        if length > 0 && (self.first || length > self.overlap()) {
+        if length > 0 && (self.run == Run::FirstWindow || length > self.overlap()) {
             self.close();
         }
         self.chunk.text.truncate(self.open);
-        self.running = false;
+        self.run = Run::Ended;
         self.flush_full(sink)
     }
 
@@ -321,7 +327,7 @@ impl<'a> Cutter<'a> {
                 text.extend_from_within(to - overlap..to);
             }
         }
-        self.first = false;
+        self.run = Run::LaterWindow;
         if let Some(window) = self.rule.window_bp
             && self.rule.shortest_bp.is_none()
         {

@@ -1,8 +1,8 @@
 //! From sequence files to token files: windows are cut, chosen, encoded and written in input order.
 //!
 //! `cut` takes windows out of the letters as they are read, `choose` says which of them stay and in
-//! which split, `build` encodes them on every core meanwhile, `write` collects them into shards. What
-//! is written depends on the input and the settings, never on the number of threads.
+//! which split, `write` collects them into shards, `pipeline` keeps every core busy with these steps and
+//! with encoding. What is written depends on the input and the settings, never on the number of threads.
 //!
 //! A corpus is built in units, some files each, which share nothing: each can be built anywhere, and
 //! one that was stopped goes on behind its last whole shard.
@@ -10,11 +10,12 @@
 mod build;
 mod choose;
 mod cut;
+mod pipeline;
 mod write;
 
 use std::path::PathBuf;
 
-use crate::shard;
+use crate::{Result, shard};
 
 pub use build::CorpusBuilder;
 
@@ -81,7 +82,7 @@ pub struct Settings {
     pub drop_repeats: bool,
     /// A shard is written when it holds this many tokens.
     pub shard_tokens: usize,
-    /// Cores to keep busy, one of them with reading; 0 takes every core.
+    /// Threads; 0 is one for every core.
     pub threads: usize,
     /// JSON text for the shards' metadata.
     pub about: String,
@@ -138,6 +139,21 @@ pub struct FileReport {
     pub left_out: u64,
     /// Windows dropped because an earlier one is the same.
     pub repeats: u64,
+}
+
+/// Hears of the shards of a unit, one after the other.
+pub trait Ledger: Send {
+    /// Keep where the windows of the next shard came from, which may be on disk by now.
+    ///
+    /// # Errors
+    /// Whatever ends the build.
+    fn keep(&mut self, origin: Provenance) -> Result<()>;
+
+    /// The shard is on disk, and its origins are kept.
+    ///
+    /// # Errors
+    /// Whatever ends the build.
+    fn note(&mut self, shard: ShardReport) -> Result<()>;
 }
 
 /// A shard on disk.

@@ -1,13 +1,16 @@
 //! Collecting encoded windows, in input order, into shards of each split.
 
-use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 
 use crate::corpus::cut::Chunk;
-use crate::corpus::{Provenance, Settings, ShardReport, Split, Unit};
+use crate::corpus::{Ledger, Provenance, Settings, ShardReport, Split, Unit};
 use crate::{Ragged, Result, shard};
 
 /// Tokens that room is made for at once.
 const MOST_RESERVED: usize = 1 << 26;
+
+/// Tokens of a shard beyond those that fill it: the last window ends it.
+const BEYOND: usize = 1 << 14;
 
 /// A shard that is being filled.
 #[derive(Default)]
@@ -18,53 +21,39 @@ struct Open {
     last: Option<(u32, u64)>,
 }
 
-/// Writes the shards of one unit; tells `on_shard` of each once it is on disk.
-pub struct Writer<'a, F> {
+/// Writes the shards of one unit.
+pub struct Writer<'a> {
     settings: &'a Settings,
     unit: &'a Unit,
-    on_shard: F,
+    ledger: &'a mut dyn Ledger,
     open: [Open; 2],
     shards: usize,
-    next: u64,
-    /// Chunks that came before their turn.
-    early: BTreeMap<u64, Chunk>,
 }
 
-impl<'a, F: FnMut(ShardReport, Provenance) -> Result<()>> Writer<'a, F> {
-    pub fn new(settings: &'a Settings, unit: &'a Unit, on_shard: F) -> Self {
+impl<'a> Writer<'a> {
+    pub fn new(settings: &'a Settings, unit: &'a Unit, ledger: &'a mut dyn Ledger) -> Self {
         let mut open = <[Open; 2]>::default();
         for Open { ids, .. } in &mut open {
             // Pages are touched when they are filled, and none of them is copied on the way.
-            ids.values.reserve_exact(settings.shard_tokens.min(MOST_RESERVED));
+            ids.values.reserve_exact(settings.shard_tokens.min(MOST_RESERVED) + BEYOND);
         }
-        let early = BTreeMap::new();
-        Self { settings, unit, on_shard, open, shards: unit.shards, next: 0, early }
-    }
-
-    /// Take a chunk; `spent` gets those whose windows are copied.
-    pub fn take(&mut self, chunk: Chunk, mut spent: impl FnMut(Chunk)) -> Result<()> {
-        self.early.insert(chunk.number, chunk);
-        while let Some(mut chunk) = self.early.remove(&self.next) {
-            self.append(&mut chunk)?;
-            self.next += 1;
-            spent(chunk);
-        }
-        Ok(())
+        Self { settings, unit, ledger, open, shards: unit.shards }
     }
 
     /// Write what is left.
     pub fn finish(mut self) -> Result<()> {
-        self.write(Split::Train)?;
-        self.write(Split::Valid)
+        self.write(Split::Train, true)?;
+        self.write(Split::Valid, true)
     }
 
-    fn append(&mut self, chunk: &mut Chunk) -> Result<()> {
+    /// Append the windows of a chunk, the next in order.
+    pub fn append(&mut self, chunk: &Chunk) -> Result<()> {
         for (i, row) in chunk.rows.iter().enumerate() {
             let split = row.split as usize;
             // A reverse complement stays with its window, so that a unit can go on behind a shard.
             let full = self.open[split].ids.values.len() >= self.settings.shard_tokens;
             if full && row.strand == 1 {
-                self.write(row.split)?;
+                self.write(row.split, false)?;
             }
             let Open { ids, origin, last } = &mut self.open[split];
             ids.push(chunk.ids.get(i));
@@ -83,7 +72,9 @@ impl<'a, F: FnMut(ShardReport, Provenance) -> Result<()>> Writer<'a, F> {
         Ok(())
     }
 
-    fn write(&mut self, split: Split) -> Result<()> {
+    /// Write a shard, at the end of the unit while its origins are kept; before that, other threads have
+    /// work for every core.
+    fn write(&mut self, split: Split, at_end: bool) -> Result<()> {
         let Open { ids, origin, last } = &mut self.open[split as usize];
         let origin = std::mem::take(origin);
         *last = None;
@@ -91,10 +82,21 @@ impl<'a, F: FnMut(ShardReport, Provenance) -> Result<()>> Writer<'a, F> {
             return Ok(());
         }
         let name = format!("shard-{:05}.safetensors", self.shards);
-        let written = shard::write(&self.unit.folder.join(&name), ids, &self.settings.about)?;
+        let path = self.unit.folder.join(&name);
+        let write = || shard::write(&path, ids, &self.settings.about);
+        let written = if at_end {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(write);
+                let kept = self.ledger.keep(origin);
+                let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                kept.map(|()| written)
+            })
+        } else {
+            write().and_then(|written| self.ledger.keep(origin).map(|()| written))
+        }?;
         let (sequences, tokens) = (ids.len() as u64, ids.values.len() as u64);
         ids.clear();
         self.shards += 1;
-        (self.on_shard)(ShardReport { name, split, sequences, tokens, written }, origin)
+        self.ledger.note(ShardReport { name, split, sequences, tokens, written })
     }
 }

@@ -28,11 +28,11 @@ pub fn encode_stretch(
 #[cfg(target_arch = "x86_64")]
 mod gathers {
     use std::arch::x86_64::{
-        __m512i, _mm256_setzero_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_cmpgt_epi32_mask,
-        _mm512_cvtepi32_epi16, _mm512_i32gather_epi32, _mm512_mask_add_epi32,
-        _mm512_mask_i32gather_epi32, _mm512_max_epi32, _mm512_or_si512, _mm512_set1_epi32,
-        _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_srlv_epi32,
-        _mm512_sub_epi32,
+        __m128i, __m512i, _mm_unpackhi_epi16, _mm_unpacklo_epi16, _mm256_setzero_si256,
+        _mm512_add_epi32, _mm512_and_si512, _mm512_cmpgt_epi32_mask, _mm512_cvtepi32_epi16,
+        _mm512_i32gather_epi32, _mm512_mask_add_epi32, _mm512_mask_i32gather_epi32,
+        _mm512_max_epi32, _mm512_or_si512, _mm512_set1_epi32, _mm512_setzero_si512,
+        _mm512_slli_epi32, _mm512_srli_epi32, _mm512_srlv_epi32, _mm512_sub_epi32,
     };
 
     use std::array::from_fn;
@@ -58,6 +58,9 @@ mod gathers {
 
     /// Letters of the shortest piece of a stretch: the letters beside it are walked too.
     const SHORTEST: usize = 4 * LEAD;
+
+    /// Columns whose ids are turned together: their ids fill a register.
+    const EIGHT: usize = 8;
 
     /// Pairs that are read at once, and bytes before the first run for it.
     const FOUR: usize = 4;
@@ -104,13 +107,9 @@ mod gathers {
         mut emit: impl FnMut(&[TokenId]),
     ) {
         let lengths = find_states(machine, runs, scratch);
-        let Scratch { rows, ids, column, .. } = scratch;
+        let Scratch { rows, ids, turned, .. } = scratch;
         let (_, counts) = read_off(machine, &lengths, &[0; COLUMNS], rows, ids);
-        for (number, count) in counts.into_iter().enumerate() {
-            column.clear();
-            column.extend(ids_of(ids, number, count));
-            emit(column);
-        }
+        each_column(ids, &counts, turned, &mut emit);
     }
 
     /// Encode a stretch of a run, cut into a piece for each column, as if the run ended [`LEAD`] letters to
@@ -129,7 +128,7 @@ mod gathers {
         let last = |number: usize| text.len().min(border(number + 1) + LEAD);
         let runs = from_fn(|n| &text[border(n).saturating_sub(LEAD)..last(n)]);
         let lengths = find_states(machine, &runs, scratch);
-        let Scratch { rows, ids, .. } = scratch;
+        let Scratch { rows, ids, turned, .. } = scratch;
         // Letters from the begin and from the end of each piece to the end of its column.
         let from_begin = from_fn(|n| small(last(n) - border(n)));
         let from_end = from_fn(|n| small(last(n) - border(n + 1)));
@@ -150,9 +149,7 @@ mod gathers {
             return None;
         }
         let mut found = Vec::with_capacity(counts.iter().map(|&count| count as usize).sum());
-        for (number, count) in counts.into_iter().enumerate() {
-            found.extend(ids_of(ids, number, count));
-        }
+        each_column(ids, &counts, turned, |ids| found.extend_from_slice(ids));
         Some(Block {
             right: state(COLUMNS - 1, from_end[COLUMNS - 1]),
             left: state(0, from_begin[0]),
@@ -166,8 +163,43 @@ mod gathers {
         u32::try_from(letters).expect("a group is small")
     }
 
-    fn ids_of(ids: &[TokenId], column: usize, count: u32) -> impl Iterator<Item = TokenId> {
-        ids.as_chunks::<COLUMNS>().0[..count as usize].iter().map(move |row| row[column])
+    /// Give the ids of each column, which stand in rows; they are turned by squares of eight.
+    fn each_column(
+        ids: &[TokenId],
+        counts: &[u32; COLUMNS],
+        turned: &mut Vec<TokenId>,
+        mut give: impl FnMut(&[TokenId]),
+    ) {
+        for (counts, first) in counts.as_chunks::<EIGHT>().0.iter().zip((0..).step_by(EIGHT)) {
+            let longest = counts.iter().fold(0, |longest, &count| longest.max(count));
+            let rows = (longest as usize).next_multiple_of(EIGHT);
+            grow(turned, EIGHT * rows);
+            for row in (0..rows).step_by(EIGHT) {
+                let at = |n| (row + n) * COLUMNS + first;
+                let square = from_fn(|n| from_fn(|column| ids[at(n)..][..EIGHT][column]));
+                for (column, eight) in turn(square).into_iter().enumerate() {
+                    turned[column * rows + row..][..EIGHT].copy_from_slice(&eight);
+                }
+            }
+            for (column, &count) in counts.iter().enumerate() {
+                give(&turned[column * rows..][..count as usize]);
+            }
+        }
+    }
+
+    /// Rows to columns.
+    #[expect(unsafe_code, reason = "calls code for a processor feature")]
+    fn turn(square: [[TokenId; EIGHT]; EIGHT]) -> [[TokenId; EIGHT]; EIGHT] {
+        #[target_feature(enable = "sse2")]
+        fn deal(cards: [__m128i; EIGHT]) -> [__m128i; EIGHT] {
+            from_fn(|n| match (cards[n / 2], cards[n / 2 + EIGHT / 2]) {
+                (upper, lower) if n % 2 == 0 => _mm_unpacklo_epi16(upper, lower),
+                (upper, lower) => _mm_unpackhi_epi16(upper, lower),
+            })
+        }
+        // Cards that are dealt in turn from either half of the pack: each time an index's bits go round by one.
+        // SAFETY: every processor of x86-64 has SSE2.
+        cast(unsafe { deal(deal(deal(cast(square)))) })
     }
 
     /// Pack the runs and walk left; how many letters each has.
@@ -182,7 +214,7 @@ mod gathers {
         let longest = runs.iter().map(|run| run.len()).max().unwrap_or(0);
         grow(pairs, total);
         grow(rows, longest.div_ceil(2 * FOUR) * FOUR * COLUMNS);
-        grow(ids, longest * COLUMNS);
+        grow(ids, longest.next_multiple_of(EIGHT) * COLUMNS);
         let (mut ends, mut lengths, mut end) = ([0; COLUMNS], [0; COLUMNS], FOUR);
         for (column, (run, slots)) in runs.iter().zip(slots).enumerate() {
             pack(run, &mut pairs[end..end + slots]);

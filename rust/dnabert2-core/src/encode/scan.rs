@@ -23,11 +23,11 @@ pub struct Scratch {
     pub(super) pairs: Vec<u8>,
     pub(super) states: States,
     pub(super) ids: Vec<TokenId>,
-    /// States of runs in columns, and the ids of one of them (`columns.rs`).
+    /// States of runs in columns, and the ids of some of them (`columns.rs`).
     #[cfg(target_arch = "x86_64")]
     pub(super) rows: Vec<u32>,
     #[cfg(target_arch = "x86_64")]
-    pub(super) column: Vec<TokenId>,
+    pub(super) turned: Vec<TokenId>,
 }
 
 /// One lane's work on the way to the left: the `steps` slots before `slot`; `state` is that of `slot`.

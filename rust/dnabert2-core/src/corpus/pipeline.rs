@@ -1,0 +1,344 @@
+//! The steps of a build (read ahead, cut, encode, append), of which every thread takes whichever is ready.
+//!
+//! All but encoding keep the order of the input, one thread at a time each. There are as many threads as
+//! cores, and none waits while a step is ready: a thread for each step would wait for blocks and chunks
+//! at every turn, or for another thread on its core while the next core has nothing to do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::blocks::{Packing, Source, Supply};
+use crate::corpus::FileReport;
+use crate::corpus::cut::{Chunk, Cutter, FULL_BP, Sink};
+use crate::corpus::write::Writer;
+use crate::encode::Scratch;
+use crate::fasta::FastaReader;
+use crate::tokenizer::Options;
+use crate::{Error, Result, Tokenizer};
+
+/// Chunks on their way, beside one for every thread: some time's work while a shard is written.
+const AHEAD: usize = 24;
+
+/// Letters on their way; more only if one window has more.
+const IN_FLIGHT_BP: usize = 1 << 26;
+
+/// A chunk of more letters holds a giant window, which all threads encode together.
+const GIANT_BP: usize = 4 * FULL_BP;
+
+/// Letters between two reports.
+const REPORT_BP: u64 = 1 << 22;
+
+/// Time between two reports while there is nothing to do.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Hears how many more letters were worked through.
+pub type Report<'a> = dyn FnMut(u64) -> Result<()> + 'a;
+
+/// The pipeline of one unit.
+pub struct Pipeline<'a> {
+    tokenizer: &'a Tokenizer,
+    threads: usize,
+    state: Mutex<State<'a>>,
+    /// A step may be ready, or all is done.
+    changed: Condvar,
+    /// There may be room for a chunk.
+    room: Condvar,
+}
+
+/// What waits between steps, and those who keep the order, unless a thread is at work with them.
+struct State<'a> {
+    supply: Supply,
+    reading: bool,
+    cutting: Option<Box<Cutting<'a>>>,
+    /// What every file gave, once all is cut.
+    cut: Option<Result<Vec<FileReport>>>,
+    /// Chunks to encode.
+    chunks: VecDeque<Chunk>,
+    encoded: BTreeMap<u64, Chunk>,
+    writer: Option<Box<Writer<'a>>>,
+    /// Chunks cut and chunks written so far.
+    numbers: [u64; 2],
+    spare: Vec<Chunk>,
+    /// Letters of all chunks on their way.
+    letters: usize,
+    /// Letters worked through since the last report.
+    unreported: u64,
+    failed: Option<Error>,
+}
+
+/// What a thread can do.
+enum Step<'a> {
+    Read(Supply),
+    Cut(Box<Cutting<'a>>),
+    Encode(Chunk),
+    Append(Box<Writer<'a>>, Chunk),
+}
+
+/// Opens a file.
+pub type Open<'a> = dyn FnMut(&Path) -> Result<Box<dyn Source>> + Send + 'a;
+
+/// The files of a unit, and how far they are cut.
+pub struct Cutting<'a> {
+    pub open: Box<Open<'a>>,
+    pub files: &'a [PathBuf],
+    pub cutter: Cutter<'a>,
+    pub reader: Option<FastaReader>,
+    pub reports: Vec<FileReport>,
+}
+
+impl<'a> Pipeline<'a> {
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        threads: usize,
+        cutting: Cutting<'a>,
+        writer: Writer<'a>,
+    ) -> Self {
+        let state = State {
+            supply: Supply::default(),
+            reading: false,
+            cutting: Some(Box::new(cutting)),
+            cut: None,
+            chunks: VecDeque::new(),
+            encoded: BTreeMap::new(),
+            writer: Some(Box::new(writer)),
+            numbers: [0; 2],
+            spare: Vec::new(),
+            letters: 0,
+            unreported: 0,
+            failed: None,
+        };
+        Self {
+            tokenizer,
+            threads,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Build everything; what each file gave.
+    pub fn run(self, report: &mut Report<'_>) -> Result<Vec<FileReport>> {
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                scope.spawn(|| self.work(None));
+            }
+            self.work(Some(report));
+        });
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.failed {
+            return Err(error);
+        }
+        report(state.unreported)?;
+        let reports = state.cut.unwrap_or(Err(Error::Interrupted))?;
+        state.writer.map_or(Ok(()), |writer| writer.finish())?;
+        Ok(reports)
+    }
+
+    /// Take steps until there are no more.
+    fn work(&self, mut report: Option<&mut Report<'_>>) {
+        let _stop = StopOnPanic(self);
+        let mut scratch = Scratch::default();
+        let mut state = self.state();
+        let mut paused = false;
+        while !state.is_done() {
+            if let Some(report) = &mut report
+                && (paused || state.unreported >= REPORT_BP)
+            {
+                paused = false;
+                let letters = std::mem::take(&mut state.unreported);
+                drop(state);
+                if let Err(error) = report(letters) {
+                    self.fail(error);
+                }
+                state = self.state();
+            } else if let Some(step) = self.next(&mut state) {
+                drop(state);
+                self.take(step, &mut scratch);
+                state = self.state();
+            } else {
+                let wait = self.changed.wait_timeout(state, PAUSE);
+                let (again, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+                (state, paused) = (again, timeout.timed_out());
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// The next step that is ready. Whoever takes one while another is ready wakes another thread.
+    fn next(&self, state: &mut State<'a>) -> Option<Step<'a>> {
+        let step = state.next(self.threads)?;
+        self.changed.notify_one();
+        Some(step)
+    }
+
+    fn take(&self, step: Step<'a>, scratch: &mut Scratch) {
+        match step {
+            Step::Read(supply) => {
+                supply.read_ahead();
+                self.state().reading = false;
+            }
+            Step::Cut(mut cutting) => {
+                let outcome = cutting.advance(self, scratch);
+                let mut state = self.state();
+                match outcome {
+                    Ok(None) => state.cutting = Some(cutting),
+                    Ok(Some(reports)) => state.cut = Some(Ok(reports)),
+                    Err(error) => state.cut = Some(Err(error)),
+                }
+            }
+            Step::Encode(mut chunk) => match self.encode(&mut chunk, scratch) {
+                Ok(()) => drop(self.state().encoded.insert(chunk.number, chunk)),
+                Err(error) => self.fail(error),
+            },
+            Step::Append(mut writer, chunk) => match writer.append(&chunk) {
+                Ok(()) => {
+                    self.state().give_back(writer, chunk);
+                    self.room.notify_one();
+                }
+                Err(error) => self.fail(error),
+            },
+        }
+    }
+
+    fn encode(&self, chunk: &mut Chunk, scratch: &mut Scratch) -> Result<()> {
+        let mut ids = std::mem::take(&mut chunk.ids);
+        let (windows, options) = (chunk.windows(), Options::default());
+        if chunk.text.len() > GIANT_BP {
+            ids = self.tokenizer.encode_batch(&windows, &options, self.threads)?;
+        } else {
+            self.tokenizer.encode_into(&windows, &options, scratch, &mut ids)?;
+        }
+        chunk.ids = ids;
+        Ok(())
+    }
+
+    fn fail(&self, error: Error) {
+        self.state().failed.get_or_insert(error);
+        self.changed.notify_all();
+        self.room.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<'a>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> State<'a> {
+    fn next(&mut self, threads: usize) -> Option<Step<'a>> {
+        if !self.reading && self.supply.has_room() {
+            self.reading = true;
+            return Some(Step::Read(self.supply.clone()));
+        }
+        let number = self.numbers[1];
+        if self.encoded.contains_key(&number)
+            && let Some(writer) = self.writer.take()
+            && let Some(chunk) = self.encoded.remove(&number)
+        {
+            return Some(Step::Append(writer, chunk));
+        }
+        if self.chunks.len() < threads
+            && !self.is_crowded(threads, 0)
+            && self.supply.is_ready()
+            && let Some(cutting) = self.cutting.take()
+        {
+            return Some(Step::Cut(cutting));
+        }
+        self.chunks.pop_front().map(Step::Encode)
+    }
+
+    /// Whether no chunk of so many letters may be cut now.
+    fn is_crowded(&self, threads: usize, letters: usize) -> bool {
+        let [cut, written] = self.numbers;
+        self.letters > 0 && self.letters + letters > IN_FLIGHT_BP
+            || cut - written >= (threads + AHEAD) as u64
+    }
+
+    fn give_back(&mut self, writer: Box<Writer<'a>>, chunk: Chunk) {
+        self.writer = Some(writer);
+        self.numbers[1] += 1;
+        self.letters -= chunk.text.len();
+        if chunk.text.capacity() <= 2 * FULL_BP {
+            self.spare.push(chunk);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.failed.is_some() || self.cut.is_some() && self.numbers[0] == self.numbers[1]
+    }
+}
+
+impl Cutting<'_> {
+    /// Cut what has been read; once all files are, what each of them gave.
+    fn advance(
+        &mut self,
+        pipeline: &Pipeline<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Vec<FileReport>>> {
+        let mut outlet = Outlet { pipeline, scratch };
+        let Some(reader) = &mut self.reader else {
+            let number = self.reports.len();
+            let Some(path) = self.files.get(number) else {
+                self.cutter.finish(&mut outlet)?;
+                return Ok(Some(std::mem::take(&mut self.reports)));
+            };
+            let supply = Supply::new((self.open)(path)?);
+            pipeline.state().supply = supply.clone();
+            let packing = Packing::of_file(path)?;
+            self.reader = Some(FastaReader::new(path, packing, Box::new(supply))?);
+            self.cutter.begin_file(u32::try_from(number).unwrap_or(u32::MAX));
+            return Ok(None);
+        };
+        let (letters, more) = self.cutter.cut(reader, &mut outlet)?;
+        if !more {
+            self.reports.push(self.cutter.report().clone());
+            self.reader = None;
+        }
+        pipeline.state().unreported += letters;
+        Ok(None)
+    }
+}
+
+/// Where full chunks go.
+struct Outlet<'a, 'p> {
+    pipeline: &'p Pipeline<'a>,
+    scratch: &'p mut Scratch,
+}
+
+impl Sink for Outlet<'_, '_> {
+    /// Takes steps itself while there is no room for the chunk.
+    fn take(&mut self, mut chunk: Chunk) -> Result<Chunk> {
+        let Pipeline { threads, changed, room, .. } = self.pipeline;
+        let mut state = self.pipeline.state();
+        while state.failed.is_none() && state.is_crowded(*threads, chunk.text.len()) {
+            if let Some(step) = self.pipeline.next(&mut state) {
+                drop(state);
+                self.pipeline.take(step, self.scratch);
+                state = self.pipeline.state();
+            } else {
+                state = room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        if state.failed.is_some() {
+            return Err(Error::Interrupted);
+        }
+        chunk.number = state.numbers[0];
+        state.numbers[0] += 1;
+        state.letters += chunk.text.len();
+        state.chunks.push_back(chunk);
+        changed.notify_one();
+        Ok(state.spare.pop().unwrap_or_else(Chunk::with_room))
+    }
+}
+
+/// Lets the other threads end when one of them panics.
+struct StopOnPanic<'a, 'p>(&'p Pipeline<'a>);
+
+impl Drop for StopOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Interrupted);
+        }
+    }
+}
