@@ -157,6 +157,20 @@ def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
     assert folders[0] == folders[1] == folders[2]
 
 
+def test_windows_of_many_times_the_letters(genome, tmp_path):
+    """Whoever cuts must encode and write as well, where more is cut than may be on its way."""
+    rules = {"window_bp": 1000, "stride_bp": 2, "shard_tokens": 1 << 16, "both_strands": True}
+    folders = []
+    for threads in (1, 2, 5):
+        corpus = build_corpus([genome[0]], tmp_path / f"{threads}", tok, threads=threads, **rules)
+        folders.append(contents(corpus.folder))
+    assert folders[0] == folders[1] == folders[2]
+    rules = {"window": 1000, "stride": 2, "least": 100, "both": True, "other": "split"}
+    train, _ = naive(genome[1], **rules, repeats=True, valid=0.05)
+    assert len(corpus) == len(train)
+    assert all(corpus.where(i)[1:4] == train[i][:3] for i in range(0, len(train), 997))
+
+
 def contents(folder, but=""):
     return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != but}
 
