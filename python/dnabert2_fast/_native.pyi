@@ -125,7 +125,7 @@ class CorpusBuilder:
         done: list[int],
         shards: int,
         report: Callable[[int], object],
-        keep_origins: Callable[[_Origin], object],
+        keep_origins: Callable[[int, _Origin], object],
         note_shard: Callable[[str, str, int, int, int, str], object],
     ) -> list[tuple[int, int, int, int, int, int, int]]: ...
 

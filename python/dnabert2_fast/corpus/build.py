@@ -214,17 +214,15 @@ def _build_unit(
     names = [plan.names[i] for i in plan.units[number]]
     bar.note(unit=f"{number + 1}/{len(plan.units)}", file=names[0])
 
-    def origins_file() -> Path:
-        return folder / shard_files(len(journal.shards))[1]
-
-    def keep_origins(origin: _native._Origin) -> None:
-        write_origins(origins_file(), _origins(origin, names, inputs[0]))
+    def keep_origins(shard: int, origin: _native._Origin) -> None:
+        write_origins(folder / shard_files(shard)[1], _origins(origin, names, inputs[0]))
 
     def note_shard(
         name: str, split: str, sequences: int, tokens: int, size: int, checksum: str
     ) -> None:
         shard = {"split": split, "sequences": sequences, "tokens": tokens, "bytes": size}
-        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(origins_file())}
+        origins = folder / shard_files(len(journal.shards))[1]
+        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(origins)}
         journal.add({"name": name, **shard, **sums})
 
     reports = builder.build(

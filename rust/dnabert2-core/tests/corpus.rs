@@ -59,7 +59,8 @@ struct Kept {
 }
 
 impl Ledger for Kept {
-    fn keep(&mut self, origin: Provenance) -> Result<(), Error> {
+    fn keep(&mut self, shard: usize, origin: Provenance) -> Result<(), Error> {
+        assert_eq!(shard, self.origins.len());
         self.origins.push(origin);
         Ok(())
     }

@@ -71,7 +71,7 @@ impl CorpusBuilder {
     }
 
     /// Build what a unit lacks; `report` is called with the letters worked through since,
-    /// `keep_origins` with where the windows of the next shard came from, and then `note_shard` with the
+    /// `keep_origins` with a shard's number and where its windows came from, then `note_shard` with the
     /// shard.
     #[expect(clippy::too_many_arguments, reason = "the parts of a unit, flat for Python")]
     fn build(
@@ -119,7 +119,7 @@ impl PyLedger {
 }
 
 impl Ledger for PyLedger {
-    fn keep(&mut self, origin: Provenance) -> dnabert2_core::Result<()> {
+    fn keep(&mut self, shard: usize, origin: Provenance) -> dnabert2_core::Result<()> {
         Python::attach(|py| {
             let columns = (
                 origin.names,
@@ -129,7 +129,7 @@ impl Ledger for PyLedger {
                 PyArray1::from_vec(py, origin.end),
                 PyArray1::from_vec(py, origin.strand),
             );
-            let kept = self.keep_origins.call1(py, (columns,));
+            let kept = self.keep_origins.call1(py, (shard, columns));
             self.stop(kept)
         })
     }

@@ -141,15 +141,15 @@ pub struct FileReport {
     pub repeats: u64,
 }
 
-/// Hears of the shards of a unit, one after the other.
+/// Hears of the shards of a unit.
 pub trait Ledger: Send {
-    /// Keep where the windows of the next shard came from, which may be on disk by now.
+    /// Keep where the windows of a shard came from, by the shard's number in the unit.
     ///
     /// # Errors
     /// Whatever ends the build.
-    fn keep(&mut self, origin: Provenance) -> Result<()>;
+    fn keep(&mut self, shard: usize, origin: Provenance) -> Result<()>;
 
-    /// The shard is on disk, and its origins are kept.
+    /// The next shard is on disk, and its origins are kept.
     ///
     /// # Errors
     /// Whatever ends the build.

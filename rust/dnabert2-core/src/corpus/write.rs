@@ -40,10 +40,28 @@ impl<'a> Writer<'a> {
         Self { settings, unit, ledger, open, shards: unit.shards }
     }
 
-    /// Write what is left.
-    pub fn finish(mut self) -> Result<()> {
-        self.write(Split::Train, true)?;
-        self.write(Split::Valid, true)
+    /// Write what is left, while its origins are kept: no other thread has work by now.
+    pub fn finish(self) -> Result<()> {
+        let Self { settings, unit, ledger, open, shards: first } = self;
+        let splits = [Split::Train, Split::Valid].into_iter().zip(open);
+        let splits = splits.filter(|(_, open)| !open.ids.is_empty());
+        let (mut shards, mut origins) = (Vec::new(), Vec::new());
+        for ((split, Open { ids, origin, .. }), number) in splits.zip(first..) {
+            shards.push((number, split, ids));
+            origins.push((number, origin));
+        }
+        let save_all = || {
+            let save = |(number, split, ids)| save(settings, unit, number, split, &ids);
+            shards.into_iter().map(save).collect::<Result<Vec<_>>>()
+        };
+        let saved = std::thread::scope(|scope| {
+            let saving = scope.spawn(save_all);
+            let mut origins = origins.into_iter();
+            let kept = origins.try_for_each(|(number, origin)| ledger.keep(number, origin));
+            let saved = saving.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            kept.map(|()| saved)
+        })?;
+        saved.into_iter().try_for_each(|shard| ledger.note(shard))
     }
 
     /// Append the windows of a chunk, the next in order.
@@ -53,7 +71,7 @@ impl<'a> Writer<'a> {
             // A reverse complement stays with its window, so that a unit can go on behind a shard.
             let full = self.open[split].ids.values.len() >= self.settings.shard_tokens;
             if full && row.strand == 1 {
-                self.write(row.split, false)?;
+                self.write(row.split)?;
             }
             let Open { ids, origin, last } = &mut self.open[split];
             ids.push(chunk.ids.get(i));
@@ -72,31 +90,27 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Write a shard, at the end of the unit while its origins are kept; before that, other threads have
-    /// work for every core.
-    fn write(&mut self, split: Split, at_end: bool) -> Result<()> {
+    /// Write a shard that is full.
+    fn write(&mut self, split: Split) -> Result<()> {
         let Open { ids, origin, last } = &mut self.open[split as usize];
-        let origin = std::mem::take(origin);
-        *last = None;
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let name = format!("shard-{:05}.safetensors", self.shards);
-        let path = self.unit.folder.join(&name);
-        let write = || shard::write(&path, ids, &self.settings.about);
-        let written = if at_end {
-            std::thread::scope(|scope| {
-                let writing = scope.spawn(write);
-                let kept = self.ledger.keep(origin);
-                let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                kept.map(|()| written)
-            })
-        } else {
-            write().and_then(|written| self.ledger.keep(origin).map(|()| written))
-        }?;
-        let (sequences, tokens) = (ids.len() as u64, ids.values.len() as u64);
+        let shard = save(self.settings, self.unit, self.shards, split, ids)?;
+        self.ledger.keep(self.shards, std::mem::take(origin))?;
         ids.clear();
+        *last = None;
         self.shards += 1;
-        self.ledger.note(ShardReport { name, split, sequences, tokens, written })
+        self.ledger.note(shard)
     }
+}
+
+fn save(
+    settings: &Settings,
+    unit: &Unit,
+    number: usize,
+    split: Split,
+    ids: &Ragged,
+) -> Result<ShardReport> {
+    let name = format!("shard-{number:05}.safetensors");
+    let written = shard::write(&unit.folder.join(&name), ids, &settings.about)?;
+    let (sequences, tokens) = (ids.len() as u64, ids.values.len() as u64);
+    Ok(ShardReport { name, split, sequences, tokens, written })
 }
