@@ -1,6 +1,7 @@
 //! Collecting encoded windows, in input order, into shards of each split.
 
 use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
 
 use crate::corpus::cut::Chunk;
 use crate::corpus::{Ledger, Provenance, Settings, ShardReport, Split, Unit};
@@ -40,25 +41,20 @@ impl<'a> Writer<'a> {
         Self { settings, unit, ledger, open, shards: unit.shards }
     }
 
-    /// Write what is left, while its origins are kept: no other thread has work by now.
+    /// Write what is left, each shard while origins are kept: no other thread has work by now.
     pub fn finish(self) -> Result<()> {
-        let Self { settings, unit, ledger, open, shards: first } = self;
+        let Self { settings, unit, ledger, open, shards } = self;
         let splits = [Split::Train, Split::Valid].into_iter().zip(open);
-        let splits = splits.filter(|(_, open)| !open.ids.is_empty());
-        let (mut shards, mut origins) = (Vec::new(), Vec::new());
-        for ((split, Open { ids, origin, .. }), number) in splits.zip(first..) {
-            shards.push((number, split, ids));
-            origins.push((number, origin));
-        }
-        let save_all = || {
-            let save = |(number, split, ids)| save(settings, unit, number, split, &ids);
-            shards.into_iter().map(save).collect::<Result<Vec<_>>>()
-        };
+        let left = splits.filter(|(_, open)| !open.ids.is_empty()).zip(shards..);
         let saved = std::thread::scope(|scope| {
-            let saving = scope.spawn(save_all);
-            let mut origins = origins.into_iter();
-            let kept = origins.try_for_each(|(number, origin)| ledger.keep(number, origin));
-            let saved = saving.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            let (mut saving, mut kept) = (Vec::new(), Ok(()));
+            for ((split, Open { ids, origin, .. }), number) in left {
+                saving.push(scope.spawn(move || save(settings, unit, number, split, &ids)));
+                kept = kept.and_then(|()| ledger.keep(number, origin));
+            }
+            let joined = saving.into_iter().map(ScopedJoinHandle::join);
+            let saved = joined.map(|saved| saved.unwrap_or_else(|panic| resume_unwind(panic)));
+            let saved = saved.collect::<Result<Vec<_>>>()?;
             kept.map(|()| saved)
         })?;
         saved.into_iter().try_for_each(|shard| ledger.note(shard))
