@@ -53,6 +53,7 @@ type Built = (Vec<FileReport>, Vec<(ShardReport, Provenance)>);
 
 #[derive(Default)]
 struct Kept {
+    first: usize,
     origins: Vec<Provenance>,
     shards: Vec<ShardReport>,
     refuses: bool,
@@ -60,7 +61,7 @@ struct Kept {
 
 impl Ledger for Kept {
     fn keep(&mut self, shard: usize, origin: Provenance) -> Result<(), Error> {
-        assert_eq!(shard, self.origins.len());
+        assert_eq!(shard, self.first + self.origins.len());
         self.origins.push(origin);
         Ok(())
     }
@@ -75,7 +76,7 @@ impl Ledger for Kept {
 }
 
 fn build(unit: &Unit, settings: Settings) -> Built {
-    let mut kept = Kept::default();
+    let mut kept = Kept { first: unit.shards, ..Kept::default() };
     let mut builder = CorpusBuilder::new(tokenizer(), settings);
     let files = builder.build(unit, blocks::open, |_| Ok(()), &mut kept);
     let files = files.expect("a good file and a writable folder");
