@@ -50,6 +50,7 @@ impl CorpusBuilder {
             cutter: Cutter::new(&settings.rule, chooser, unit.number),
             reader: None,
             reports: Vec::with_capacity(unit.files.len()),
+            unreported: 0,
         };
         let writer = Writer::new(settings, unit, ledger);
         let threads = threads::count(settings.threads);

@@ -63,8 +63,8 @@ struct State<'a> {
     spare: Vec<Chunk>,
     /// Letters of all chunks on their way.
     letters: usize,
-    /// Letters worked through since the last report.
-    unreported: u64,
+    /// Letters worked through: what each report is to say.
+    unreported: VecDeque<u64>,
     failed: Option<Error>,
 }
 
@@ -86,6 +86,7 @@ pub struct Cutting<'a> {
     pub cutter: Cutter<'a>,
     pub reader: Option<FastaReader>,
     pub reports: Vec<FileReport>,
+    pub unreported: u64,
 }
 
 impl<'a> Pipeline<'a> {
@@ -106,7 +107,7 @@ impl<'a> Pipeline<'a> {
             numbers: [0; 2],
             spare: Vec::new(),
             letters: 0,
-            unreported: 0,
+            unreported: VecDeque::new(),
             failed: None,
         };
         Self {
@@ -130,7 +131,7 @@ impl<'a> Pipeline<'a> {
         if let Some(error) = state.failed {
             return Err(error);
         }
-        report(state.unreported)?;
+        state.unreported.into_iter().try_for_each(report)?;
         let reports = state.cut.unwrap_or(Err(Error::Interrupted))?;
         state.writer.map_or(Ok(()), |writer| writer.finish())?;
         Ok(reports)
@@ -144,10 +145,10 @@ impl<'a> Pipeline<'a> {
         let mut paused = false;
         while !state.is_done() {
             if let Some(report) = &mut report
-                && (paused || state.unreported >= REPORT_BP)
+                && (paused || !state.unreported.is_empty())
             {
                 paused = false;
-                let letters = std::mem::take(&mut state.unreported);
+                let letters = state.unreported.pop_front().unwrap_or(0);
                 drop(state);
                 if let Err(error) = report(letters) {
                     self.fail(error);
@@ -291,11 +292,15 @@ impl Cutting<'_> {
             return Ok(None);
         };
         let (letters, more) = self.cutter.cut(reader, &mut outlet)?;
+        self.unreported += letters;
         if !more {
             self.reports.push(self.cutter.report().clone());
             self.reader = None;
         }
-        pipeline.state().unreported += letters;
+        if !more || self.unreported >= REPORT_BP {
+            let letters = std::mem::take(&mut self.unreported);
+            pipeline.state().unreported.push_back(letters);
+        }
         Ok(None)
     }
 }
