@@ -7,6 +7,7 @@ import pytest
 
 from dnabert2_fast import Corpus, Input, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
+from dnabert2_fast.corpus.format import ORIGIN
 from dnabert2_fast.errors import CorpusError
 
 IDS = pa.schema([("input_ids", pa.list_(pa.int64()))])
@@ -73,6 +74,24 @@ def test_parquet_and_back(corpus, tmp_path, monkeypatch):
     assert back.tokenizer.fingerprint == tok.fingerprint
     with pytest.raises(CorpusError, match="is there already"):
         import_parquet([tmp_path / "t.parquet"], tmp_path / "c", tok)
+
+
+def test_origins_without_gaps_are_required_columns(corpus, tmp_path):
+    schema = pq.read_schema(corpus.folder / "shard-00000.parquet")
+    assert schema.names == ORIGIN.names
+    assert not any(field.nullable for field in schema)
+    assert corpus.origins().schema == ORIGIN
+    export_parquet(corpus, tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    start = pa.array([None, *table["start"].to_pylist()[1:]], pa.uint64())
+    pq.write_table(table.set_column(3, "start", start), tmp_path / "x.parquet")
+    back = import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
+    schema = pq.read_schema(tmp_path / "c" / "shard-00000.parquet")
+    assert [field.name for field in schema if field.nullable] == ["start"]
+    assert [back.where(0).start, back.where(1)] == [None, corpus.where(1)]
+    pq.write_table(back.origins().drop_columns(["end"]), tmp_path / "c" / "shard-00000.parquet")
+    with pytest.raises(CorpusError, match="cannot be read"):
+        back.origins_of(0)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,20 @@ def test_tokenizing_and_corpora_leave_torch_unimported():
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
+def test_building_a_corpus_leaves_pandas_unimported(tmp_path):
+    """Pyarrow imports it at a chance; it takes longer than a small corpus."""
+    (tmp_path / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50 + "\n")
+    code = (
+        "import sys; from dnabert2_fast import Tokenizer, build_corpus\n"
+        f"tok, folder = Tokenizer.from_pretrained('dnabert2'), {str(tmp_path)!r}\n"
+        "build_corpus([folder + '/x.fa'], folder + '/c', tok, window_bp=100)\n"
+        "print('loaded:', sorted({'pandas'} & set(sys.modules)))"
+    )
+    pytest.importorskip("pandas")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
 def test_importing_the_package_loads_nothing():
     code = (
         "import sys, dnabert2_fast; print(sum(m.startswith('dnabert2_fast.') for m in sys.modules))"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dnabert2_fast import _native
@@ -372,12 +373,30 @@ def _origins(origin: _native._Origin, files: list[str], whose: Input) -> pa.Tabl
     names, file, record, start, end, strand = origin
     none = np.zeros(len(file), np.int32)
     columns = [
-        pa.DictionaryArray.from_arrays(file.astype(np.int32), pa.array(files)),
-        pa.DictionaryArray.from_arrays(record.astype(np.int32), pa.array(names, pa.string())),
-        pa.array(start),
-        pa.array(end),
-        pa.array(strand),
-        pa.DictionaryArray.from_arrays(none, pa.array([whose.species])),
-        pa.DictionaryArray.from_arrays(none, pa.array([whose.group])),
+        _chosen(file.view(np.int32), files),
+        _chosen(record.view(np.int32), names),
+        _numbers(start),
+        _numbers(end),
+        _numbers(strand),
+        _chosen(none, [whose.species]),
+        _chosen(none, [whose.group]),
     ]
     return pa.Table.from_arrays(columns, schema=ORIGIN)
+
+
+# `pa.array` imports pandas where it is installed, which takes longer than a small corpus.
+
+
+def _numbers(values: npt.NDArray[Any]) -> pa.Array:
+    kind = pa.from_numpy_dtype(values.dtype)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _chosen(numbers: npt.NDArray[np.int32], names: list[str]) -> pa.Array:
+    """Return the names of these numbers."""
+    texts = [name.encode() for name in names]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    among = pa.StringArray.from_buffers(
+        len(names), pa.py_buffer(ends), pa.py_buffer(b"".join(texts))
+    )
+    return pa.DictionaryArray.from_arrays(_numbers(numbers), among)

@@ -278,8 +278,8 @@ class Corpus:
         """Return where the windows of one of `shards` came from, a row each."""
         path = self.folder / shard_files(self._shards[shard]["number"])[1]
         try:
-            return pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            return pq.read_table(path).cast(ORIGIN)
+        except (OSError, ValueError) as error:
             raise CorpusError(f"{path}: cannot be read: {error}; build the corpus again") from None
 
     @cached_property

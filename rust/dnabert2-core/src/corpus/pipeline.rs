@@ -18,6 +18,10 @@ use crate::fasta::FastaReader;
 use crate::tokenizer::Options;
 use crate::{Error, Result, Tokenizer};
 
+/// Chunks that wait to be encoded, for every thread: with fewer, one has nothing to do at times while
+/// another cuts.
+const WAITING: usize = 2;
+
 /// Chunks on their way, beside one for every thread: some time's work while a shard is written.
 const AHEAD: usize = 24;
 
@@ -239,7 +243,7 @@ impl<'a> State<'a> {
         {
             return Some(Step::Append(writer, chunk));
         }
-        if self.chunks.len() < threads
+        if self.chunks.len() < WAITING * threads
             && !self.is_crowded(threads, 0)
             && self.supply.is_ready()
             && let Some(cutting) = self.cutting.take()
