@@ -32,13 +32,15 @@ def test_tokenizing_and_corpora_leave_torch_unimported():
     assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_building_a_corpus_leaves_pandas_unimported(tmp_path):
+def test_tokenizing_and_building_a_corpus_leave_pandas_unimported(tmp_path):
     """Pyarrow imports it at a chance; it takes longer than a small corpus."""
     (tmp_path / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50 + "\n")
     code = (
         "import sys; from dnabert2_fast import Tokenizer, build_corpus\n"
+        "from dnabert2_fast.tokenize_file import tokenize_file\n"
         f"tok, folder = Tokenizer.from_pretrained('dnabert2'), {str(tmp_path)!r}\n"
         "build_corpus([folder + '/x.fa'], folder + '/c', tok, window_bp=100)\n"
+        "tokenize_file(folder + '/x.fa', tok, out=folder + '/x.parquet')\n"
         "print('loaded:', sorted({'pandas'} & set(sys.modules)))"
     )
     pytest.importorskip("pandas")

@@ -1,11 +1,13 @@
 """The flat batch, against plain lists."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnabert2_fast import Ragged
+from dnabert2_fast.arrow import numbers, strings
 
 rows = st.lists(st.lists(st.integers(0, 65535), max_size=6), max_size=8)
 
@@ -51,3 +53,22 @@ def test_to_torch():
     ids, cu_seqlens = Ragged.from_list([[1, 2], [3]]).to_torch()
     assert (ids.tolist(), cu_seqlens.tolist()) == ([1, 2, 3], [0, 2, 3])
     assert str(cu_seqlens.dtype) == "torch.int32"
+
+
+def test_arrow_arrays_are_those_of_pyarrow():
+    for dtype in (np.uint16, np.int64, np.int8, np.float32):
+        values = np.arange(6).astype(dtype)
+        for some in (values, values[::2], values[:0]):
+            assert numbers(some).equals(pa.array(some))
+        assert numbers(values).to_numpy().ctypes.data == values.ctypes.data
+    for names in ([], [""], ["chr1", "", "µ", "x" * 300]):
+        assert strings(names).equals(pa.array(names, pa.string()))
+
+
+def test_names_beyond_what_arrow_counts_in_32_bits():
+    class Long(str):
+        def encode(self, *_, megabyte=bytes(1 << 20)):
+            return megabyte
+
+    with pytest.raises(ValueError, match="2,048 names have 2,147,483,648 bytes; 2 GiB is the most"):
+        strings([Long()] * 2048)

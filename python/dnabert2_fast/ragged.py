@@ -152,7 +152,9 @@ class Ragged:
         """Return an Arrow ``large_list<uint16>`` array over the same memory, without a copy."""
         import pyarrow as pa
 
-        return pa.LargeListArray.from_arrays(pa.array(self.offsets), pa.array(self.values))
+        from dnabert2_fast.arrow import numbers
+
+        return pa.LargeListArray.from_arrays(numbers(self.offsets), numbers(self.values))
 
     def to_torch(self) -> tuple[Any, Any]:
         """Return ``(input_ids, cu_seqlens)`` as torch tensors (int64, int32)."""

@@ -11,6 +11,7 @@ from typing import NamedTuple, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dnabert2_fast.arrow import strings
 from dnabert2_fast.atomic import atomic_path
 from dnabert2_fast.encodings import Replaced
 from dnabert2_fast.fasta import read_chunks
@@ -113,7 +114,7 @@ def _write_parquet(
     records = 0
     with pq.ParquetWriter(path, schema) as writer:
         for names, batch in chunks:
-            columns = [pa.array(names, pa.string()), batch.to_arrow()]
+            columns = [strings(names), batch.to_arrow()]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
             records += len(names)
     return records

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dnabert2_fast import _native
+from dnabert2_fast.arrow import numbers, strings
 from dnabert2_fast.atomic import full_disk_of
 from dnabert2_fast.corpus.format import (
     ORIGIN,
@@ -371,32 +372,18 @@ def write_merged(
 
 def _origins(origin: _native._Origin, files: list[str], whose: Input) -> pa.Table:
     names, file, record, start, end, strand = origin
-    none = np.zeros(len(file), np.int32)
+    first = np.zeros_like(file)
     columns = [
-        _chosen(file.view(np.int32), files),
-        _chosen(record.view(np.int32), names),
-        _numbers(start),
-        _numbers(end),
-        _numbers(strand),
-        _chosen(none, [whose.species]),
-        _chosen(none, [whose.group]),
+        _chosen(file, files),
+        _chosen(record, names),
+        numbers(start),
+        numbers(end),
+        numbers(strand),
+        _chosen(first, [whose.species]),
+        _chosen(first, [whose.group]),
     ]
     return pa.Table.from_arrays(columns, schema=ORIGIN)
 
 
-# `pa.array` imports pandas where it is installed, which takes longer than a small corpus.
-
-
-def _numbers(values: npt.NDArray[Any]) -> pa.Array:
-    kind = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-
-
-def _chosen(numbers: npt.NDArray[np.int32], names: list[str]) -> pa.Array:
-    """Return the names of these numbers."""
-    texts = [name.encode() for name in names]
-    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
-    among = pa.StringArray.from_buffers(
-        len(names), pa.py_buffer(ends), pa.py_buffer(b"".join(texts))
-    )
-    return pa.DictionaryArray.from_arrays(_numbers(numbers), among)
+def _chosen(places: npt.NDArray[np.uint32], names: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(numbers(places.view(np.int32)), strings(names))
