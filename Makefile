@@ -125,7 +125,7 @@ bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.
 gpu: build ## On a machine with a CUDA device: check every kernel on it, then measure everything
 	@$(BIN)/python -c 'import sys, torch; sys.exit(2 * (not torch.cuda.is_available()))' || \
 	  { echo "error: torch sees no CUDA device here; nothing to measure" >&2; exit 2; }
-	$(BIN)/python -m pytest tests/kernels
+	$(BIN)/python -m pytest tests/kernels/device
 	$(BIN)/python benches/gpu.py
 
 clean: ## Remove everything that was built

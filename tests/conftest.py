@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.project import DATA, ROOT
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("fast", max_examples=60, deadline=None)
@@ -19,13 +20,13 @@ os.environ["DNABERT2_FAST_PROGRESS"] = "0"
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The small files that travel with the project."""
-    return Path(__file__).parent / "data"
+    return DATA
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The large real data beside the project; tests on it skip where it is absent."""
-    folder = Path(__file__).parents[2] / "shared"
+    folder = ROOT.parent / "shared"
     if not (folder / "data" / "genomes").is_dir():
         pytest.skip("the large real data (../shared) is not beside the project")
     return folder

@@ -1,0 +1,358 @@
+"""Every kind of label is learnt; ways of training change what they should and nothing else."""
+
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from helpers.checkpoints import save_tiny
+from safetensors.torch import load_file
+from sklearn.metrics import matthews_corrcoef, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional as F
+
+from dnabert2_fast import (
+    Dnabert2ForSequenceClassification,
+    FinetuneConfig,
+    PackedBatch,
+    Predictor,
+    Tokenizer,
+    finetune,
+)
+from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
+from dnabert2_fast.train import finetune as finetune_module
+from dnabert2_fast.train import finetune_loop
+from dnabert2_fast.train.heads import class_weights, load_classifier, loss_of, targets
+from dnabert2_fast.train.labelled import IGNORED, Labelled, Task, read_labelled
+from dnabert2_fast.train.metrics import collapsed, scores
+
+LETTERS = "ACGT"
+tok = Tokenizer.from_pretrained("dnabert2")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny untrained model with the published vocabulary."""
+    folder = tmp_path_factory.mktemp("tasks") / "model"
+    return save_tiny(folder, hidden_size=24, num_attention_heads=3, intermediate_size=16)
+
+
+def make_tables(folder, label_of, header="sequence,label", rows=160):
+    """Sequences rich in one letter, labelled by `label_of(which letter, sequence)`."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for split, count in (("train", rows), ("dev", 40), ("test", 40)):
+        lines = [header]
+        for i in range(count):
+            weights = np.full(4, 0.1)
+            weights[i % 4] = 0.7
+            sequence = "".join(rng.choice([*LETTERS], rng.integers(20, 50), p=weights))
+            lines.append(f"{sequence},{label_of(i % 4, sequence)}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def settings(model, data, out, **options):
+    defaults = {"epochs": 6, "learning_rate": 1e-2, "warmup_steps": 5}
+    return FinetuneConfig(str(model), str(data), str(out), **{**defaults, **options})
+
+
+def test_numbers_come_in_their_own_units(model, tmp_path):
+    data = make_tables(tmp_path / "t", lambda i, s: f"{5000 + 300.5 * i};{-i}", rows=240)
+    result = finetune(settings(model, data, tmp_path / "out", task="regression", epochs=10))
+    assert result.metrics["test"]["r2"] > 0.5
+    assert result.metrics["test_baseline"]["r2"] > 0.2
+    test = read_labelled(data / "test.csv", Task("regression", ("0", "1")))
+    net = Dnabert2ForSequenceClassification.from_pretrained(tmp_path / "out")
+    with torch.inference_mode():
+        raw = net(PackedBatch.from_ragged(tok.encode_batch(test.sequences))).logits.numpy()
+    assert scores(test.labels, raw, "regression")["r2"] == pytest.approx(
+        result.metrics["test"]["r2"], abs=1e-4
+    )
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["problem_type"], config["num_labels"]) == ("regression", 2)
+
+
+def test_several_labels_a_row(model, tmp_path):
+    data = make_tables(tmp_path / "t", lambda i, s: f"{i % 2};{i // 2};0", rows=320)
+    result = finetune(settings(model, data, tmp_path / "out", epochs=20))
+    assert result.metrics["test"]["auroc"] > 0.8  # over the two labels that have both outcomes
+    assert result.metrics["test"]["exact"] > 0.4
+    assert result.metrics["test_baseline"]["auroc"] > 0.6
+
+
+def test_pairs(model, tmp_path):
+    def label(i, sequence):
+        return f"{sequence[::-1] if i % 2 else 'ACGGTCATCA'},{['no', 'yes'][i % 2]}"
+
+    data = make_tables(tmp_path / "t", label, "sequence1,sequence2,label")
+    result = finetune(settings(model, data, tmp_path / "out", epochs=4))
+    assert result.metrics["test"]["mcc"] > 0.8
+    predictor = Predictor.load(tmp_path / "out")
+    assert predictor.task.names == ("no", "yes")
+    ids = tok.encode_detailed("ACGTAC", "GGTTAA")
+    batch = PackedBatch(
+        torch.from_numpy(ids.ids.astype(np.int64)),
+        torch.tensor([0, len(ids.ids)], dtype=torch.int32),
+        len(ids.ids),
+        torch.from_numpy(ids.type_ids),
+    )
+    with torch.inference_mode():
+        want = predictor.model(batch).logits.softmax(-1).numpy()
+    np.testing.assert_allclose(predictor(["ACGTAC"], ["GGTTAA"]).outputs, want, atol=1e-6)
+    with pytest.raises(DataError, match="trained on pairs"):
+        predictor(["ACGTAC"])
+
+
+def test_bases_and_tokens(model, tmp_path):
+    data = make_tables(
+        tmp_path / "b", lambda i, s: "".join("1" if c in "CG" else "0" for c in s), rows=240
+    )
+    result = finetune(settings(model, data, tmp_path / "out", task="bases", epochs=4))
+    assert result.metrics["test"]["mcc"] > 0.3
+    lines = (tmp_path / "out" / "test_predictions.csv").read_text().splitlines()
+    test = read_labelled(data / "test.csv", Predictor.load(tmp_path / "out").task)
+    assert len(lines) == 1 + len(test.labels)
+
+    def of_tokens(i, sequence):
+        spans = tok.encode_detailed(sequence, add_special_tokens=False).offsets
+        return ";".join(str(int(end - start > 2)) for start, end in spans)
+
+    data = make_tables(tmp_path / "k", of_tokens)
+    result = finetune(settings(model, data, tmp_path / "out2", task="tokens", max_length=9))
+    assert result.metrics["test"]["accuracy"] > 0.8
+    data = make_tables(tmp_path / "wrong", lambda i, s: "0;1")
+    with pytest.raises(DataError, match="tokens, its label 2"):
+        finetune(settings(model, data, tmp_path / "out3", task="tokens"))
+
+
+def test_loss_of_bases_is_that_of_expanded_tokens():
+    rng = np.random.default_rng(1)
+    sequence = "ACGTTGCATTAGCAACGT" * 3
+    label = rng.integers(0, 3, len(sequence))
+    label[rng.random(len(label)) < 0.2] = IGNORED
+    spans = tok.encode_detailed(sequence).offsets
+    logits = torch.randn(len(spans), 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    counts = targets(Task("bases", ("a", "b", "c")), label, spans)
+    expanded = torch.cat([logits[i].repeat(end - start, 1) for i, (start, end) in enumerate(spans)])
+    for given in (None, weights):
+        want = F.cross_entropy(expanded, torch.from_numpy(label), given, ignore_index=IGNORED)
+        torch.testing.assert_close(loss_of("bases", logits, counts, given), want)
+    assert loss_of("bases", logits, torch.zeros_like(counts), None) == 0
+
+
+def test_class_weights():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    task, table = Task("classes", ("a", "b", "c")), Labelled([], labels)
+    want = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(class_weights("balanced", task, table), want, rtol=1e-6)
+    assert class_weights("1,2,0.5", task, table).tolist() == [1, 2, 0.5]
+    several = Labelled([], np.array([[1.0, 0], [0, 0], [0, 1], [0, 1]]))
+    assert class_weights("balanced", Task("multilabel", ("a", "b")), several).tolist() == [3, 1]
+    for wrong in ("1,2", "much", "1,2,-1", "1,2,nan", "1,inf,1", "0,0,0"):
+        with pytest.raises(ValueError, match="class_weights"):
+            class_weights(wrong, task, table)
+
+
+def test_scores_by_definition():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, 60)
+    outputs = rng.dirichlet(np.ones(3), 60)
+    got = scores(labels, outputs)
+    assert got["auroc"] == pytest.approx(roc_auc_score(labels, outputs, multi_class="ovr"))
+    found = [(outputs.argmax(1) == c)[labels == c].mean() for c in range(3)]
+    assert got["recall"] == pytest.approx(np.mean(found))
+    several = np.stack([labels == 0, labels == 1, labels < 9], 1).astype(float)
+    got = scores(several, outputs, "multilabel")
+    parts = [matthews_corrcoef(several[:, c], outputs[:, c] >= 0.5) for c in range(3)]
+    assert got["mcc"] == pytest.approx(np.mean(parts))
+    areas = [roc_auc_score(several[:, c], outputs[:, c]) for c in range(2)]
+    assert got["auroc"] == pytest.approx(np.mean(areas))
+    constant = scores(outputs[:, :1], np.full((60, 1), 0.5), "regression")
+    assert (constant["pearson"], constant["spearman"]) == (0, 0)
+
+
+def test_collapse_is_seen():
+    task = Task("regression", ("x",))
+    labels = np.arange(8.0)[:, None]
+    assert "nearly all the same" in collapsed(labels, labels * 1e-4, task)
+    assert collapsed(labels, labels * 0.1, task) is None
+    task, labels = Task("multilabel", ("x", "y")), np.eye(2)
+    assert "the same labels" in collapsed(labels, np.full((2, 2), 0.1), task)
+    assert collapsed(labels, labels, task) is None
+    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("classes", ("x", "y"))) is None
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Tables of four classes."""
+    return make_tables(tmp_path_factory.mktemp("four") / "t", lambda i, s: i)
+
+
+def test_a_collapsed_run_is_said_aloud(model, four, tmp_path):
+    with pytest.warns(UserWarning, match="seed 42 collapsed: on dev every answer is"):
+        finetune(settings(model, four, tmp_path / "out", epochs=1, learning_rate=1e-9))
+
+
+def test_lora_is_saved_reloaded_and_merged(model, four, tmp_path):
+    from peft import PeftModel
+
+    result = finetune(settings(model, four, tmp_path / "out", mode="lora", epochs=20))
+    assert result.metrics["test"]["auroc"] > 0.65  # the encoder under it is random
+    assert result.trained < result.parameters / 10
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    base = load_file(model / "model.safetensors")
+    changed = {n for n in merged if n in base and not torch.equal(merged[n], base[n])}
+    adapted = ("attention.self.Wqkv", "attention.output.dense", "mlp.gated_layers", "mlp.wo")
+    assert changed == {f"bert.encoder.layer.0.{name}.weight" for name in adapted}
+    task = Predictor.load(tmp_path / "out").task
+    again = PeftModel.from_pretrained(load_classifier(task, str(model)), tmp_path / "out/adapter")
+    again = Predictor(again.merge_and_unload(), tok, task)
+    sequences = read_labelled(four / "test.csv").sequences
+    want = Predictor.load(tmp_path / "out")(sequences).outputs
+    np.testing.assert_allclose(again(sequences).outputs, want, atol=1e-5)
+    with pytest.raises(ValueError, match="lora_targets: query; the encoder has Wqkv, dense"):
+        finetune(settings(model, four, tmp_path / "no", mode="lora", lora_targets=("query",)))
+
+
+def test_a_probe_leaves_the_encoder_alone(model, four, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it may collapse, which is not the point
+        result = finetune(settings(model, four, tmp_path / "out", mode="probe", epochs=3))
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    base = load_file(model / "model.safetensors")
+    own = {n for n in merged if n.startswith(("bert.encoder", "bert.embeddings"))}
+    assert own <= set(base)
+    assert all(torch.equal(merged[n], base[n]) for n in own)
+    assert result.trained == 24 * 24 + 24 + 4 * 24 + 4
+
+
+def test_seeds_report_mean_and_deviation(model, four, tmp_path):
+    config = settings(model, four, tmp_path / "out", epochs=4, seeds=3, seed=7)
+    result = finetune(config)
+    runs = [
+        json.loads((result.folder / f"seed-{seed}" / "metrics.json").read_text())
+        for seed in (7, 8, 9)
+    ]
+    values = [run["test"]["mcc"] for run in runs]
+    assert len(set(values)) > 1
+    assert result.metrics["test"]["mcc"] == pytest.approx(np.mean(values))
+    assert result.deviations["test"]["mcc"] == pytest.approx(np.std(values, ddof=1))
+    best = json.loads((result.folder / "metrics.json").read_text())["best_on_dev"]
+    assert best == f"seed-{7 + int(np.argmax([run['dev']['mcc'] for run in runs]))}"
+    written = json.loads((result.folder / "seed-8" / "run.json").read_text())
+    assert (written["seed"], written["out"]) == (8, str(result.folder / "seed-8"))
+    alone = finetune(settings(model, four, tmp_path / "alone", epochs=4, seed=8))
+    assert alone.metrics == runs[1]
+    before = contents(result.folder)
+    assert finetune(config) == result  # it is done already
+    assert contents(result.folder) == before
+
+
+def contents(folder):
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(model, four, tmp_path):
+    tables = tmp_path / "tables"
+    shutil.copytree(four, tables)
+    config = settings(model, tables, tmp_path / "out", epochs=1)
+    result = finetune(config)
+    before = contents(result.folder)
+    assert finetune(config) == result
+    with pytest.raises(CheckpointError, match="exists already, made with epochs 1, not 2; choose"):
+        finetune(settings(model, tables, tmp_path / "out", epochs=2))
+    text = (tables / "dev.csv").read_text()
+    (tables / "dev.csv").write_text(text.replace("A", "C", 1))
+    with pytest.raises(CheckpointError, match="exists already, made with data_sha256 "):
+        finetune(config)
+    (tables / "dev.csv").write_text(text.replace("\n", "\r\n"))  # the same rows
+    assert finetune(config) == result
+    assert contents(result.folder) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"tables", "out"}
+    (tmp_path / "out" / "metrics.json").write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        finetune(config)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(model, four, tmp_path, monkeypatch):
+    whole = finetune(settings(model, four, tmp_path / "whole", epochs=4))
+    config = settings(model, four, tmp_path / "out", epochs=4)
+    on_step_end = finetune_loop._Bar.on_step_end
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 12:  # in the third epoch of five steps
+            raise KeyboardInterrupt
+        on_step_end(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(finetune_loop._Bar, "on_step_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config)
+    monkeypatch.undo()
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(CheckpointError, match="was begun with epochs 4, not 5"):
+        finetune(settings(model, four, tmp_path / "out", epochs=5))
+    steps = []
+    monkeypatch.setattr(
+        finetune_loop._Bar, "on_step_end", lambda self, a, s, c, **k: steps.append(s.global_step)
+    )
+    assert finetune(config).metrics == whole.metrics
+    assert steps == list(range(11, 21))
+    name = "model.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "out.unfinished").exists()
+
+
+@pytest.mark.parametrize("stop_at", [None, 12])
+def test_patience_ends_a_run(model, four, tmp_path, monkeypatch, stop_at):
+    """Stopped and gone on with or not: epochs without a better score are counted on."""
+    config = settings(model, four, tmp_path / "out", patience=2, learning_rate=1e-9)
+    steps = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        steps.append(state.global_step)
+        if state.global_step == stop_at and steps.count(stop_at) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune_loop._Bar, "on_step_end", on_step_end)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it collapses, which is not the point
+        if stop_at is not None:
+            with pytest.raises(KeyboardInterrupt):
+                finetune(config)
+        finetune(config)
+    assert steps[-1] == 15  # the first epoch was best, and two more
+
+
+def test_a_diverged_run_says_so(model, four, tmp_path):
+    config = settings(model, four, tmp_path / "out", learning_rate=1e30, epochs=1)
+    with pytest.raises(
+        DivergedError, match=r"out.unfinished: .* a lower learning rate than 1e\+30"
+    ):
+        finetune(config)
+
+
+def test_bad_settings(model, four, tmp_path, monkeypatch):
+    for wrong in (
+        {"epochs": 0},
+        {"seeds": 0},
+        {"patience": 0},
+        {"lora_dropout": 1.0},
+        {"lora_alpha": float("nan")},
+        {"weight_decay": -1.0},
+        {"mode": "adapters"},
+        {"task": "class"},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            finetune(settings(model, four, tmp_path / "out", **wrong))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="without torchrun"):
+        finetune(settings(model, four, tmp_path / "out"))
+    monkeypatch.undo()
+    monkeypatch.setattr(finetune_module, "pick_device", lambda name: torch.device(name))
+    with pytest.raises(ValueError, match=r"device: cuda:1; .* CUDA_VISIBLE_DEVICES"):
+        finetune(settings(model, four, tmp_path / "out", device="cuda:1"))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,210 @@
+"""What is predicted of a file is what the model says of each record, window by window."""
+
+import csv
+import gzip
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.predictors import RECORDS, WINDOW, make, tok
+
+from dnabert2_fast import (
+    PackedBatch,
+    Predictor,
+    evaluate,
+    predict,
+)
+from dnabert2_fast.cli import main
+from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.train import predict_windows
+from dnabert2_fast.train.labelled import Task
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    make(folder / "classes", Task("classes", ("no", "yes", "maybe"), window_bp=WINDOW))
+    make(folder / "labels", Task("multilabel", ("a", "b"), window_bp=WINDOW))
+    make(folder / "numbers", Task("regression", ("strength",), window_bp=WINDOW))
+    make(folder / "bases", Task("bases", ("out", "in"), window_bp=WINDOW))
+    make(folder / "tokens", Task("tokens", ("out", "in"), window_bp=WINDOW))
+    (folder / "x.fa").write_text("".join(f">{n} text\n{s}\n" for n, s in RECORDS.items()))
+    return folder
+
+
+def slow_logits(folder, sequence):
+    """One sequence alone."""
+    model = Predictor.load(folder).model
+    with torch.inference_mode():
+        return model(PackedBatch.from_ragged(tok.encode_batch([sequence]))).logits.double().numpy()
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+def slow_windows(sequence, stride):
+    starts = [0]
+    while starts[-1] + WINDOW < len(sequence):
+        starts.append(min(starts[-1] + stride, len(sequence) - WINDOW))
+    return [(start, sequence[start : start + WINDOW]) for start in starts]
+
+
+def read(path):
+    with path.open() as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize("stride", [None, 25])
+@pytest.mark.parametrize("chunk", [3, 4096])
+def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, stride, chunk):
+    monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
+    out = tmp_path / "p.csv"
+    options = {"stride_bp": stride, "batch_tokens": 70}
+    assert predict(files / "classes", files / "x.fa", out, **options) == len(RECORDS)
+    rows = read(out)
+    assert [row["name"] for row in rows] == list(RECORDS)
+    probabilities = []
+    for row, sequence in zip(rows, RECORDS.values(), strict=True):
+        pieces = slow_windows(sequence, stride or WINDOW)
+        want = np.mean([softmax(slow_logits(files / "classes", p)[0]) for _, p in pieces], axis=0)
+        got = [float(row[f"probability_{name}"]) for name in ("no", "yes", "maybe")]
+        np.testing.assert_allclose(got, want, atol=2e-6)
+        assert row["prediction"] == ("no", "yes", "maybe")[int(np.argmax(want))]
+        probabilities.append(want)
+    assert np.ptp(probabilities, axis=0).max() > 0.02  # the records do differ
+
+
+def test_a_row_a_window(files, tmp_path):
+    out = tmp_path / "p.parquet"
+    predict(files / "labels", files / "x.fa", out, rows="windows", stride_bp=25)
+    rows = pq.read_table(out).to_pylist()
+    want = [
+        (name, start, start + len(piece), piece)
+        for name, sequence in RECORDS.items()
+        for start, piece in slow_windows(sequence, 25)
+    ]
+    assert [(r["name"], r["start_bp"], r["end_bp"]) for r in rows] == [w[:3] for w in want]
+    for row, (*_, piece) in zip(rows, want, strict=True):
+        chances = 1 / (1 + np.exp(-slow_logits(files / "labels", piece)[0]))
+        got = [row["probability_a"], row["probability_b"]]
+        np.testing.assert_allclose(got, chances, atol=2e-6)
+        named = [name for name, chance in zip("ab", chances, strict=True) if chance >= 0.5]
+        assert row["prediction"] == ";".join(named)
+
+
+@pytest.mark.parametrize("chunk", [2, 4096])
+def test_every_base_is_answered_once(files, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
+    out = tmp_path / "p.parquet"
+    assert predict(files / "bases", files / "x.fa", out) == sum(map(len, RECORDS.values()))
+    table = pq.read_table(out)
+    want = []
+    for sequence in RECORDS.values():
+        chances = np.full(len(sequence), np.nan)
+        for start, piece in slow_windows(sequence, WINDOW):
+            of_tokens = softmax(slow_logits(files / "bases", piece))[:, 1]
+            spans = tok.encode_detailed(piece).offsets
+            for chance, (first, end) in zip(of_tokens, spans, strict=True):
+                for base in range(start + first, start + end):
+                    if np.isnan(chances[base]):
+                        chances[base] = chance
+        want.extend(chances)
+    np.testing.assert_allclose(table["probability_in"].to_numpy(), want, atol=2e-6)
+    places = [i for sequence in RECORDS.values() for i in range(len(sequence))]
+    assert table["start_bp"].to_pylist() == places
+    answers = Predictor.load(files / "bases")(list(RECORDS.values()))
+    assert answers.lengths.tolist() == [len(s) for s in RECORDS.values()]
+    np.testing.assert_allclose(answers.outputs[:, 1], want, atol=2e-6)
+
+
+def test_every_token_is_answered(files, tmp_path):
+    out = tmp_path / "p.csv"
+    predict(files / "tokens", files / "x.fa", out)
+    want = []
+    for name, sequence in RECORDS.items():
+        chances = softmax(slow_logits(files / "tokens", sequence))[1:-1, 1]  # none is cut
+        spans = tok.encode_detailed(sequence).offsets[1:-1].tolist()
+        want += [(name, *span, chance) for span, chance in zip(spans, chances, strict=True)]
+    rows = read(out)
+    got = [(r["name"], int(r["start_bp"]), int(r["end_bp"])) for r in rows]
+    assert got == [w[:3] for w in want]
+    np.testing.assert_allclose(
+        [float(r["probability_in"]) for r in rows], [w[3] for w in want], atol=2e-6
+    )
+
+
+def test_tables_and_reads(files, tmp_path):
+    sequences = list(RECORDS.values())
+    table = "name,sequence\n" + "".join(f"n{i},{s}\n" for i, s in enumerate(sequences))
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(table.encode()))
+    (tmp_path / "plain.csv").write_text("sequence\n" + "\n".join(sequences))
+    (tmp_path / "r.fq").write_text(
+        "".join(f"@{n}\n{s}\n+\n{'I' * len(s)}\n" for n, s in RECORDS.items())
+    )
+    predict(files / "numbers", files / "x.fa", tmp_path / "want.csv")
+    want = [row["value_strength"] for row in read(tmp_path / "want.csv")]
+    for name, names in (
+        ("t.csv.gz", [f"n{i}" for i in range(len(want))]),
+        ("plain.csv", [str(i) for i in range(len(want))]),
+        ("r.fq", list(RECORDS)),
+    ):
+        predict(files / "numbers", tmp_path / name, tmp_path / "got.csv")
+        rows = read(tmp_path / "got.csv")
+        assert [row["value_strength"] for row in rows] == want
+        assert [row["name"] for row in rows] == names
+
+
+def test_bad_input_leaves_nothing(files, tmp_path):
+    (tmp_path / "pairs.csv").write_text("sequence1,sequence2\nACGT,AC\n")
+    (tmp_path / "other.csv").write_text("seq\nACGT\n")
+    (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(b">a\n" + b"ACGT" * 999)[:-9])
+    before = set(tmp_path.iterdir())
+    bad = [
+        ("classes", "pairs.csv", "p.csv", DataError, "single sequences"),
+        ("classes", "other.csv", "p.csv", DataError, 'no column "sequence"'),
+        ("classes", "cut.fa.gz", "p.csv", FastaError, "damaged or ends early"),
+        ("classes", "pairs.csv", "p.xlsx", ValueError, r"must end in \.csv or \.parquet"),
+        (".", "pairs.csv", "p.csv", CheckpointError, r"has no task\.json"),
+    ]
+    for model, file, out, error, message in bad:
+        with pytest.raises(error, match=message):
+            predict(files / model, tmp_path / file, tmp_path / out)
+    with pytest.raises(ValueError, match="1 <= stride <= window"):
+        predict(files / "classes", files / "x.fa", tmp_path / "p.csv", window_bp=5, stride_bp=6)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "pictures"),
+    [
+        ("classes", lambda i: ["no", "yes", "maybe"][i % 3], {"confusion.png", "curves.png"}),
+        ("labels", lambda i: f"{i % 2};{i % 3 // 2}", {"curves.png"}),
+        ("numbers", lambda i: i / 7, {"scatter.png"}),
+        ("bases", lambda i: "01"[i % 2] * len(list(RECORDS.values())[i]), None),
+    ],
+)
+def test_evaluate(files, tmp_path, capsys, kind, label, pictures):
+    rows = [f"{s},{label(i)}" for i, s in enumerate(RECORDS.values())]
+    (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
+    arguments = ["evaluate", str(files / kind), str(tmp_path / "t.csv")]
+    assert main([*arguments, "--out", str(tmp_path / "ev")]) == 0
+    assert "auroc" in capsys.readouterr().out or kind == "numbers"
+    names = {path.name for path in (tmp_path / "ev").iterdir()}
+    pictures = pictures or {"confusion.png", "curves.png"}
+    assert names == {"metrics.json", "predictions.csv", *pictures}
+    if kind == "classes":
+        rows = read(tmp_path / "ev" / "predictions.csv")
+        want = np.mean([r["prediction"] == ("no", "yes", "maybe")[int(r["label"])] for r in rows])
+        got = evaluate(files / kind, tmp_path / "t.csv", tmp_path / "again")["accuracy"]
+        assert got == pytest.approx(want)
+        assert main([*arguments, "--out", str(tmp_path / "ev")]) == 2
+        assert "exists already" in capsys.readouterr().err
+
+
+def test_predict_on_the_command_line(files, tmp_path, capsys):
+    out = tmp_path / "p.csv"
+    arguments = ["predict", str(files / "classes"), str(files / "x.fa"), "--out", str(out)]
+    assert main([*arguments, "--device", "cpu", "--rows", "windows"]) == 0
+    assert f"{len(read(out))} rows" in capsys.readouterr().out

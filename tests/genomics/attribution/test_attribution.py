@@ -1,0 +1,457 @@
+"""Attributions are what one changed sequence after the other gives, in the right places."""
+
+import gzip
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.dna import reverse_complement
+from helpers.models import classifier, encoder, masked_lm, tok
+from helpers.project import ROOT
+from helpers.tracks import read_bedgraph
+
+import dnabert2_fast
+from dnabert2_fast import (
+    Attribution,
+    AttributionRules,
+    PackedBatch,
+    Ragged,
+    Reference,
+    ScoringRules,
+    Variant,
+    attribute,
+    cli,
+    plot_attribution,
+    score_variants,
+)
+from dnabert2_fast.attention import alibi_slopes
+from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
+
+pyBigWig = pytest.importorskip("pyBigWig")
+
+rng = random.Random(8)
+SEQUENCE = "".join(rng.choices("ACGT", k=30)) + "N" + "".join(rng.choices("ACGTacgt", k=29))
+UPPER = SEQUENCE.upper()
+mlm, cls, enc = masked_lm(), classifier(num_labels=3).eval(), encoder().eval()
+ONE = AttributionRules(both_strands=False, batch_tokens=300)
+
+
+def rules(**given):
+    return AttributionRules(**{"both_strands": False, "batch_tokens": 300, **given})
+
+
+# --- slow twins -----------------------------------------------------------------------------------
+
+
+def packed(ids):
+    return PackedBatch.from_ragged(Ragged.from_list([ids]))
+
+
+def states_of(model, words):
+    """The encoder from word embeddings on, layer by layer."""
+    x = model.bert.embeddings.LayerNorm(
+        words + model.bert.embeddings.token_type_embeddings.weight[0]
+    )
+    batch = packed([5] * len(words))
+    for layer in model.bert.encoder.layer:
+        x = layer(x, batch, alibi_slopes(model.bert.heads))
+    return x
+
+
+def target_of(model, ids, target, label=1, home=None, real=None):
+    """A target of one sequence of ids, or of word embeddings."""
+    words = (
+        ids if torch.is_tensor(ids) else model.bert.embeddings.word_embeddings(torch.tensor(ids))
+    )
+    states = states_of(model, words)
+    if target == "similarity":
+        return torch.cosine_similarity(states[real].mean(0).double(), home, dim=0)
+    logits = model.classifier(model.bert.pooler(states[:1]))[0].double()
+    p = logits.softmax(0)[label]
+    return p if target == "probability" else (p / (1 - p)).log()
+
+
+def real_places(ids):
+    return [i for i, token in enumerate(ids) if token not in tok.special_ids]
+
+
+def home_of(model, text):
+    ids = tok.encode(text).tolist()
+    with torch.no_grad():
+        words = model.bert.embeddings.word_embeddings(torch.tensor(ids))
+        return states_of(model, words)[real_places(ids)].mean(0).double()
+
+
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [(cls, "log_odds"), (cls, "probability"), (cls, "similarity"), (enc, "similarity")],
+)
+@torch.no_grad()
+def test_mutagenesis_is_one_mutant_after_the_other(model, target):
+    found = attribute(SEQUENCE, model, tok, rules(target=target, label=2))
+    assert found.sequence == UPPER
+    home = home_of(model, UPPER)
+
+    def ask(text):
+        ids = tok.encode(text).tolist()
+        return float(target_of(model, ids, target, 2, home, real_places(ids)))
+
+    for place, letter in enumerate(UPPER):
+        for number, base in enumerate("ACGT"):
+            if letter == "N":
+                assert math.isnan(found.effects[place, number])
+                continue
+            mutant = UPPER[:place] + base + UPPER[place + 1 :]
+            wanted = ask(mutant) - ask(UPPER)
+            assert found.effects[place, number] == pytest.approx(wanted, abs=2e-5)
+            if letter == base:
+                assert found.effects[place, number] == 0
+    np.testing.assert_allclose(found.scores, -found.effects.sum(1) / 3)
+
+
+def test_mutagenesis_of_likelihood_is_that_of_variants():
+    found = attribute(SEQUENCE, mlm, tok, ONE)
+    assert found.target == "likelihood"
+    whole = ScoringRules(window_bp=2 * len(UPPER), offsets_bp=(0,), both_strands=False)
+    places = [(i, j) for i in range(0, 60, 7) for j, b in enumerate("ACGT") if b != UPPER[i] != "N"]
+    variants = [Variant("x", i, UPPER[i], "ACGT"[j]) for i, j in places]
+    scores = score_variants(variants, Reference({"x": UPPER}), mlm, tok, whole)
+    for (i, j), score in zip(places, scores, strict=True):
+        assert found.effects[i, j] == pytest.approx(score.llr, abs=2e-5)
+
+
+@pytest.mark.parametrize(("model", "target"), [(cls, "log_odds"), (enc, "similarity")])
+@torch.no_grad()
+def test_occlusion_is_one_token_after_the_other(model, target):
+    found = attribute(SEQUENCE, model, tok, rules(method="occlusion", target=target))
+    ids = tok.encode(UPPER).tolist()
+    spans = tok.encode_detailed(UPPER).offsets.tolist()
+    real, home = real_places(ids), home_of(model, UPPER)
+    before = float(target_of(model, ids, target, 1, home, real))
+    wanted = np.full(len(UPPER), np.nan)
+    for place in real:
+        hidden = [*ids[:place], tok.mask_id, *ids[place + 1 :]]
+        start, end = spans[place]
+        wanted[start:end] = before - float(target_of(model, hidden, target, 1, home, real))
+    np.testing.assert_allclose(found.scores, wanted, atol=2e-5)
+    assert found.effects is None
+    assert np.isnan(found.scores).sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "target"), [(cls, "log_odds"), (cls, "probability"), (mlm, "similarity")]
+)
+def test_gradients_are_summed_along_the_path(model, target):
+    steps = 5
+    found = attribute(SEQUENCE, model, tok, rules(method="gradients", target=target, steps=steps))
+    ids = tok.encode(UPPER).tolist()
+    spans = tok.encode_detailed(UPPER).offsets.tolist()
+    real, home = real_places(ids), home_of(model.eval(), UPPER)
+    hidden = [tok.mask_id if i in real else token for i, token in enumerate(ids)]
+    look_up = model.bert.embeddings.word_embeddings
+    start, end = look_up(torch.tensor(hidden)).detach(), look_up(torch.tensor(ids)).detach()
+    slopes = []
+    for step in range(steps):
+        point = (start + (step + 0.5) / steps * (end - start)).requires_grad_()
+        target_of(model, point, target, 1, home, real).backward()
+        slopes.append(point.grad)
+    by_token = ((end - start) * torch.stack(slopes).mean(0)).sum(1)
+    wanted = np.full(len(UPPER), np.nan)
+    for place in real:
+        first, last = spans[place]
+        wanted[first:last] = by_token[place].item() / (last - first)
+    np.testing.assert_allclose(found.scores, wanted, atol=1e-5)
+    with torch.no_grad():
+        whole, nothing = (
+            float(target_of(model, given, target, 1, home, real)) for given in (ids, hidden)
+        )
+    assert found.gap == pytest.approx(np.nansum(wanted) - (whole - nothing), abs=1e-5)
+
+
+def test_gradients_add_up_with_more_steps():
+    gaps = [
+        abs(attribute(SEQUENCE, cls, tok, rules(method="gradients", steps=steps)).gap)
+        for steps in (2, 8, 128)
+    ]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert gaps[2] < 1e-5
+
+
+@pytest.mark.parametrize("summary", ["cls", "mean", "none"])
+@torch.no_grad()
+def test_attention_is_that_of_the_last_layer(summary):
+    model = encoder().eval() if summary == "none" else classifier(classifier_pooling=summary).eval()
+    found = attribute(SEQUENCE, model, tok, rules(method="attention"))
+    assert found.target == "attention"
+    ids = tok.encode(UPPER).tolist()
+    spans = tok.encode_detailed(UPPER).offsets.tolist()
+    x = model.bert.embeddings(packed(ids))
+    *before, last = model.bert.encoder.layer
+    for layer in before:
+        x = layer(x, packed(ids), alibi_slopes(3))
+    q, k, _ = last.attention.self.Wqkv(x).view(len(ids), 3, 3, 8).unbind(1)
+    scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(8)
+    for head, slope in enumerate(alibi_slopes(3).tolist()):
+        for i in range(len(ids)):
+            scores[head, i] -= slope * (torch.arange(len(ids)) - i).abs()
+    looks = scores.softmax(-1).mean(0)
+    real = real_places(ids)
+    answer = looks[0] if summary == "cls" else looks[real].mean(0)
+    for place in real:
+        start, end = spans[place]
+        share = answer[place].item() / (end - start)
+        np.testing.assert_allclose(found.scores[start:end], share, rtol=1e-4)
+        for other in real:
+            first, last_base = spans[other]
+            share = looks[place, other].item() / (last_base - first)
+            np.testing.assert_allclose(found.weights[start:end, first:last_base], share, rtol=1e-4)
+    assert np.isnan(found.weights[30]).all()
+    assert np.isnan(found.weights[:, 30]).all()
+    assert np.isnan(found.scores).sum() == 1
+
+
+@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
+def test_strands(method):
+    """Both strands are the mean of the two, and the other strand's attribution is its mirror."""
+    one = attribute(UPPER, cls, tok, rules(method=method))
+    other = attribute(reverse_complement(UPPER), cls, tok, rules(method=method))
+    both = attribute(UPPER, cls, tok, rules(method=method, both_strands=True))
+    np.testing.assert_allclose(both.scores, (one.scores + other.scores[::-1]) / 2, atol=1e-6)
+    back = attribute(reverse_complement(UPPER), cls, tok, rules(method=method, both_strands=True))
+    np.testing.assert_allclose(back.scores, both.scores[::-1], atol=1e-6)
+    if method == "mutagenesis":
+        at = next(i for i, base in enumerate(UPPER) if base == "G")
+        # C for G here is G for C there.
+        wanted = (one.effects[at, 1] + other.effects[len(UPPER) - 1 - at, 2]) / 2
+        assert both.effects[at, 1] == pytest.approx(wanted, abs=1e-6)
+    if method == "attention":
+        wanted = (one.weights[3, 7] + other.weights[-4, -8]) / 2
+        assert both.weights[3, 7] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_mutants_are_computed_together(monkeypatch):
+    passes = []
+    real = cls.bert.encode
+    monkeypatch.setattr(cls.bert, "encode", lambda *a: passes.append(len(a[0])) or real(*a))
+    attribute("".join(rng.choices("ACGT", k=300)), cls, tok, AttributionRules(both_strands=False))
+    assert sum(passes) == 1 + 900
+    assert len(passes) < 10
+
+
+def test_model_is_left_as_it_was():
+    model = classifier()
+    model.train()
+    ids = torch.tensor(tok.encode(UPPER).astype(np.int64))
+    before = model.bert.embeddings.word_embeddings(ids)
+    for method in ("gradients", "occlusion", "mutagenesis", "attention"):
+        attribute(SEQUENCE, model, tok, rules(method=method))
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(model.bert.embeddings.word_embeddings(ids), before)
+
+
+def test_bfloat16_is_near():
+    half = classifier(num_labels=3).eval().bfloat16()
+    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
+        a, b = (attribute(SEQUENCE, m, tok, rules(method=method)).scores for m in (cls, half))
+        both = np.isfinite(a)
+        assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
+
+
+def test_sequences_without_bases():
+    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
+        for text in ("NNN", ""):
+            found = attribute(text, cls, tok, rules(method=method, both_strands=True))
+            assert found.scores.shape == (len(text),)
+            assert np.isnan(found.scores).all()
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="log_odds needs a fine-tuned classifier"):
+        attribute(SEQUENCE, mlm, tok, rules(target="log_odds"))
+    with pytest.raises(ValueError, match="likelihood needs a masked language model"):
+        attribute(SEQUENCE, cls, tok, rules(target="likelihood"))
+    with pytest.raises(ValueError, match="likelihood needs a masked language model"):
+        attribute(SEQUENCE, mlm, tok, rules(target="likelihood", method="gradients"))
+    with pytest.raises(ValueError, match="label: 3"):
+        attribute(SEQUENCE, cls, tok, rules(label=3))
+    with pytest.raises(ValueError, match="attention follows none; leave log_odds out"):
+        attribute(SEQUENCE, cls, tok, rules(target="log_odds", method="attention"))
+    with pytest.raises(ValueError, match="attention is for 8,192 bases at most, here are 8,193"):
+        attribute("N" * 8193, cls, tok, rules(method="attention"))
+    with pytest.raises(CheckpointError, match="the model has 11 ids"):
+        attribute(SEQUENCE, classifier(vocab_size=11), tok)
+    with pytest.raises(ValueError, match="steps: 0"):
+        rules(steps=0)
+    with pytest.raises(ValueError, match='method: "occlude" is not one of "mutagenesis"'):
+        rules(method="occlude")
+    with pytest.raises(ValueError, match='target: "llr" is not one of "log_odds"'):
+        rules(target="llr")
+
+
+# --- pictures, files, command line ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_pictures(tmp_path, suffix):
+    text = "".join(rng.choices("ACGT", k=130)) + "N"
+    effects = np.random.default_rng(0).normal(size=(131, 4))
+    effects[-1] = np.nan
+    found = Attribution(text, "mutagenesis", "log_odds", -effects.mean(1), effects)
+    plot_attribution(found, tmp_path / f"x.{suffix}", title="a")
+    head = (tmp_path / f"x.{suffix}").read_bytes()[:200]
+    assert head.startswith(b"\x89PNG") if suffix == "png" else b"<?xml" in head
+    empty = Attribution(
+        "NN", "mutagenesis", "log_odds", np.full(2, np.nan), np.full((2, 4), np.nan)
+    )
+    plot_attribution(empty, tmp_path / f"empty.{suffix}")
+    with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
+        plot_attribution(found, tmp_path / "x.pdf")
+    looks = attribute(text, cls, tok, rules(method="attention"))
+    plot_attribution(looks, tmp_path / f"looks.{suffix}")
+    assert (tmp_path / f"looks.{suffix}").stat().st_size > 1000
+    long = Attribution("A" * 2001, "occlusion", "log_odds", np.zeros(2001))
+    with pytest.raises(ValueError, match="2,001 bases are more"):
+        plot_attribution(long, tmp_path / "y.png")
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "x.fa").write_text(
+        f">one\n{SEQUENCE}\n>two\n{reverse_complement(UPPER)[:25]}\n>gap\nNNNN\n"
+    )
+    (tmp_path / "g.fa").write_text(f">chr1\n{UPPER}\n>chr2\n{reverse_complement(UPPER)}\n")
+    (tmp_path / "r.bed").write_text(
+        "# regions\nchr2\t5\t30\tsecond\n1\t40\t60\tlast\nchr1\t2\t20\tfirst\tmore\n\n"
+    )
+    for model, name in ((mlm, "mlm"), (cls, "cls")):
+        model.save_pretrained(tmp_path / name)
+        tok.save(tmp_path / name / "tokenizer.json")
+    return tmp_path
+
+
+def test_files(files):
+    lengths = {"one": 60, "two": 25, "gap": 4}
+    for suffix in (".bedgraph", ".bw", ".parquet"):
+        output = AttributionOutput(files / f"y{suffix}")
+        assert attribute_file(files / "x.fa", cls, tok, output, ONE) == 3
+    one = attribute(SEQUENCE, cls, tok, ONE)
+    two = attribute(reverse_complement(UPPER)[:25], cls, tok, ONE)
+    wanted = {"one": one.scores, "two": two.scores, "gap": np.full(4, np.nan)}
+    got = read_bedgraph(files / "y.bedgraph", lengths)
+    rows = pq.read_table(files / "y.parquet").to_pylist()
+    with pyBigWig.open(str(files / "y.bw")) as opened:
+        for name, scores in wanted.items():
+            np.testing.assert_allclose(got[name], scores, rtol=1e-5, atol=1e-6)
+            stored = opened.values(name, 0, lengths[name])
+            np.testing.assert_allclose(stored, scores, rtol=1e-5, atol=1e-6)
+            own = [row for row in rows if row["name"] == name]
+            assert [row["position"] for row in own] == list(range(lengths[name]))
+            table = np.array([row["score"] for row in own], float)
+            np.testing.assert_allclose(table, scores, atol=1e-6)
+    own = [row for row in rows if row["name"] == "one"]
+    assert "".join(row["base"] for row in own) == UPPER
+    assert own[30]["effect_A"] is None
+    assert own[3]["effect_T"] == pytest.approx(one.effects[3, 3], abs=1e-6)
+
+
+def test_an_empty_record_has_no_picture(files):
+    (files / "e.fa").write_text(">none\n\n>some\nACGTTGCATT\n")
+    attribute_file(files / "e.fa", cls, tok, AttributionOutput(plots=files / "e"), ONE)
+    assert [path.name for path in (files / "e").iterdir()] == ["00002_some.png"]
+    with pytest.raises(ValueError, match="plot: the sequence is empty"):
+        plot_attribution(attribute("", cls, tok, ONE), files / "x.png")
+
+
+def test_regions_keep_the_genomes_coordinates(files):
+    output = AttributionOutput(files / "y.bedgraph")
+    done = attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+    assert done == 3
+    got = read_bedgraph(files / "y.bedgraph", {"chr1": 60, "chr2": 60})
+    for name, start, end in (("chr1", 2, 20), ("chr1", 40, 60), ("chr2", 5, 30)):
+        text = (UPPER if name == "chr1" else reverse_complement(UPPER))[start:end]
+        scores = attribute(text, cls, tok, ONE).scores
+        np.testing.assert_allclose(got[name][start:end], scores, rtol=1e-5, atol=1e-6)
+        got[name][start:end] = np.nan
+    assert np.isnan(np.concatenate(list(got.values()))).all()
+    (files / "r.bed").write_text("chr1\t2\t20\nchr1\t19\t30\n")
+    with pytest.raises(DataError, match=r"chr1:2-20 and 19-30 overlap"):
+        attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+    table = AttributionOutput(files / "y.parquet")
+    assert attribute_file(files / "g.fa", cls, tok, table, ONE, regions=files / "r.bed") == 2
+    for line, message in (
+        ("chr1\t2", "no BED"),
+        ("chr1\t5\t61", "no place"),
+        ("c\t1\t2", "no place"),
+    ):
+        (files / "r.bed").write_text(line + "\n")
+        with pytest.raises(DataError, match=message):
+            attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+
+
+def test_bad_outputs_leave_nothing(files):
+    before = sorted(files.iterdir())
+    with pytest.raises(ValueError, match="at least one"):
+        AttributionOutput()
+    with pytest.raises(ValueError, match=r"out: y\.tsv must end"):
+        AttributionOutput(files / "y.tsv")
+    with pytest.raises(ValueError, match=r"motifs: y\.csv must end"):
+        AttributionOutput(motifs=files / "y.csv")
+    (files / "x.fa").write_text(">a\nACGT\n>a\nACG\n")
+    with pytest.raises(DataError, match="two records are called a"):
+        attribute_file(files / "x.fa", cls, tok, AttributionOutput(files / "y.bw"), ONE)
+    (files / "x.fa").write_text(f">a\n{'ACGT' * 501}\n")
+    with pytest.raises(ValueError, match="plots: 2,004 bases"):
+        attribute_file(files / "x.fa", cls, tok, AttributionOutput(plots=files / "p"), ONE)
+    assert sorted(files.iterdir()) == before
+
+
+def test_command_line(files, capsys):
+    names = ("y.bedgraph", "plots", "y.tsv")
+    places = [
+        part
+        for option, name in zip(("--out", "--plots", "--motifs"), names, strict=True)
+        for part in (option, str(files / name))
+    ]
+    common = ["attribute", str(files / "x.fa"), "--model", str(files / "cls")]
+    assert cli.main([*common, *places, "--kmer", "3", "--method", "occlusion"]) == 0
+    assert "3 sequences" in capsys.readouterr().out
+    assert [path.name for path in sorted((files / "plots").iterdir())] == [
+        "00001_one.png",
+        "00002_two.png",
+        "00003_gap.png",
+    ]
+    assert (files / "y.tsv").read_text().startswith("kmer\treverse_complement\tinside\texpected\t")
+    common = ["attribute", str(files / "g.fa"), "--model", str(files / "mlm")]
+    regions = ["--regions", str(files / "r.bed"), "--out", str(files / "z.bw")]
+    assert cli.main([*common, *regions, "--no-both-strands"]) == 0
+    assert "3 sequences" in capsys.readouterr().out
+    assert cli.main([*common, "--out", str(files / "n.bw"), "--target", "log_odds"]) == 2
+    assert capsys.readouterr().err.startswith("error: target: log_odds needs")
+    assert cli.main(common) == 2
+    assert "give at least one of out, plots, motifs" in capsys.readouterr().err
+
+
+def test_the_example_runs(tmp_path):
+    path = ROOT / "examples" / "attribute.py"
+    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"mutagenesis.png", "gradients.png"}
+
+
+def test_real_promoters_have_scores_everywhere():
+    with gzip.open(DATA / "prom_core_tata" / "test.csv.gz", "rt") as handle:
+        promoters = [line.split(",")[0] for line in handle.read().splitlines()[1:4]]
+    for promoter in promoters:
+        found = attribute(promoter, cls, tok, AttributionRules())
+        assert np.isfinite(found.scores).all()
+        assert (found.effects[range(70), ["ACGT".index(b) for b in promoter]] == 0).all()

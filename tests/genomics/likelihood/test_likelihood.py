@@ -1,0 +1,291 @@
+"""Masks filled, sequences and places scored, as one masked token after the other gives them."""
+
+import gzip
+import math
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.dna import reverse_complement
+from helpers.models import masked_lm, tok
+
+import dnabert2_fast
+from dnabert2_fast import (
+    PackedBatch,
+    Ragged,
+    Tokenizer,
+    cli,
+    fill_mask,
+    likelihood_track,
+    pseudo_likelihood,
+)
+from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.genomics.likelihood import likelihood_table
+
+DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
+
+pyBigWig = pytest.importorskip("pyBigWig")
+
+model = masked_lm().eval()
+rng = random.Random(4)
+TEXTS = ["".join(rng.choices("ACGT", k=n)) for n in (90, 7, 200)]
+TEXTS += ["ACGTNNAC" * 5, "acgtTTGACA", "N", ""]
+
+
+@torch.inference_mode()
+def probabilities(ids, places):
+    """What the model makes of masked places, shape (places, vocabulary)."""
+    hidden = [tok.mask_id if i in places else token for i, token in enumerate(ids)]
+    logits = model(PackedBatch.from_ragged(Ragged.from_list([hidden]))).logits[places]
+    return logits.double().softmax(1).numpy()
+
+
+def real_places(ids):
+    return [i for i, token in enumerate(ids) if token not in tok.special_ids]
+
+
+def test_fill_mask():
+    text = "ACGTTGCA[MASK]TTAGGAC[MASK][MASK]"
+    ids = tok.encode(text).tolist()
+    places = [i for i, token in enumerate(ids) if token == tok.mask_id]
+    found = fill_mask(model, tok, text, top_k=4)
+    assert len(found) == len(places) == 3
+    for filled, row in zip(found, probabilities(ids, places), strict=True):
+        assert [each.token_id for each in filled] == np.argsort(-row)[:4].tolist()
+        np.testing.assert_allclose([each.probability for each in filled], -np.sort(-row)[:4], 1e-4)
+        assert [each.token for each in filled] == tok.tokens([each.token_id for each in filled])
+    everything = fill_mask(model, tok, text, top_k=tok.vocab_size)[0]
+    assert sum(each.probability for each in everything) == pytest.approx(1, abs=1e-4)
+
+
+def test_fill_mask_refuses():
+    with pytest.raises(ValueError, match=r"has no \[MASK\]"):
+        fill_mask(model, tok, "ACGT")
+    with pytest.raises(ValueError, match="top_k: 0"):
+        fill_mask(model, tok, "A[MASK]", top_k=0)
+    other = Tokenizer.train(["ACACGTGT"], 11)
+    with pytest.raises(CheckpointError, match="the tokenizer 11"):
+        fill_mask(model, other, "A[MASK]")
+
+
+@pytest.mark.parametrize("every", [None, 2, 5])
+def test_sequences_one_token_after_the_other(every):
+    found = pseudo_likelihood(TEXTS, model, tok, every=every, batch_tokens=200)
+    for text, got in zip(TEXTS, found, strict=True):
+        ids = tok.encode(text).tolist()
+        places = real_places(ids)
+        step = every or max(len(places), 1)
+        wanted = 0.0
+        for first in range(min(step, len(places))):
+            group = places[first::step]
+            rows = probabilities(ids, group)
+            wanted += sum(math.log(row[ids[place]]) for row, place in zip(rows, group, strict=True))
+        assert got.log_likelihood == pytest.approx(wanted, abs=1e-4)
+        assert got.tokens == len(places)
+        assert got.bases == sum(text.upper().count(base) for base in "ACGT")
+        if places:
+            assert got.perplexity == pytest.approx(math.exp(-wanted / len(places)), rel=1e-4)
+            assert got.bits_per_base == pytest.approx(-wanted / math.log(2) / got.bases, abs=1e-4)
+        else:
+            assert math.isnan(got.perplexity)
+
+
+def test_an_even_model_has_the_perplexity_of_its_vocabulary():
+    even = masked_lm()
+    with torch.no_grad():
+        even.bert.embeddings.word_embeddings.weight.zero_()
+        even.cls.predictions.decoder.bias.zero_()
+    (found,) = pseudo_likelihood(TEXTS[:1], even, tok)
+    assert found.perplexity == pytest.approx(4096, rel=1e-4)
+
+
+# --- tracks ---------------------------------------------------------------------------------------
+
+
+def entropy_of(row, place):
+    """Bits of the base in this place of a token, over all tokens that are long enough."""
+    mass = dict.fromkeys("ACGT", 0.0)
+    for word, share in zip(tok.vocabulary, row.tolist(), strict=True):
+        if set(word) <= set("ACGT") and len(word) > place:
+            mass[word[place]] += share
+    total = sum(mass.values())
+    return -sum(m / total * math.log2(m / total) for m in mass.values() if m)
+
+
+def window_values(text, kind):
+    """Numbers of all bases of a window, one masked token after the other."""
+    ids, values = tok.encode(text).tolist(), np.full(len(text), np.nan)
+    spans = tok.encode_detailed(text).offsets.tolist()
+    for place in real_places(ids):
+        (row,) = probabilities(ids, [place])
+        start, end = spans[place]
+        for base in range(start, end):
+            if kind == "entropy":
+                values[base] = entropy_of(row, base - start)
+            else:
+                values[base] = math.log(row[ids[place]]) / (end - start)
+    return values
+
+
+def naive_track(text, kind, window_bp, both_strands):
+    text, values = text.upper(), []
+    for start in range(0, len(text), window_bp // 2):
+        end = min(start + window_bp // 2, len(text))
+        before = max(start - window_bp // 4, 0)
+        window = text[before : end + window_bp // 4]
+        found = window_values(window, kind)
+        if both_strands:
+            other = reverse_complement(window)
+            found = (found + window_values(other, kind)[::-1]) / 2
+        values.append(found[start - before : end - before])
+    return np.concatenate([np.empty(0), *values])
+
+
+def read_bedgraph(path, lengths):
+    values = {name: np.full(length, np.nan) for name, length in lengths.items()}
+    for line in path.read_text().splitlines():
+        name, start, end, value = line.split("\t")
+        values[name][int(start) : int(end)] = float(value)
+    return values
+
+
+RECORDS = {"long": TEXTS[0] + "NN" + TEXTS[1].lower(), "empty": "", "N": "NNN", "short": "ACG"}
+
+
+@pytest.fixture
+def fasta(tmp_path):
+    path = tmp_path / "x.fa"
+    path.write_text("".join(f">{name} words\n{text}\n" for name, text in RECORDS.items()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "window_bp", "both_strands"),
+    [("entropy", 24, True), ("log_likelihood", 24, False), ("entropy", 64, False)],
+)
+def test_track_is_one_base_after_the_other(
+    fasta, tmp_path, monkeypatch, kind, window_bp, both_strands
+):
+    monkeypatch.setattr("dnabert2_fast.genomics.likelihood_track.CHUNK_WINDOWS", 3)
+    lengths = {name: len(text) for name, text in RECORDS.items()}
+    options = {"kind": kind, "window_bp": window_bp, "both_strands": both_strands}
+    bases = [
+        likelihood_track(fasta, model, tok, tmp_path / file, batch_tokens=100, **options)
+        for file in ("x.bedgraph", "x.bw")
+    ]
+    assert bases == [100, 100]
+    got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
+    with pyBigWig.open(str(tmp_path / "x.bw")) as opened:
+        for name, text in RECORDS.items():
+            wanted = naive_track(text, kind, window_bp, both_strands)
+            np.testing.assert_allclose(got[name], wanted, rtol=1e-4, atol=1e-5)
+            assert not np.isinf(wanted).any()
+            if text and "A" in text:
+                stored = opened.values(name, 0, len(text))
+                np.testing.assert_allclose(stored, wanted, rtol=1e-4, atol=1e-5)
+    if kind == "entropy":
+        assert 0 < np.nanmin(got["long"]) < np.nanmax(got["long"]) <= 2
+
+
+def test_a_track_of_one_window_adds_up_to_the_sequence(fasta, tmp_path):
+    likelihood_track(
+        fasta, model, tok, tmp_path / "x.bedgraph", kind="log_likelihood", window_bp=1000,
+        both_strands=False,
+    )  # fmt: skip
+    lengths = {name: len(text) for name, text in RECORDS.items()}
+    got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
+    (whole,) = pseudo_likelihood([RECORDS["long"]], model, tok)
+    assert np.nansum(got["long"]) == pytest.approx(whole.log_likelihood, abs=1e-3)
+
+
+def test_the_other_strand_has_the_mirrored_track(tmp_path):
+    text = TEXTS[0][:64]
+    other = reverse_complement(text)
+    (tmp_path / "x.fa").write_text(f">a\n{text}\n>b\n{other}\n")
+    likelihood_track(tmp_path / "x.fa", model, tok, tmp_path / "x.bedgraph", window_bp=128)
+    got = read_bedgraph(tmp_path / "x.bedgraph", {"a": 64, "b": 64})
+    np.testing.assert_allclose(got["a"], got["b"][::-1], atol=1e-5)
+
+
+def test_bad_arguments_leave_nothing(fasta, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    out = tmp_path / "x.bw"
+    with pytest.raises(ValueError, match="window_bp: 3 is below 4"):
+        likelihood_track(fasta, model, tok, out, window_bp=3)
+    with pytest.raises(ValueError, match="every: 1 is below 2"):
+        likelihood_track(fasta, model, tok, out, every=1)
+    with pytest.raises(ValueError, match='kind: "surprise"'):
+        likelihood_track(fasta, model, tok, out, kind="surprise")
+    with pytest.raises(ValueError, match=r"must end in \.tsv or"):
+        likelihood_table(fasta, model, tok, tmp_path / "x.csv")
+    with pytest.raises(CheckpointError, match="the tokenizer 11"):
+        pseudo_likelihood(["A"], model, Tokenizer.train(["ACACGTGT"], 11))
+    fasta.write_text(">a\nACGT\n>a\nACGT\n")
+    with pytest.raises(DataError, match="two records are called a"):
+        likelihood_track(fasta, model, tok, out)
+    fasta.write_text("no sequence\n")
+    with pytest.raises(FastaError):
+        likelihood_table(fasta, model, tok, tmp_path / "x.tsv")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# --- files and command line -----------------------------------------------------------------------
+
+
+def test_command_line(fasta, tmp_path, capsys):
+    model.save_pretrained(tmp_path / "m")
+    tok.save(tmp_path / "m" / "tokenizer.json")
+    common = ["likelihood", str(fasta), "--model", str(tmp_path / "m"), "--out"]
+    for file in ("y.tsv", "y.parquet"):
+        assert cli.main([*common, str(tmp_path / file), "--window-bp", "40"]) == 0
+        assert "6 sequences" in capsys.readouterr().out
+    rows = pq.read_table(tmp_path / "y.parquet").to_pylist()
+    names = ["long:0-40", "long:40-80", "long:80-99", "empty:0-0", "N:0-3", "short:0-3"]
+    assert [row["name"] for row in rows] == names
+    wanted = pseudo_likelihood([RECORDS["long"][40:80]], model, tok)[0]
+    assert rows[1]["log_likelihood"] == pytest.approx(wanted.log_likelihood, abs=1e-4)
+    lines = [line.split("\t") for line in (tmp_path / "y.tsv").read_text().splitlines()]
+    assert lines[0] == list(rows[0])
+    for line, row in zip(lines[1:], rows, strict=True):
+        assert line[0] == row["name"]
+        numbers = [float(value) for value in line[1:]]
+        np.testing.assert_allclose(numbers, [float(v) for v in list(row.values())[1:]], rtol=1e-6)
+    assert cli.main([*common, str(tmp_path / "y.bw"), "--every", "4", "--no-both-strands"]) == 0
+    assert "y.bw: 100 bases" in capsys.readouterr().out
+    assert cli.main([*common, str(tmp_path / "y.txt")]) == 2
+    assert "must end in .tsv or .parquet" in capsys.readouterr().err
+
+
+def test_command_line_fills_masks(tmp_path, capsys):
+    model.save_pretrained(tmp_path / "m")
+    tok.save(tmp_path / "m" / "tokenizer.json")
+    texts = ["ACG[MASK]TTAG[MASK]CA", "[MASK]GATTACA"]
+    assert cli.main(["fill-mask", *texts, "--model", str(tmp_path / "m"), "--top-k", "3"]) == 0
+    head, *lines = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert head == ["sequence", "mask", "token", "token_id", "probability"]
+    wanted = [
+        (str(number), str(mask), token, str(token_id), probability)
+        for number, text in enumerate(texts)
+        for mask, found in enumerate(fill_mask(model, tok, text, top_k=3))
+        for token, token_id, probability in found
+    ]
+    assert [tuple(line[:4]) for line in lines] == [row[:4] for row in wanted]
+    np.testing.assert_allclose([float(line[4]) for line in lines], [row[4] for row in wanted], 1e-3)
+
+
+def test_a_real_piece_of_genome(tmp_path):
+    with gzip.open(DATA / "hpylori_G27.fa.gz", "rt") as handle:
+        lines = [next(handle) for _ in range(6)]
+    (tmp_path / "x.fa").write_text("".join(lines))
+    length = sum(len(line.strip()) for line in lines[1:])
+    out = tmp_path / "x.bw"
+    assert likelihood_track(tmp_path / "x.fa", model, tok, out, every=8, window_bp=128) == length
+    with pyBigWig.open(str(out)) as opened:
+        (name,) = opened.chroms()
+        values = np.array(opened.values(name, 0, length))
+    assert np.isfinite(values).all()
+    assert (values >= 0).all()
+    assert (values <= 2 + 1e-6).all()

@@ -1,0 +1,137 @@
+"""A genome, variants on it, and their scores by a plain definition."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from helpers.dna import reverse_complement
+from helpers.models import classifier, encoder, masked_lm, tok
+
+from dnabert2_fast import PackedBatch, Ragged
+from dnabert2_fast.genomics.alleles import Variant
+from dnabert2_fast.genomics.reference import Reference
+from dnabert2_fast.genomics.variants import ScoringRules
+
+rng = random.Random(3)
+CONTIG = "".join(rng.choices("ACGT", k=700)) + "CA" * 20 + "".join(rng.choices("ACGT", k=700))
+GENOME = Reference({"chr1": CONTIG, "chrM": CONTIG[::-1]})
+RULES = ScoringRules(window_bp=120, offsets_bp=(-7, 0), batch_tokens=300)
+mlm, cls, enc = masked_lm(), classifier(num_labels=3), encoder()
+
+
+# --- the naive twin -------------------------------------------------------------------------------
+
+
+def smallest_edit(contig, variant):
+    """Compare the two whole chromosomes from the right, then from the left."""
+    changed = contig[: variant.start] + variant.alt + contig[variant.start + len(variant.ref) :]
+    a, b, right, left = contig, changed, 0, 0
+    while right < min(len(a), len(b)) and a[-1 - right] == b[-1 - right]:
+        right += 1
+    while left < min(len(a), len(b)) - right and a[left] == b[left]:
+        left += 1
+    return left, a[left : len(a) - right], b[left : len(b) - right]
+
+
+@torch.inference_mode()
+def log_likelihood(model, ids, places):
+    """Each place masked by itself, one forward each."""
+    total = 0.0
+    for place in places:
+        masked = list(ids)
+        masked[place] = tok.mask_id
+        batch = PackedBatch.from_ragged(Ragged.from_list([masked]))
+        total += float(model(batch).logits[place].double().log_softmax(0)[ids[place]])
+    return total
+
+
+def tokens_apart(a, b):
+    """Places left when equal tokens at both ends are struck off, one at a time."""
+    left, right_a, right_b = 0, len(a), len(b)
+    while left < min(right_a, right_b) and a[left] == b[left]:
+        left += 1
+    while min(right_a, right_b) > left and a[right_a - 1] == b[right_b - 1]:
+        right_a, right_b = right_a - 1, right_b - 1
+    if left in (right_a, right_b):
+        left, right_a, right_b = left - 1, right_a + 1, right_b + 1
+    return [
+        [i for i in range(left, right) if ids[i] not in tok.special_ids]
+        for ids, right in ((a, right_a), (b, right_b))
+    ]
+
+
+@torch.inference_mode()
+def vector(model, ids):
+    batch = PackedBatch.from_ragged(Ragged.from_list([ids]))
+    states = model.bert.encode(batch).double()
+    return states[[i for i, token in enumerate(ids) if token not in tok.special_ids]].mean(0)
+
+
+def twin(model, variant, contig, rules):
+    """One variant by definition: no trimming, no cache, no batch. Numbers by name."""
+    start, ref, alt = smallest_edit(contig, variant)
+    half, frames = rules.window_bp // 2, []
+    for offset in rules.offsets:
+        left = contig[max(start - half + offset, 0) : start]
+        right = contig[start + len(ref) : start + len(ref) + half + offset]
+        texts = [left + ref + right, left + alt + right]
+        frames.append(texts)
+        if rules.both_strands:
+            frames.append([reverse_complement(text) for text in texts])
+    found = []
+    model.eval()
+    for texts in frames:
+        a, b = (tok.encode(text).tolist() for text in texts)
+        u, v = vector(model, a), vector(model, b)
+        numbers = {"cosine": 1 - float(u @ v / u.norm() / v.norm()), "l2": float((u - v).norm())}
+        if model is mlm:
+            apart = tokens_apart(a, b)
+            numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])
+            numbers["ref_tokens"], numbers["alt_tokens"] = map(len, apart)
+        if model is cls:
+            with torch.inference_mode():
+                p = [
+                    float(
+                        model(PackedBatch.from_ragged(Ragged.from_list([ids])))
+                        .logits[0]
+                        .double()
+                        .softmax(0)[rules.label]
+                    )
+                    for ids in (a, b)
+                ]
+            numbers["probability"] = p[1] - p[0]
+            odds = [math.log(x / (1 - x)) for x in p]
+            numbers["log_odds"] = odds[1] - odds[0]
+        found.append(numbers)
+    means = {name: np.mean([frame[name] for frame in found]) for name in found[0]}
+    if model is mlm:
+        means["llr_sd"] = np.std([frame["llr"] for frame in found])
+    return means
+
+
+def check(score, wanted):
+    assert score.status == "scored"
+    for name, value in wanted.items():
+        assert getattr(score, name) == pytest.approx(value, abs=2e-5), name
+    given_numbers = {n for n, v in score._asdict().items() if isinstance(v, float) and v == v}
+    assert given_numbers == set(wanted)
+
+
+def variant_at(start, length, alt, contig=CONTIG):
+    return Variant("chr1", start, contig[start : start + length], alt)
+
+
+VARIANTS = [
+    variant_at(300, 1, {"A": "C"}.get(CONTIG[300], "A")),
+    variant_at(400, 1, CONTIG[400] + "GATTACA"),  # insertion
+    variant_at(500, 9, CONTIG[500]),  # deletion
+    variant_at(710, 3, CONTIG[710]),  # within the repeat
+    variant_at(600, 3, "TTAGGG"),  # several bases for several
+    variant_at(0, 1, {"A": "C"}.get(CONTIG[0], "A")),  # first base
+    variant_at(len(CONTIG) - 1, 1, {"A": "C"}.get(CONTIG[-1], "A")),  # last base
+    variant_at(0, 4, CONTIG[3]),  # the beginning is deleted
+    variant_at(len(CONTIG) - 3, 3, CONTIG[-3]),  # the end is deleted
+    variant_at(20, 1, CONTIG[20] + "A" * 100),
+]

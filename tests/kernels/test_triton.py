@@ -1,0 +1,155 @@
+"""Triton kernels without a GPU: the interpreter runs them, the compiler builds them for cards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.project import ROOT
+
+triton = pytest.importorskip("triton")
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+
+from dnabert2_fast.attention import alibi_slopes, triton_kernels, triton_ranges, triton_varlen  # noqa: E402
+from dnabert2_fast.kernels import (  # noqa: E402
+    triton_add_norm,
+    triton_geglu,
+    triton_masked_lm_loss,
+)
+
+POINTERS = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+# Memory that a block of threads may share, by compute capability.
+SHARED_KB = {80: 163, 89: 99, 90: 227, 100: 227}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/kernels/device run on the GPU itself")
+def test_kernels_under_the_interpreter():
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", str(Path(__file__).parent / "device")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout
+
+
+def test_the_gpu_benchmark_runs_in_all_its_parts():
+    script = ROOT / "benches" / "gpu.py"
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, str(script), "--smoke"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "failed" not in done.stdout
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    parts = ["machine", "peak", "attention", "fused", "backend", "encoder", "mutants", "training"]
+    assert list(dict.fromkeys(row["bench"] for row in rows)) == parts
+    assert "| training |" in done.stdout
+
+
+class Recorder:
+    """Stands for a kernel and notes with what it would be launched."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.launches = []
+
+    def __getitem__(self, grid):
+        return lambda *args, **named: self.launches.append((args, named))
+
+
+def compiled(kernel, args, named, capability):
+    """Build one launch for a card that is not there; types and alignments as the launcher's."""
+    options = {key: named[key] for key in ("num_warps", "num_stages") if key in named}
+    given = {**dict(zip(kernel.arg_names, args, strict=False)), **named}
+    signature, constants, attributes = {}, {}, {}
+    for number, name in enumerate(kernel.arg_names):
+        value = given[name]
+        if kernel.params[number].is_constexpr or (isinstance(value, int) and value == 1):
+            signature[name], constants[name] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = POINTERS[value.dtype]
+            attributes[(number,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, int):
+            signature[name] = "i32"
+            if value % 16 == 0:
+                attributes[(number,)] = [["tt.divisibility", 16]]
+        else:
+            signature[name] = "fp32"
+    source = ASTSource(kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def run_everything(dtype, size, dropout_p):
+    qkv = torch.zeros(4096, 3, 2, size, dtype=dtype, requires_grad=True)
+    borders = torch.tensor([0, 2048, 4096], dtype=torch.int32)
+    out = triton_varlen.attention_triton(
+        *qkv.unbind(1),
+        cu_seqlens=borders,
+        max_seqlen=2048,
+        alibi_slopes=alibi_slopes(2),
+        dropout_p=dropout_p,
+    )
+    out.backward(out.detach())
+    x = torch.zeros(64, 768, dtype=dtype, requires_grad=True)
+    weight, bias = torch.zeros(768, requires_grad=True), torch.zeros(768, requires_grad=True)
+    seed = torch.zeros(1, dtype=torch.int64)
+    normed = triton_add_norm.add_norm(x, x, weight, bias, seed, 1e-12, dropout_p)[0]
+    product = triton_geglu.geglu(normed, seed, dropout_p)
+    table = torch.zeros(4096, 384, requires_grad=True)
+    labels = torch.zeros(64, dtype=torch.int64)
+    loss, *_ = triton_masked_lm_loss.masked_lm_loss(product, table, table[:, 0], labels)
+    loss.backward()
+
+
+def check_all_compile(monkeypatch, dtype, size, dropout_p, capability):
+    recorders = []
+    for module in (
+        triton_ranges,
+        triton_kernels,
+        triton_add_norm,
+        triton_geglu,
+        triton_masked_lm_loss,
+    ):
+        for name in module.__all__:
+            if isinstance(getattr(module, name), triton.JITFunction):
+                recorders.append(Recorder(getattr(module, name)))
+                monkeypatch.setattr(module, name, recorders[-1])
+    run_everything(dtype, size, dropout_p)
+    assert len(recorders) == 11
+    for recorder in recorders:
+        assert recorder.launches, recorder.kernel.fn.__name__
+        for args, named in recorder.launches:
+            built = compiled(recorder.kernel, args, named, capability)
+            assert built.metadata.shared <= 1024 * SHARED_KB[capability]
+            if "SKIP" in named and dtype != torch.float32:
+                assert "mma" in built.asm["ptx"], "attention must run on tensor cores"
+
+
+def test_kernels_compile_for_the_h200(monkeypatch):
+    check_all_compile(monkeypatch, torch.bfloat16, 64, 0.1, 90)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "size", "capability"),
+    [
+        (torch.float32, 64, 80),
+        (torch.float16, 128, 80),
+        (torch.float16, 16, 89),
+        (torch.bfloat16, 128, 89),
+        (torch.bfloat16, 128, 90),
+        (torch.bfloat16, 64, 100),
+    ],
+)
+def test_kernels_compile_for_other_cards(monkeypatch, dtype, size, capability):
+    check_all_compile(monkeypatch, dtype, size, 0.0, capability)

@@ -1,0 +1,171 @@
+"""Which extra to install for what: the table, and what is said where a library is missing."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from helpers.project import ROOT
+
+import dnabert2_fast
+from dnabert2_fast.extras import BASE, EXTRAS, Found, needs, remedy
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENT = re.compile(r"([\w-]+)(?:\[([\w,]+)\])?(?:>=([\d.]+))?")
+
+# Imports every public name where only some of the optional libraries are to be had; prints the
+# message of each that cannot be imported.
+IMPORT_ALL = '''
+import json, sys
+blocked = set(sys.argv[1].split(","))
+
+class Some:
+    """A finder that does not find what is blocked."""
+
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in blocked:
+            return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Some, sys.meta_path)
+import dnabert2_fast
+said = {}
+for name in dnabert2_fast.__all__:
+    try:
+        getattr(dnabert2_fast, name)
+    except ModuleNotFoundError as error:
+        said[name] = str(error)
+print(json.dumps(said))
+'''
+
+
+def modules(names):
+    imported = {"scikit-learn": "sklearn", "umap-learn": "umap"}
+    return {imported.get(p, p) for name in names for p in EXTRAS[name].packages}
+
+
+def closure(names):
+    """The extras that come with some, themselves included."""
+    inner = {i for name in names for i in EXTRAS[name].contains}
+    return closure(inner) | set(names) if inner else set(names)
+
+
+def messages(*, available):
+    blocked = modules(EXTRAS) - modules(available)
+    command = [sys.executable, "-c", IMPORT_ALL, ",".join(blocked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def declared(requirements):
+    """Least versions, and extras of our own, of a list of requirements."""
+    packages, contained = {}, ()
+    for requirement in requirements:
+        package, extras, least = REQUIREMENT.match(requirement).groups()
+        if package == "dnabert2-fast":
+            contained = tuple(extras.split(","))
+        else:
+            packages[package] = least
+    return packages, contained
+
+
+def test_the_table_is_that_of_the_project():
+    assert declared(PROJECT["dependencies"]) == (BASE, ())
+    ours = {name: (extra.packages, extra.contains) for name, extra in EXTRAS.items()}
+    theirs = PROJECT["optional-dependencies"]
+    assert ours == {name: declared(theirs[name]) for name in theirs if name not in ("all", "dev")}
+
+
+def test_the_guide_lists_every_extra():
+    guide = (ROOT / "docs" / "guides" / "install.md").read_text()
+    rows = [f"| `{name}` | {extra.unlocks} |" for name, extra in EXTRAS.items()]
+    assert "\n".join(rows) in guide
+
+
+def test_every_name_that_lacks_a_library_names_one_extra_that_suffices():
+    said = messages(available=())
+    light = {"Tokenizer", "Corpus", "TokenBatches", "build_corpus", "read_fasta", "Variant"}
+    assert light.isdisjoint(said)
+    assert {"embed", "finetune", "predict", "score_variants", "DnaEmbedder"} < set(said)
+    wanted = {}
+    for name, message in said.items():
+        pattern = rf'dnabert2_fast\.{name} needs \w+: pip install "dnabert2-fast\[([\w,]+)\]"'
+        wanted[name] = closure(re.fullmatch(pattern, message)[1].split(","))
+    assert "finetune" in wanted["finetune"]
+    # The largest extra that is asked about stands for those that contain it.
+    for extra in ("gue", "finetune", "model"):
+        names = {name for name in wanted if extra in wanted[name]}
+        wanted = {name: wanted[name] for name in wanted.keys() - names}
+        assert not names & set(messages(available=closure([extra])))
+    assert not wanted
+
+
+@pytest.mark.parametrize(
+    ("installed", "least", "enough"),
+    [
+        ("2.6.0+cpu", "2.6", True),
+        ("2.6", "2.6.0", True),
+        ("2.10.1", "2.6", True),
+        ("2.5.9", "2.6", False),
+        ("2.6rc1", "2.6", True),
+        ("3.9.0.dev20260101", "4", False),
+        (None, "1", False),
+    ],
+)
+def test_new_enough(installed, least, enough):
+    assert Found("x", installed, least).enough is enough
+
+
+def test_needs_leaves_other_errors_alone():
+    for missing in ("antigravity2", "dnabert2_fast.gone"):
+        with pytest.raises(ModuleNotFoundError, match=r"^no$"), needs("this"):
+            raise ModuleNotFoundError("no", name=missing)
+    message = r"this needs torch: .*\[all\]"
+    with pytest.raises(ModuleNotFoundError, match=message), needs("that"), needs("this", "all"):
+        raise ModuleNotFoundError("no", name="torch.nn")
+    assert remedy(None) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "message"),
+    [
+        ("matplotlib", "plot_embeddings", 'a picture needs matplotlib: .*"dnabert2-fast[plots]"'),
+        ("umap", "umap", 'method="umap" needs umap: pip install "dnabert2-fast[umap]"'),
+        ("pyBigWig", "bigwig", 'a bigWig file needs pyBigWig: .*"dnabert2-fast[tracks]"'),
+        ("pysam", "Reference", 'an indexed FASTA file needs pysam: .*"dnabert2-fast[variants]"'),
+        ("datasets", "as_dataset", 'as_dataset needs datasets: .*"dnabert2-fast[datasets]"'),
+    ],
+)
+def test_a_library_that_only_a_call_needs(monkeypatch, tmp_path, module, call, message):
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in [n for n in sys.modules if n.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    def run():
+        import numpy as np
+
+        if call == "bigwig":
+            from dnabert2_fast.genomics.tracks import _BigWig
+
+            _BigWig(tmp_path / "x.bw", {"a": 1})
+        elif call == "Reference":
+            (tmp_path / "x.fa").write_text(">a\nACGT\n")
+            dnabert2_fast.Reference(tmp_path / "x.fa")
+        elif call == "as_dataset":
+            from dnabert2_fast.corpus import as_dataset
+
+            as_dataset(None)
+        else:
+            method = "umap" if call == "umap" else "pca"
+            vectors = np.random.default_rng(0).normal(size=(5, 3))
+            dnabert2_fast.plot_embeddings(vectors, tmp_path / "x.png", method=method)
+
+    with pytest.raises(ModuleNotFoundError, match=message.replace("[", r"\[").replace("]", r"\]")):
+        run()

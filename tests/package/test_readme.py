@@ -1,0 +1,73 @@
+"""The code of README and guides runs as printed, and their commands exist."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers.project import ROOT
+
+from dnabert2_fast.cli import VERBS, main
+
+DOCS = ROOT / "docs"
+README, GUIDES = ROOT / "README.md", sorted((DOCS / "guides").glob("*.md"))
+GUIDES += [DOCS / f"{page}.md" for page in ("index", "how_it_works", "coming_from")]
+
+
+def blocks(path, language):
+    found = re.findall(r"^```(\w+)\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
+    return [code for kind, code in found if kind == language]
+
+
+python_blocks = blocks(README, "python")
+# What a guide shows later may build on what it showed before; what needs weights from the network
+# is marked py instead of python.
+programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
+names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
+PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini"))]
+shell = "\n".join(code for page in PAGES for code in blocks(page, "sh")).replace("\\\n", " ")
+# Also after `torchrun -m` and within a loop; to the end of the command, without its comment.
+COMMAND = re.compile(r"(?:^|do )(?:.*-m dnabert2_fast\.cli|dnabert2-fast) (\S+)([^\n#;&|]*)", re.M)
+commands = COMMAND.findall(shell)
+
+
+def test_the_first_screen():
+    text = README.read_text(encoding="utf-8")
+    first_screen = text.splitlines()[:45]
+    assert len([line for line in python_blocks[0].splitlines() if line.strip()]) <= 12
+    assert "make demo" in "\n".join(first_screen)
+    assert "make test" in "\n".join(first_screen)
+
+
+@pytest.mark.parametrize("code", programs, ids=names)
+def test_code(code, tmp_path):
+    """A new folder, nothing but what the text makes there itself."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    printed = [line.partition("# ")[2] for line in code.splitlines() if line.startswith("print(")]
+    for expected, line in zip(printed, done.stdout.splitlines(), strict=True):
+        assert line == expected
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Every page is in a table of contents, every link has a target, every docstring is read."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "site"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_name_real_verbs():
+    verbs = [verb for verb, _ in commands]
+    assert verbs
+    assert set(verbs) <= set(VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted({verb for verb, _ in commands}))
+def test_commands_have_the_options_shown(verb, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    there = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+    shown = {option for name, rest in commands if name == verb for option in rest.split()}
+    assert {option for option in shown if option.startswith("--")} <= there
