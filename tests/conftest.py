@@ -1,8 +1,9 @@
-"""Fixtures that several test files use, and hypothesis profiles."""
+"""Fixtures that several test files use, and the state in which every test begins."""
 
 import os
 import random
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("DNABERT2_FAST_TESTS", "fast"))
 os.environ["DNABERT2_FAST_PROGRESS"] = "0"
+# Matrices are tiny, and as many workers run as there are cores. Read when torch is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_configure():
+    """Ctrl-C is heard even where the parent ignores it, as under nohup; children inherit this."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
