@@ -105,4 +105,4 @@ def read_column(path: str | os.PathLike[str], column: str) -> Iterator[str]:
 
 
 def _shortly(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:1000]

@@ -2,16 +2,13 @@
 
 import gzip
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.processes import Program
 
 from dnabert2_fast import (
     Corpus,
@@ -313,21 +310,12 @@ def test_parts_of_a_manifest_are_merged(capsys, files, monkeypatch):
 
 def test_ctrl_c_of_a_real_process(tmp_path):
     """The demo, which calls everything else, stopped from outside."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "dnabert2_fast.cli", "demo", "--out", "demo"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "DNABERT2_FAST_PROGRESS": "0"},
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".demo.*/pretrained/run.json")):  # training has begun
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted"
+    command = ("-m", "dnabert2_fast.cli", "demo", "--out", "demo")
+    with Program(*command, cwd=tmp_path) as program:
+        # Training has begun, and will take longer than this takes to be seen.
+        program.wait_for(lambda: list(tmp_path.glob(".demo.*/pretrained/run.json")))
+        program.send_signal(signal.SIGINT)
+        ended = program.ended()
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.splitlines()[-1] == "interrupted"
     assert not list(tmp_path.iterdir())

@@ -6,17 +6,17 @@ Kills at random moments are in ``benches/faults.py``, which does it as often as 
 import multiprocessing
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.children import use_live_objects
+from helpers.processes import Program, run, run_cli
 
 from dnabert2_fast import (
     Corpus,
@@ -33,7 +33,6 @@ from dnabert2_fast.errors import CorpusError
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
 
 tok = Tokenizer.from_pretrained("dnabert2")
-PACKAGE = str(Path(atomic.__file__).parents[1])
 LETTERS = "ACGTTGCATTAGCCATTACGG" * 3000
 
 
@@ -44,43 +43,20 @@ def fasta(tmp_path):
     return path
 
 
-def verb(folder, *arguments, limit=None, **options):
-    """Run a verb in a folder; with a limit no file may grow beyond so many bytes."""
-
-    def limited():
-        if limit is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing says EFBIG
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "dnabert2_fast.cli", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": PACKAGE, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limited,
-        **options,
-    )
-
-
 BUILD = ("build-corpus", "g.fa", "--out", "c", "--window-bp", "100", "--threads", "1")
 TOKENIZE = ("train-tokenizer", "g.fa", "--out", "t.json", "--vocab-size", "300", "--threads", "1")
 
 
 @pytest.mark.parametrize(("line", "limit"), [(BUILD, 20_000), (TOKENIZE, 2_000)])
 def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_path, line, limit):
-    with verb(tmp_path, *line, limit=limit) as process:
-        _, said = process.communicate()
-    assert process.returncode == 2
-    lines = [text for text in said.splitlines() if text.startswith("error: ")]
+    ended = run_cli(*line, cwd=tmp_path, max_file_bytes=limit)
+    assert ended.returncode == 2
+    lines = [text for text in ended.stderr.splitlines() if text.startswith("error: ")]
     assert len(lines) == 1
     assert "File too large" in lines[0]
     out = tmp_path / line[3]
     assert not out.exists()
-    with verb(tmp_path, *line) as process:
-        process.communicate()
-    assert process.returncode == 0
+    assert run_cli(*line, cwd=tmp_path).returncode == 0
     assert out.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", line[3]}
 
@@ -116,7 +92,9 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     rng = random.Random(0)
     lines = ("".join(rng.choices("ACGT", k=2000)) for _ in range(400))
-    (folder / "g.fa").write_text("".join(f">r{i}\n{line}\n" for i, line in enumerate(lines)))
+    records = [f">r{i}\n{line}\n" for i, line in enumerate(lines)]
+    (folder / "g.fa").write_text("".join(records))
+    (folder / "few.fa").write_text("".join(records[:60]))
     build_corpus([folder / "g.fa"], folder / "corpus", tok, window_bp=200, valid_fraction=0.01)
     shape = Dnabert2Config(
         hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
@@ -138,8 +116,8 @@ FULL = {
         ".c.building/unit-00000/shard-",
     ),
     "embed": (
-        "1500k",
-        "{}/g.fa --model {}/model --out v.npy --window-bp 50 --device cpu",
+        "300k",
+        "{}/few.fa --model {}/model --out v.npy --window-bp 50 --device cpu",
         "v.npy",
     ),
     "train-tokenizer": (
@@ -159,7 +137,7 @@ FULL = {
         "done.unfinished/epochs/checkpoint-",
     ),
 }
-TRAINING = [pytest.param(name, marks=pytest.mark.slow) for name in ("pretrain", "finetune")]
+TRAINING = [pytest.param(name, marks=pytest.mark.full) for name in ("pretrain", "finetune")]
 
 
 @pytest.mark.parametrize("name", ["build-corpus", "embed", "train-tokenizer", *TRAINING])
@@ -169,9 +147,8 @@ def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
     line = [name, *arguments.format(inputs, inputs).split()]
     folder, resize = disk(size)
     monkeypatch.setenv("TMPDIR", str(folder))  # of spill files
-    with verb(folder, *line) as process:
-        _, said = process.communicate()
-    assert process.returncode == 2, said
+    returncode, _, said = run_cli(*line, cwd=folder)
+    assert returncode == 2, said
     lines = [text for text in said.splitlines() if text.startswith("error: ")]
     assert len(lines) == 1, said
     assert lines[0].startswith(f"error: {named}")
@@ -180,14 +157,12 @@ def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
     assert full in lines[0]
     assert "Traceback" not in said
     resize("100m")
-    with verb(folder, *line) as process:
-        _, said = process.communicate()
-    assert process.returncode == 0, said
+    returncode, _, said = run_cli(*line, cwd=folder)
+    assert returncode == 0, said
     whole = tmp_path / "whole"
     whole.mkdir()
     monkeypatch.setenv("TMPDIR", str(whole))
-    with verb(whole, *line) as process:
-        process.communicate()
+    run_cli(*line, cwd=whole)
     assert files_of(folder) == files_of(whole)
 
 
@@ -206,29 +181,39 @@ def test_a_folder_that_does_not_let_write(fasta, tmp_path, line):
     """As root nothing is forbidden; a file in the folder's place cannot be written by anyone."""
     (tmp_path / "no").write_text("")
     arguments = [f"no/{line[3]}" if argument == line[3] else argument for argument in line]
-    with verb(tmp_path, *arguments) as process:
-        _, said = process.communicate()
-    assert process.returncode == 2
-    assert said.splitlines()[-1].startswith("error: ")
+    ended = run_cli(*arguments, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("error: ")
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "no"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+# Sends itself a signal at its first report of progress, before anything is in its place.
+STOPPED = """
+import os, sys
+from dnabert2_fast.cli import entry_point
+from dnabert2_fast.progress import Progress
+number, update = int(sys.argv.pop(1)), Progress.update
+def stopped(self, n=1):
+    os.kill(os.getpid(), number)
+    update(self, n)
+Progress.update = stopped
+entry_point()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
 @pytest.mark.parametrize("line", [BUILD, TOKENIZE], ids=["build-corpus", "train-tokenizer"])
-def test_stopped_by_a_signal_and_started_again(fasta, tmp_path, line, number):
+def test_stopped_by_a_signal_and_started_again(fasta, tmp_path, line, number, code):
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "g.fa").symlink_to(fasta)
-    with verb(whole, *line) as process:
-        process.communicate()
-    with verb(tmp_path, *line) as process:
-        time.sleep(1.0)
-        process.send_signal(number)
-        process.communicate()
-    assert process.returncode in (0, 130, 143, -number)
-    with verb(tmp_path, *line) as process:
-        process.communicate()
-    assert process.returncode == 0
+    assert run_cli(*line, cwd=whole).returncode == 0
+    ended = run("-c", STOPPED, int(number), *line, cwd=tmp_path)
+    assert ended.returncode == code, ended.stderr
+    assert not (tmp_path / line[3]).exists()
+    assert run_cli(*line, cwd=tmp_path).returncode == 0
     for path in (whole / line[3]).rglob("*") if line is BUILD else [whole / line[3]]:
         assert (tmp_path / path.relative_to(whole)).read_bytes() == path.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "whole", line[3]}
@@ -236,12 +221,13 @@ def test_stopped_by_a_signal_and_started_again(fasta, tmp_path, line, number):
 
 def test_two_processes_that_build_one_corpus(fasta, tmp_path):
     """Both begin at the same moment: one builds, the other builds nothing and says so, or waits."""
-    both = [verb(tmp_path, *BUILD) for _ in range(2)]
-    said = [process.communicate()[1] for process in both]
-    codes = sorted(process.returncode for process in both)
+    command = ("-m", "dnabert2_fast.cli", *BUILD)
+    with Program(*command, cwd=tmp_path) as one, Program(*command, cwd=tmp_path) as other:
+        both = [one.ended(), other.ended()]
+    codes = sorted(ended.returncode for ended in both)
     assert codes in ([0, 0], [0, 2])
     if codes == [0, 2]:
-        assert sum("another process is building this now" in text for text in said) == 1
+        assert sum("another process is building this now" in e.stderr for e in both) == 1
     corpus = Corpus.open(tmp_path / "c")
     corpus.verify()
     build_corpus([fasta], tmp_path / "alone", tok, window_bp=100)
@@ -269,10 +255,6 @@ def test_thirty_two_threads_on_one_tokenizer_and_one_corpus(fasta, tmp_path):
         assert list(pool.map(work, range(32))) == [(True, True, 8)] * 32
 
 
-def _child(tokenizer, corpus, queue):
-    queue.put((tokenizer.encode(LETTERS).tolist(), corpus.gather([3, 1]).to_list()))
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process")
 def test_live_objects_in_other_processes(fasta, tmp_path, method):
@@ -282,7 +264,10 @@ def test_live_objects_in_other_processes(fasta, tmp_path, method):
     tok.encode_batch([LETTERS] * 8, threads=4)
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    processes = [context.Process(target=_child, args=(tok, corpus, queue)) for _ in range(2)]
+    processes = [
+        context.Process(target=use_live_objects, args=(tok, corpus, LETTERS, queue))
+        for _ in range(2)
+    ]
     for process in processes:
         process.start()
     got = [queue.get(timeout=120) for _ in processes]

@@ -4,13 +4,10 @@ import contextlib
 import json
 import os
 import random
-import signal
 import struct
-import subprocess
-import sys
-import time
 
 import pytest
+from helpers.processes import run
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusPlan, plan
@@ -96,33 +93,39 @@ def killed_after(shards, files, out, rules, monkeypatch):
         build_corpus(files, out, tok, **rules)
 
 
+# Killed outright when the origins of a given shard are about to be written; -1 for never.
+KILLED = """
+import os, signal, sys
+from dnabert2_fast import Tokenizer, build_corpus
+from dnabert2_fast.corpus import build
+left, write_origins = int(sys.argv[3]), build.write_origins
+def write(path, table):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    write_origins(path, table)
+build.write_origins = write
+tok = Tokenizer.from_pretrained("dnabert2")
+build_corpus([sys.argv[1]], sys.argv[2], tok, window_bp=200, shard_tokens=1 << 14)
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_killed_processes(genome, tmp_path):
+    """Killed in the first shard, then in later ones while others are being written."""
     big = tmp_path / "big.fa"
     letters = "".join(text.upper().replace("N", "").replace("R", "") for text in genome[1].values())
-    big.write_text("".join(f">r{i}\n{letters}\n" for i in range(150)))
+    big.write_text("".join(f">r{i}\n{letters}\n" for i in range(12)))
     rules = {"window_bp": 200, "shard_tokens": 1 << 14}
-    program = (
-        "import sys; from dnabert2_fast import *\n"
-        "tok = Tokenizer.from_pretrained('dnabert2')\n"
-        f"build_corpus([sys.argv[1]], sys.argv[2], tok, **{rules})"
-    )
     whole = build_corpus([big], tmp_path / "whole", tok, **rules).folder
-    command = [sys.executable, "-c", program, str(big), str(tmp_path / "c")]
-    rng = random.Random(1)
-    for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        building = tmp_path / ".c.building" / "unit-00000"
-        while process.poll() is None and not list(building.glob("*.parquet")):
-            time.sleep(0.01)
-        time.sleep(rng.random() * 0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if (tmp_path / "c").exists():
-            break
-        with pytest.raises(CorpusError, match="not a corpus"):
-            Corpus.open(tmp_path / "c")
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert len(list(whole.glob("*.safetensors"))) > 5
+    for shards, code in ((0, -9), (1, -9), (2, -9), (-1, 0)):
+        ended = run("-c", KILLED, big, tmp_path / "c", shards, cwd=tmp_path)
+        assert ended.returncode == code, ended.stderr
+        if code:
+            with pytest.raises(CorpusError, match="not a corpus"):
+                Corpus.open(tmp_path / "c")
     assert contents(tmp_path / "c") == contents(whole)
     assert {path.name for path in tmp_path.iterdir()} == {"big.fa", "c", "whole"}
 

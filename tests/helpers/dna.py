@@ -1,8 +1,8 @@
 """Reverse complement, the obvious way."""
 
-COMPLEMENT = dict(zip("ACGTacgt", "TGCAtgca", strict=True))
+COMPLEMENT = {"A": "T", "C": "G", "G": "C", "T": "A", "N": "N"}
 
 
 def reverse_complement(text: str) -> str:
-    """The other strand; other letters stay as they are."""
-    return "".join(COMPLEMENT.get(base, base) for base in reversed(text))
+    """The other strand of upper-case A, C, G, T and N."""
+    return "".join(COMPLEMENT[base] for base in reversed(text))

@@ -11,11 +11,11 @@ import resource
 import runpy
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 SERVER = multiprocessing.get_context("forkserver") if os.name != "nt" else None
@@ -56,7 +56,7 @@ class Program:
         env: dict[str, str | None] | None = None,
         max_file_bytes: int | None = None,
     ) -> None:
-        self._folder = TemporaryDirectory(prefix="program-")
+        self._folder = tempfile.TemporaryDirectory(prefix="program-")
         self.stdout, self.stderr = (Path(self._folder.name, name) for name in ("out", "err"))
         changed = {**os.environ, **(env or {})}
         variables = {name: value for name, value in changed.items() if value is not None}
@@ -130,6 +130,7 @@ def _run(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)
+    tempfile.tempdir = None  # looked up anew, in these variables
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")

@@ -1,9 +1,7 @@
 """Examples run as they stand, in an empty folder."""
 
-import subprocess
-import sys
-
 import pytest
+from helpers.processes import run
 from helpers.project import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -17,8 +15,7 @@ EXAMPLES = ROOT / "examples"
     ],
 )
 def test_example(name, said, made, tmp_path):
-    command = [sys.executable, "-W", "ignore", str(EXAMPLES / name)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run(EXAMPLES / name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert all((tmp_path / file).stat().st_size > 1000 for file in made)

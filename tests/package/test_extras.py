@@ -2,11 +2,11 @@
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
 
 import pytest
+from helpers.processes import run
 from helpers.project import ROOT
 
 import dnabert2_fast
@@ -35,6 +35,9 @@ class Some:
         return getattr(self.finder, name)
 
 sys.meta_path[:] = map(Some, sys.meta_path)
+for name in list(sys.modules):
+    if name.partition(".")[0] in {*blocked, "dnabert2_fast"} and not name.endswith("._native"):
+        del sys.modules[name]
 import dnabert2_fast
 said = {}
 for name in dnabert2_fast.__all__:
@@ -59,8 +62,8 @@ def closure(names):
 
 def messages(*, available):
     blocked = modules(EXTRAS) - modules(available)
-    command = [sys.executable, "-c", IMPORT_ALL, ",".join(blocked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run("-c", IMPORT_ALL, ",".join(blocked), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -89,22 +92,37 @@ def test_the_guide_lists_every_extra():
     assert "\n".join(rows) in guide
 
 
-def test_every_name_that_lacks_a_library_names_one_extra_that_suffices():
+@pytest.fixture(scope="module")
+def wanted():
+    """For every public name that needs a library: the extras that its message names."""
     said = messages(available=())
     light = {"Tokenizer", "Corpus", "TokenBatches", "build_corpus", "read_fasta", "Variant"}
     assert light.isdisjoint(said)
     assert {"embed", "finetune", "predict", "score_variants", "DnaEmbedder"} < set(said)
-    wanted = {}
+    found = {}
     for name, message in said.items():
         pattern = rf'dnabert2_fast\.{name} needs \w+: pip install "dnabert2-fast\[([\w,]+)\]"'
-        wanted[name] = closure(re.fullmatch(pattern, message)[1].split(","))
-    assert "finetune" in wanted["finetune"]
-    # The largest extra that is asked about stands for those that contain it.
-    for extra in ("gue", "finetune", "model"):
-        names = {name for name in wanted if extra in wanted[name]}
-        wanted = {name: wanted[name] for name in wanted.keys() - names}
-        assert not names & set(messages(available=closure([extra])))
-    assert not wanted
+        found[name] = closure(re.fullmatch(pattern, message)[1].split(","))
+    assert "finetune" in found["finetune"]
+    return found
+
+
+# An extra stands for those that it contains; the larger ones import transformers, which is slow.
+LARGEST = ("gue", "finetune", "model")
+
+
+@pytest.mark.parametrize(
+    "extra", ["model", *(pytest.param(e, marks=pytest.mark.full) for e in LARGEST[:2])]
+)
+def test_a_name_that_lacks_a_library_names_one_extra_that_suffices(wanted, extra):
+    larger = LARGEST[: LARGEST.index(extra)]
+    names = {n for n, extras in wanted.items() if extra in extras and not extras & {*larger}}
+    assert names
+    assert not names & set(messages(available=closure([extra])))
+
+
+def test_every_name_is_in_one_of_these_extras(wanted):
+    assert all(extras & {*LARGEST} for extras in wanted.values())
 
 
 @pytest.mark.parametrize(

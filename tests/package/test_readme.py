@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.processes import run
 from helpers.project import ROOT
 
 from dnabert2_fast.cli import VERBS, main
@@ -24,6 +25,7 @@ python_blocks = blocks(README, "python")
 # is marked py instead of python.
 programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
 names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
+WHOLE_TOOLS = ("transformers", "gue")
 PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini"))]
 shell = "\n".join(code for page in PAGES for code in blocks(page, "sh")).replace("\\\n", " ")
 # Also after `torchrun -m` and within a loop; to the end of the command, without its comment.
@@ -39,18 +41,23 @@ def test_the_first_screen():
     assert "make test" in "\n".join(first_screen)
 
 
-@pytest.mark.parametrize("code", programs, ids=names)
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, id=name, marks=pytest.mark.full if name in WHOLE_TOOLS else ())
+        for code, name in zip(programs, names, strict=True)
+    ],
+)
 def test_code(code, tmp_path):
     """A new folder, nothing but what the text makes there itself."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = [line.partition("# ")[2] for line in code.splitlines() if line.startswith("print(")]
     for expected, line in zip(printed, done.stdout.splitlines(), strict=True):
         assert line == expected
 
 
+@pytest.mark.full
 def test_the_site_builds_without_a_warning(tmp_path):
     """Every page is in a table of contents, every link has a target, every docstring is read."""
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "site"]

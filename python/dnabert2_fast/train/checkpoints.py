@@ -175,7 +175,7 @@ class Checkpoints:
         except (Exception, CheckpointException) as raised:
             failures = getattr(raised, "failures", {})  # by process, with tracebacks
             error = next(iter(failures.values()))[0] if failures else raised
-            return " ".join(str(error).split())[:200] or type(error).__name__
+            return " ".join(str(error).split())[:1000] or type(error).__name__
         with _without_warnings():
             set_state_dict(
                 model,
