@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.bert import Bert, Classifier, ClassifierOutput
-from dnabert2_fast.model.checkpoint import Pretrained, initialise
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.encoder import Bert, Classifier, ClassifierOutput
+from dnabert2_fast.model.pretrained import Pretrained, initialise
 
 __all__ = ["Dnabert2ForTokenClassification"]
 

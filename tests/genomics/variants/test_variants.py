@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 
 from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.variants import ScoringRules, differing_tokens, score_variants
-from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
+from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.variants.scoring import ScoringRules, differing_tokens, score_variants
+from dnabert2_fast.genomics.variants.vcf_file import read_vcf, score_vcf
+from dnabert2_fast.io.reference import Reference
 
 pysam = pytest.importorskip("pysam")
 
@@ -167,7 +167,7 @@ def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
 
 def test_chunks_and_duplicates_do_not_matter(monkeypatch):
     whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
-    monkeypatch.setattr("dnabert2_fast.genomics.variants.CHUNK_ALLELES", 3)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.scoring.CHUNK_ALLELES", 3)
     parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a[2:], b[2:], atol=1e-5)
@@ -178,7 +178,7 @@ def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
     """Three alleles of one site: one reference window a frame, its places masked once."""
     site = [Variant("chr1", 300, CONTIG[300], alt) for alt in "ACGT" if alt != CONTIG[300]]
     sizes = []
-    from dnabert2_fast.genomics import variants as module
+    from dnabert2_fast.genomics.variants import scoring as module
 
     real = module.token_log_likelihood
 
