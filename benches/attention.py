@@ -18,8 +18,7 @@ from statistics import median
 
 import torch
 
-from dnabert2_fast.attention import attention
-from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention import alibi_slopes, attention
 from dnabert2_fast.attention.sdpa import QUERY_BLOCK
 from dnabert2_fast.attention.skipping import key_ranges
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed, read_fasta
-from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention import alibi_slopes
 
 READS, REPETITIONS = 32, 3
 

@@ -25,8 +25,7 @@ import torch.nn.functional as F
 from embed import padded_states
 
 from dnabert2_fast import Dnabert2Config, Dnabert2Model, PackedBatch, Ragged
-from dnabert2_fast.attention.alibi import alibi_slopes
-from dnabert2_fast.attention.skipping import count_scores
+from dnabert2_fast.attention import alibi_slopes, count_scores
 
 EQUAL = [128] * 8
 RAGGED = [20, 44, 71, 96, 121, 150, 188, 230, 262, 301, 344, 377, 401, 440, 478, 512]

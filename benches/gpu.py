@@ -34,9 +34,8 @@ from dnabert2_fast import (
     attribute,
 )
 from dnabert2_fast import attention as package
-from dnabert2_fast.attention import report, triton_varlen
-from dnabert2_fast.attention.alibi import alibi_bias, alibi_slopes
-from dnabert2_fast.attention.skipping import count_scores
+from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
+from dnabert2_fast.attention.alibi import alibi_bias
 from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
 from dnabert2_fast.pretraining.metrics_log import training_flops
 

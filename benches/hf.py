@@ -22,7 +22,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from dnabert2_fast import read_fasta
-from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
+from dnabert2_fast.hf import HFDnabert2Tokenizer
 from dnabert2_fast.tokenizer import PACKAGED
 
 REPETITIONS, STRINGS, LENGTH_BP = 7, 1_000, 1_000

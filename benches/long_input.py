@@ -18,7 +18,7 @@ import time
 import torch
 
 from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed, read_fasta
-from dnabert2_fast.attention.skipping import count_scores
+from dnabert2_fast.attention import count_scores
 
 LENGTHS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 

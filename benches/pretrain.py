@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
-from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.pretraining import train as pretrain
 from dnabert2_fast.pretraining.distributed import join_fleet

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from dnabert2_fast.io.reference import Reference
     from dnabert2_fast.model.batch import PackedBatch
     from dnabert2_fast.model.config import Dnabert2Config
-    from dnabert2_fast.model.encoder import (
+    from dnabert2_fast.model.heads import (
         Dnabert2ForMaskedLM,
         Dnabert2ForSequenceClassification,
+        Dnabert2ForTokenClassification,
         Dnabert2Model,
     )
-    from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
     from dnabert2_fast.model.onnx import export_onnx
     from dnabert2_fast.pretraining.config import PretrainConfig
     from dnabert2_fast.pretraining.train import pretrain
@@ -113,10 +113,10 @@ _HOME = {
     "Corpus": "corpus.read",
     "DnaEmbedder": "genomics.embedding.sklearn",
     "Dnabert2Config": "model.config",
-    "Dnabert2ForMaskedLM": "model.encoder",
-    "Dnabert2ForSequenceClassification": "model.encoder",
+    "Dnabert2ForMaskedLM": "model.heads",
+    "Dnabert2ForSequenceClassification": "model.heads",
     "Dnabert2ForTokenClassification": "model.heads",
-    "Dnabert2Model": "model.encoder",
+    "Dnabert2Model": "model.heads",
     "EmbeddingRules": "genomics.embedding.vectors",
     "Encoding": "tokenizer._results",
     "FinetuneConfig": "finetuning.runs",

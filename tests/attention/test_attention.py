@@ -9,8 +9,8 @@ from helpers.attention import naive, packed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert2_fast.attention import attention, report, sdpa
-from dnabert2_fast.attention.alibi import alibi_bias, alibi_slopes
+from dnabert2_fast.attention import alibi_slopes, attention, report, sdpa
+from dnabert2_fast.attention.alibi import alibi_bias
 from dnabert2_fast.attention.skipping import key_ranges
 from dnabert2_fast.errors import BackendUnavailableError
 

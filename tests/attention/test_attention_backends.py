@@ -10,9 +10,17 @@ import torch
 from helpers.attention import naive, packed
 
 from dnabert2_fast import attention as package
-from dnabert2_fast.attention import attention, explain, flash, flex, report, xformers
-from dnabert2_fast.attention.alibi import alibi_slopes
-from dnabert2_fast.attention.weights import attention_maps, require_room
+from dnabert2_fast.attention import (
+    alibi_slopes,
+    attention,
+    attention_maps,
+    explain,
+    flash,
+    flex,
+    report,
+    xformers,
+)
+from dnabert2_fast.attention.weights import require_room
 from dnabert2_fast.errors import BackendUnavailableError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)

@@ -25,8 +25,7 @@ from dnabert2_fast import (
     pseudo_likelihood,
     score_variants,
 )
-from dnabert2_fast.attention import attention, flex
-from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention import alibi_slopes, attention, flex
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.ragged import Ragged
@@ -185,8 +184,8 @@ SHAPE = Dnabert2Config(
 
 def test_rows_that_are_all_masked_touch_no_other():
     pytest.importorskip("transformers")
-    from dnabert2_fast.hf.config import HFDnabert2Config as HfConfig
-    from dnabert2_fast.hf.models import HFDnabert2Model as HfModel
+    from dnabert2_fast.hf import HFDnabert2Config as HfConfig
+    from dnabert2_fast.hf import HFDnabert2Model as HfModel
 
     torch.manual_seed(0)
     model = HfModel(HfConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4)).eval()

@@ -25,14 +25,14 @@ from transformers import (
 from transformers.modeling_outputs import ModelOutput
 
 from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification, Dnabert2Model
-from dnabert2_fast.hf.config import HFDnabert2Config
-from dnabert2_fast.hf.models import (
+from dnabert2_fast.hf import (
+    HFDnabert2Config,
     HFDnabert2ForMaskedLM,
     HFDnabert2ForSequenceClassification,
     HFDnabert2ForTokenClassification,
     HFDnabert2Model,
+    HFDnabert2Tokenizer,
 )
-from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
 from dnabert2_fast.model import PackedBatch
 
 SIZES = {

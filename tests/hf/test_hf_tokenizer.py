@@ -17,8 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from dnabert2_fast.hf.config import HFDnabert2Config
-from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
+from dnabert2_fast.hf import HFDnabert2Config, HFDnabert2Tokenizer
 from dnabert2_fast.tokenizer import PACKAGED
 
 SPECIAL = {

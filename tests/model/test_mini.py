@@ -7,7 +7,7 @@ from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2Model, Tokenizer, embed, 
 from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import LABELLED
 from dnabert2_fast.finetuning.task import read_labelled
-from dnabert2_fast.model.pretrained import PACKAGED
+from dnabert2_fast.model.weights import PACKAGED
 from dnabert2_fast.pretraining.config import SIZES
 
 GUESS_BY_FREQUENCY = 7.14  # nats, of held-out tokens: docs/models/mini.md

@@ -18,7 +18,7 @@ from torch import nn
 
 from dnabert2_fast.benchmark.published import Row, read_published
 from dnabert2_fast.model.config import Dnabert2Config
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 
 __all__ = ["Cost", "Efficiency", "cost_of", "efficiency", "matrices_of", "published_cost"]
 

@@ -34,7 +34,7 @@ from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.runs import FinetuneConfig, finetune
 from dnabert2_fast.finetuning.task import Labelled, Task
 from dnabert2_fast.model.config import Dnabert2Config, is_ours
-from dnabert2_fast.model.encoder import Dnabert2ForSequenceClassification
+from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.optim import RATES
 from dnabert2_fast.tokenizer import Tokenizer
 

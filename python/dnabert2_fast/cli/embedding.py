@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast.attention.skipping import count_scores
+from dnabert2_fast.attention import count_scores
 from dnabert2_fast.cli._args import File, load_tokenizer, part_of
 from dnabert2_fast.genomics.embedding.file import embed_file
 from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings

@@ -19,10 +19,7 @@ from dnabert2_fast.genomics.variants.scoring import ScoringRules
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.auto import Model, model_class
-from dnabert2_fast.model.encoder import (
-    Dnabert2ForMaskedLM,
-    Dnabert2ForSequenceClassification,
-)
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 

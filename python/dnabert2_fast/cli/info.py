@@ -99,7 +99,7 @@ def _rule(settings: dict[str, Any]) -> str:
 def _checkpoint(path: Path) -> str:
     from safetensors import SafetensorError, safe_open
 
-    from dnabert2_fast.model.pretrained import read_config
+    from dnabert2_fast.model.weights import read_config
 
     config = read_config(path / "config.json")
     lines = [

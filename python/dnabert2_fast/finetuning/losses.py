@@ -18,8 +18,10 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.task import IGNORED, Kind, Labelled, Task
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.encoder import Dnabert2ForSequenceClassification
-from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
+from dnabert2_fast.model.heads import (
+    Dnabert2ForSequenceClassification,
+    Dnabert2ForTokenClassification,
+)
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 

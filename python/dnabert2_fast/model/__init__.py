@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnabert2_fast.model.batch import PackedBatch
     from dnabert2_fast.model.config import Dnabert2Config
-    from dnabert2_fast.model.encoder import (
-        ClassifierOutput,
+    from dnabert2_fast.model.heads import (
         Dnabert2ForMaskedLM,
         Dnabert2ForSequenceClassification,
+        Dnabert2ForTokenClassification,
         Dnabert2Model,
-        EncoderOutput,
-        MaskedLMOutput,
     )
-    from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
     from dnabert2_fast.model.onnx import export_onnx
+    from dnabert2_fast.model.outputs import ClassifierOutput, EncoderOutput, MaskedLMOutput
 
 __all__ = [
     "ClassifierOutput",
@@ -36,14 +34,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "ClassifierOutput": "encoder",
+    "ClassifierOutput": "outputs",
     "Dnabert2Config": "config",
-    "Dnabert2ForMaskedLM": "encoder",
-    "Dnabert2ForSequenceClassification": "encoder",
+    "Dnabert2ForMaskedLM": "heads",
+    "Dnabert2ForSequenceClassification": "heads",
     "Dnabert2ForTokenClassification": "heads",
-    "Dnabert2Model": "encoder",
-    "EncoderOutput": "encoder",
-    "MaskedLMOutput": "encoder",
+    "Dnabert2Model": "heads",
+    "EncoderOutput": "outputs",
+    "MaskedLMOutput": "outputs",
     "PackedBatch": "batch",
     "export_onnx": "onnx",
 }

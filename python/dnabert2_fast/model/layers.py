@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dnabert2_fast.attention import attention
-from dnabert2_fast.attention.weights import attention_maps
+from dnabert2_fast.attention import attention, attention_maps
 from dnabert2_fast.kernels import add_norm, geglu
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.config import Dnabert2Config

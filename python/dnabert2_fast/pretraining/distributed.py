@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import pick_device
 
 __all__ = ["Fleet", "gradients_wait", "join_fleet"]

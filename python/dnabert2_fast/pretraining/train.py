@@ -21,7 +21,7 @@ from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import State
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
 from dnabert2_fast.model.config import Dnabert2Config
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import has_bfloat16
 from dnabert2_fast.optim import learning_rate, make_optimizers
 from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached

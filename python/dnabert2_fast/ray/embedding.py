@@ -23,7 +23,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, Pooling
-    from dnabert2_fast.model.encoder import Dnabert2Model
+    from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]
 

@@ -30,7 +30,7 @@ from dnabert2_fast import (
     plot_attribution,
     score_variants,
 )
-from dnabert2_fast.attention.alibi import alibi_slopes
+from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
 

@@ -6,9 +6,9 @@ from itertools import accumulate
 import pytest
 import torch
 
-from dnabert2_fast.attention import triton_varlen
-from dnabert2_fast.attention.alibi import alibi_bias, alibi_slopes
-from dnabert2_fast.attention.skipping import SLACK, count_scores
+from dnabert2_fast.attention import alibi_slopes, count_scores, triton_varlen
+from dnabert2_fast.attention.alibi import alibi_bias
+from dnabert2_fast.attention.skipping import SLACK
 from dnabert2_fast.attention.triton_varlen import Tiles
 
 ON_GPU = torch.cuda.is_available()

@@ -16,7 +16,7 @@ from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
 from dnabert2_fast.genomics.variants.scoring import class_answer
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.encoder import Dnabert2ForSequenceClassification
+from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 

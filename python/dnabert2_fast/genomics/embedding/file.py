@@ -30,7 +30,7 @@ from dnabert2_fast.genomics.embedding.vectors import (
     warn_of_empty,
 )
 from dnabert2_fast.io.regions import Piece, read_pieces
-from dnabert2_fast.model.encoder import Dnabert2Model
+from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["embed_file"]

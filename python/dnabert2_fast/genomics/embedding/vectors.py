@@ -21,7 +21,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.masked import require_finite
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.encoder import Dnabert2Model
+from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.ragged import token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 

@@ -31,7 +31,7 @@ from dnabert2_fast.genomics.masked import (
 )
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 

@@ -25,7 +25,7 @@ from dnabert2_fast.genomics.masked import (
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.io.tracks import track
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["TrackKind", "likelihood_track"]

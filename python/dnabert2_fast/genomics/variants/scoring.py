@@ -32,10 +32,7 @@ from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.encoder import (
-    Dnabert2ForMaskedLM,
-    Dnabert2ForSequenceClassification,
-)
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged, token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 

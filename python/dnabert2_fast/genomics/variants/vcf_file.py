@@ -39,7 +39,7 @@ from dnabert2_fast.genomics.variants.scoring import (
 )
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.model.auto import Model
-from dnabert2_fast.model.encoder import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Record", "read_vcf", "score_vcf"]
