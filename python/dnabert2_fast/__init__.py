@@ -14,16 +14,14 @@ if TYPE_CHECKING:
     from dnabert2_fast.corpus.build import build_corpus
     from dnabert2_fast.corpus.read import Corpus
     from dnabert2_fast.corpus.sample import Mixture, TokenBatches
+    from dnabert2_fast.finetuning.config import FinetuneConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
     from dnabert2_fast.finetuning.predict_file import predict
     from dnabert2_fast.finetuning.predictor import Predictor
-    from dnabert2_fast.finetuning.runs import FinetuneConfig, finetune
+    from dnabert2_fast.finetuning.runs import finetune
+    from dnabert2_fast.genomics.attribution.config import AttributionRules
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
-    from dnabert2_fast.genomics.attribution.mutagenesis import (
-        Attribution,
-        AttributionRules,
-        attribute,
-    )
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
@@ -32,7 +30,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
     from dnabert2_fast.genomics.variants.alleles import Variant
-    from dnabert2_fast.genomics.variants.scoring import ScoringRules, VariantScore, score_variants
+    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
     from dnabert2_fast.io.fasta import Record, read_fasta
     from dnabert2_fast.io.manifest import Input, read_manifest
@@ -108,7 +107,7 @@ __all__ = [
 
 _HOME = {
     "Attribution": "genomics.attribution.mutagenesis",
-    "AttributionRules": "genomics.attribution.mutagenesis",
+    "AttributionRules": "genomics.attribution.config",
     "BatchEncoding": "tokenizer._results",
     "Corpus": "corpus.read",
     "DnaEmbedder": "genomics.embedding.sklearn",
@@ -119,7 +118,7 @@ _HOME = {
     "Dnabert2Model": "model.heads",
     "EmbeddingRules": "genomics.embedding.vectors",
     "Encoding": "tokenizer._results",
-    "FinetuneConfig": "finetuning.runs",
+    "FinetuneConfig": "finetuning.config",
     "GueConfig": "benchmark.gue_run",
     "Input": "io.manifest",
     "KmerVectorizer": "benchmark.kmers",
@@ -131,7 +130,7 @@ _HOME = {
     "Record": "io.fasta",
     "Reference": "io.reference",
     "Replaced": "tokenizer._results",
-    "ScoringRules": "genomics.variants.scoring",
+    "ScoringRules": "genomics.variants.config",
     "TokenBatches": "corpus.sample",
     "Tokenizer": "tokenizer._tokenizer",
     "Variant": "genomics.variants.alleles",

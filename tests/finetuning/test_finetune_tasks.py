@@ -24,7 +24,8 @@ from dnabert2_fast import (
 from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
 from dnabert2_fast.finetuning import runs as finetune_module
 from dnabert2_fast.finetuning import trainer as finetune_loop
-from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of, targets
+from dnabert2_fast.finetuning.inputs import targets
+from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of
 from dnabert2_fast.finetuning.metrics import collapsed, scores
 from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task, read_labelled
 

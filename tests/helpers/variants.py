@@ -11,7 +11,7 @@ from helpers.models import classifier, encoder, masked_lm, tok
 
 from dnabert2_fast import PackedBatch, Ragged
 from dnabert2_fast.genomics.variants.alleles import Variant
-from dnabert2_fast.genomics.variants.scoring import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringRules
 from dnabert2_fast.io.reference import Reference
 
 rng = random.Random(3)

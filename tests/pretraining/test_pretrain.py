@@ -29,9 +29,9 @@ from dnabert2_fast.optim import learning_rate
 from dnabert2_fast.pretraining import checkpoints
 from dnabert2_fast.pretraining import train as module
 from dnabert2_fast.pretraining.config import SIZES
+from dnabert2_fast.pretraining.flops import peak_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
-from dnabert2_fast.pretraining.metrics_log import peak_flops
-from dnabert2_fast.pretraining.run_folder import stop_between_steps
+from dnabert2_fast.pretraining.signals import stop_between_steps
 
 MEASURED = ("tokens_per_second", "memory_gb")
 

@@ -81,7 +81,6 @@ EXTRAS = {
 # Public names and verbs that need more than the first library that they miss tells.
 EXTRA_OF = {
     "DnaEmbedder": "finetune",
-    "FinetuneConfig": "finetune",
     "KmerVectorizer": "finetune",
     "evaluate": "finetune,plots",
     "finetune": "finetune",

@@ -22,7 +22,8 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
 from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.finetuning.losses import Inputs, Mode, encode
+from dnabert2_fast.finetuning.config import Mode
+from dnabert2_fast.finetuning.inputs import Inputs, encode
 from dnabert2_fast.finetuning.task import Labelled, Task
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.model.weights import PACKAGED

@@ -30,7 +30,7 @@ from dnabert2_fast.benchmark.systems import (
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.finetuning.losses import Pooling
+from dnabert2_fast.finetuning.config import Pooling
 from dnabert2_fast.finetuning.task import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 

@@ -29,9 +29,10 @@ from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.flops import cost_of
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
 from dnabert2_fast.benchmark.sets import GueSet
-from dnabert2_fast.finetuning.losses import Mode, Pooling, encode
+from dnabert2_fast.finetuning.config import FinetuneConfig, Mode, Pooling
+from dnabert2_fast.finetuning.inputs import encode
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.runs import FinetuneConfig, finetune
+from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.finetuning.task import Labelled, Task
 from dnabert2_fast.model.config import Dnabert2Config, is_ours
 from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.corpus.build import build_corpus
-from dnabert2_fast.finetuning.runs import FinetuneConfig, finetune
+from dnabert2_fast.finetuning.config import FinetuneConfig
+from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.finetuning.task import read_labelled
 from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
 from dnabert2_fast.io.fasta import read_fasta

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import tyro
 
 from dnabert2_fast.cli._args import File, load_tokenizer
+from dnabert2_fast.genomics.attribution.config import AttributionRules
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
-from dnabert2_fast.genomics.attribution.mutagenesis import AttributionRules
 from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
-from dnabert2_fast.genomics.likelihood.scores import likelihood_table
+from dnabert2_fast.genomics.likelihood.table import likelihood_table
 from dnabert2_fast.genomics.likelihood.track import TrackKind, likelihood_track
 from dnabert2_fast.genomics.variants.alleles import STATUSES
-from dnabert2_fast.genomics.variants.scoring import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringRules
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.auto import Model, model_class

@@ -29,7 +29,7 @@ def pretrain(arguments: list[str], prog: str) -> None:
 
 def finetune(arguments: list[str], prog: str) -> None:
     """Parse `FinetuneConfig` from the command line and run it."""
-    from dnabert2_fast.finetuning.runs import FinetuneConfig
+    from dnabert2_fast.finetuning.config import FinetuneConfig
     from dnabert2_fast.finetuning.runs import finetune as run
 
     config = tyro.cli(FinetuneConfig, args=arguments, prog=prog)

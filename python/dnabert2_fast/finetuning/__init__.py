@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dnabert2_fast.finetuning.config import FinetuneConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
     from dnabert2_fast.finetuning.predict_file import predict
     from dnabert2_fast.finetuning.predictor import Answers, Predictor
-    from dnabert2_fast.finetuning.runs import FinetuneConfig, FinetuneResult, finetune
+    from dnabert2_fast.finetuning.runs import FinetuneResult, finetune
     from dnabert2_fast.finetuning.task import Task
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 
 _HOME = {
     "Answers": "predictor",
-    "FinetuneConfig": "runs",
+    "FinetuneConfig": "config",
     "FinetuneResult": "runs",
     "Predictor": "predictor",
     "Task": "task",

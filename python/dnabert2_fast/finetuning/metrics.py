@@ -26,7 +26,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
-from dnabert2_fast.finetuning.task import IGNORED, Kind, Labelled, Task
+from dnabert2_fast.finetuning.config import Kind
+from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
 
 __all__ = ["BEST_BY", "collapsed", "kmer_baseline", "scores"]
 

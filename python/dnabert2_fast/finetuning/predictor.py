@@ -12,14 +12,8 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.finetuning.losses import (
-    Classifier,
-    Inputs,
-    bases_of,
-    encode,
-    load_classifier,
-    probabilities,
-)
+from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
+from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
 from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
 from dnabert2_fast.ragged import token_batches

@@ -12,22 +12,19 @@ import os
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import tyro
 from transformers import set_seed
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.config import FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.losses import (
-    LORA_TARGETS,
     Classifier,
-    Mode,
-    Pooling,
     add_lora,
     class_weights,
     freeze_encoder,
@@ -37,111 +34,19 @@ from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, 
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
-from dnabert2_fast.finetuning.task import Kind, Labelled, Task, checksum, read_splits
+from dnabert2_fast.finetuning.task import Labelled, Task, checksum, read_splits
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import finetuning_rate
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["FinetuneConfig", "FinetuneResult", "finetune"]
+__all__ = ["FinetuneResult", "finetune"]
 
 HF_PROBLEMS: dict[Kind, str] = {
     "classes": "single_label_classification",
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """Settings of a fine-tuning run; the defaults are the paper's for DNABERT-2.
-
-    Parameters
-    ----------
-    model
-        A checkpoint folder or a hub id; its tokenizer is used.
-    data
-        Folder with train, dev and test (.csv or .csv.gz; columns sequence, label, or sequence1,
-        sequence2, label), and labels.txt (label,label_name) if classes have names.
-    out
-        Folder to make: the model of the epoch that scored best on dev, metrics.json and
-        test_predictions.csv. Stopped and started again, the run goes on from its last epoch;
-        finished, it is not repeated.
-    task
-        What a label is: one class (0, 1, ... or names), multilabel (0;1;1), regression (a number),
-        a class for each of the tokens (0;1;1) or bases (0011); auto tells the first three apart.
-    mode
-        full trains all parameters; lora adapters beside the encoder's matrices, and the head; probe
-        the head alone.
-    pooling
-        What the head sees of a sequence: cls, its first token; mean, the mean of its tokens. Left
-        out: what the checkpoint's config.json says, and cls where that says nothing.
-    epochs
-        Passes over the training table.
-    batch_size
-        Sequences of one update.
-    learning_rate
-        Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
-        3e-5 for full, 3e-4 for lora, 1e-3 for probe, times 768 / hidden_size.
-    warmup_steps
-        Updates of the rise.
-    weight_decay
-        AdamW's.
-    patience
-        Stop after so many epochs without a better score on dev.
-    class_weights
-        none, balanced (rare classes count more), or a number for each class, with commas.
-    max_length
-        Most tokens of a training sequence, special ones included; longer ones are cut at the end.
-    lora_rank
-        Rank of the adapters.
-    lora_alpha
-        Adapters are scaled by lora_alpha / lora_rank.
-    lora_dropout
-        Dropout before the adapters.
-    lora_targets
-        Matrices of the encoder that get adapters.
-    seed
-        Of order, dropout and the fresh classifier.
-    seeds
-        Runs, with the seeds seed, seed + 1, ...; the scores are then means, with deviations.
-    batch_tokens
-        Tokens of one batch in evaluation.
-    device
-        auto (CUDA where there is one, else cpu), cpu, cuda, mps.
-    attention
-        Attention backend; see `dnabert2-fast doctor`.
-
-    Examples
-    --------
-    >>> config = FinetuneConfig("mini", data="tables", out="classifier", mode="lora", seeds=3)
-    >>> config.epochs, config.learning_rate  # None: 3e-4, as said above
-    (3, None)
-    """
-
-    model: Annotated[str, tyro.conf.Positional]
-    data: str
-    out: str
-    task: Kind | Literal["auto"] = "auto"
-    mode: Mode = "full"
-    pooling: Pooling | None = None
-    epochs: int = 3
-    batch_size: int = 32
-    learning_rate: float | None = None
-    warmup_steps: int = 50
-    weight_decay: float = 0.01
-    patience: int | None = None
-    class_weights: str = "none"
-    max_length: int | None = None
-    lora_rank: int = 8
-    lora_alpha: float = 16
-    lora_dropout: float = 0.05
-    lora_targets: tuple[str, ...] = LORA_TARGETS
-    seed: int = 42
-    seeds: int = 1
-    batch_tokens: int = 16384
-    device: str = "auto"
-    attention: str = "auto"
 
 
 class FinetuneResult(NamedTuple):

@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.finetuning.config import Kind
 
 __all__ = [
     "IGNORED",
-    "Kind",
     "Labelled",
     "Row",
     "Task",
@@ -34,8 +34,6 @@ __all__ = [
     "read_rows",
     "read_splits",
 ]
-
-Kind = Literal["classes", "multilabel", "regression", "tokens", "bases"]
 
 SPLITS = ("train", "dev", "test")
 IGNORED = -100  # the label of a token or base of which nothing is asked; "." in a table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +28,14 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import not_written
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import DivergedError
-from dnabert2_fast.finetuning.losses import Classifier, Inputs, encode, loss_of, targets
+from dnabert2_fast.finetuning.config import FinetuneConfig, Kind
+from dnabert2_fast.finetuning.inputs import Inputs, encode, targets
+from dnabert2_fast.finetuning.losses import Classifier, loss_of
 from dnabert2_fast.finetuning.metrics import BEST_BY, scores
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
-from dnabert2_fast.finetuning.task import Kind, Labelled, Task
+from dnabert2_fast.finetuning.task import Labelled, Task
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.pretrained import pick_device
-
-if TYPE_CHECKING:
-    from dnabert2_fast.finetuning.runs import FinetuneConfig
 
 __all__ = ["aligned", "count_parameters", "train"]
 

@@ -9,30 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dnabert2_fast.genomics.attribution.config import AttributionRules
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
-    from dnabert2_fast.genomics.attribution.mutagenesis import (
-        Attribution,
-        AttributionRules,
-        attribute,
-    )
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import (
-        EmbeddingRules,
-        Pooling,
-        embed,
-        embed_positions,
-    )
-    from dnabert2_fast.genomics.likelihood.scores import (
-        fill_mask,
-        likelihood_table,
-        pseudo_likelihood,
-    )
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
-    from dnabert2_fast.genomics.variants.scoring import ScoringRules, VariantScore, score_variants
+    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
 __all__ = [
@@ -63,11 +54,11 @@ __all__ = [
 _HOME = {
     "STATUSES": "variants.alleles",
     "Attribution": "attribution.mutagenesis",
-    "AttributionRules": "attribution.mutagenesis",
+    "AttributionRules": "attribution.config",
     "DnaEmbedder": "embedding.sklearn",
     "EmbeddingRules": "embedding.vectors",
-    "Pooling": "embedding.vectors",
-    "ScoringRules": "variants.scoring",
+    "Pooling": "embedding.pooling",
+    "ScoringRules": "variants.config",
     "Variant": "variants.alleles",
     "VariantScore": "variants.scoring",
     "attribute": "attribution.mutagenesis",
@@ -76,7 +67,7 @@ _HOME = {
     "embed_positions": "embedding.vectors",
     "enriched_kmers": "attribution.motifs",
     "fill_mask": "likelihood.scores",
-    "likelihood_table": "likelihood.scores",
+    "likelihood_table": "likelihood.table",
     "likelihood_track": "likelihood.track",
     "plot_attribution": "attribution.plot",
     "plot_embeddings": "embedding.plot",

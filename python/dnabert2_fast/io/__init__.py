@@ -9,18 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.io.fasta import read_chunks, read_fasta
+    from dnabert2_fast.io.fasta import Record, read_chunks, read_fasta
     from dnabert2_fast.io.manifest import Input, read_manifest, species_by_path
     from dnabert2_fast.io.reference import Reference
     from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
     from dnabert2_fast.io.strand import COMPLEMENT
     from dnabert2_fast.io.tables import read_column
     from dnabert2_fast.io.tracks import track
+    from dnabert2_fast.io.vcf import read_vcf
 
 __all__ = [
     "COMPLEMENT",
     "Input",
     "Piece",
+    "Record",
     "Reference",
     "Span",
     "read_bed",
@@ -29,6 +31,7 @@ __all__ = [
     "read_fasta",
     "read_manifest",
     "read_pieces",
+    "read_vcf",
     "species_by_path",
     "track",
 ]
@@ -37,6 +40,7 @@ _HOME = {
     "COMPLEMENT": "strand",
     "Input": "manifest",
     "Piece": "regions",
+    "Record": "fasta",
     "Reference": "reference",
     "Span": "regions",
     "read_bed": "regions",
@@ -45,6 +49,7 @@ _HOME = {
     "read_fasta": "fasta",
     "read_manifest": "manifest",
     "read_pieces": "regions",
+    "read_vcf": "vcf",
     "species_by_path": "manifest",
     "track": "tracks",
 }

@@ -1,4 +1,4 @@
-"""What a run needs besides training: a stop between steps, its folder, its lines of metrics.
+"""The folder of a run: its settings, its lines of metrics, whether it is finished.
 
 A run folder holds ``run.json`` (every setting that shapes the result), ``metrics.jsonl``,
 ``checkpoints/`` and, once finished, the model itself. Nothing random is stored: every step seeds
@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +16,7 @@ from dnabert2_fast._internal.atomic import atomic_path, full_disk_of
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CheckpointError
 
-__all__ = ["Run", "StopRequest", "stop_between_steps"]
-
-
-class StopRequest:
-    """Becomes true when the user or the scheduler asks the run to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def ask(self, number: int, frame: object) -> None:
-        """Ask to stop after this step; asked twice by Ctrl-C, stop at once."""
-        if self._asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._asked = True
-
-
-@contextmanager
-def stop_between_steps() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request that is heard between two steps."""
-    request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread may handle signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, request.ask)
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+__all__ = ["Run"]
 
 
 class Run:

@@ -28,14 +28,16 @@ from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
 from dnabert2_fast.pretraining.config import SIZES, PretrainConfig, Settled
 from dnabert2_fast.pretraining.distributed import Fleet, gradients_wait, join_fleet
 from dnabert2_fast.pretraining.evaluation import Evaluation, frequency_baseline
+from dnabert2_fast.pretraining.flops import peak_flops, training_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
-from dnabert2_fast.pretraining.metrics_log import Reporter, memory_gb, peak_flops, training_flops
+from dnabert2_fast.pretraining.metrics_log import Reporter, memory_gb
 from dnabert2_fast.pretraining.microbatch import Step, Variation, ahead, step_batches
 from dnabert2_fast.pretraining.plot import plot_losses
-from dnabert2_fast.pretraining.run_folder import Run, stop_between_steps
+from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.signals import stop_between_steps
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["SIZES", "PretrainConfig", "PretrainResult", "pretrain"]
+__all__ = ["PretrainResult", "pretrain"]
 
 # A training loss so far above the lowest one so far has diverged, if so many tokens say so.
 DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 200

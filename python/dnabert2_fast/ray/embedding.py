@@ -22,7 +22,8 @@ from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, Pooling
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
     from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]

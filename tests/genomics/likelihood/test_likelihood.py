@@ -23,7 +23,7 @@ from dnabert2_fast import (
     pseudo_likelihood,
 )
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
-from dnabert2_fast.genomics.likelihood.scores import likelihood_table
+from dnabert2_fast.genomics.likelihood.table import likelihood_table
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 

@@ -14,10 +14,12 @@ from dnabert2_fast import Dnabert2ForSequenceClassification, cli
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.genomics.variants import vcf_file as vcf_module
-from dnabert2_fast.genomics.variants.alleles import Variant
-from dnabert2_fast.genomics.variants.scoring import ScoringRules, score_variants
-from dnabert2_fast.genomics.variants.vcf_file import read_vcf, score_vcf
+from dnabert2_fast.genomics.variants.alleles import Variant, variants_of
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.scoring import score_variants
+from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import read_vcf
 
 pysam = pytest.importorskip("pysam")
 
@@ -110,7 +112,7 @@ def test_parquet(files, monkeypatch):
     for row in rows:
         assert (row["llr"] is not None) == (row["status"] == "scored")
     with read_vcf(files / "x.vcf") as (_, records):
-        variants = [variant for record in records for variant in record.variants]
+        variants = [variant for record in records for variant in variants_of(record)]
     scores = score_variants(variants, GENOME, mlm, tok, RULES)
     for row, score in zip(rows, scores, strict=True):
         assert row["status"] == score.status

@@ -17,13 +17,9 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics.attribution.config import AttributionRules
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
-from dnabert2_fast.genomics.attribution.mutagenesis import (
-    BASES,
-    Attribution,
-    AttributionRules,
-    attribute_quietly,
-)
+from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.reference import Reference

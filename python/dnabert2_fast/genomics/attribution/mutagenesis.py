@@ -1,7 +1,7 @@
 """Which bases an answer rests on: mutagenesis, occlusion, integrated gradients, attention.
 
 All but the last ask how a number, the target, changes when bases are changed or hidden. Tokens
-(`attribution_tokens.py`) are mapped to bases by the tokenizer's offsets.
+(`tokens.py`) are mapped to bases by the tokenizer's offsets.
 docs/guides/attribution.md has the definitions.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.attribution.config import AttributionRules, Target
 from dnabert2_fast.genomics.attribution.tokens import (
     Question,
     attention_weights,
@@ -31,10 +32,7 @@ from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceCl
 from dnabert2_fast.ragged import Ragged, token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["BASES", "Attribution", "AttributionRules", "attribute", "attribute_quietly"]
-
-Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
-Target = Literal["log_odds", "probability", "likelihood", "similarity"]
+__all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
 
 BASES = "ACGT"
 
@@ -43,65 +41,6 @@ MOST_PAIRS_BP = 8192
 
 # Mutants encoded and computed together.
 CHUNK_MUTANTS = 1024
-
-
-@dataclass(frozen=True)
-class AttributionRules:
-    """What is asked, and how.
-
-    Parameters
-    ----------
-    method
-        mutagenesis: every base becomes each of the three others; occlusion: every token becomes
-        [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention: how much of
-        the last layer's attention weights each base gets.
-    target
-        log_odds or probability of a classifier's class; likelihood (masked language model,
-        mutagenesis only): of the tokens that a mutation changes; similarity: cosine of the vector
-        to that of the unchanged sequence. If left out, the first that the model has of log_odds,
-        likelihood (for mutagenesis), similarity. Attention has none.
-    label
-        Class of a classifier.
-    both_strands
-        Average with what the reverse complement gives.
-    steps
-        Points between the masked and the real sequence for gradients.
-    batch_tokens
-        Tokens of one batch, at most: more is faster until memory ends.
-
-    Raises
-    ------
-    ValueError
-        When method or target is none of these, or a number is not positive.
-
-    Notes
-    -----
-    Integrated gradients are those of Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep
-    Networks" (ICML 2017), over the embeddings.
-
-    Examples
-    --------
-    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-    >>> rules = AttributionRules("occlusion", both_strands=False)
-    >>> attribute("ACGTTGCATTAGCA", model, tok, rules).target
-    'similarity'
-    """
-
-    method: Method = "mutagenesis"
-    target: Target | None = None
-    label: int = 1
-    both_strands: bool = True
-    steps: int = 32
-    batch_tokens: int = 16_384
-
-    def __post_init__(self) -> None:
-        for name, known in (("method", get_args(Method)), ("target", (None, *get_args(Target)))):
-            if getattr(self, name) not in known:
-                listed = ", ".join(f'"{one}"' for one in known if one)
-                raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
-        for name in ("steps", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
 
 
 @dataclass(frozen=True, eq=False)

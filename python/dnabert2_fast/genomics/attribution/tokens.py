@@ -1,17 +1,16 @@
 """Which tokens an answer rests on: occlusion, integrated gradients, attention weights.
 
-What comes out has a number for every token; `attribution.py` maps tokens to bases.
+What comes out has a number for every token; `mutagenesis.py` maps tokens to bases.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.genomics.embedding.vectors import pool_states
+from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.embedding.pooling import pool_states
 from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
 from dnabert2_fast.genomics.variants.scoring import class_answer
 from dnabert2_fast.model.auto import Model
@@ -19,9 +18,6 @@ from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from dnabert2_fast.genomics.attribution.mutagenesis import AttributionRules
 
 __all__ = ["Question", "attention_weights", "integrate", "occlude"]
 

@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import (
-        EmbeddingRules,
-        Pooling,
-        embed,
-        embed_positions,
-    )
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
 
 __all__ = [
     "DnaEmbedder",
@@ -32,7 +28,7 @@ __all__ = [
 _HOME = {
     "DnaEmbedder": "sklearn",
     "EmbeddingRules": "vectors",
-    "Pooling": "vectors",
+    "Pooling": "pooling",
     "embed": "vectors",
     "embed_file": "file",
     "embed_positions": "vectors",

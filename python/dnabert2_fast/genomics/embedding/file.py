@@ -22,9 +22,9 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast.genomics.embedding.pooling import Pooling
 from dnabert2_fast.genomics.embedding.vectors import (
     EmbeddingRules,
-    Pooling,
     count_empty,
     embed_quietly,
     warn_of_empty,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dnabert2_fast.genomics.embedding.vectors import Pooling, embed, read_encoder
+from dnabert2_fast.genomics.embedding.pooling import Pooling
+from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["DnaEmbedder"]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.embedding.pooling import Pooling, owners, pool_states
 from dnabert2_fast.genomics.masked import require_finite
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.batch import PackedBatch
@@ -25,9 +26,7 @@ from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.ragged import token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["EmbeddingRules", "Pooling", "embed", "embed_positions", "pool_states", "read_encoder"]
-
-Pooling = Literal["mean", "cls", "max"]
+__all__ = ["EmbeddingRules", "embed", "embed_positions", "read_encoder"]
 
 
 @dataclass(frozen=True)
@@ -252,7 +251,7 @@ def embed_quietly(
         weights = token_weights(batch)
         pooled = pool_states(batch.states, batch.packed, batch.real, rules.pooling, weights)
         sizes = weights.double().new_zeros(len(batch.views)).index_add_(
-            0, _owners(batch.packed), (weights * batch.real).double()
+            0, owners(batch.packed), (weights * batch.real).double()
         )  # fmt: skip
         for row, view in enumerate(batch.views):
             vector = pooled[row].double().cpu().numpy()
@@ -355,48 +354,3 @@ def token_weights(batch: _Encoded) -> torch.Tensor:
         before = np.concatenate([[0], np.cumsum(view.base_weights)])
         weights[rows] = (before[end] - before[start]) / np.maximum(end - start, 1)
     return torch.from_numpy(weights)
-
-
-def _owners(batch: PackedBatch) -> torch.Tensor:
-    lengths = batch.cu_seqlens.diff().long().cpu()
-    return torch.repeat_interleave(torch.arange(len(batch)), lengths)
-
-
-def pool_states(
-    states: torch.Tensor,
-    batch: PackedBatch,
-    real: torch.Tensor,
-    pooling: Pooling = "mean",
-    weights: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """Return one vector a sequence, shape (n, hidden_size), from the states of its tokens.
-
-    Parameters
-    ----------
-    states : Tensor, shape (total_tokens, hidden_size)
-    batch : PackedBatch
-        On the device of `states`.
-    real : Tensor of bool, shape (total_tokens,)
-        Tokens that ``mean`` and ``max`` run over; a sequence without any gives NaN.
-    pooling : {"mean", "cls", "max"}
-    weights : Tensor, shape (total_tokens,), optional
-        How much each token counts in a mean; all alike when left out.
-    """
-    if pooling == "cls":
-        return states[batch.cu_seqlens[:-1].long()]
-    real = real.to(states.device)
-    owner = _owners(batch).to(states.device)[real]
-    states = states[real].float()
-    pooled = states.new_zeros(len(batch), states.shape[1])
-    if pooling == "mean":
-        counts = torch.bincount(owner, minlength=len(batch)).float()
-        if weights is not None:
-            weights = weights.to(states.device, states.dtype)[real]
-            states = states * weights[:, None]
-            counts = counts.new_zeros(len(batch)).index_add_(0, owner, weights)
-        pooled.index_add_(0, owner, states)
-        return pooled / counts[:, None]  # 0 / 0 is the NaN of a sequence without bases
-    index = owner[:, None].expand_as(states)
-    pooled.scatter_reduce_(0, index, states, "amax", include_self=False)
-    empty = torch.bincount(owner, minlength=len(batch)) == 0
-    return pooled.masked_fill(empty[:, None], float("nan"))

@@ -9,11 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.likelihood.scores import (
-        fill_mask,
-        likelihood_table,
-        pseudo_likelihood,
-    )
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
 
 __all__ = [
@@ -25,7 +22,7 @@ __all__ = [
 
 _HOME = {
     "fill_mask": "scores",
-    "likelihood_table": "scores",
+    "likelihood_table": "table",
     "likelihood_track": "track",
     "pseudo_likelihood": "scores",
 }

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import Record
 
-__all__ = ["STATUSES", "Variant", "normalise", "status_of"]
+__all__ = ["STATUSES", "Variant", "normalise", "status_of", "variants_of"]
 
 STATUSES = {
     "scored": "scores are given",
@@ -56,6 +57,15 @@ class Variant(NamedTuple):
     def end(self) -> int:
         """One past the last base of `ref`."""
         return self.start + len(self.ref)
+
+
+def variants_of(record: Record) -> list[Variant]:
+    """Return one variant per alternate allele of a VCF record.
+
+    >>> variants_of(Record("", "20", 7, "rs1", "A", ("C", "AT")))[1]
+    Variant(contig='20', start=6, ref='A', alt='AT')
+    """
+    return [Variant(record.chrom, record.pos - 1, record.ref, alt) for alt in record.alts]
 
 
 def status_of(variant: Variant, reference: Reference) -> str:

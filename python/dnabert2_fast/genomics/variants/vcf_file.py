@@ -6,19 +6,16 @@ contigs and fields that the header does not declare; here a record stays as it w
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
-from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,19 +27,16 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import Parts, settings_of
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
-from dnabert2_fast.genomics.variants.scoring import (
-    ScoringRules,
-    VariantScore,
-    located,
-    score_stream,
-)
+from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.scoring import VariantScore, located, score_stream
 from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import Record, read_vcf
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["Record", "read_vcf", "score_vcf"]
+__all__ = ["score_vcf"]
 
 # INFO field of each number, with what the header says of it.
 FIELDS = {
@@ -58,116 +52,11 @@ FIELDS = {
 STATUS = "D2_STATUS"
 OWN = "D2_"
 
-# Bytes of the longest line: a small packed file can hold a line of any length.
-MOST_LINE = 1 << 30
-
 # Records read, scored and written together, and kept when a run is stopped.
 CHUNK_RECORDS = 1024
 
 # Rows of one group of a Parquet file.
 GROUP_ROWS = 16_384
-
-BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-
-
-class Record(NamedTuple):
-    """A line of a VCF file, as it stands there.
-
-    Attributes
-    ----------
-    line : str
-        Without the line break.
-    chrom : str
-    pos : int
-        1-based.
-    id, ref : str
-    alts : tuple of str
-        Empty for ``.``.
-    """
-
-    line: str
-    chrom: str
-    pos: int
-    id: str
-    ref: str
-    alts: tuple[str, ...]
-
-    @property
-    def variants(self) -> list[Variant]:
-        """One variant an alternate allele."""
-        return [Variant(self.chrom, self.pos - 1, self.ref, alt) for alt in self.alts]
-
-
-@contextmanager
-def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[Record]]]:
-    r"""Open a VCF file, plain, gzip or bgzip; gives its header lines and an iterator of records.
-
-    Raises
-    ------
-    DataError
-        When it is no VCF, damaged, or cut off; names the line.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp(), "x.vcf")
-    >>> _ = path.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
-    ...     "20\t7\trs1\tA\tC,AT\t.\tPASS\tAC=1\n")
-    >>> with read_vcf(path) as (header, records):
-    ...     [variant.alt for record in records for variant in record.variants]
-    ['C', 'AT']
-    """
-    path = Path(path)
-    with path.open("rb") as raw:
-        head = raw.read(18)
-        if head[:3] == b"BCF" or (head[:2] == b"\x1f\x8b" and _peek(path) == b"BCF"):
-            raise DataError(f"{path}: is BCF; make it VCF: bcftools view -Oz {path.name}")
-        packed = head[:2] == b"\x1f\x8b"
-        if packed and head[3] & 4 and head[12:14] == b"BC":
-            raw.seek(-min(len(BGZIP_END), path.stat().st_size), os.SEEK_END)
-            if raw.read() != BGZIP_END:
-                raise DataError(f"{path}: lacks the last block of a bgzip file: it was cut off")
-    with gzip.open(path) if packed else path.open("rb") as handle:
-        lines = _numbered(path, handle)
-        header = []
-        for _, line in lines:
-            header.append(line)
-            if not line.startswith("##"):
-                break
-        if not header or not header[-1].startswith("#CHROM\t"):
-            raise DataError(f"{path}: is no VCF: the line that begins with #CHROM is missing")
-        yield header, (_parse(path, number, line) for number, line in lines)
-
-
-def _peek(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as handle:
-            return handle.read(3)
-    except (EOFError, OSError, zlib.error):
-        return b""
-
-
-def _numbered(path: Path, handle: gzip.GzipFile | BufferedReader) -> Iterator[tuple[int, str]]:
-    try:
-        for number, line in enumerate(iter(lambda: handle.readline(MOST_LINE + 1), b""), 1):
-            if len(line) > MOST_LINE:
-                raise DataError(f"{path}: line {number} has more than {MOST_LINE:,} bytes")
-            # Whatever bytes there are come out again as they were.
-            yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or cut off: {error}") from None
-
-
-def _parse(path: Path, number: int, line: str) -> Record:
-    cells = line.split("\t", 8)
-    alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
-    if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):
-        raise DataError(
-            f"{path}: line {number} is no VCF record: eight columns parted by tabs are expected, "
-            "with a whole number as POS and neither REF nor an ALT empty"
-        )
-    alts = () if alts == (".",) else alts
-    return Record(line, cells[0], int(cells[1]), cells[2], cells[3], alts)
 
 
 def score_vcf(
@@ -240,11 +129,11 @@ def score_vcf(
             for number in itertools.count():
                 if not (some := list(islice(records, CHUNK_RECORDS))):
                     return
-                variants = [variant for record in some for variant in record.variants]
+                variants = [variant for record in some for variant in variants_of(record)]
                 compute = partial(_numbers, variants, genome, model, tokenizer, rules, bar)
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
                 for record in some:
-                    places = [located(variant, genome, rules) for variant in record.variants]
+                    places = [located(variant, genome, rules) for variant in variants_of(record)]
                     own = [VariantScore(*score[:2], *next(numbers)) for score in places]
                     counts.update(score.status for score in own)
                     yield record, own
