@@ -25,4 +25,4 @@ def test_a_name_that_is_not_there_is_seen_through_the_lazy_imports(tmp_path):
     done = mypy(program)
     assert done.returncode == 1
     assert "Tokeniser" in done.stdout
-    assert 'Argument 1 to "encode" of "SequenceEncoder" has incompatible type "int"' in done.stdout
+    assert 'Argument 1 to "encode" of "Tokenizer" has incompatible type "int"' in done.stdout

@@ -10,9 +10,8 @@ from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
 from dnabert2_fast.io.manifest import species_by_path
-from dnabert2_fast.tokenizer import PACKAGED
+from dnabert2_fast.tokenizer import PACKAGED, Source
 from dnabert2_fast.tokenizer import _train as training
-from dnabert2_fast.tokenizer._train import Source
 
 GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
 
