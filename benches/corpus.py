@@ -24,7 +24,7 @@ from isal import igzip
 
 from dnabert2_fast import TokenBatches, Tokenizer, _native, build_corpus, read_fasta
 from dnabert2_fast.corpus import CorpusRules
-from dnabert2_fast.vocabulary import PACKAGED
+from dnabert2_fast.tokenizer import PACKAGED
 
 PEER_BP = 4_000_000
 WINDOW_BP = 1000

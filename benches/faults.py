@@ -42,7 +42,7 @@ from dnabert2_fast import (
     build_corpus,
     cli,
 )
-from dnabert2_fast.train.labelled import Task
+from dnabert2_fast.finetuning.task import Task
 
 # Imported before trials are forked.
 MODULES = (
@@ -50,9 +50,9 @@ MODULES = (
     "dnabert2_fast.cli.embedding",
     "dnabert2_fast.cli.genomics",
     "dnabert2_fast.cli.tokenizers",
-    "dnabert2_fast.train.finetune",
-    "dnabert2_fast.train.predict",
-    "dnabert2_fast.train.pretrain",
+    "dnabert2_fast.finetuning.runs",
+    "dnabert2_fast.finetuning.predict_file",
+    "dnabert2_fast.pretraining.train",
     "matplotlib.pyplot",
     "sklearn.linear_model",
 )

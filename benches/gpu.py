@@ -37,7 +37,7 @@ from dnabert2_fast import attention as package
 from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
 from dnabert2_fast.attention.alibi import alibi_bias
 from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
-from dnabert2_fast.train.reports import training_flops
+from dnabert2_fast.pretraining.flops import training_flops
 
 HEADS, SIZE = 12, 64
 RESULTS = []

@@ -22,10 +22,16 @@ from torch import nn
 from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.train import pretrain
-from dnabert2_fast.train.batches import WINDOW_PLACES, Piece, Step, Variation, step_batches
-from dnabert2_fast.train.distributed import join_fleet
-from dnabert2_fast.train.loop import Run
+from dnabert2_fast.pretraining import train as pretrain
+from dnabert2_fast.pretraining.distributed import join_fleet
+from dnabert2_fast.pretraining.microbatch import (
+    WINDOW_PLACES,
+    Piece,
+    Step,
+    Variation,
+    step_batches,
+)
+from dnabert2_fast.pretraining.run_folder import Run
 
 ROWS, LENGTH = 4, 128
 LAYERS, HIDDEN, HEADS, WIDTH, VOCABULARY = 12, 768, 12, 3072, 4096

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dnabert2_fast import Dnabert2Model, KmerVectorizer, Tokenizer, embed
-from dnabert2_fast.train.labelled import read_labelled
+from dnabert2_fast.finetuning.task import read_labelled
 
 SEEDS = 5
 

@@ -6,45 +6,50 @@ Names are loaded when they are first used: tokenizing never imports torch.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.benchmark.gue import GueConfig, gue
+    from dnabert2_fast.benchmark.gue_run import GueConfig, gue
     from dnabert2_fast.benchmark.kmers import KmerVectorizer
-    from dnabert2_fast.corpus import Corpus, Mixture, TokenBatches, build_corpus
-    from dnabert2_fast.encodings import BatchEncoding, Encoding, Replaced, Windows
-    from dnabert2_fast.fasta import Record, read_fasta
-    from dnabert2_fast.genomics.alleles import Variant
-    from dnabert2_fast.genomics.attribution import Attribution, AttributionRules, attribute
-    from dnabert2_fast.genomics.attribution_plot import plot_attribution
-    from dnabert2_fast.genomics.embed import EmbeddingRules, embed, embed_positions
-    from dnabert2_fast.genomics.embed_file import embed_file
-    from dnabert2_fast.genomics.embed_plot import plot_embeddings
-    from dnabert2_fast.genomics.embedder import DnaEmbedder
-    from dnabert2_fast.genomics.likelihood import fill_mask, pseudo_likelihood
-    from dnabert2_fast.genomics.likelihood_track import likelihood_track
-    from dnabert2_fast.genomics.motifs import enriched_kmers
-    from dnabert2_fast.genomics.reference import Reference
-    from dnabert2_fast.genomics.variants import ScoringRules, VariantScore, score_variants
-    from dnabert2_fast.genomics.vcf import score_vcf
-    from dnabert2_fast.manifest import Input, read_manifest
-    from dnabert2_fast.model import (
-        Dnabert2Config,
+    from dnabert2_fast.corpus.build import build_corpus
+    from dnabert2_fast.corpus.read import Corpus
+    from dnabert2_fast.corpus.sample import Mixture, TokenBatches
+    from dnabert2_fast.finetuning.config import FinetuneConfig
+    from dnabert2_fast.finetuning.evaluation import evaluate
+    from dnabert2_fast.finetuning.predict_file import predict
+    from dnabert2_fast.finetuning.predictor import Predictor
+    from dnabert2_fast.finetuning.runs import finetune
+    from dnabert2_fast.genomics.attribution.config import AttributionRules
+    from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
+    from dnabert2_fast.genomics.attribution.plot import plot_attribution
+    from dnabert2_fast.genomics.embedding.file import embed_file
+    from dnabert2_fast.genomics.embedding.plot import plot_embeddings
+    from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.genomics.variants.alleles import Variant
+    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
+    from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+    from dnabert2_fast.io.fasta import Record, read_fasta
+    from dnabert2_fast.io.manifest import Input, read_manifest
+    from dnabert2_fast.io.reference import Reference
+    from dnabert2_fast.model.batch import PackedBatch
+    from dnabert2_fast.model.config import Dnabert2Config
+    from dnabert2_fast.model.heads import (
         Dnabert2ForMaskedLM,
         Dnabert2ForSequenceClassification,
         Dnabert2ForTokenClassification,
         Dnabert2Model,
-        PackedBatch,
     )
     from dnabert2_fast.model.onnx import export_onnx
+    from dnabert2_fast.pretraining.config import PretrainConfig
+    from dnabert2_fast.pretraining.train import pretrain
     from dnabert2_fast.ragged import Ragged
-    from dnabert2_fast.tokenizer import Tokenizer
-    from dnabert2_fast.train.finetune import FinetuneConfig, finetune
-    from dnabert2_fast.train.predict import predict
-    from dnabert2_fast.train.predict_scores import evaluate
-    from dnabert2_fast.train.predictor import Predictor
-    from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
+    from dnabert2_fast.tokenizer._results import BatchEncoding, Encoding, Replaced, Windows
+    from dnabert2_fast.tokenizer._tokenizer import Tokenizer
 
 __all__ = [
     "Attribution",
@@ -101,71 +106,66 @@ __all__ = [
 ]
 
 _HOME = {
-    "Attribution": "genomics.attribution",
-    "AttributionRules": "genomics.attribution",
-    "BatchEncoding": "encodings",
-    "Corpus": "corpus",
-    "DnaEmbedder": "genomics.embedder",
-    "Dnabert2Config": "model",
-    "Dnabert2ForMaskedLM": "model",
-    "Dnabert2ForSequenceClassification": "model",
-    "Dnabert2ForTokenClassification": "model",
-    "Dnabert2Model": "model",
-    "EmbeddingRules": "genomics.embed",
-    "Encoding": "encodings",
-    "FinetuneConfig": "train.finetune",
-    "GueConfig": "benchmark.gue",
-    "Input": "manifest",
+    "Attribution": "genomics.attribution.mutagenesis",
+    "AttributionRules": "genomics.attribution.config",
+    "BatchEncoding": "tokenizer._results",
+    "Corpus": "corpus.read",
+    "DnaEmbedder": "genomics.embedding.sklearn",
+    "Dnabert2Config": "model.config",
+    "Dnabert2ForMaskedLM": "model.heads",
+    "Dnabert2ForSequenceClassification": "model.heads",
+    "Dnabert2ForTokenClassification": "model.heads",
+    "Dnabert2Model": "model.heads",
+    "EmbeddingRules": "genomics.embedding.vectors",
+    "Encoding": "tokenizer._results",
+    "FinetuneConfig": "finetuning.config",
+    "GueConfig": "benchmark.gue_run",
+    "Input": "io.manifest",
     "KmerVectorizer": "benchmark.kmers",
-    "Mixture": "corpus",
-    "PackedBatch": "model",
-    "Predictor": "train.predictor",
-    "PretrainConfig": "train.pretrain",
+    "Mixture": "corpus.sample",
+    "PackedBatch": "model.batch",
+    "Predictor": "finetuning.predictor",
+    "PretrainConfig": "pretraining.config",
     "Ragged": "ragged",
-    "Record": "fasta",
-    "Reference": "genomics.reference",
-    "Replaced": "encodings",
-    "ScoringRules": "genomics.variants",
-    "TokenBatches": "corpus",
-    "Tokenizer": "tokenizer",
-    "Variant": "genomics.alleles",
-    "VariantScore": "genomics.variants",
-    "Windows": "encodings",
-    "attribute": "genomics.attribution",
-    "build_corpus": "corpus",
-    "embed": "genomics.embed",
-    "embed_file": "genomics.embed_file",
-    "embed_positions": "genomics.embed",
-    "enriched_kmers": "genomics.motifs",
-    "evaluate": "train.predict_scores",
+    "Record": "io.fasta",
+    "Reference": "io.reference",
+    "Replaced": "tokenizer._results",
+    "ScoringRules": "genomics.variants.config",
+    "TokenBatches": "corpus.sample",
+    "Tokenizer": "tokenizer._tokenizer",
+    "Variant": "genomics.variants.alleles",
+    "VariantScore": "genomics.variants.scoring",
+    "Windows": "tokenizer._results",
+    "attribute": "genomics.attribution.mutagenesis",
+    "build_corpus": "corpus.build",
+    "embed": "genomics.embedding.vectors",
+    "embed_file": "genomics.embedding.file",
+    "embed_positions": "genomics.embedding.vectors",
+    "enriched_kmers": "genomics.attribution.motifs",
+    "evaluate": "finetuning.evaluation",
     "export_onnx": "model.onnx",
-    "fill_mask": "genomics.likelihood",
-    "finetune": "train.finetune",
-    "gue": "benchmark.gue",
-    "likelihood_track": "genomics.likelihood_track",
-    "plot_attribution": "genomics.attribution_plot",
-    "plot_embeddings": "genomics.embed_plot",
-    "predict": "train.predict",
-    "pretrain": "train.pretrain",
-    "pseudo_likelihood": "genomics.likelihood",
-    "read_fasta": "fasta",
-    "read_manifest": "manifest",
-    "score_variants": "genomics.variants",
-    "score_vcf": "genomics.vcf",
+    "fill_mask": "genomics.likelihood.scores",
+    "finetune": "finetuning.runs",
+    "gue": "benchmark.gue_run",
+    "likelihood_track": "genomics.likelihood.track",
+    "plot_attribution": "genomics.attribution.plot",
+    "plot_embeddings": "genomics.embedding.plot",
+    "predict": "finetuning.predict_file",
+    "pretrain": "pretraining.train",
+    "pseudo_likelihood": "genomics.likelihood.scores",
+    "read_fasta": "io.fasta",
+    "read_manifest": "io.manifest",
+    "score_variants": "genomics.variants.scoring",
+    "score_vcf": "genomics.variants.vcf_file",
 }
 
 
 if not TYPE_CHECKING:  # or a misspelt name would be of type Any
 
     def __getattr__(name: str) -> Any:
-        if name not in _HOME:
-            raise AttributeError(f"module 'dnabert2_fast' has no attribute {name!r}")
-        from dnabert2_fast.extras import EXTRA_OF, needs
+        from dnabert2_fast._internal.lazy import attribute
 
-        with needs(f"dnabert2_fast.{name}", EXTRA_OF.get(name)):
-            value = getattr(import_module(f"dnabert2_fast.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
+        return attribute(__name__, _HOME, name)
 
 
 def __dir__() -> list[str]:

@@ -152,7 +152,7 @@ class Ragged:
         """Return an Arrow ``large_list<uint16>`` array over the same memory, without a copy."""
         import pyarrow as pa
 
-        from dnabert2_fast.arrow import numbers
+        from dnabert2_fast._internal.arrow import numbers
 
         return pa.LargeListArray.from_arrays(numbers(self.offsets), numbers(self.values))
 

@@ -20,7 +20,7 @@ from dnabert2_fast.attention import (
     report,
     xformers,
 )
-from dnabert2_fast.attention.maps import require_room
+from dnabert2_fast.attention.weights import require_room
 from dnabert2_fast.errors import BackendUnavailableError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)

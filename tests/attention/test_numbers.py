@@ -29,7 +29,7 @@ from dnabert2_fast.attention import alibi_slopes, attention, flex
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.ragged import Ragged
-from dnabert2_fast.vocabulary import PACKAGED
+from dnabert2_fast.tokenizer import PACKAGED
 
 # --- Ids
 

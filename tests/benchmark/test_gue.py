@@ -10,7 +10,7 @@ import torch
 
 from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, GueConfig, Tokenizer, cli, gue
 from dnabert2_fast.benchmark import systems
-from dnabert2_fast.benchmark.loop import Fit
+from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.sets import SETS, TASKS, find_set, sets_of
 from dnabert2_fast.benchmark.summary import Result, published_sets, summarise, top_two
 from dnabert2_fast.errors import CheckpointError, DataError
@@ -62,7 +62,7 @@ def model(tmp_path_factory):
 def quick(monkeypatch):
     plain = systems.CnnSystem
     monkeypatch.setattr(
-        "dnabert2_fast.benchmark.gue.CnnSystem", lambda device: plain(device, QUICK)
+        "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
     )
 
 
@@ -82,7 +82,9 @@ def config(data, model, tmp_path_factory):
 def done(config):
     with pytest.MonkeyPatch.context() as patch:
         plain = systems.CnnSystem
-        patch.setattr("dnabert2_fast.benchmark.gue.CnnSystem", lambda device: plain(device, QUICK))
+        patch.setattr(
+            "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
+        )
         return gue(config)
 
 

@@ -18,12 +18,12 @@ from transformers import (
 from dnabert2_fast import Tokenizer
 from dnabert2_fast.benchmark import checkpoints, cnn
 from dnabert2_fast.benchmark.checkpoints import local_folder, train_foreign
-from dnabert2_fast.benchmark.loop import Fit
+from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.sets import whole_set
 from dnabert2_fast.benchmark.systems import Case, KmerSystem, ModelSystem
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.train.labelled import Labelled, Task
-from dnabert2_fast.train.metrics import scores
+from dnabert2_fast.finetuning.metrics import scores
+from dnabert2_fast.finetuning.task import Labelled, Task
 
 TASK = Task("classes", ("0", "1"), window_bp=60)
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

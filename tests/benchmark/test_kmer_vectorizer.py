@@ -16,7 +16,7 @@ from sklearn.utils import estimator_checks as checks
 
 from dnabert2_fast import DnaEmbedder
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
-from dnabert2_fast.train.labelled import read_labelled
+from dnabert2_fast.finetuning.task import read_labelled
 
 
 def counted(texts, k):

@@ -18,7 +18,7 @@ from dnabert2_fast import (
     cli,
     embed,
 )
-from dnabert2_fast.demo import GENOME, LABELLED
+from dnabert2_fast.cli.demo import GENOME, LABELLED
 
 tok = Tokenizer.from_pretrained("dnabert2")
 RECORDS = {"a": "ACGTTGCATTAGCATTTACGGATTA", "b": "ttgacannnACGT", "c": "GATTACA"}
@@ -267,7 +267,7 @@ def test_wrong_options_are_told_by_name(capsys, files):
 def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):
     """The signal comes while the work is half done, whenever the verb reports progress."""
     monkeypatch.chdir(files)
-    monkeypatch.setattr("dnabert2_fast.fasta.CHUNK_BP", 300)
+    monkeypatch.setattr("dnabert2_fast.io.fasta.CHUNK_BP", 300)
     (files / "many.fa").write_text("".join(f">{i}\n{'ACGTTGCA' * 20}\n" for i in range(20)))
     before = sorted(path.name for path in files.iterdir())
     reports = []
@@ -277,7 +277,7 @@ def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):
         if len(reports) == 3:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("dnabert2_fast.progress.Progress.update", interrupt_the_third)
+    monkeypatch.setattr("dnabert2_fast._internal.progress.Progress.update", interrupt_the_third)
     code, _, err = run(capsys, *arguments)
     assert (code, err) == (130, "interrupted\n")
     assert len(reports) == 3

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dnabert2_fast import attention, doctor, extras, kernels
+from dnabert2_fast import attention, kernels
+from dnabert2_fast._internal import extras
+from dnabert2_fast.cli import doctor
 
 CARD = "Some Card"
 

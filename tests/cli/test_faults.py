@@ -23,11 +23,11 @@ from dnabert2_fast import (
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Tokenizer,
-    atomic,
     build_corpus,
     read_fasta,
 )
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast._internal import atomic
+from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.errors import CorpusError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")

@@ -13,7 +13,7 @@ from dnabert2_fast import Corpus, Input, Mixture, TokenBatches, Tokenizer, build
 from dnabert2_fast.corpus import sample
 from dnabert2_fast.corpus.sample import shuffled
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.manifest import read_manifest
+from dnabert2_fast.io.manifest import read_manifest
 
 tok = Tokenizer.from_pretrained("dnabert2")
 
@@ -210,7 +210,7 @@ def test_other_processes_draw_the_same(corpora, method):
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_loaders_of_torch(corpora, method):
     data = pytest.importorskip("torch.utils.data")
-    from dnabert2_fast.train.data import CorpusDataset
+    from dnabert2_fast.corpus.dataset import CorpusDataset
 
     def windows(workers):
         dataset = CorpusDataset(corpora[0], 300, seed=4, rank=1, ranks=2)

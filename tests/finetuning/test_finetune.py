@@ -16,8 +16,8 @@ from dnabert2_fast import (
     finetune,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.train.labelled import read_labelled
-from dnabert2_fast.train.metrics import scores
+from dnabert2_fast.finetuning.metrics import scores
+from dnabert2_fast.finetuning.task import read_labelled
 
 
 @pytest.fixture(scope="module")

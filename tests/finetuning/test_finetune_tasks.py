@@ -22,11 +22,12 @@ from dnabert2_fast import (
     finetune,
 )
 from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
-from dnabert2_fast.train import finetune as finetune_module
-from dnabert2_fast.train import finetune_loop
-from dnabert2_fast.train.heads import class_weights, load_classifier, loss_of, targets
-from dnabert2_fast.train.labelled import IGNORED, Labelled, Task, read_labelled
-from dnabert2_fast.train.metrics import collapsed, scores
+from dnabert2_fast.finetuning import runs as finetune_module
+from dnabert2_fast.finetuning import trainer as finetune_loop
+from dnabert2_fast.finetuning.inputs import targets
+from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of
+from dnabert2_fast.finetuning.metrics import collapsed, scores
+from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task, read_labelled
 
 LETTERS = "ACGT"
 tok = Tokenizer.from_pretrained("dnabert2")

@@ -7,11 +7,11 @@ import pytest
 
 from dnabert2_fast import Tokenizer, read_manifest
 from dnabert2_fast.errors import DataError, Dnabert2Error
-from dnabert2_fast.genomics.pieces import read_bed
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.texts import read_column
-from dnabert2_fast.train import labelled
-from dnabert2_fast.train.labelled import read_labelled, read_rows, read_splits
+from dnabert2_fast.finetuning import task as labelled
+from dnabert2_fast.finetuning.task import read_labelled, read_rows, read_splits
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.regions import read_bed
+from dnabert2_fast.io.tables import read_column
 
 HEAD = "sequence,label\n"
 

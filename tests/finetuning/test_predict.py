@@ -17,8 +17,8 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
-from dnabert2_fast.train import predict_windows
-from dnabert2_fast.train.labelled import Task
+from dnabert2_fast.finetuning import windows as predict_windows
+from dnabert2_fast.finetuning.task import Task
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from helpers.predictors import RECORDS, WINDOW, make
 
 from dnabert2_fast import Predictor, predict
 from dnabert2_fast.errors import FastaError
-from dnabert2_fast.train import predict_windows
-from dnabert2_fast.train.labelled import Task
+from dnabert2_fast.finetuning import windows as predict_windows
+from dnabert2_fast.finetuning.task import Task
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.train.labelled import IGNORED, Task, read_labelled, read_splits
+from dnabert2_fast.finetuning.task import IGNORED, Task, read_labelled, read_splits
 
 
 def test_labelled_tables(tmp_path):

@@ -10,9 +10,9 @@ from helpers.dna import reverse_complement
 from helpers.models import classifier, encoder, masked_lm, tok
 
 from dnabert2_fast import PackedBatch, Ragged
-from dnabert2_fast.genomics.alleles import Variant
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.variants import ScoringRules
+from dnabert2_fast.genomics.variants.alleles import Variant
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.io.reference import Reference
 
 rng = random.Random(3)
 CONTIG = "".join(rng.choices("ACGT", k=700)) + "CA" * 20 + "".join(rng.choices("ACGT", k=700))

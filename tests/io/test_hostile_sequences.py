@@ -12,8 +12,9 @@ import zlib
 import pyarrow as pa
 import pytest
 
-from dnabert2_fast import Corpus, Tokenizer, build_corpus, cli, fasta, read_fasta
+from dnabert2_fast import Corpus, Tokenizer, build_corpus, cli, read_fasta
 from dnabert2_fast.errors import FastaError
+from dnabert2_fast.io import fasta
 
 tok = Tokenizer.from_pretrained("dnabert2")
 TEXT = b">a\nACGT\n>b\nGGCC\n"

@@ -4,7 +4,7 @@ import pytest
 
 from dnabert2_fast import Input, read_manifest
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.manifest import species_by_path
+from dnabert2_fast.io.manifest import species_by_path
 
 
 @pytest.mark.parametrize("comma", [",", "\t"])

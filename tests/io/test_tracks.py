@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.tracks import read_bedgraph
 
-from dnabert2_fast.genomics.tracks import track
+from dnabert2_fast.io.tracks import track
 
 pyBigWig = pytest.importorskip("pyBigWig")
 

@@ -15,7 +15,12 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from dnabert2_fast.attention import alibi_slopes, triton_kernels, triton_ranges, triton_varlen  # noqa: E402
+from dnabert2_fast.attention import (  # noqa: E402
+    alibi_slopes,
+    triton_kernels,
+    triton_ranges,
+    triton_varlen,
+)
 from dnabert2_fast.kernels import (  # noqa: E402
     triton_add_norm,
     triton_geglu,

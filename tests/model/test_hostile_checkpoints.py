@@ -13,11 +13,11 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Dnabert2Model, Tokenizer, cli
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.train.checkpoints import Checkpoints
-from dnabert2_fast.train.distributed import Fleet
-from dnabert2_fast.train.finetune_loop import _last_whole
-from dnabert2_fast.train.labelled import Task
-from dnabert2_fast.train.loop import Run
+from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.finetuning.trainer import _last_whole
+from dnabert2_fast.pretraining.checkpoints import Checkpoints
+from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.run_folder import Run
 
 SHAPE = Dnabert2Config(
     vocab_size=16, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8

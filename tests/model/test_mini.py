@@ -5,10 +5,10 @@ import pytest
 
 from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2Model, Tokenizer, embed, pseudo_likelihood
 from dnabert2_fast.cli import main
-from dnabert2_fast.demo import LABELLED
-from dnabert2_fast.model.checkpoint import PACKAGED
-from dnabert2_fast.train.labelled import read_labelled
-from dnabert2_fast.train.recipes import SIZES
+from dnabert2_fast.cli.demo import LABELLED
+from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.model.weights import PACKAGED
+from dnabert2_fast.pretraining.config import SIZES
 
 GUESS_BY_FREQUENCY = 7.14  # nats, of held-out tokens: docs/models/mini.md
 

@@ -14,7 +14,7 @@ from dnabert2_fast import (
     PackedBatch,
     Ragged,
 )
-from dnabert2_fast.model.checkpoint import pick_device
+from dnabert2_fast.model.pretrained import pick_device
 
 
 @pytest.fixture(scope="module", params=MODELS)

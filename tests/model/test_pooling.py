@@ -97,7 +97,7 @@ def test_one_graph(model):
 @torch.inference_mode()
 def test_bfloat16_sums_in_more():
     """Of a thousand equal numbers the mean is that number: bfloat16 alone would stop at 256."""
-    from dnabert2_fast.model.bert import mean_rows
+    from dnabert2_fast.model.encoder import mean_rows
 
     rows = torch.ones(1000, 2, dtype=torch.bfloat16)
     assert torch.equal(mean_rows(rows, torch.tensor([0, 1000])), rows[:1])

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from dnabert2_fast.atomic import atomic_path
-from dnabert2_fast.progress import progress
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import progress
 
 
 def leftovers(folder):
@@ -55,7 +55,7 @@ def test_progress_without_terminal(capsys, monkeypatch):
         bar.note(loss=0.5, step=3)
     line = capsys.readouterr().err
     assert line.startswith("reading: 10/10 records, loss 0.5, step 3 (")
-    monkeypatch.setattr("dnabert2_fast.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("dnabert2_fast._internal.progress.SECONDS_BETWEEN_LINES", 0.0)
     with progress(None, "reading", "records") as bar:
         bar.update(10)
     line, *more = capsys.readouterr().err.splitlines()

@@ -10,7 +10,7 @@ from helpers.processes import run
 from helpers.project import ROOT
 
 import dnabert2_fast
-from dnabert2_fast.extras import BASE, EXTRAS, Found, needs, remedy
+from dnabert2_fast._internal.extras import BASE, EXTRAS, Found, needs, remedy
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENT = re.compile(r"([\w-]+)(?:\[([\w,]+)\])?(?:>=([\d.]+))?")
@@ -170,7 +170,7 @@ def test_a_library_that_only_a_call_needs(monkeypatch, tmp_path, module, call, m
         import numpy as np
 
         if call == "bigwig":
-            from dnabert2_fast.genomics.tracks import _BigWig
+            from dnabert2_fast.io.tracks import _BigWig
 
             _BigWig(tmp_path / "x.bw", {"a": 1})
         elif call == "Reference":

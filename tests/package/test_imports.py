@@ -37,7 +37,7 @@ def test_tokenizing_and_building_a_corpus_leave_pandas_unimported(tmp_path):
     (tmp_path / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50 + "\n")
     code = (
         "import sys; from dnabert2_fast import Tokenizer, build_corpus\n"
-        "from dnabert2_fast.tokenize_file import tokenize_file\n"
+        "from dnabert2_fast.tokenizer.file import tokenize_file\n"
         f"tok, folder = Tokenizer.from_pretrained('dnabert2'), {str(tmp_path)!r}\n"
         "build_corpus([folder + '/x.fa'], folder + '/c', tok, window_bp=100)\n"
         "tokenize_file(folder + '/x.fa', tok, out=folder + '/x.parquet')\n"

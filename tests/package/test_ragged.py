@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnabert2_fast import Ragged
-from dnabert2_fast.arrow import numbers, strings
+from dnabert2_fast._internal.arrow import numbers, strings
 
 rows = st.lists(st.lists(st.integers(0, 65535), max_size=6), max_size=8)
 

@@ -35,7 +35,7 @@ from dnabert2_fast import (
     read_fasta,
     score_variants,
 )
-from dnabert2_fast.train.predict import Answers
+from dnabert2_fast.finetuning.predictor import Answers
 
 Vectors = npt.NDArray[np.float32]
 

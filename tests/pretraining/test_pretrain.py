@@ -23,15 +23,15 @@ from dnabert2_fast import (
     pretrain,
 )
 from dnabert2_fast.cli import main
-from dnabert2_fast.demo import GENOME
+from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
-from dnabert2_fast.train import checkpoints
-from dnabert2_fast.train import pretrain as module
-from dnabert2_fast.train.loop import stop_between_steps
-from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
-from dnabert2_fast.train.optim import learning_rate
-from dnabert2_fast.train.recipes import SIZES
-from dnabert2_fast.train.reports import peak_flops
+from dnabert2_fast.optim import learning_rate
+from dnabert2_fast.pretraining import checkpoints
+from dnabert2_fast.pretraining import train as module
+from dnabert2_fast.pretraining.config import SIZES
+from dnabert2_fast.pretraining.flops import peak_flops
+from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
+from dnabert2_fast.pretraining.signals import stop_between_steps
 
 MEASURED = ("tokens_per_second", "memory_gb")
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from dnabert2_fast import TokenBatches, Tokenizer, build_corpus
-from dnabert2_fast.demo import GENOME
+from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.train.batches import WINDOW_PLACES, Variation, ahead, cut, step_batches
-from dnabert2_fast.train.mlm import IGNORED, Masker, key_of
+from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
+from dnabert2_fast.pretraining.microbatch import WINDOW_PLACES, Variation, ahead, cut, step_batches
 
 tok = Tokenizer.from_pretrained("dnabert2")
 

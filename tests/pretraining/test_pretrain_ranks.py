@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from dnabert2_fast import PretrainConfig, Tokenizer, build_corpus, pretrain
-from dnabert2_fast.demo import GENOME
-from dnabert2_fast.train import pretrain as module
-from dnabert2_fast.train.optim import learning_rate
+from dnabert2_fast.cli.demo import GENOME
+from dnabert2_fast.optim import learning_rate
+from dnabert2_fast.pretraining import train as module
 
 SETTINGS = {
     "size": "tiny",

@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 
-from dnabert2_fast import Tokenizer, assess, read_fasta
+from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.cli import main
 from dnabert2_fast.tokenizer import PACKAGED
+from dnabert2_fast.tokenizer import assessment as assess
 
 GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
 

@@ -170,7 +170,7 @@ def test_a_path_is_read_record_by_record(tmp_path, monkeypatch):
     genome = PUBLISHED.parent / "demo" / "hpylori_G27.fa.gz"
     records = [r.sequence for r in read_fasta(genome)]
     assert compat.encode_batch(genome).to_list() == compat.encode_batch(records).to_list()
-    monkeypatch.setattr("dnabert2_fast.fasta.CHUNK_BP", 3)
+    monkeypatch.setattr("dnabert2_fast.io.fasta.CHUNK_BP", 3)
     (tmp_path / "x.fa").write_text(">a\nACGT\n>b\nTTGA\n>c\nA\n")
     want = compat.encode_batch(["ACGT", "TTGA", "A"]).to_list()
     assert compat.encode_batch(tmp_path / "x.fa", threads=1).to_list() == want

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dnabert2_fast import Tokenizer, read_fasta, training
+from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
-from dnabert2_fast.manifest import species_by_path
-from dnabert2_fast.tokenizer import PACKAGED
-from dnabert2_fast.training import Source
+from dnabert2_fast.io.manifest import species_by_path
+from dnabert2_fast.tokenizer import PACKAGED, Source
+from dnabert2_fast.tokenizer import _train as training
 
 GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
 

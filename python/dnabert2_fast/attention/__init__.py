@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import torch
 
+from dnabert2_fast._internal.torch_compile import constant_result
 from dnabert2_fast.attention.alibi import alibi_slopes
-from dnabert2_fast.attention.maps import attention_maps
 from dnabert2_fast.attention.sdpa import attention_sdpa
 from dnabert2_fast.attention.skipping import Scores, count_scores
-from dnabert2_fast.compiling import constant_result
+from dnabert2_fast.attention.weights import attention_maps
 from dnabert2_fast.errors import BackendUnavailableError
 
 __all__ = [

@@ -1,1 +1,37 @@
-"""What a genome model has to be compared with."""
+"""The GUE benchmark: models, baselines and the figures of the paper.
+
+Sets and their splits, systems under one interface (models, a network trained from scratch, linear
+models on k-mers), compute costs, and reports with tables and plots.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.benchmark.gue_run import GueConfig, gue
+    from dnabert2_fast.benchmark.kmers import KmerVectorizer
+
+__all__ = [
+    "GueConfig",
+    "KmerVectorizer",
+    "gue",
+]
+
+_HOME = {
+    "GueConfig": "gue_run",
+    "KmerVectorizer": "kmers",
+    "gue": "gue_run",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -18,14 +18,16 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
 from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
-from dnabert2_fast.benchmark.loop import Fit, fit, probabilities_of
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.json_text import read_object
-from dnabert2_fast.model.checkpoint import PACKAGED, pick_device
+from dnabert2_fast.finetuning.config import Mode
+from dnabert2_fast.finetuning.inputs import Inputs, encode
+from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.model.pretrained import pick_device
+from dnabert2_fast.model.weights import PACKAGED
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.heads import Inputs, Mode, encode
-from dnabert2_fast.train.labelled import Labelled, Task
 
 __all__ = ["Foreign", "checksum", "local_folder", "read_config", "train_foreign"]
 

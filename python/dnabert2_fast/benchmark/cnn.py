@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dnabert2_fast.benchmark.loop import Fit, fit, probabilities_of
-from dnabert2_fast.model.checkpoint import pick_device
-from dnabert2_fast.train.labelled import Labelled
+from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
+from dnabert2_fast.finetuning.task import Labelled
+from dnabert2_fast.model.pretrained import pick_device
 
 __all__ = ["CNN_FIT", "DnaCnn", "TrainedCnn", "train_cnn"]
 

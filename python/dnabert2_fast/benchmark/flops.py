@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from dnabert2_fast.benchmark.published import Row, read_published
-from dnabert2_fast.model import Dnabert2Config, Dnabert2ForMaskedLM
+from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 
 __all__ = ["Cost", "Efficiency", "cost_of", "efficiency", "matrices_of", "published_cost"]
 

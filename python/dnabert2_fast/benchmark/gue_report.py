@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.benchmark.flops import efficiency
 from dnabert2_fast.benchmark.gue_plots import plot_sets, plot_tasks
 from dnabert2_fast.benchmark.published import read_published

@@ -18,7 +18,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from dnabert2_fast.tokenizer import COMPLEMENT, Tokenizer
+from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["KmerVectorizer"]
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.published import Row, read_published
 from dnabert2_fast.benchmark.sets import SETS, TASKS, whole_set
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.json_text import read_object
 
 __all__ = [
     "Average",

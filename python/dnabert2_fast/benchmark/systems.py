@@ -1,7 +1,7 @@
 """What is compared: one interface for a linear model, a network and checkpoints of any kind.
 
 A system is given the tables of a set and a seed, learns on train, chooses on dev, and is scored on
-test by `dnabert2_fast.train.metrics.scores`, the same for all.
+test by `dnabert2_fast.finetuning.metrics.scores`, the same for all.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from dnabert2_fast.benchmark.checkpoints import (
     train_foreign,
 )
 from dnabert2_fast.benchmark.cnn import CNN_FIT, train_cnn
+from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.flops import cost_of
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
-from dnabert2_fast.benchmark.loop import Fit
 from dnabert2_fast.benchmark.sets import GueSet
-from dnabert2_fast.model import Dnabert2Config, Dnabert2ForSequenceClassification
-from dnabert2_fast.model.config import is_ours
+from dnabert2_fast.finetuning.config import FinetuneConfig, Mode, Pooling
+from dnabert2_fast.finetuning.inputs import encode
+from dnabert2_fast.finetuning.metrics import scores
+from dnabert2_fast.finetuning.runs import finetune
+from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.model.config import Dnabert2Config, is_ours
+from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
+from dnabert2_fast.optim import RATES
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.train.finetune import FinetuneConfig, finetune
-from dnabert2_fast.train.heads import Mode, Pooling, encode
-from dnabert2_fast.train.labelled import Labelled, Task
-from dnabert2_fast.train.metrics import scores
-from dnabert2_fast.train.optim import RATES
 
 __all__ = ["Case", "CnnSystem", "KmerSystem", "ModelMode", "ModelSystem", "Outcome", "System"]
 

@@ -18,24 +18,20 @@ from typing import Any
 
 import tyro
 
-from dnabert2_fast.cli.tokenizers import (
-    info,
-    tokenize,
-    train_tokenizer,
-    vocab_sizes,
-)
+from dnabert2_fast._internal.extras import EXTRA_OF, needs
+from dnabert2_fast.cli.tokenizers import info as show_info
+from dnabert2_fast.cli.tokenizers import tokenize, train_tokenizer, vocab_sizes
 from dnabert2_fast.errors import Dnabert2Error
-from dnabert2_fast.extras import EXTRA_OF, needs
 
 
-def doctor() -> None:
+def _doctor() -> None:
     """Say what is installed, which attention backend would run, and why not the others."""
-    from dnabert2_fast.doctor import report
+    from dnabert2_fast.cli.doctor import report
 
     print(report())
 
 
-def demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
+def _demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
     """Run the whole library offline on a small real genome, in about two minutes.
 
     Parameters
@@ -45,24 +41,19 @@ def demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
     seed
         Changes the random initial weights and masks.
     """
-    from dnabert2_fast.demo import run
+    from dnabert2_fast.cli.demo import run
 
     print(run(out, seed=seed))
 
 
 def _pretrain(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.train.pretrain import PretrainConfig, pretrain
+    from dnabert2_fast.cli.training import pretrain
 
-    result = pretrain(tyro.cli(PretrainConfig, args=arguments, prog=prog))
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
-            f"{result.eval_accuracy:.1%} of masked tokens guessed right"
-        )
+    pretrain(arguments, prog)
 
 
 def _finetune(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.finetuning import finetune
+    from dnabert2_fast.cli.training import finetune
 
     finetune(arguments, prog)
 
@@ -98,17 +89,17 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "build-corpus": ("genomes to memory-mapped token shards", _build_corpus),
     "pretrain": ("a corpus to a masked language model", _pretrain),
     "finetune": ("labelled tables to a classifier or regressor", _finetune),
-    "predict": ("what a fine-tuned model says of sequences", _from("finetuning", "predict")),
-    "evaluate": ("a fine-tuned model against labels", _from("finetuning", "evaluate")),
+    "predict": ("what a fine-tuned model says of sequences", _from("training", "predict")),
+    "evaluate": ("a fine-tuned model against labels", _from("training", "evaluate")),
     "embed": ("sequences to vectors", _from("embedding", "embed")),
     "score-variants": ("a VCF file to the same with scores", _from("genomics", "score_variants")),
     "attribute": ("which bases an answer rests on", _from("genomics", "attribute")),
     "fill-mask": ("likeliest tokens where a sequence has [MASK]", _from("genomics", "fill_mask")),
     "likelihood": ("how likely sequences or bases are", _from("genomics", "likelihood")),
     "gue": ("models against the GUE benchmark and the paper", _gue),
-    "info": ("what a tokenizer, corpus or checkpoint is", _function(info)),
-    "doctor": ("what is installed and which attention runs", _function(doctor)),
-    "demo": ("all of the above on a small real genome, offline", _function(demo)),
+    "info": ("what a tokenizer, corpus or checkpoint is", _function(show_info)),
+    "doctor": ("what is installed and which attention runs", _function(_doctor)),
+    "demo": ("all of the above on a small real genome, offline", _function(_demo)),
 }
 
 

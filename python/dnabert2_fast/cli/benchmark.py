@@ -11,8 +11,8 @@ __all__ = ["gue"]
 
 def gue(arguments: list[str], prog: str) -> None:
     """Parse `GueConfig` from the command line and run it."""
-    from dnabert2_fast.benchmark.gue import GueConfig
-    from dnabert2_fast.benchmark.gue import gue as run
+    from dnabert2_fast.benchmark.gue_run import GueConfig
+    from dnabert2_fast.benchmark.gue_run import gue as run
 
     config = tyro.cli(GueConfig, args=arguments, prog=prog)
     try:

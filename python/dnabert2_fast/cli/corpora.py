@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from dnabert2_fast.cli.tokenizers import load_tokenizer
-from dnabert2_fast.corpus import Corpus, CorpusRules
+from dnabert2_fast.cli._args import load_tokenizer, part_of
+from dnabert2_fast.corpus.plan import CorpusRules
+from dnabert2_fast.corpus.read import Corpus
 
 __all__ = ["build_corpus"]
 
@@ -52,7 +53,7 @@ def build_corpus(
     """
     from dnabert2_fast.corpus.build import build_planned, build_units, merge_units
     from dnabert2_fast.corpus.plan import CorpusPlan
-    from dnabert2_fast.manifest import read_manifest
+    from dnabert2_fast.io.manifest import read_manifest
 
     if merge and part is not None:
         raise ValueError("merge: is for when all parts are built; leave out part")
@@ -77,11 +78,3 @@ def build_corpus(
     for species, tokens in corpus.by_species.items():
         if species:
             print(f"  {species}: {tokens:,} tokens")
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """Read I/N."""
-    number, slash, of = text.partition("/")
-    if not (slash and number.isdecimal() and of.isdecimal()):
-        raise ValueError(f"part: {text!r} is not like 3/10")
-    return int(number), int(of)

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from dnabert2_fast.attention import count_scores
-from dnabert2_fast.cli.corpora import part_of
-from dnabert2_fast.cli.tokenizers import File, load_tokenizer
-from dnabert2_fast.genomics.embed import read_encoder
-from dnabert2_fast.genomics.embed_file import embed_file
-from dnabert2_fast.genomics.embed_plot import PICTURES, plot_embeddings
+from dnabert2_fast.cli._args import File, load_tokenizer, part_of
+from dnabert2_fast.genomics.embedding.file import embed_file
+from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
+from dnabert2_fast.genomics.embedding.vectors import read_encoder
 
 __all__ = ["embed"]
 

@@ -7,23 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from safetensors import SafetensorError, safe_open
 
-from dnabert2_fast.cli.tokenizers import File, load_tokenizer
-from dnabert2_fast.genomics.alleles import STATUSES
-from dnabert2_fast.genomics.attribution import AttributionRules
-from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
-from dnabert2_fast.genomics.likelihood import fill_mask as fill
-from dnabert2_fast.genomics.likelihood import likelihood_table
-from dnabert2_fast.genomics.likelihood_track import TrackKind, likelihood_track
-from dnabert2_fast.genomics.tracks import TRACK_SUFFIXES
-from dnabert2_fast.genomics.variants import Model, ScoringRules
-from dnabert2_fast.genomics.vcf import score_vcf
-from dnabert2_fast.model import (
-    Dnabert2ForMaskedLM,
-    Dnabert2ForSequenceClassification,
-    Dnabert2Model,
-)
+from dnabert2_fast.cli._args import File, load_tokenizer
+from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
+from dnabert2_fast.genomics.likelihood.table import likelihood_table
+from dnabert2_fast.genomics.likelihood.track import TrackKind, likelihood_track
+from dnabert2_fast.genomics.variants.alleles import STATUSES
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES
+from dnabert2_fast.model.auto import Model, model_class
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
@@ -39,25 +35,15 @@ def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
 
     What is not a safetensors file is a masked language model, as the published checkpoint is.
     """
-    kind: type[Model] = Dnabert2ForMaskedLM
-    weights = Path(name, "model.safetensors") if Path(name).is_dir() else Path(name)
-    if weights.suffix == ".safetensors" and weights.is_file():
-        try:
-            with safe_open(weights, "pt") as file:
-                keys = set(file.keys())
-        except SafetensorError:
-            keys = set()  # reading it below says what is wrong
-        if "classifier.weight" in keys:
-            kind = Dnabert2ForSequenceClassification
-            _require_one_class(Path(name))
-        elif keys and not any(key.startswith("cls.") for key in keys):
-            kind = Dnabert2Model
+    kind = model_class(name)
+    if kind is Dnabert2ForSequenceClassification:
+        _require_one_class(Path(name))
     return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
 
 
 def _require_one_class(folder: Path) -> None:
     """Refuse a fine-tuned model whose answer is another than one of several classes."""
-    from dnabert2_fast.train.labelled import Task
+    from dnabert2_fast.finetuning.task import Task
 
     if not (folder / "task.json").exists():
         return

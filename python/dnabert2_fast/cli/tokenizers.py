@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-if TYPE_CHECKING:
-    from dnabert2_fast.tokenizer import Tokenizer
-
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
-File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
-Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+from dnabert2_fast.cli._args import File, Files, Place, load_tokenizer
 
 
 def tokenize(
@@ -49,8 +44,8 @@ def tokenize(
     threads
         0 takes every core.
     """
-    from dnabert2_fast.tokenize_file import tokenize_file
     from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.tokenizer.file import tokenize_file
 
     tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown, matching=matching)
     done = tokenize_file(file, tok, out, max_length=max_length, threads=threads)
@@ -108,7 +103,7 @@ def train_tokenizer(
     threads
         0 takes every core; the merges do not depend on it.
     """
-    from dnabert2_fast.manifest import species_by_path
+    from dnabert2_fast.io.manifest import species_by_path
     from dnabert2_fast.tokenizer import Tokenizer
 
     species = species_by_path(manifest) if manifest else {}
@@ -164,9 +159,9 @@ def vocab_sizes(
     """
     import csv
 
-    from dnabert2_fast import assess
-    from dnabert2_fast.atomic import atomic_path
+    from dnabert2_fast._internal.atomic import atomic_path
     from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.tokenizer import assessment as assess
 
     tok = Tokenizer.train(list(files), largest, window_bp=window_bp, sample=sample, threads=threads)
     sizes = [2**n for n in range(8, largest.bit_length())]
@@ -209,15 +204,15 @@ def info(
     plot
         Picture of token lengths and of counts by rank to write.
     """
-    from dnabert2_fast.info import describe
+    from dnabert2_fast.cli.info import describe
 
     if plot and not (on or manifest):
         raise ValueError("plot: shows a tokenizer on genomes; name some with --on")
     print(describe(path, verify=verify))
     if not (on or manifest or against):
         return
-    from dnabert2_fast.assess import assess, overlap, plot_assessments, table
-    from dnabert2_fast.manifest import species_by_path
+    from dnabert2_fast.io.manifest import species_by_path
+    from dnabert2_fast.tokenizer.assessment import assess, overlap, plot_assessments, table
 
     species = species_by_path(manifest) if manifest else {}
     files: list[str | Path] = [*on, *species]
@@ -232,10 +227,3 @@ def info(
             print(table(assess(other, files, species)))
     if plot:
         plot_assessments(genomes, plot)
-
-
-def load_tokenizer(name: str) -> Tokenizer:
-    """Read a tokenizer by name; importing this module stays cheap."""
-    from dnabert2_fast.tokenizer import Tokenizer
-
-    return Tokenizer.from_pretrained(name)

@@ -9,15 +9,22 @@ together; `read` opens what was built; `sample` draws batches from it; `exchange
 other formats and back.
 """
 
-from dnabert2_fast.corpus.build import build_corpus
-from dnabert2_fast.corpus.exchange import as_dataset, as_table, export_parquet, import_parquet
-from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
-from dnabert2_fast.corpus.read import Corpus, Window
-from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.corpus.build import build_corpus
+    from dnabert2_fast.corpus.dataset import CorpusDataset
+    from dnabert2_fast.corpus.exchange import as_dataset, as_table, export_parquet, import_parquet
+    from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
+    from dnabert2_fast.corpus.read import Corpus, Window
+    from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
 
 __all__ = [
     "Batch",
     "Corpus",
+    "CorpusDataset",
     "CorpusPlan",
     "CorpusRules",
     "Mixture",
@@ -29,3 +36,31 @@ __all__ = [
     "export_parquet",
     "import_parquet",
 ]
+
+_HOME = {
+    "Batch": "sample",
+    "Corpus": "read",
+    "CorpusDataset": "dataset",
+    "CorpusPlan": "plan",
+    "CorpusRules": "plan",
+    "Mixture": "sample",
+    "TokenBatches": "sample",
+    "Window": "read",
+    "as_dataset": "exchange",
+    "as_table": "exchange",
+    "build_corpus": "build",
+    "export_parquet": "exchange",
+    "import_parquet": "exchange",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -19,8 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dnabert2_fast import _native
-from dnabert2_fast.arrow import numbers, strings
-from dnabert2_fast.atomic import full_disk_of
+from dnabert2_fast._internal.arrow import numbers, strings
+from dnabert2_fast._internal.atomic import full_disk_of
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast._internal.strict_json import parse_json
 from dnabert2_fast.corpus.format import (
     ORIGIN,
     SPLITS,
@@ -32,9 +34,7 @@ from dnabert2_fast.corpus.format import (
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules, locked, refuse_other
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.json_text import parse_json
-from dnabert2_fast.manifest import Input
-from dnabert2_fast.progress import Progress, progress
+from dnabert2_fast.io.manifest import Input
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["build_corpus", "build_planned", "build_units", "merge_units"]

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.corpus.format import (
     ORIGIN,
     SPLITS,
@@ -26,8 +28,6 @@ from dnabert2_fast.corpus.format import (
 )
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.extras import needs
-from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 

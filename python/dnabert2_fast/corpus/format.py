@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.json_text import parse_json, read_object
 from dnabert2_fast.tokenizer import Tokenizer
 
 FORMAT, VERSION = "dnabert2_fast.corpus", 2

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.corpus.format import encoded_with, write_json
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.json_text import read_object
-from dnabert2_fast.manifest import Input
-from dnabert2_fast.progress import progress
+from dnabert2_fast.io.manifest import Input
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["CorpusPlan", "CorpusRules"]

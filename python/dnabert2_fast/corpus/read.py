@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.corpus.format import (
     CONTENTS,
     ORIGIN,
@@ -24,7 +25,6 @@ from dnabert2_fast.corpus.format import (
     shard_files,
 )
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.progress import progress
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 

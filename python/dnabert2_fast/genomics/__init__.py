@@ -1,1 +1,89 @@
-"""What a trained encoder is for: vectors of sequences."""
+"""Applications of a trained model to genomes.
+
+Embeddings, scores of variants, attribution to bases, and likelihoods; each has a package of its own
+and is exported here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.attribution.config import AttributionRules
+    from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
+    from dnabert2_fast.genomics.attribution.plot import plot_attribution
+    from dnabert2_fast.genomics.embedding.file import embed_file
+    from dnabert2_fast.genomics.embedding.plot import plot_embeddings
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
+    from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood.table import likelihood_table
+    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
+    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
+    from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+
+__all__ = [
+    "STATUSES",
+    "Attribution",
+    "AttributionRules",
+    "DnaEmbedder",
+    "EmbeddingRules",
+    "Pooling",
+    "ScoringRules",
+    "Variant",
+    "VariantScore",
+    "attribute",
+    "embed",
+    "embed_file",
+    "embed_positions",
+    "enriched_kmers",
+    "fill_mask",
+    "likelihood_table",
+    "likelihood_track",
+    "plot_attribution",
+    "plot_embeddings",
+    "pseudo_likelihood",
+    "score_variants",
+    "score_vcf",
+]
+
+_HOME = {
+    "STATUSES": "variants.alleles",
+    "Attribution": "attribution.mutagenesis",
+    "AttributionRules": "attribution.config",
+    "DnaEmbedder": "embedding.sklearn",
+    "EmbeddingRules": "embedding.vectors",
+    "Pooling": "embedding.pooling",
+    "ScoringRules": "variants.config",
+    "Variant": "variants.alleles",
+    "VariantScore": "variants.scoring",
+    "attribute": "attribution.mutagenesis",
+    "embed": "embedding.vectors",
+    "embed_file": "embedding.file",
+    "embed_positions": "embedding.vectors",
+    "enriched_kmers": "attribution.motifs",
+    "fill_mask": "likelihood.scores",
+    "likelihood_table": "likelihood.table",
+    "likelihood_track": "likelihood.track",
+    "plot_attribution": "attribution.plot",
+    "plot_embeddings": "embedding.plot",
+    "pseudo_likelihood": "likelihood.scores",
+    "score_variants": "variants.scoring",
+    "score_vcf": "variants.vcf_file",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast.errors import DivergedError
-from dnabert2_fast.model import Dnabert2ForMaskedLM, PackedBatch
-from dnabert2_fast.model.checkpoint import Pretrained
-from dnabert2_fast.progress import Progress
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.model.pretrained import Pretrained
 from dnabert2_fast.ragged import Ragged, token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 

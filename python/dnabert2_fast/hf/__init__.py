@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.hf.config import HFDnabert2Config, is_ours
+from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.hf.models import (
     HFDnabert2ForMaskedLM,
     HFDnabert2ForSequenceClassification,
@@ -32,7 +32,7 @@ from dnabert2_fast.hf.models import (
     HFDnabert2Model,
 )
 from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
-from dnabert2_fast.model.config import MODEL_TYPE
+from dnabert2_fast.model.config import MODEL_TYPE, is_ours
 
 __all__ = [
     "HFDnabert2Config",

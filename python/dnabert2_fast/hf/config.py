@@ -6,8 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from dnabert2_fast.model import Dnabert2Config
-from dnabert2_fast.model.config import MODEL_TYPE, is_ours
+from dnabert2_fast.model.config import MODEL_TYPE, Dnabert2Config, is_ours
 
 __all__ = ["HFDnabert2Config", "is_ours"]
 

@@ -21,8 +21,9 @@ from transformers.modeling_outputs import (
 )
 
 from dnabert2_fast.hf.config import HFDnabert2Config
-from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.model.bert import Bert, Classifier, MaskedLMHead
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.encoder import Bert
+from dnabert2_fast.model.heads import Classifier, MaskedLMHead
 
 __all__ = [
     "HFDnabert2ForMaskedLM",

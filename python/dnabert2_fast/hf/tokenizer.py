@@ -21,7 +21,7 @@ from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.hf.layout import Column, Padding
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.vocabulary import PACKAGED, Case, Unknown
+from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
 
 __all__ = ["HFDnabert2Tokenizer"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dnabert2_fast.compiling import constant_result
+from dnabert2_fast._internal.torch_compile import constant_result
 
 __all__ = ["add_norm", "fused", "geglu", "masked_lm_loss", "obstacle"]
 

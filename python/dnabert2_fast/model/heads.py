@@ -1,4 +1,7 @@
-"""A head that answers for every token."""
+"""The public models: the encoder with its pooler, a masked-LM head, or a classifier.
+
+Modules carry the names of the released checkpoint, so that its keys load as they are.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,273 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dnabert2_fast.kernels import masked_lm_loss
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.model.bert import Bert, Classifier, ClassifierOutput
-from dnabert2_fast.model.checkpoint import Pretrained, initialise
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.encoder import Bert
+from dnabert2_fast.model.outputs import ClassifierOutput, EncoderOutput, MaskedLMOutput
+from dnabert2_fast.model.pretrained import Pretrained, initialise
 
-__all__ = ["Dnabert2ForTokenClassification"]
+__all__ = [
+    "Classifier",
+    "Dnabert2ForMaskedLM",
+    "Dnabert2ForSequenceClassification",
+    "Dnabert2ForTokenClassification",
+    "Dnabert2Model",
+    "MaskedLMHead",
+]
+
+HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
+
+
+class Classifier(nn.Linear):
+    """A linear map that works in float32 at least: bfloat16 has steps of 1/64 between 2 and 4."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, shape (rows, num_labels)."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        return F.linear(x.to(exact), self.weight.to(exact), self.bias.to(exact))
+
+
+class PredictionTransform(nn.Module):
+    """Dense, GELU, norm."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=HEAD_LAYER_NORM_EPS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return rows shaped as the input."""
+        normed: torch.Tensor = self.LayerNorm(F.gelu(self.dense(x)))
+        return normed
+
+
+class Predictions(nn.Module):
+    """Masked-LM head; its decoder shares the word embedding's matrix."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.transform = PredictionTransform(config)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, shape (rows, vocab_size)."""
+        logits: torch.Tensor = self.decoder(self.transform(x))
+        return logits
+
+
+class MaskedLMHead(nn.Module):
+    """Holds the predictions under the checkpoint's name ``cls.predictions``."""
+
+    def __init__(self, config: Dnabert2Config) -> None:
+        super().__init__()
+        self.predictions = Predictions(config)
+
+
+class Dnabert2Model(Pretrained):
+    """The encoder with its pooler.
+
+    `from_pretrained` reads one, `save_pretrained` writes it, and a call is `forward`.
+
+    Parameters
+    ----------
+    config : Dnabert2Config
+        Weights are drawn at random: normal with deviation `initializer_range`.
+    attention : str
+        Attention backend; ``dnabert2-fast doctor`` lists them.
+
+    Raises
+    ------
+    BackendUnavailableError
+        When it is called, if there is no such backend or it cannot run here.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> config = Dnabert2Config(hidden_size=24, num_hidden_layers=1, num_attention_heads=3)
+    >>> model = Dnabert2Model(config).eval()
+    >>> ids = Tokenizer.from_pretrained("dnabert2").encode_batch(["ACGTTGCA", "ACG"])
+    >>> output = model(PackedBatch.from_ragged(ids))
+    >>> output.last_hidden_state.shape, output.pooler_output.shape
+    (torch.Size([9, 24]), torch.Size([2, 24]))
+    """
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=True)
+        initialise(self, config.initializer_range)
+
+    def forward(
+        self,
+        batch: PackedBatch,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> EncoderOutput:
+        """Encode a batch; it is moved to the model's device.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        output_hidden_states : bool
+            Return the state after the embeddings and after every layer too.
+        output_attentions : bool
+            Return the attention weights too: the one result that needs memory for every pair of
+            tokens.
+
+        Returns
+        -------
+        EncoderOutput
+
+        Raises
+        ------
+        ValueError
+            When the attention weights would be too many; says what to do.
+        IndexError
+            When an id lies outside the vocabulary, on a CPU.
+        """
+        batch = batch.to(self.device)
+        states: list[torch.Tensor] | None = [] if output_hidden_states else None
+        maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
+        last = self.bert.encode(batch, states=states, maps=maps)
+        pooled = self.bert.pool(last, batch.cu_seqlens)
+        return EncoderOutput(
+            last, pooled, tuple(states) if states else None, tuple(maps) if maps else None
+        )
+
+    if TYPE_CHECKING:  # torch gives every call the type Any
+        __call__ = forward
+
+
+class Dnabert2ForMaskedLM(Pretrained):
+    """Encoder and masked-LM head, whose decoder is the word embedding's matrix.
+
+    Parameters
+    ----------
+    config, attention
+        As for `Dnabert2Model`.
+
+    Examples
+    --------
+    What ``mini`` expects where a token is hidden:
+
+    >>> from dnabert2_fast import Tokenizer
+    >>> tok = Tokenizer.from_pretrained("mini")
+    >>> model = Dnabert2ForMaskedLM.from_pretrained("mini")
+    >>> batch = PackedBatch.from_ragged(tok.encode_batch(["ACGTTGCA"]))
+    >>> batch.input_ids[2] = tok.mask_id
+    >>> with torch.inference_mode():
+    ...     logits = model(batch).logits
+    >>> logits.shape, abs(float(logits[2].softmax(-1).sum()) - 1) < 1e-5
+    (torch.Size([4, 4096]), True)
+    """
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=False)
+        self.cls = MaskedLMHead(config)
+        self.tie()
+        initialise(self, config.initializer_range)
+
+    def tie(self) -> None:
+        """Let the decoder use the word embedding's matrix."""
+        self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
+
+    def forward(
+        self, batch: PackedBatch, labels: torch.Tensor | None = None, with_logits: bool = True
+    ) -> MaskedLMOutput:
+        """Predict tokens.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        labels : Tensor of int64, shape (total_tokens,), optional
+            -100 where nothing is asked. With labels, the last layer's MLP and the head run on the
+            labelled rows alone, and `logits` holds those rows in order.
+        with_logits : bool
+            Without them, a loss is computed in less memory on a GPU.
+
+        Returns
+        -------
+        MaskedLMOutput
+            `logits` have shape (total_tokens, vocab_size), or (labelled rows, vocab_size); `loss`
+            is the mean cross-entropy of the labelled rows in nats, 0 if there are none.
+        """
+        batch = batch.to(self.device)
+        head = self.cls.predictions
+        if labels is None:
+            return MaskedLMOutput(None, head(self.bert.encode(batch)))
+        labels = labels.to(self.device)
+        rows = torch.nonzero(labels != -100).flatten()
+        hidden, labels = head.transform(self.bert.encode(batch, rows)), labels[rows]
+        # A batch without any label has loss 0, not 0 / 0.
+        count = max(len(rows), 1)
+        if not with_logits:
+            return MaskedLMOutput(masked_lm_loss(hidden, head.decoder, labels) / count, None)
+        logits = head.decoder(hidden)
+        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        return MaskedLMOutput(total / count, logits)
+
+    if TYPE_CHECKING:  # torch gives every call the type Any
+        __call__ = forward
+
+
+class Dnabert2ForSequenceClassification(Pretrained):
+    """Encoder, pooler, dropout and a linear classifier.
+
+    Parameters
+    ----------
+    config, attention
+        As for `Dnabert2Model`; `config.num_labels` is the number of classes,
+        `config.classifier_pooling` what the pooler is given.
+
+    Examples
+    --------
+    A head of three classes on ``mini``, ready to be trained:
+
+    >>> import warnings
+    >>> from dnabert2_fast import Tokenizer
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # it says that pooler and classifier are fresh
+    ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini", num_labels=3)
+    >>> ids = Tokenizer.from_pretrained("mini").encode_batch(["ACGTTGCA", "ACG"])
+    >>> output = model(PackedBatch.from_ragged(ids), labels=torch.tensor([2, 0]))
+    >>> output.logits.shape, output.loss > 0
+    (torch.Size([2, 3]), tensor(True))
+    """
+
+    def __init__(self, config: Dnabert2Config, attention: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config, attention, with_pooler=True)
+        rate = config.classifier_dropout
+        self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+        self.classifier = Classifier(config.hidden_size, config.num_labels)
+        initialise(self, config.initializer_range)
+
+    def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
+        """Classify sequences.
+
+        Parameters
+        ----------
+        batch : PackedBatch
+        labels : Tensor of int64, shape (n,), optional
+            Classes, for a loss: the mean cross-entropy, in nats.
+
+        Returns
+        -------
+        ClassifierOutput
+        """
+        batch = batch.to(self.device)
+        logits = self.classifier(self.dropout(self.bert.encode_pooled(batch)))
+        if labels is None:
+            return ClassifierOutput(None, logits)
+        return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)
+
+    if TYPE_CHECKING:  # torch gives every call the type Any
+        __call__ = forward
 
 
 class Dnabert2ForTokenClassification(Pretrained):

@@ -13,16 +13,16 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from dnabert2_fast.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.extras import needs
-from dnabert2_fast.model.bert import (
+from dnabert2_fast.model.heads import (
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
+    Dnabert2ForTokenClassification,
     Dnabert2Model,
 )
-from dnabert2_fast.model.heads import Dnabert2ForTokenClassification
 from dnabert2_fast.model.int8 import is_int8
 from dnabert2_fast.model.layers import Layer
 

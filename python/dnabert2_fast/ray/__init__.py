@@ -5,7 +5,32 @@ Paths may be local, then on a file system that all machines share, or URIs that 
 task whose worker died is run again by Ray. Needs the extra ``ray``; `embed_file` also ``model``.
 """
 
-from dnabert2_fast.ray.corpus import build_corpus
-from dnabert2_fast.ray.embedding import embed_file
+from __future__ import annotations
 
-__all__ = ["build_corpus", "embed_file"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.ray.corpus import build_corpus
+    from dnabert2_fast.ray.embedding import embed_file
+
+__all__ = [
+    "build_corpus",
+    "embed_file",
+]
+
+_HOME = {
+    "build_corpus": "corpus",
+    "embed_file": "embedding",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

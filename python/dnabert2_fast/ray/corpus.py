@@ -21,7 +21,7 @@ from dnabert2_fast.corpus.build import (
 )
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.manifest import Input
+from dnabert2_fast.io.manifest import Input
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pyarrow import fs
 
-from dnabert2_fast.extras import needs
+from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.embed import EmbeddingRules, Pooling
-    from dnabert2_fast.model import Dnabert2Model
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
+    from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]
 
@@ -103,8 +104,8 @@ def embed_file(
     if parts < 1:
         raise ValueError(f"parts: {parts} is not positive")
     with needs("dnabert2_fast.ray.embed_file"):
-        from dnabert2_fast.genomics.embed import EmbeddingRules
-        from dnabert2_fast.genomics.embed_file import check_settings
+        from dnabert2_fast.genomics.embedding.file import check_settings
+        from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
     check_settings(Path(out), window_bp)
     files = {"path": os.fspath(path)}
     if regions is not None:
@@ -149,7 +150,7 @@ class _Work:
 
     def run(self, part: Part | None) -> int:
         """Compute a part, where it is not there yet."""
-        from dnabert2_fast.genomics.embed import read_encoder
+        from dnabert2_fast.genomics.embedding.vectors import read_encoder
 
         net = read_encoder(
             self.model, attention=self.attention, dtype=self.dtype, device=self.device
@@ -169,7 +170,7 @@ class _Work:
         out: Path,
         part: Part | None,
     ) -> int:
-        from dnabert2_fast.genomics.embed_file import embed_file as embed_here
+        from dnabert2_fast.genomics.embedding.file import embed_file as embed_here
 
         path, regions = files["path"], files.get("regions")
         rest = {"window_bp": self.window_bp, "column": self.column, **asdict(self.rules)}
@@ -187,8 +188,8 @@ class _Work:
 
         Copies have other paths and times than the files that they are of, hence two settings.
         """
-        from dnabert2_fast.genomics.embed_file import inputs_of
-        from dnabert2_fast.parts import Parts
+        from dnabert2_fast._internal.resume import Parts
+        from dnabert2_fast.genomics.embedding.file import inputs_of
 
         def settings(files: dict[str, object]) -> dict[str, object]:
             return inputs_of(net, tokenizer, self.rules, files, self.window_bp, self.column)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dnabert2_fast import errors
-from dnabert2_fast.extras import needs
+from dnabert2_fast._internal.extras import needs
 
 __all__ = ["each"]
 

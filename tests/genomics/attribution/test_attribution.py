@@ -32,7 +32,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.genomics.attribution_file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 

@@ -12,7 +12,7 @@ from dnabert2_fast import (
     Attribution,
     enriched_kmers,
 )
-from dnabert2_fast.genomics.motifs import high_regions
+from dnabert2_fast.genomics.attribution.motifs import high_regions
 
 
 def tail_of_hypergeometric(hits, population, marked, drawn):

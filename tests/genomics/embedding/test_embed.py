@@ -16,7 +16,7 @@ from dnabert2_fast import (
     embed_file,
 )
 from dnabert2_fast.errors import CheckpointError, FastaError
-from dnabert2_fast.genomics.embed_file import CHUNK_SEQUENCES
+from dnabert2_fast.genomics.embedding.file import CHUNK_SEQUENCES
 
 model = encoder().eval()
 

@@ -13,14 +13,13 @@ from helpers.interrupts import stop_after
 from helpers.models import encoder, tok
 
 from dnabert2_fast import Dnabert2Model, embed_file
+from dnabert2_fast._internal.resume import Parts, settings_of
 from dnabert2_fast.errors import FastaError
-from dnabert2_fast.genomics.embed import EmbeddingRules
+from dnabert2_fast.genomics.embedding import file as files
+from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
 from dnabert2_fast.model.int8 import quantize_int8
-from dnabert2_fast.parts import Parts, settings_of
 
 model = encoder().eval()
-# The package's name for the function hides the module of that name.
-files = sys.modules["dnabert2_fast.genomics.embed_file"]
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +82,7 @@ def test_processes_that_start_together_share_one_folder(tmp_path):
 START = """
 import os, signal, sys
 from pathlib import Path
-from dnabert2_fast.parts import Parts
+from dnabert2_fast._internal.resume import Parts
 Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Parts(Path(sys.argv[1]), {"a": 1})
 """
@@ -165,9 +164,9 @@ def test_bad_input_leaves_no_parts(tmp_path):
 
 PROGRAM = """
 import sys, torch
+from dnabert2_fast.genomics.embedding import file as module
 from dnabert2_fast import Dnabert2Model, Tokenizer, embed_file
 torch.set_num_threads(1)
-module = sys.modules["dnabert2_fast.genomics.embed_file"]
 module.CHUNK_SEQUENCES = 5
 folder = sys.argv[1]
 embed_file(f"{folder}/x.fa", Dnabert2Model.from_pretrained(f"{folder}/m"),

@@ -23,7 +23,7 @@ from dnabert2_fast import (
     pseudo_likelihood,
 )
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
-from dnabert2_fast.genomics.likelihood import likelihood_table
+from dnabert2_fast.genomics.likelihood.table import likelihood_table
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
@@ -169,7 +169,7 @@ def fasta(tmp_path):
 def test_track_is_one_base_after_the_other(
     fasta, tmp_path, monkeypatch, kind, window_bp, both_strands
 ):
-    monkeypatch.setattr("dnabert2_fast.genomics.likelihood_track.CHUNK_WINDOWS", 3)
+    monkeypatch.setattr("dnabert2_fast.genomics.likelihood.track.CHUNK_WINDOWS", 3)
     lengths = {name: len(text) for name, text in RECORDS.items()}
     options = {"kind": kind, "window_bp": window_bp, "both_strands": both_strands}
     bases = [

@@ -8,9 +8,10 @@ from helpers.models import masked_lm, tok
 from helpers.variants import RULES
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics import vcf
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
+from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+from dnabert2_fast.io import vcf
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import read_vcf
 
 CONTIG = "ACGTTGCATTAGCCATTACGGATCA" * 8
 GENOME = Reference({"1": CONTIG, "X": "ACGT" * 40})

@@ -30,10 +30,12 @@ from hypothesis import strategies as st
 
 from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.genomics.alleles import Variant, normalise, status_of
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.variants import ScoringRules, differing_tokens, score_variants
-from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
+from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of, variants_of
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.scoring import differing_tokens, score_variants
+from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import read_vcf
 
 pysam = pytest.importorskip("pysam")
 
@@ -167,7 +169,7 @@ def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
 
 def test_chunks_and_duplicates_do_not_matter(monkeypatch):
     whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
-    monkeypatch.setattr("dnabert2_fast.genomics.variants.CHUNK_ALLELES", 3)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.scoring.CHUNK_ALLELES", 3)
     parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a[2:], b[2:], atol=1e-5)
@@ -178,7 +180,7 @@ def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
     """Three alleles of one site: one reference window a frame, its places masked once."""
     site = [Variant("chr1", 300, CONTIG[300], alt) for alt in "ACGT" if alt != CONTIG[300]]
     sizes = []
-    from dnabert2_fast.genomics import variants as module
+    from dnabert2_fast.genomics.variants import scoring as module
 
     real = module.token_log_likelihood
 
@@ -253,7 +255,7 @@ def test_vt_pairs_score_alike(shared, chr20, tmp_path):
 def test_every_site_of_1000_genomes_fits_the_reference(shared, chr20):
     path = shared / "data" / "variants" / "1000G_chr20_1-4Mb_GRCh37.sites.vcf.gz"
     with read_vcf(path) as (_, records):
-        variants = [variant for record in records for variant in record.variants]
+        variants = [variant for record in records for variant in variants_of(record)]
     assert len(variants) == 24_990
     assert {status_of(variant, chr20) for variant in variants} == {"scored"}
     # Normal forms of single bases are themselves; none is empty on both sides.

@@ -3,7 +3,6 @@
 import gzip
 import os
 import re
-import sys
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -13,14 +12,16 @@ from helpers.variants import CONTIG, GENOME, RULES, VARIANTS, cls, enc, mlm, twi
 
 from dnabert2_fast import Dnabert2ForSequenceClassification, cli
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics.alleles import Variant
-from dnabert2_fast.genomics.reference import Reference
-from dnabert2_fast.genomics.variants import ScoringRules, score_variants
-from dnabert2_fast.genomics.vcf import read_vcf, score_vcf
-from dnabert2_fast.train.labelled import Task
+from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.genomics.variants import vcf_file as vcf_module
+from dnabert2_fast.genomics.variants.alleles import Variant, variants_of
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.scoring import score_variants
+from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import read_vcf
 
 pysam = pytest.importorskip("pysam")
-vcf_module = sys.modules["dnabert2_fast.genomics.vcf"]
 
 HEAD = '##fileformat=VCFv4.2\n##INFO=<ID=AC,Number=A,Type=Integer,Description="count">\n'
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
@@ -102,8 +103,8 @@ def test_htslib_reads_what_is_written(files):
 
 
 def test_parquet(files, monkeypatch):
-    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
-    monkeypatch.setattr("dnabert2_fast.genomics.vcf.GROUP_ROWS", 2)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.CHUNK_RECORDS", 2)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.GROUP_ROWS", 2)
     counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.parquet", RULES)
     rows = pq.read_table(files / "y.parquet").to_pylist()
     assert len(rows) == sum(counts.values()) == 8
@@ -111,7 +112,7 @@ def test_parquet(files, monkeypatch):
     for row in rows:
         assert (row["llr"] is not None) == (row["status"] == "scored")
     with read_vcf(files / "x.vcf") as (_, records):
-        variants = [variant for record in records for variant in record.variants]
+        variants = [variant for record in records for variant in variants_of(record)]
     scores = score_variants(variants, GENOME, mlm, tok, RULES)
     for row, score in zip(rows, scores, strict=True):
         assert row["status"] == score.status
@@ -160,7 +161,7 @@ def test_damaged_files_end_in_one_line(files):
 @pytest.mark.parametrize("name", ["y.vcf.gz", "y.parquet"])
 @pytest.mark.parametrize("genome", ["file", "text"])
 def test_stopped_it_goes_on(files, monkeypatch, name, genome):
-    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.CHUNK_RECORDS", 2)
     text = {"chr1": CONTIG, "chrM": CONTIG[::-1]}
     reference = Reference(files / "g.fa" if genome == "file" else text)
     calls, real = [], vcf_module.score_stream
@@ -189,7 +190,7 @@ def test_stopped_it_goes_on(files, monkeypatch, name, genome):
 
 
 def test_other_settings_and_early_stops_leave_nothing(files, monkeypatch):
-    monkeypatch.setattr("dnabert2_fast.genomics.vcf.CHUNK_RECORDS", 2)
+    monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.CHUNK_RECORDS", 2)
     Reference(files / "g.fa")
     before = sorted(files.iterdir())
     out = files / "y.vcf"
@@ -197,7 +198,7 @@ def test_other_settings_and_early_stops_leave_nothing(files, monkeypatch):
         score_vcf(files / "x.vcf", files / "g.fa", cls, tok, out, ScoringRules(label=9))
     assert sorted(files.iterdir()) == before
     with monkeypatch.context() as patch:
-        patch.setattr("dnabert2_fast.progress.Progress.update", stop_after_one())
+        patch.setattr("dnabert2_fast._internal.progress.Progress.update", stop_after_one())
         with pytest.raises(KeyboardInterrupt):
             score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, RULES)
     other = replace(RULES, both_strands=not RULES.both_strands)

@@ -7,7 +7,7 @@ from helpers.golden import MODELS, Case, folder_of
 from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2Model, kernels
 from dnabert2_fast import attention as package
 from dnabert2_fast.attention import report, triton_varlen
-from dnabert2_fast.model.checkpoint import read_config
+from dnabert2_fast.model.weights import read_config
 
 BACKENDS = ["triton"]
 if torch.cuda.is_available():

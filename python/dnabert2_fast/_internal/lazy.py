@@ -1,0 +1,43 @@
+"""Attributes of a package that are imported when they are first used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from dnabert2_fast._internal.extras import EXTRA_OF, needs
+
+__all__ = ["attribute"]
+
+
+def attribute(package: str, home: Mapping[str, str], name: str) -> Any:
+    """Import and return a public name of a package, for its ``__getattr__``.
+
+    Parameters
+    ----------
+    package : str
+        Full name of the package.
+    home : mapping of str to str
+        For each public name, the module below `package` that defines it.
+    name : str
+
+    Raises
+    ------
+    AttributeError
+        When the package has no such name.
+    ModuleNotFoundError
+        When a library is missing; names the extra to install.
+
+    Examples
+    --------
+    >>> attribute("dnabert2_fast", {"Ragged": "ragged"}, "Ragged").__name__
+    'Ragged'
+    """
+    if name not in home:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    with needs(f"{package}.{name}", EXTRA_OF.get(name)):
+        value = getattr(import_module(f"{package}.{home[name]}"), name)
+    setattr(sys.modules[package], name, value)  # so that it is looked up once
+    return value

@@ -1,0 +1,161 @@
+"""Numbers that are done, beside the file to be: from them a stopped run goes on.
+
+`embed`, `score_variants` and `predict` work through their input in stretches, and keep what a model
+says of each until the output is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast._internal.atomic import atomic_path, temporary_beside
+from dnabert2_fast._internal.strict_json import read_json
+from dnabert2_fast.errors import CheckpointError, Dnabert2Error
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["Parts", "not_written", "settings_of"]
+
+# Parameters whose bytes are hashed in full; of larger ones every 97th number tells models apart.
+HASHED_NUMBERS = 65_536
+
+SETTINGS = "settings.json"
+
+
+class EncodesSequences(Protocol):
+    """What of a tokenizer numbers depend on; `Tokenizer` has it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its file."""
+
+    @property
+    def case(self) -> str:
+        """How lower-case letters are read."""
+
+
+def settings_of(
+    model: torch.nn.Module, tokenizer: EncodesSequences, rules: DataclassInstance, **inputs: Any
+) -> dict[str, Any]:
+    """Return what numbers depend on; files among `inputs` by name, size and time of change.
+
+    The fields of `rules` and the names of `inputs` must differ.
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        # A layer in int8 has its weight and bias together, as a tuple.
+        for parameter in value if isinstance(value, tuple) else (value,):
+            if not torch.is_tensor(parameter):
+                continue
+            flat = parameter.detach().dequantize().flatten()
+            some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
+            digest.update(name.encode())
+            digest.update(some.float().cpu().numpy().tobytes())
+    found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
+    found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(rules)}
+    for name, given in inputs.items():
+        if isinstance(given, Path):
+            state = given.stat()
+            found[name] = [os.fspath(given.resolve()), state.st_size, state.st_mtime_ns]
+        else:
+            found[name] = given
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # tuples become lists
+
+
+class Parts:
+    """A folder ``OUT.parts`` with a file for each stretch of the input that is done.
+
+    Parameters
+    ----------
+    out : Path
+    settings : dict
+        Parts that were made with other settings are dropped.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self.folder = out.with_name(f"{out.name}.parts")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Processes that share the work start together: the folder appears whole, and once.
+        with temporary_beside(self.folder) as fresh:
+            if self._holds(settings):
+                return
+            if self.folder.exists():
+                self.remove()
+            fresh.mkdir()
+            (fresh / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+            try:
+                fresh.rename(self.folder)
+            except OSError:
+                if not self._holds(settings):
+                    raise
+
+    def _holds(self, settings: dict[str, Any]) -> bool:
+        try:
+            return bool(read_json(self.folder / SETTINGS) == settings)
+        except (OSError, ValueError):
+            return False
+
+    def take(
+        self, number: int, rows: int, compute: Callable[[], npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        """Return the numbers of a stretch, a row an item, computed if they are not there yet."""
+        place = self.folder / f"{number:08d}.npy"
+        try:
+            done: npt.NDArray[Any] = np.load(place)
+            if len(done) == rows:
+                return done
+        except (OSError, ValueError):
+            pass
+        numbers = compute()
+        content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
+        np.save(content, numbers)
+        with atomic_path(place) as path:
+            path.write_bytes(content.getbuffer())
+        return numbers
+
+    @contextmanager
+    def until_done(self) -> Iterator[None]:
+        """Drop the folder when the work within is done; what was stopped keeps it to go on with."""
+        try:
+            yield
+        except BaseException as error:
+            # From a damaged file, or before a first stretch, there is nothing to go on with.
+            if isinstance(error, Dnabert2Error) or self.empty:
+                self.remove()
+            raise
+        self.remove()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no stretch is done yet."""
+        return next(self.folder.glob("*.npy"), None) is None
+
+    def remove(self) -> None:
+        """Drop the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def not_written(target: Path, error: BaseException) -> CheckpointError:
+    """Return what to raise when writing `target` failed.
+
+    Of a full disk torch says that a file is not as long as it should be, and no more.
+    """
+    free = shutil.disk_usage(target.parent).free / 1e6
+    reason = " ".join(str(error).split())[-200:]
+    return CheckpointError(
+        f"{target}: could not be written, with {free:,.1f} MB left on the disk: {reason}"
+    )

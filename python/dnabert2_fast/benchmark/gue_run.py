@@ -1,0 +1,299 @@
+"""The benchmark: systems x sets x seeds, one result file each, so that it goes on where it stopped.
+
+What has a result file is not run again. The report is written anew after every set, from all the
+files that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.benchmark.flops import REFERENCE, published_cost
+from dnabert2_fast.benchmark.gue_report import write_report
+from dnabert2_fast.benchmark.sets import GueSet, find_set, sets_of
+from dnabert2_fast.benchmark.summary import Result, read_results
+from dnabert2_fast.benchmark.systems import (
+    Case,
+    CnnSystem,
+    KmerSystem,
+    ModelMode,
+    ModelSystem,
+    System,
+    tokens_of,
+)
+from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.finetuning.config import Pooling
+from dnabert2_fast.finetuning.task import read_splits
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["GueConfig", "GueResult", "gue"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class GueConfig:
+    """What to run of GUE; epochs, rates and batches are the paper's for each set if left out.
+
+    Parameters
+    ----------
+    data
+        Folder of the benchmark, with EMP/H3, mouse/0, ... in it, each with train, dev and test
+        (.csv or .csv.gz). Sets that are not there are skipped and named.
+    out
+        Folder for result files and the report; started again, a run goes on.
+    model
+        Checkpoints to run, folders or hub ids: ours, DNABERT, Nucleotide Transformer, Llama-type.
+    tasks
+        Sets (EMP/H3), tasks (EMP, TF-M, CVC, TF-H, PD, CPD, SSP, SC-F, SC-V, EPI) or GUE, GUE+; all
+        if left out.
+    systems
+        kmers (logistic regression, always run), cnn (a small network from scratch), model.
+    modes
+        How models are trained: frozen (the head alone), lora, full.
+    pooling
+        What the head of models of this architecture sees: cls, the first token; mean, the mean of
+        all tokens. Left out: what the checkpoint's config.json says. Others have heads of their
+        own.
+    seeds
+        Runs of each, with the seeds seed, seed + 1, ...; kmers has no seed and runs once.
+    seed
+        The first.
+    epochs
+        Of models, instead of the paper's.
+    learning_rate
+        Of models, in all modes, instead of the paper's.
+    batch_tokens
+        Tokens of one batch in evaluation.
+    device
+        auto (CUDA where there is one, else cpu), or cpu.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+
+    Examples
+    --------
+    >>> config = GueConfig("GUE", out="report", model=("run",), modes=("frozen", "full"), seeds=3)
+    >>> config.systems, config.tasks  # () stands for all
+    (('kmers', 'cnn', 'model'), ())
+    """
+
+    data: str
+    out: str
+    model: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")
+    modes: tuple[ModelMode, ...] = ("full",)
+    pooling: Pooling | None = None
+    seeds: int = 1
+    seed: int = 42
+    epochs: int | None = None
+    learning_rate: float | None = None
+    batch_tokens: int = 16_384
+    device: str = "auto"
+    attention: str = "auto"
+
+
+class GueResult(NamedTuple):
+    """What came out.
+
+    Attributes
+    ----------
+    folder : Path
+        With ``report.md``, ``scores.csv``, pictures and ``results/``.
+    results : list of Result
+        All in the folder, earlier ones included.
+    skipped : dict of str to str
+        Sets that were asked for and not run, and why.
+    """
+
+    folder: Path
+    results: list[Result]
+    skipped: dict[str, str]
+
+
+def gue(config: GueConfig) -> GueResult:
+    r"""Run what has no result yet, and report on everything.
+
+    Parameters
+    ----------
+    config : GueConfig
+
+    Returns
+    -------
+    GueResult
+
+    Raises
+    ------
+    DataError
+        When no set is there, or a table is damaged.
+    CheckpointError
+        When a model cannot be loaded, or a result of other settings or data is in the way.
+    ValueError
+        When a setting is out of range, or a task is none of the benchmark.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "prom" / "prom_core_tata").mkdir(parents=True)
+    >>> rows = ["sequence,label", *["ACGTTGCA,0", "TTTTAATT,1", "ACGGTGCA,0", "TTAAATTT,1"] * 3]
+    >>> for split in ("train", "dev", "test"):
+    ...     path = folder / "prom" / "prom_core_tata" / f"{split}.csv"
+    ...     _ = path.write_text("\n".join(rows))
+    >>> result = gue(GueConfig(
+    ...     str(folder), str(folder / "report"), tasks=("prom/prom_core_tata",), systems=("kmers",)
+    ... ))
+    >>> len(result.results), result.skipped, (result.folder / "report.md").exists()
+    (1, {}, True)
+    """
+    systems = _systems(config)
+    out = Path(config.out)
+    found: list[tuple[GueSet, Path]] = []
+    skipped: dict[str, str] = {}
+    for one in sets_of(config.tasks):
+        folder, why = find_set(config.data, one)
+        if folder is None:
+            skipped[one.name] = why
+        else:
+            found.append((one, folder))
+    if not found:
+        raise DataError(
+            f"{config.data}: none of the sets is in it with train, dev and test; give the folder "
+            "that holds EMP, mouse, prom, ..."
+        )
+    seeds = range(config.seed, config.seed + config.seeds)
+    runs = sum(len(seeds) if system.seeded else 1 for system in systems)
+    with progress(runs * len(found), "GUE", "runs") as bar:
+        for one, folder in found:
+            case = _case(one, folder)
+            fingerprint = _fingerprint(folder)
+            reference = _reference_flops(case)
+            for system in systems:
+                for seed in seeds if system.seeded else seeds[:1]:
+                    bar.note(set=one.name, system=system.name, seed=seed)
+                    _once(system, case, seed, out, fingerprint, reference)
+                    bar.update()
+            write_report(out, skipped)
+    return GueResult(out, read_results(out), skipped)
+
+
+def _systems(config: GueConfig) -> list[System]:
+    for name in ("seeds", "batch_tokens"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: {getattr(config, name)} is not positive")
+    if config.epochs is not None and config.epochs < 1:
+        raise ValueError(f"epochs: {config.epochs} is not positive")
+    systems: list[System] = [KmerSystem()]
+    if "cnn" in config.systems:
+        systems.append(CnnSystem(config.device))
+    if "model" in config.systems:
+        systems += [
+            ModelSystem(
+                model,
+                mode,
+                config.epochs,
+                config.learning_rate,
+                config.batch_tokens,
+                config.device,
+                config.attention,
+                config.pooling,
+            )
+            for model in config.model
+            for mode in config.modes
+        ]
+    names = [system.name for system in systems]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"model: {twice} is there twice; folders of one name need copies or links")
+    return systems
+
+
+def _case(one: GueSet, folder: Path) -> Case:
+    task, tables = read_splits(folder, "classes")
+    if task.pairs != one.pairs:
+        wanted = "two sequences" if one.pairs else "one sequence"
+        raise DataError(f"{folder}: {one.name} has {wanted} a row")
+    return Case(one, folder, task, tables)
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a checksum of the tables, so that results of other rows are not mixed."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.csv*")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def _reference_flops(case: Case) -> float:
+    """Return what the published DNABERT-2 spends on a test row of this set."""
+    return published_cost(REFERENCE).flops(tokens_of(Tokenizer.from_pretrained("dnabert2"), case))
+
+
+def _once(
+    system: System, case: Case, seed: int, out: Path, fingerprint: str, reference: float
+) -> None:
+    path = out / "results" / _slug(case.spec.name) / _slug(system.name) / f"seed-{seed}.json"
+    decided: dict[str, Any] = {
+        "version": VERSION,
+        "system": system.name,
+        "set": case.spec.name,
+        "seed": seed,
+        "data_sha256": fingerprint,
+        "settings": system.settings(case),
+    }
+    if path.exists():
+        _require_same(path, decided)
+        return
+    work = out / "unfinished" / _slug(case.spec.name) / _slug(system.name) / f"seed-{seed}"
+    outcome = system.run(case, seed, work)
+    content = {
+        **decided,
+        "rows": {split: len(table.labels) for split, table in case.tables.items()},
+        **outcome._asdict(),
+        "reference_flops": reference,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    # The scores are what is kept; weights of every run would fill a disk.
+    shutil.rmtree(work, ignore_errors=True)
+    for folder in (work.parent, work.parent.parent, out / "unfinished"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _require_same(path: Path, decided: dict[str, Any]) -> None:
+    try:
+        before = read_object(path)
+    except ValueError:
+        raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
+    now = json.loads(json.dumps(decided))
+    for name in ("version", "data_sha256"):
+        if before.get(name) != now[name]:
+            raise CheckpointError(
+                f"{path}: was made with {name} {before.get(name)}, not {now[name]}; choose another "
+                "out, or delete it to run it again"
+            )
+    for name, value in now["settings"].items():
+        if before["settings"].get(name) != value:
+            raise CheckpointError(
+                f"{path}: was made with {name} {before['settings'].get(name)}, not {value}; choose "
+                "another out, or delete it to run it again"
+            )
+
+
+def _slug(name: str) -> str:
+    """Return a name as a folder.
+
+    >>> _slug("EMP/H3"), _slug("mini frozen")
+    ('EMP-H3', 'mini-frozen')
+    """
+    return "".join(c if c.isalnum() or c in "._" else "-" for c in name)

@@ -1,0 +1,32 @@
+"""Kinds of arguments that several commands take, and how they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["File", "Files", "Place", "load_tokenizer", "part_of"]
+
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
+File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
+Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """Read a tokenizer by name; importing this module stays cheap."""
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    return Tokenizer.from_pretrained(name)
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Read I/N."""
+    number, slash, of = text.partition("/")
+    if not (slash and number.isdecimal() and of.isdecimal()):
+        raise ValueError(f"part: {text!r} is not like 3/10")
+    return int(number), int(of)

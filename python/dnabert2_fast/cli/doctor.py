@@ -1,0 +1,203 @@
+"""What is installed here, what would run, why the rest would not, and what to do about it.
+
+Each finding at the end names what is wrong, what the library does instead, and the remedy. A
+library that nobody asked for is no finding: the table of extras says how to get it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dnabert2_fast._internal.extras import BASE, EXTRAS, Found, find, install
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["report"]
+
+# The example of the model's publishers, and the ids of the reference tokenizer.
+KNOWN_SEQUENCE = "ACGTAGCATCGGATCTATCTATCGACACTTGGTTATCGATCTACGAGCATCTCGTTAGC"
+KNOWN_IDS = [1, 5, 194, 32, 757, 1239, 2092, 294, 24, 359, 88, 93, 32, 75, 77, 19, 2]
+
+CUDA_BUILDS = "a CUDA build from https://pytorch.org/get-started"
+
+
+def report() -> str:
+    """Return the health report as text.
+
+    >>> print(report().splitlines()[0].split()[0])
+    dnabert2-fast
+    """
+    findings: list[str] = []
+    (own,) = find({"dnabert2-fast": "0"})
+    lines = [
+        f"dnabert2-fast {own.version}",
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores",
+        "",
+        *_packages(findings),
+        "",
+        *_tokenizer(findings),
+        "",
+        *_models(findings),
+        "",
+    ]
+    if not findings:
+        return "\n".join([*lines, "Nothing is wrong"])
+    return "\n".join([*lines, "Findings", *(f"  * {finding}" for finding in findings)])
+
+
+def _packages(findings: list[str]) -> list[str]:
+    lines = ["Packages", *_row("base", find(BASE), "tokenize, build-corpus", None, findings)]
+    for name, extra in EXTRAS.items():
+        lines += _row(name, find(extra.packages), extra.unlocks, install(name), findings)
+    return lines
+
+
+def _row(
+    name: str, libraries: list[Found], unlocks: str, command: str | None, findings: list[str]
+) -> list[str]:
+    found = ", ".join(f"{x.package} {x.version or 'missing'}" for x in libraries)
+    lines = [f"  {name:11s} {unlocks}", f"{'':14s}{found}"]
+    upgrade = (command or 'pip install "dnabert2-fast"').replace("install", "install --upgrade", 1)
+    findings += [
+        f"{x.package} {x.version} is older than {x.least}: {unlocks} may fail -> {upgrade}"
+        for x in libraries
+        if x.version is not None and not x.enough
+    ]
+    if command and any(library.version is None for library in libraries):
+        lines[-1] += f"\n{'':14s}-> {command}"
+    return lines
+
+
+def _tokenizer(findings: list[str]) -> list[str]:
+    try:
+        from dnabert2_fast.tokenizer import Tokenizer
+    except ImportError as error:
+        findings.append(
+            f"the extension cannot be loaded ({_first_line(error)}): nothing works -> "
+            "pip install --force-reinstall --no-deps dnabert2-fast"
+        )
+        return ["Tokenizer", "  does not load"]
+    ids = Tokenizer.from_pretrained("dnabert2").encode(KNOWN_SEQUENCE).tolist()
+    if ids == KNOWN_IDS:
+        return ["Tokenizer", "  published vocabulary: works"]
+    findings.append(f"the published vocabulary gives wrong ids, {ids}; please report this")
+    return ["Tokenizer", "  published vocabulary: WRONG ids"]
+
+
+def _models(findings: list[str]) -> list[str]:
+    (found,) = find({"torch": EXTRAS["model"].packages["torch"]})
+    remedy = install("model")
+    if found.version is None:
+        findings.append(
+            f"torch is missing: models cannot run, tokenizing and corpora can -> {remedy}"
+        )
+        return ["Models", "  torch is missing"]
+    try:
+        torch = import_module("torch")
+    except (ImportError, OSError) as error:
+        findings.append(
+            f"torch {found.version} is installed and cannot be imported ({_first_line(error)}): "
+            "models cannot run, tokenizing and corpora can -> pip install --force-reinstall torch"
+        )
+        return ["Models", f"  torch {found.version} cannot be imported"]
+    if not found.enough:  # named with the packages
+        return ["Models", f"  torch {found.version} is too old"]
+    built = torch.version.cuda or torch.version.hip
+    lines = ["Models", f"  torch {found.version}, built for {'CUDA ' + built if built else 'CPU'}"]
+    findings += _unused_gpu(torch)
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    for name in devices:
+        lines += _attention(torch.device(name), findings)
+    return lines
+
+
+def _unused_gpu(torch: Any) -> list[str]:
+    """Say why torch does not see a GPU that the machine has."""
+    gpu = None if torch.cuda.is_available() else _gpu_of_machine()
+    if gpu is None:
+        return []
+    if torch.version.cuda is None:
+        return [
+            f"torch {torch.__version__} is built without CUDA, and this machine has {gpu}: models "
+            f"run on the CPU -> install {CUDA_BUILDS}"
+        ]
+    try:
+        torch.zeros(1, device="cuda")
+        reason = "no reason given"
+    except (RuntimeError, AssertionError) as error:
+        reason = _first_line(error)
+    return [
+        f"torch is built for CUDA {torch.version.cuda} and cannot use {gpu} ({reason}): models "
+        f"run on the CPU -> update the driver, or install {CUDA_BUILDS} for the driver you have"
+    ]
+
+
+def _gpu_of_machine() -> str | None:
+    """Return the name of the first NVIDIA GPU, as the driver's own program has it."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.splitlines()), None)
+
+
+def _attention(device: torch.device, findings: list[str]) -> list[str]:
+    import torch
+
+    from dnabert2_fast.attention import report as backends
+    from dnabert2_fast.kernels import obstacle
+
+    label = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    if device.type == "cuda" and (broken := _cannot_compute(device)):
+        findings.append(
+            f"{label}: torch {torch.__version__} cannot compute on it ({broken}): take the CPU, "
+            f"--device cpu -> install {CUDA_BUILDS} that still knows this card"
+        )
+        return [f"  {label}: does not compute"]
+    statuses = backends(device, torch.float32)
+    chosen = next(status.name for status in statuses if status.runs)
+    lines = [f"  Attention on {label}, float32"]
+    lines += [
+        f"    {s.name:11s} {'runs' if s.runs else 'does not run'}"
+        f"{', chosen by auto' if s.name == chosen else ''}{': ' + s.reason if s.reason else ''}"
+        for s in statuses
+    ]
+    unfused = obstacle(device, torch.float32)
+    lines.append(f"    fused GEGLU, norm and loss: {unfused or 'run'}")
+    if device.type != "cuda":
+        return lines
+    reasons = {status.name: status.reason for status in statuses}
+    if reasons["triton"]:
+        findings.append(f"{label}: {chosen} is used for attention; triton: {reasons['triton']}")
+    if unfused:
+        findings.append(f"{label}: plain torch is used for GEGLU, norm and loss; triton: {unfused}")
+    return lines
+
+
+def _cannot_compute(device: torch.device) -> str | None:
+    import torch
+
+    try:
+        torch.ones(2, device=device).sum().item()
+    except RuntimeError as error:
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

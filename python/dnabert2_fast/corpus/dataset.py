@@ -1,0 +1,51 @@
+"""Packed batches of a corpus for torch's data loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from torch.utils.data import IterableDataset, get_worker_info
+
+from dnabert2_fast.corpus.read import Corpus
+from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
+
+__all__ = ["CorpusDataset"]
+
+
+class CorpusDataset(IterableDataset[Batch]):
+    r"""Packed batches of a corpus for torch's ``DataLoader(dataset, batch_size=None)``.
+
+    Its workers share a rank's batches out among them, and the loader takes one of each in turn: the
+    batches and their order are those of `TokenBatches`, whatever the number of workers.
+
+    Parameters
+    ----------
+    source : Corpus or Mixture
+    batch_tokens : int
+    **options
+        Those of `TokenBatches`, but for `worker` and `workers`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from torch.utils.data import DataLoader
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = open(f"{folder}/x.fa", "w").write(">a\n" + "ACGTTGCA" * 50 + "\n")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, window_bp=40)
+    >>> loader = DataLoader(CorpusDataset(corpus, 60, epochs=1), batch_size=None, num_workers=0)
+    >>> sum(len(batch.windows) for batch in loader)
+    10
+    """
+
+    def __init__(self, source: Corpus | Mixture, batch_tokens: int, **options: Any) -> None:
+        self._make = partial(TokenBatches, source, batch_tokens, **options)
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        if worker is None:
+            return iter(self._make())
+        return iter(self._make(worker=worker.id, workers=worker.num_workers))

@@ -1,0 +1,51 @@
+"""Fine-tuning on labelled tables, and prediction with the result.
+
+`finetune` trains a classifier or regressor for sequences, pairs, tokens or bases; `Predictor` and
+`predict` apply it to sequences and files, and `evaluate` compares its answers with labels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.finetuning.config import FinetuneConfig
+    from dnabert2_fast.finetuning.evaluation import evaluate
+    from dnabert2_fast.finetuning.predict_file import predict
+    from dnabert2_fast.finetuning.predictor import Answers, Predictor
+    from dnabert2_fast.finetuning.runs import FinetuneResult, finetune
+    from dnabert2_fast.finetuning.task import Task
+
+__all__ = [
+    "Answers",
+    "FinetuneConfig",
+    "FinetuneResult",
+    "Predictor",
+    "Task",
+    "evaluate",
+    "finetune",
+    "predict",
+]
+
+_HOME = {
+    "Answers": "predictor",
+    "FinetuneConfig": "config",
+    "FinetuneResult": "runs",
+    "Predictor": "predictor",
+    "Task": "task",
+    "evaluate": "evaluation",
+    "finetune": "runs",
+    "predict": "predict_file",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,90 @@
+"""A fine-tuned model against a labelled table: scores, answers and pictures in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.metrics import scores
+from dnabert2_fast.finetuning.plot import plot_answers
+from dnabert2_fast.finetuning.predict_file import write_labelled
+from dnabert2_fast.finetuning.predictor import Predictor
+from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.trainer import aligned
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    folder: str | os.PathLike[str],
+    table: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    batch_tokens: int = 16_384,
+    attention: str = "auto",
+    dtype: str = "float32",
+    device: str = "auto",
+) -> dict[str, float]:
+    r"""Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `finetune` wrote.
+    table : path
+        .csv or .csv.gz, with labels as in training.
+    out : path
+        Folder to make: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
+        ``curves.png`` (ROC and precision-recall) or, for numbers, ``scatter.png``.
+    batch_tokens, attention, dtype, device
+        As in `predict`.
+
+    Returns
+    -------
+    dict of str to float
+        See `dnabert2_fast.finetuning.metrics.scores`.
+
+    Raises
+    ------
+    CheckpointError, DataError
+        When model or table cannot be read, or `out` exists.
+    ModuleNotFoundError
+        Without the extra ``plots``.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification, Tokenizer
+    >>> from dnabert2_fast.finetuning.task import Task
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with warnings.catch_warnings():  # an untrained one, where finetune's would be
+    ...     warnings.simplefilter("ignore")
+    ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
+    >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
+    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> rows = ["sequence,label", "ACGTTGCATTAGCA,promoter", "GGGCCC,other"]
+    >>> _ = (folder / "test.csv").write_text("\n".join(rows))
+    >>> scores = evaluate(folder / "m", folder / "test.csv", folder / "scores")
+    >>> 0 <= scores["accuracy"] <= 1, sorted(path.name for path in (folder / "scores").iterdir())
+    (True, ['confusion.png', 'curves.png', 'metrics.json', 'predictions.csv'])
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
+    predictor = Predictor.load(
+        folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
+    task = predictor.task
+    labelled = read_labelled(table, task)
+    answers = predictor(labelled.sequences, labelled.pairs)
+    labels, outputs = aligned(task, labelled, answers)
+    values = scores(labels, outputs, task.kind)
+    with atomic_path(out) as temporary:
+        temporary.mkdir(parents=True)
+        write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
+        (temporary / "metrics.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        plot_answers(temporary, task, labels, outputs)
+    return values

@@ -1,0 +1,122 @@
+"""Tables to tensors: sequences as a model takes them, and labels as its losses do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.finetuning.task import IGNORED, Task
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["Inputs", "bases_of", "encode", "targets"]
+
+
+class Inputs(NamedTuple):
+    """Sequences as a model takes them.
+
+    Attributes
+    ----------
+    ids : Ragged
+    type_ids : ndarray of int64, shape (total_tokens,), or None
+        Which sequence of a pair a token is of.
+    spans : ndarray of int64, shape (total_tokens, 2), or None
+        Letters of each token, for tasks with an answer for each token or base.
+    """
+
+    ids: Ragged
+    type_ids: npt.NDArray[np.int64] | None = None
+    spans: npt.NDArray[np.int64] | None = None
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> PackedBatch:
+        """Return some of the sequences, packed."""
+        batch = PackedBatch.from_ragged(self.ids.take(rows))
+        if self.type_ids is None:
+            return batch
+        types = [self.type_ids[self.ids.offsets[i] : self.ids.offsets[i + 1]] for i in rows]
+        return replace(batch, token_type_ids=torch.from_numpy(np.concatenate(types)))
+
+    def spans_of(self, row: int) -> npt.NDArray[np.int64] | None:
+        """Return the letters of one sequence's tokens, shape (tokens, 2)."""
+        if self.spans is None:
+            return None
+        return self.spans[self.ids.offsets[row] : self.ids.offsets[row + 1]]
+
+
+def encode(
+    task: Task,
+    tokenizer: Tokenizer,
+    sequences: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    max_length: int | None = None,
+) -> Inputs:
+    """Tokenize what a task needs; `max_length` cuts at the end (a pair's longer one first)."""
+    if not task.pairs and not task.by_position:
+        return Inputs(tokenizer.encode_batch(sequences, max_length=max_length))
+    whole = tokenizer.encode_batch_detailed(sequences, pairs, max_length=max_length)
+    if task.pairs:
+        return Inputs(whole.ids, type_ids=whole.type_ids)
+    return Inputs(whole.ids, spans=whole.offsets)
+
+
+def targets(
+    task: Task, label: npt.NDArray[Any], spans: npt.NDArray[np.int64] | None
+) -> torch.Tensor:
+    """Return what one row's outputs should be.
+
+    Parameters
+    ----------
+    task : Task
+    label : ndarray
+        Of this row, as in `Labelled`.
+    spans : ndarray of int64, shape (tokens, 2), or None
+        Letters of its tokens, for tasks with an answer for each token or base.
+
+    Returns
+    -------
+    Tensor
+        For classes int64 of shape (); for labels and numbers float32 of shape (outputs,); for
+        tokens and bases float32 of shape (tokens, classes): how many of a token's labels are of
+        each class.
+
+    Raises
+    ------
+    DataError
+        When there are not as many labels as tokens.
+    """
+    if spans is None:
+        return torch.as_tensor(
+            label, dtype=torch.int64 if task.kind == "classes" else torch.float32
+        )
+    counts = np.zeros((len(spans), len(task.names)), np.float32)
+    if task.kind == "bases":
+        owner, base = bases_of(spans)
+        label = label[base]
+    else:
+        owner = np.flatnonzero(spans[:, 1] > spans[:, 0])
+        cut = task.max_length is not None and len(label) >= len(owner)
+        if len(label) != len(owner) and not cut:
+            raise DataError(f"a sequence has {len(owner)} tokens, its label {len(label)}")
+        label = label[: len(owner)]
+    asked = label != IGNORED
+    np.add.at(counts, (owner[asked], label[asked]), 1)
+    return torch.from_numpy(counts)
+
+
+def bases_of(spans: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return for every base that a token covers the token and the base, in order.
+
+    >>> [a.tolist() for a in bases_of(np.array([[0, 0], [0, 2], [2, 3], [0, 0]]))]
+    [[1, 1, 2], [0, 1, 2]]
+    """
+    lengths = spans[:, 1] - spans[:, 0]
+    owner = np.repeat(np.arange(len(spans)), lengths)
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return owner, np.arange(len(owner)) - first + spans[owner, 0]

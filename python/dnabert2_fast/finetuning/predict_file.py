@@ -1,0 +1,187 @@
+"""What a fine-tuned model says of a file, streamed to a table; tables of labels beside answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.finetuning.predictor import Answers, Predictor
+from dnabert2_fast.finetuning.task import Row, Task, read_rows
+from dnabert2_fast.io.fasta import read_fasta
+
+__all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
+
+RowsOf = Literal["records", "windows"]
+
+
+def predict(
+    folder: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    rows: RowsOf = "records",
+    window_bp: int | None = None,
+    stride_bp: int | None = None,
+    batch_tokens: int = 16_384,
+    attention: str = "auto",
+    dtype: str = "float32",
+    device: str = "auto",
+) -> int:
+    r"""Write what a fine-tuned model says of every record of a file; returns the number of rows.
+
+    A call that was stopped goes on when it is repeated: what is done lies in ``OUT.parts`` until
+    the output is whole.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `finetune` wrote.
+    file : path
+        FASTA or FASTQ (plain, gz, bgz, zst), or a table .csv or .csv.gz with a column ``sequence``
+        (or ``sequence1`` and ``sequence2``) and perhaps ``name``.
+    out : path
+        .csv or .parquet: ``name``; ``start_bp`` and ``end_bp`` of windows, tokens and bases;
+        ``prediction`` (the most probable class; of labels those with at least one half, joined by
+        ``;``); ``probability_NAME`` for each, or ``value_NAME`` for numbers.
+    rows : {"records", "windows"}
+        A row a record, or a row a window.
+    window_bp, stride_bp : int, optional
+        Longer records are cut into windows, the last of which ends with the record, and answers are
+        means over windows. The window is as long as the longest training sequence when left out,
+        and the stride as the window.
+    batch_tokens : int
+        Tokens of one batch: more is faster until memory ends.
+    attention, dtype, device
+        As for ``from_pretrained``.
+
+    Raises
+    ------
+    CheckpointError, DataError, FastaError
+        When model or input cannot be read; nothing is written then.
+    ValueError
+        When `out` has another suffix, or the stride does not lie between 1 and the window.
+
+    Examples
+    --------
+    >>> import tempfile, warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification, Tokenizer
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with warnings.catch_warnings():  # an untrained one, where finetune's would be
+    ...     warnings.simplefilter("ignore")
+    ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
+    >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
+    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCATTAGCA\n>two\nGGGCCC\n")
+    >>> predict(folder / "m", folder / "x.fa", folder / "out.csv")
+    2
+    >>> (folder / "out.csv").read_text().splitlines()[0]
+    '"name","prediction","probability_other","probability_promoter"'
+    """
+    out, file = Path(out), Path(file)
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"out: {out.name} must end in .csv or .parquet")
+    predictor = Predictor.load(
+        folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
+    )
+    settings = {"file": file, "cut_bp": window_bp, "stride_bp": stride_bp, "tokens": batch_tokens}
+    model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
+    parts = Parts(out, settings_of(model, tokenizer, task, **settings))
+    stream = predictor.stream(
+        _records(file),
+        window_bp=window_bp,
+        stride_bp=stride_bp,
+        each_window=rows == "windows",
+        keep=parts.take,
+    )
+    with_places = rows == "windows" or predictor.task.by_position
+    written = 0
+    writer: Any = None
+    bar_of_all = progress(None, "predicting", "rows")
+    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+        try:
+            for places, answers in stream:
+                table = pa.table(_columns(predictor.task, places, answers, with_places))
+                if writer is None:
+                    kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
+                    writer = kind(str(temporary), table.schema)
+                writer.write_table(table)
+                written += len(table)
+                bar.update(len(table))
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise DataError(f"{file}: has no records")
+    return written
+
+
+def _records(file: Path) -> Iterator[Row]:
+    if file.suffixes[-1:] == [".csv"] or file.suffixes[-2:] == [".csv", ".gz"]:
+        for number, row in enumerate(read_rows(file, labelled=False)):
+            yield row._replace(name=row.name or str(number))
+        return
+    for name, sequence in read_fasta(file):
+        yield Row(name, sequence, None, "")
+
+
+def _columns(
+    task: Task, places: list[tuple[str, int, int]], answers: Answers, with_places: bool
+) -> dict[str, Any]:
+    names = np.array([name for name, _, _ in places], dtype=object)
+    spans = np.array([(start, end) for _, start, end in places])
+    if answers.spans is not None and answers.lengths is not None:
+        names, spans = np.repeat(names, answers.lengths), answers.spans
+    columns: dict[str, Any] = {"name": pa.array(names, pa.string())}
+    if with_places:
+        columns["start_bp"], columns["end_bp"] = spans.T.astype(np.int64)
+    return {**columns, **answer_columns(task, answers.outputs)}
+
+
+def answer_columns(task: Task, outputs: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Return the columns ``prediction`` and ``probability_NAME``, or ``value_NAME``."""
+    # Numbers of float32 are exact to what a model computes in, and short in CSV.
+    numbers = outputs.astype(np.float32).T
+    if task.kind == "regression":
+        return {f"value_{name}": column for name, column in zip(task.names, numbers, strict=True)}
+    columns = {f"probability_{n}": column for n, column in zip(task.names, numbers, strict=True)}
+    if task.kind == "multilabel":
+        chosen = [";".join(np.array(task.names)[row]) for row in outputs >= 0.5]
+        return {"prediction": chosen, **columns}
+    best = np.array(task.names, dtype=object)[outputs.argmax(1)]
+    return {"prediction": pa.array(best, pa.string()), **columns}
+
+
+def write_labelled(
+    path: Path,
+    task: Task,
+    labels: npt.NDArray[Any],
+    outputs: npt.NDArray[np.float64],
+    answers: Answers,
+) -> None:
+    """Write a table of labels and answers, as CSV.
+
+    Columns: ``label`` as it stood (a class by its number), for tokens and bases ``row`` (from 0),
+    ``start_bp``, ``end_bp`` before it, then `answer_columns`.
+    """
+    columns: dict[str, Any] = {}
+    if answers.lengths is not None and answers.spans is not None:
+        columns["row"] = np.repeat(np.arange(len(answers.lengths)), answers.lengths)
+        columns["start_bp"], columns["end_bp"] = answers.spans.T
+    columns["label"] = labels
+    if labels.ndim == 2:
+        kind = int if task.kind == "multilabel" else float
+        columns["label"] = [";".join(map(str, row)) for row in labels.astype(kind).tolist()]
+    with atomic_path(path) as temporary:
+        pc.write_csv(pa.table({**columns, **answer_columns(task, outputs)}), str(temporary))

@@ -1,0 +1,296 @@
+"""A fine-tuned model with its tokenizer and task: sequences of any length in, answers out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
+from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
+from dnabert2_fast.finetuning.task import Row, Task
+from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
+from dnabert2_fast.ragged import token_batches
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["Answers", "Predictor"]
+
+# Returns a stretch's outputs: its number, their rows, and what computes them.
+Keep = Callable[
+    [int, int, Callable[[], npt.NDArray[np.float64]]],
+    npt.NDArray[np.float64],
+]
+
+
+class Answers(NamedTuple):
+    """What a model says of some sequences.
+
+    Attributes
+    ----------
+    outputs : ndarray of float64, shape (rows, outputs)
+        Probabilities in the order of the task's names, or numbers. A row a sequence, or a row a
+        token or base, sequence by sequence.
+    lengths : ndarray of int64, shape (n,), or None
+        Tokens or bases of each sequence, for such tasks.
+    spans : ndarray of int64, shape (rows, 2), or None
+        Start and end of each row in its sequence, 0-based half-open, for such tasks.
+    """
+
+    outputs: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64] | None = None
+    spans: npt.NDArray[np.int64] | None = None
+
+
+class Predictor:
+    """A fine-tuned model with its tokenizer and task.
+
+    Parameters
+    ----------
+    model : Dnabert2ForSequenceClassification or Dnabert2ForTokenClassification
+    tokenizer : Tokenizer
+    task : Task
+    batch_tokens : int
+        Tokens of one batch, at most; a longer sequence makes a batch of its own.
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+
+    Examples
+    --------
+    A head of two classes, untrained, on ``mini``; `load` reads a trained one:
+
+    >>> import warnings
+    >>> from dnabert2_fast import Dnabert2ForSequenceClassification
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # it says that the classifier is fresh
+    ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini")
+    >>> task = Task("classes", ("other", "promoter"), window_bp=300)
+    >>> predictor = Predictor(model, Tokenizer.from_pretrained("mini"), task)
+    >>> outputs = predictor(["ACGTTGCATTAGCA", "GGGCCC" * 100]).outputs
+    >>> outputs.shape, np.allclose(outputs.sum(1), 1)
+    ((2, 2), True)
+    """
+
+    def __init__(
+        self, model: Classifier, tokenizer: Tokenizer, task: Task, batch_tokens: int = 16_384
+    ) -> None:
+        model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+        self.model, self.tokenizer, self.task = model, tokenizer, task
+        self.batch_tokens = batch_tokens
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        attention: str = "auto",
+        dtype: str = "float32",
+        device: str = "auto",
+        batch_tokens: int = 16_384,
+    ) -> Predictor:
+        """Read a folder that `finetune` wrote.
+
+        Parameters
+        ----------
+        folder : path
+        attention, dtype, device
+            As for ``from_pretrained``.
+        batch_tokens : int
+
+        Raises
+        ------
+        CheckpointError
+            When it is not one, or damaged.
+
+        Examples
+        --------
+        >>> import tempfile, warnings
+        >>> from pathlib import Path
+        >>> from dnabert2_fast import Dnabert2ForSequenceClassification
+        >>> folder = Path(tempfile.mkdtemp())  # made by hand what finetune makes
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder)
+        >>> Tokenizer.from_pretrained("mini").save(folder / "tokenizer.json")
+        >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder)
+        >>> Predictor.load(folder).task.names
+        ('other', 'promoter')
+        """
+        task = Task.load(folder)
+        model = load_classifier(task, str(folder), attention=attention, dtype=dtype, device=device)
+        return cls(model, Tokenizer.from_pretrained(folder), task, batch_tokens)
+
+    def __call__(
+        self,
+        sequences: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        window_bp: int | None = None,
+        stride_bp: int | None = None,
+    ) -> Answers:
+        """Answer for each sequence.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+        pairs : sequence of str, optional
+            The second sequences, for a task of pairs.
+        window_bp : int, optional
+            Letters of a window; the longest training sequence's when left out.
+        stride_bp : int, optional
+            Letters from one window to the next; `window_bp` when left out.
+
+        Raises
+        ------
+        DataError
+            When `pairs` are missing, or there and the task has none.
+        ValueError
+            When the stride does not lie between 1 and the window.
+        """
+        seconds: Sequence[str | None] = [None] * len(sequences) if pairs is None else pairs
+        rows = (
+            Row(str(i), sequence, pair, "")
+            for i, (sequence, pair) in enumerate(zip(sequences, seconds, strict=True))
+        )
+        outputs, spans = [np.empty((0, len(self.task.names)))], [np.empty((0, 2), np.int64)]
+        lengths = np.zeros(len(sequences), np.int64)
+        for places, answers in self.stream(rows, window_bp=window_bp, stride_bp=stride_bp):
+            outputs.append(answers.outputs)
+            if answers.lengths is not None and answers.spans is not None:
+                spans.append(answers.spans)
+                np.add.at(lengths, [int(name) for name, _, _ in places], answers.lengths)
+        if not self.task.by_position:
+            return Answers(np.concatenate(outputs))
+        return Answers(np.concatenate(outputs), lengths, np.concatenate(spans))
+
+    def stream(
+        self,
+        rows: Iterable[Row],
+        *,
+        window_bp: int | None = None,
+        stride_bp: int | None = None,
+        each_window: bool = False,
+        keep: Keep = lambda _number, _rows, compute: compute(),
+    ) -> Iterator[tuple[list[tuple[str, int, int]], Answers]]:
+        """Answer for rows as they come; memory holds a few thousand windows and one record.
+
+        Parameters
+        ----------
+        rows : iterable of Row
+        window_bp, stride_bp : int, optional
+            As for a call.
+        each_window : bool
+            Give the windows' answers, not their means.
+        keep : callable
+            ``keep(number, rows, compute)`` returns a stretch's outputs, computed or from before.
+
+        Yields
+        ------
+        places : list of (name, start, end)
+            Of each answered sequence, record or window; of a task by token or base a window's.
+        answers : Answers
+        """
+        if window_bp is None:
+            window_bp = max(self.task.window_bp, 1)
+        stride_bp = stride_bp or window_bp
+        if not 0 < stride_bp <= window_bp:
+            raise ValueError(
+                f"window_bp, stride_bp: {window_bp}, {stride_bp}; 1 <= stride <= window is needed"
+            )
+        whole = self.task.pairs or self.task.kind == "tokens"
+        rows = _as_trained(rows, self.task)
+        windows = windows_of(rows, None if whole else window_bp, stride_bp)
+        total, count = np.zeros(len(self.task.names)), 0
+        for number, chunk in enumerate(chunks_of(windows)):
+            answers = self._answer(chunk, partial(keep, number))
+            if self.task.by_position:
+                yield self._placed(chunk, answers)
+                continue
+            if each_window:
+                yield [(w.name, w.start_bp, w.end_bp) for w in chunk], answers
+                continue
+            places, means = [], []
+            for window, output in zip(chunk, answers.outputs, strict=True):
+                total, count = total + output, count + 1
+                if window.is_last:
+                    places.append((window.name, 0, window.end_bp))
+                    means.append(total / count)
+                    total, count = np.zeros_like(total), 0
+            if means:
+                yield places, Answers(np.array(means))
+
+    def _answer(self, windows: Sequence[Window], keep: Callable[..., Any]) -> Answers:
+        pairs = [w.pair or "" for w in windows] if self.task.pairs else None
+        # Where training cut pairs and sequences of labelled tokens, so does this.
+        kept_whole = self.task.pairs or self.task.kind == "tokens"
+        max_length = self.task.max_length if kept_whole else None
+        inputs = encode(self.task, self.tokenizer, [w.sequence for w in windows], pairs, max_length)
+        rows = int(inputs.ids.offsets[-1]) if self.task.by_position else len(windows)
+        outputs = keep(rows, partial(self._outputs, inputs, rows))
+        if inputs.spans is None:
+            return Answers(outputs)
+        return Answers(outputs, inputs.ids.lengths, inputs.spans)
+
+    def _outputs(self, inputs: Inputs, rows: int) -> npt.NDArray[np.float64]:
+        """Return a row a sequence, or a row a token, in the order of the input."""
+        lengths = inputs.ids.lengths
+        outputs = np.empty((rows, len(self.task.names)))
+        order = np.argsort(-lengths, kind="stable")
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            for stretch in token_batches(lengths[order], self.batch_tokens):
+                chosen = order[stretch]
+                logits = self.model(inputs.batch(chosen)).logits
+                places = chosen
+                if self.task.by_position:
+                    starts = inputs.ids.offsets[:-1]
+                    places = np.concatenate(
+                        [np.arange(starts[i], starts[i] + lengths[i]) for i in chosen]
+                    )
+                outputs[places] = probabilities(self.task.kind, logits).cpu().numpy()
+        self.model.train(was_training)
+        return outputs
+
+    def _placed(
+        self, windows: Sequence[Window], answers: Answers
+    ) -> tuple[list[tuple[str, int, int]], Answers]:
+        """Take tokens' answers to tokens of real letters, or to each base of theirs."""
+        assert answers.lengths is not None
+        assert answers.spans is not None
+        outputs, spans, lengths = [], [], []
+        at = 0
+        for window, length in zip(windows, answers.lengths, strict=True):
+            own = answers.spans[at : at + length]
+            if self.task.kind == "bases":
+                owner, base = bases_of(own)
+                where = np.stack([base, base + 1], 1) + window.start_bp
+            else:
+                owner = np.flatnonzero(own[:, 1] > own[:, 0])
+                where = own[owner]
+            new = where[:, 0] >= window.new_bp
+            outputs.append(answers.outputs[at + owner[new]])
+            spans.append(where[new])
+            lengths.append(int(new.sum()))
+            at += int(length)
+        places = [(window.name, window.start_bp, window.end_bp) for window in windows]
+        return places, Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
+
+
+def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:
+    for row in rows:
+        if task.pairs and row.pair is None:
+            raise DataError(
+                "the model was trained on pairs: give a table with sequence1 and sequence2"
+            )
+        if row.pair is not None and not task.pairs:
+            raise DataError("the model was trained on single sequences, the table has pairs")
+        yield row

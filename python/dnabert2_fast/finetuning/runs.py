@@ -1,0 +1,331 @@
+"""Fine-tuning on labelled tables: a run, or several that differ in their seed, and their folder.
+
+A run lives in ``OUT.unfinished`` until it is done, and goes on there when it is started
+again; one that is done already is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+from transformers import set_seed
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.config import FinetuneConfig, Kind, Mode, Pooling
+from dnabert2_fast.finetuning.losses import (
+    Classifier,
+    add_lora,
+    class_weights,
+    freeze_encoder,
+    load_classifier,
+)
+from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, scores
+from dnabert2_fast.finetuning.predict_file import write_labelled
+from dnabert2_fast.finetuning.predictor import Predictor
+from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
+from dnabert2_fast.finetuning.task import Labelled, Task, checksum, read_splits
+from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
+from dnabert2_fast.model.pretrained import pick_device
+from dnabert2_fast.optim import finetuning_rate
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["FinetuneResult", "finetune"]
+
+HF_PROBLEMS: dict[Kind, str] = {
+    "classes": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+
+
+class FinetuneResult(NamedTuple):
+    """What came out.
+
+    Attributes
+    ----------
+    folder : Path
+        Read by `predict`, `evaluate` and ``from_pretrained``. With several seeds it holds a folder
+        ``seed-N`` of each run.
+    metrics : dict of dict
+        Scores under ``"dev"``, ``"test"`` and ``"test_baseline"`` (a linear model on 5-mers; not
+        for tokens and bases). With several seeds, means.
+    deviations : dict of dict
+        Standard deviations over seeds (of a sample, n - 1), like `metrics`; empty for one seed.
+    trained, parameters : int
+        Parameters that were trained, and all of the model's, adapters included.
+    """
+
+    folder: Path
+    metrics: dict[str, dict[str, float]]
+    deviations: dict[str, dict[str, float]]
+    trained: int
+    parameters: int
+
+
+def finetune(config: FinetuneConfig) -> FinetuneResult:
+    r"""Train a model on a labelled table; the output folder appears when everything is done.
+
+    Parameters
+    ----------
+    config : FinetuneConfig
+
+    Returns
+    -------
+    FinetuneResult
+
+    Raises
+    ------
+    DataError
+        When a table is missing or damaged.
+    CheckpointError
+        When the model cannot be loaded, or `out` or an unfinished run holds something else than
+        these settings and tables come to.
+    ValueError
+        When a setting is out of range.
+    DivergedError
+        When the model gives what is no number.
+
+    Warns
+    -----
+    UserWarning
+        When a run gives all of dev the same answer.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rows = ["sequence,label", *["ACGTTGCA,gene", "TTTTAATT,other", "ACGGTGCA,gene"] * 3]
+    >>> for split in ("train", "dev", "test"):
+    ...     _ = (folder / f"{split}.csv").write_text("\n".join(rows))
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # a table this small
+    ...     result = finetune(FinetuneConfig(
+    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="probe", epochs=1
+    ...     ))
+    >>> sorted(result.metrics), 0 <= result.metrics["test"]["accuracy"] <= 1
+    (['dev', 'test', 'test_baseline'], True)
+    >>> (result.folder / "model.safetensors").exists()
+    True
+    """
+    _check(config)
+    out = Path(config.out)
+    task, tables = read_splits(config.data, config.task)
+    if task.by_position and config.pooling is not None:
+        raise ValueError(f"pooling: leave it out; {task.kind} have an answer each")
+    task = replace(task, max_length=config.max_length)
+    data = checksum(task, tables)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return _done_before(config, data)
+    class_weights(config.class_weights, task, tables["train"])  # refused before anything is made
+    if config.seeds == 1:
+        return _run(config, task, tables, data)
+    unfinished = _unfinished(config, data)
+    results = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
+        results.append(_finished(Path(one.out)) or _run(one, task, tables, data))
+    result = _together(out, results)
+    for run in results:  # they have moved with the folder once it is published
+        settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
+        _write(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
+    best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
+    content = {
+        "mean": result.metrics,
+        "deviation": result.deviations,
+        "best_on_dev": results[best].folder.name,
+    }
+    _write(unfinished / "metrics.json", content)
+    _publish(unfinished, out)
+    return result
+
+
+def _check(config: FinetuneConfig) -> None:
+    for name, known in (("mode", get_args(Mode)), ("task", (*get_args(Kind), "auto"))):
+        if getattr(config, name) not in known:
+            listed = ", ".join(f'"{one}"' for one in known)
+            raise ValueError(f'{name}: "{getattr(config, name)}" is not one of {listed}')
+    if config.pooling is not None and config.pooling not in get_args(Pooling):
+        raise ValueError(f'pooling: "{config.pooling}" is not one of "cls", "mean"')
+    for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: {getattr(config, name)} is not positive")
+    if config.patience is not None and config.patience < 1:
+        raise ValueError(f"patience: {config.patience} is not positive")
+    for name in ("weight_decay", "lora_alpha"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name}: {getattr(config, name)} is negative or no number")
+    if not 0 <= config.lora_dropout < 1:
+        raise ValueError(f"lora_dropout: {config.lora_dropout} does not lie between 0 and 1")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("finetune runs in one process on one device; start it without torchrun")
+    if pick_device(config.device).index:
+        raise ValueError(
+            f"device: {config.device}; fine-tuning takes the first card that it sees: set "
+            "CUDA_VISIBLE_DEVICES to choose another, and give cuda"
+        )
+
+
+def _settings(config: FinetuneConfig, data: str) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run: its configuration, and a checksum of its tables."""
+    return json.loads(json.dumps({**asdict(config), "data_sha256": data}))  # type: ignore[no-any-return]
+
+
+def _difference(folder: Path, settings: dict[str, Any]) -> str | None:
+    """Say how a folder's run differs from what is asked for; where it lies does not matter."""
+    try:
+        before = read_object(folder / "run.json")
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'run.json'}: {error}; delete {folder}") from None
+    for name, value in settings.items():
+        if name != "out" and before.get(name) != value:
+            return f"{name} {before.get(name)}, not {value}"
+    return None
+
+
+def _unfinished(config: FinetuneConfig, data: str) -> Path:
+    """Return the folder of a run that is not done, with its settings in ``run.json``."""
+    folder = Path(f"{config.out}.unfinished")
+    settings = _settings(config, data)
+    if (folder / "run.json").exists():
+        difference = _difference(folder, settings)
+        if difference is not None:
+            raise CheckpointError(
+                f"{folder}: was begun with {difference}; give the same settings to go on, or "
+                "delete it"
+            )
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "run.json", settings)
+    return folder
+
+
+def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
+    """Return what the run that `out` holds came to, if it is this one."""
+    out = Path(config.out)
+    result = _finished(out)
+    difference = None if result is None else _difference(out, _settings(config, data))
+    if result is None or difference is not None:
+        what = "" if difference is None else f", made with {difference}"
+        raise CheckpointError(
+            f"{out}: exists already{what}; choose another folder or delete this one"
+        )
+    return result
+
+
+def _write(path: Path, content: Any) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _publish(unfinished: Path, out: Path) -> None:
+    if out.exists():
+        out.rmdir()  # it is empty
+    unfinished.rename(out)
+
+
+def _finished(folder: Path) -> FinetuneResult | None:
+    """Return what a run came to that was done before."""
+    if not (folder / "metrics.json").exists() or not (folder / "run.json").exists():
+        return None
+    try:
+        metrics = read_object(folder / "metrics.json")
+        one, deviations = folder, {}
+        if "best_on_dev" in metrics:  # of several seeds
+            one, deviations = folder / metrics["best_on_dev"], metrics["deviation"]
+            metrics = metrics["mean"]
+        counts = read_object(one / "run.json")
+        return FinetuneResult(
+            folder, metrics, deviations, int(counts["trained"]), int(counts["parameters"])
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{folder}: damaged: {error!r}; delete it") from None
+
+
+def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
+    means: dict[str, dict[str, float]] = {}
+    deviations: dict[str, dict[str, float]] = {}
+    for split, names in results[0].metrics.items():
+        values = {name: [run.metrics[split][name] for run in results] for name in names}
+        means[split] = {name: float(np.mean(v)) for name, v in values.items()}
+        deviations[split] = {name: float(np.std(v, ddof=1)) for name, v in values.items()}
+    return FinetuneResult(out, means, deviations, results[0].trained, results[0].parameters)
+
+
+def _run(
+    config: FinetuneConfig, task: Task, tables: dict[str, Labelled], data: str
+) -> FinetuneResult:
+    """Train with one seed."""
+    tokenizer = Tokenizer.from_pretrained(config.model)
+    set_seed(config.seed)
+    model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
+    model.config.require_vocabulary(tokenizer.vocab_size, config.model)
+    adapted = None
+    if config.mode == "lora":
+        adapted = add_lora(
+            model,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            layers=config.lora_targets,
+        )
+    elif config.mode == "probe":
+        freeze_encoder(model)
+    trained, parameters = count_parameters(model)
+    weights = class_weights(config.class_weights, task, tables["train"])
+    rate = config.learning_rate
+    if rate is None:
+        rate = finetuning_rate(config.mode, model.config.hidden_size)
+    predictor = Predictor(model, tokenizer, task, config.batch_tokens)
+    folder = _unfinished(config, data)
+    scaled, centre, scale = standardised(task, tables)
+    train(replace(config, learning_rate=rate), predictor, scaled, weights, folder / "epochs")
+    in_own_units(model, centre, scale)
+    if adapted is not None:
+        adapted.save_pretrained(folder / "adapter")
+        adapted.merge_and_unload()
+    answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
+    outputs = {split: aligned(task, tables[split], answers[split]) for split in answers}
+    metrics = {split: scores(*outputs[split], task.kind) for split in outputs}
+    trouble = collapsed(*outputs["dev"], task)
+    if trouble is not None:
+        warnings.warn(
+            f"seed {config.seed} collapsed: on dev {trouble}; try a lower learning rate, a longer "
+            "warm-up, class_weights, another seed, or a model folder with hidden_dropout_prob 0 in "
+            "its config.json",
+            stacklevel=3,
+        )
+    if not task.by_position:
+        baseline = kmer_baseline(task, tables["train"], tables["test"])
+        metrics["test_baseline"] = scores(tables["test"].labels, baseline, task.kind)
+    write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
+    shutil.rmtree(folder / "epochs")
+    _save(model, tokenizer, task, folder)
+    counts = {"trained": trained, "parameters": parameters}
+    _write(folder / "run.json", {**_settings(config, data), **counts})
+    _write(folder / "metrics.json", metrics)  # the last one: with it a run is done
+    _publish(folder, Path(config.out))
+    return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
+
+
+def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save(folder / tokenizer.file_name)
+    task.save(folder)
+    # For readers with transformers; ours take both from task.json.
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
+    config["label2id"] = {name: i for i, name in enumerate(task.names)}
+    if task.kind in HF_PROBLEMS:
+        config["problem_type"] = HF_PROBLEMS[task.kind]
+    _write(folder / "config.json", config)

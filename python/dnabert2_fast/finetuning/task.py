@@ -1,0 +1,392 @@
+"""Labelled tables: what is to be learnt, read from CSV files with a clear word on what is wrong.
+
+A table has a column ``sequence`` (or ``sequence1``), perhaps ``sequence2``, and ``label``. What a
+label means is a `Task`: told by name, or by the form of the training table's labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.finetuning.config import Kind
+
+__all__ = [
+    "IGNORED",
+    "Labelled",
+    "Row",
+    "Task",
+    "checksum",
+    "read_labelled",
+    "read_rows",
+    "read_splits",
+]
+
+SPLITS = ("train", "dev", "test")
+IGNORED = -100  # the label of a token or base of which nothing is asked; "." in a table
+MOST_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
+MOST_CLASSES = 65_536
+FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
+
+_EXPECTED = {
+    "classes": "a label 0, 1, 2, ...",
+    "multilabel": "a label of 0s and 1s joined by ;",
+    "regression": "a label that is a number, or numbers joined by ;",
+    "tokens": "a label of one class a token, joined by ;",
+    "bases": "a label of one class a base, as 0011 or joined by ;",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a fine-tuned model answers; ``task.json`` of its folder.
+
+    Parameters
+    ----------
+    kind : {"classes", "multilabel", "regression", "tokens", "bases"}
+        One class a sequence; any number of labels; numbers; a class for each token or base.
+    names : tuple of str
+        Of the classes, labels or numbers, in the order of the model's outputs.
+    pairs : bool
+        Whether a row has two sequences.
+    max_length : int or None
+        Most tokens of a training sequence, special ones included; longer ones were cut.
+    window_bp : int
+        Letters of the longest training sequence: longer input is cut into windows of so many.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    pairs: bool = False
+    max_length: int | None = None
+    window_bp: int = 0
+
+    @property
+    def by_position(self) -> bool:
+        """Whether there is an answer for each token or base."""
+        return self.kind in ("tokens", "bases")
+
+    def save(self, folder: Path) -> None:
+        """Write ``task.json``."""
+        (folder / "task.json").write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Task:
+        """Read ``task.json`` of a fine-tuned model's folder.
+
+        Raises
+        ------
+        CheckpointError
+            When it is missing or damaged.
+        """
+        path = Path(folder) / "task.json"
+        try:
+            values = read_object(path)
+            return cls(**{**values, "names": tuple(values["names"])})
+        except FileNotFoundError:
+            raise CheckpointError(
+                f"{folder}: has no task.json; give a folder that `finetune` wrote"
+            ) from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{path}: damaged: {error}") from None
+
+
+class Row(NamedTuple):
+    """One row of a table as it stands there; absent columns are empty, `pair` is None."""
+
+    name: str
+    sequence: str
+    pair: str | None
+    label: str
+
+
+class Labelled(NamedTuple):
+    """A labelled table.
+
+    Attributes
+    ----------
+    sequences : list of str
+    labels : ndarray
+        Classes 0, 1, ... as int64 of shape (n,); labels or numbers as float64 of shape
+        (n, outputs); classes of all tokens or bases one after the other, int64 of shape
+        (positions,), `IGNORED` where nothing is asked.
+    pairs : list of str or None
+        The second sequences.
+    lengths : ndarray of int64, shape (n,), or None
+        Tokens or bases of each sequence.
+    """
+
+    sequences: list[str]
+    labels: npt.NDArray[Any]
+    pairs: list[str] | None = None
+    lengths: npt.NDArray[np.int64] | None = None
+
+
+def read_splits(
+    folder: str | os.PathLike[str], kind: Kind | Literal["auto"] = "auto"
+) -> tuple[Task, dict[str, Labelled]]:
+    """Read ``train``, ``dev`` and ``test`` (.csv or .csv.gz) of a folder, as GUE has them.
+
+    Names come from ``labels.txt`` (a table ``label,label_name``) if the folder has one.
+
+    Raises
+    ------
+    DataError
+        When one is missing or damaged, or a class of dev or test is not in train.
+    """
+    folder = Path(folder)
+    paths = {}
+    for split in SPLITS:
+        choices = [folder / f"{split}.csv", folder / f"{split}.csv.gz"]
+        path = next((path for path in choices if path.exists()), None)
+        if path is None:
+            raise DataError(f"{folder}: there is no {split}.csv or {split}.csv.gz in it")
+        paths[split] = path
+    rows = list(read_rows(paths["train"]))
+    task = _task_of(rows, kind, paths["train"], _names_in(folder / "labels.txt"))
+    tables = {"train": _parsed(rows, task, paths["train"])}
+    for split in SPLITS[1:]:
+        tables[split] = read_labelled(paths[split], task)
+    if task.kind not in ("regression", "multilabel"):
+        known = set(tables["train"].labels.tolist()) | {IGNORED}
+        for split in SPLITS[1:]:
+            strange = sorted(set(tables[split].labels.tolist()) - known)
+            if strange:
+                raise DataError(f"{folder}: {split} has class {strange[0]}, train has none of it")
+    return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
+
+
+def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
+    """Return the SHA-256 of what tables say, however they were written down."""
+    total = hashlib.sha256(json.dumps(asdict(task)).encode())
+    for split, table in tables.items():
+        total.update(split.encode())
+        for text in (*table.sequences, *(table.pairs or ())):
+            total.update(f"{text}\n".encode())
+        total.update(table.labels.tobytes())
+        total.update(b"" if table.lengths is None else table.lengths.tobytes())
+    return total.hexdigest()
+
+
+def read_labelled(path: str | os.PathLike[str], task: Task | None = None) -> Labelled:
+    """Read a CSV (or .csv.gz) with the columns ``sequence`` and ``label``.
+
+    Parameters
+    ----------
+    path : path
+    task : Task, optional
+        What labels mean; told by their form when left out.
+
+    Raises
+    ------
+    DataError
+        When it is cut off, a column is missing, or a label is not of the task; names the row.
+    """
+    path = Path(path)
+    rows = list(read_rows(path))
+    return _parsed(rows, task or _task_of(rows, "auto", path, ()), path)
+
+
+def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterator[Row]:
+    """Yield the rows of a CSV or .csv.gz, with labels or without.
+
+    Raises
+    ------
+    DataError
+        As `read_labelled`; what labels mean is not looked at.
+    """
+    path = Path(path)
+    # A chromosome in one field is fine; csv's limit is one for the whole process.
+    csv.field_size_limit(MOST_LINE)
+    number = 1
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
+            table = csv.DictReader(_lines(handle), strict=True)
+            columns = table.fieldnames or []
+            twice = [name for name in columns if columns.count(name) > 1]
+            if twice:
+                raise DataError(f'{path}: has two columns "{twice[0]}"; leave one')
+            first = next((column for column in FIRST if column in columns), None)
+            lacking = "sequence" if first is None else "label"
+            if first is None or (labelled and "label" not in columns):
+                raise DataError(
+                    f'{path}: has no column "{lacking}"; a header "sequence,label" or '
+                    '"sequence1,sequence2,label" is expected'
+                )
+            for row in table:
+                number = table.line_num
+                if None in row:
+                    raise DataError(
+                        f"{path}: line {number}: has more columns than the header, "
+                        f"{len(columns)}; put quotes around text with commas"
+                    )
+                pair = row[SECOND] if SECOND in columns else None
+                label = (row.get("label") or "").strip()
+                if not row[first] or pair == "" or (labelled and not label):
+                    raise DataError(
+                        f"{path}: line {number}: a sequence and a label are expected, not "
+                        f"{_short(row[first])}, {_short(label)}"
+                    )
+                yield Row(row.get("name") or "", row[first], pair, label)
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: damaged or cut off: {error}; copy it again") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: line {table.line_num + 1}: not a table: {error}") from None
+    if number == 1:
+        raise DataError(f"{path}: has no rows")
+
+
+def _lines(handle: IO[str]) -> Iterator[str]:
+    """Yield lines, as iterating a file does, but none that would fill the memory."""
+    while line := handle.readline(MOST_LINE + 1):
+        if len(line) > MOST_LINE:
+            raise csv.Error(f"a line has more than {MOST_LINE:,} letters")
+        if "\0" in line:
+            raise csv.Error("there is a NUL byte; the file is damaged, copy it again")
+        yield line
+
+
+def _short(text: str | None) -> str:
+    return repr(text if text is None or len(text) <= 40 else f"{text[:40]}...")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _task_of(
+    rows: list[Row], kind: Kind | Literal["auto"], path: Path, names: tuple[str, ...]
+) -> Task:
+    labels = [row.label for row in rows]
+    if kind == "auto":
+        kind = "classes"
+        if any(";" in label for label in labels):
+            kind = "multilabel"
+        elif all(map(_is_number, labels)) and not all(map(str.isdecimal, labels)):
+            kind = "regression"
+    if kind == "classes" and not any(map(_is_number, labels)):
+        return Task(kind, tuple(sorted(set(labels))), rows[0].pair is not None)
+    if kind in ("multilabel", "regression"):
+        count = labels[0].count(";") + 1
+    else:
+        values = _classes(rows, Task(kind, ()), path)[0]
+        count = max(int(values.max(initial=0)) + 1, 2)
+        if count > MOST_CLASSES:
+            raise DataError(
+                f"{path}: has class {count - 1:,}; classes are numbered 0, 1, 2, ..., at most "
+                f"{MOST_CLASSES - 1:,} (for numbers choose the task regression)"
+            )
+    if names and len(names) != count:
+        raise DataError(
+            f"{path.parent / 'labels.txt'}: has {len(names)} names, the labels of {path.name} "
+            f"need {count}"
+        )
+    pairs = rows[0].pair is not None
+    if pairs and kind in ("tokens", "bases"):
+        raise DataError(f"{path}: labels of {kind} cannot be given for pairs of sequences")
+    return Task(kind, names or tuple(map(str, range(count))), pairs)
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    if not path.exists():
+        return ()
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    try:
+        if len(rows) > 1:
+            rows.sort(key=lambda row: int(row["label"]))
+        names = tuple(row["label_name"] for row in rows)
+    except (KeyError, ValueError, TypeError):
+        raise DataError(f'{path}: a table with the header "label,label_name" is expected') from None
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: a name occurs twice")
+    return names
+
+
+def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
+    if task.pairs != (rows[0].pair is not None):
+        wanted = "two sequences (sequence1, sequence2)" if task.pairs else "one sequence"
+        raise DataError(f"{path}: {wanted} a row are expected, as in training")
+    sequences = [row.sequence for row in rows]
+    pairs = [row.pair or "" for row in rows] if task.pairs else None
+    if task.kind in ("multilabel", "regression"):
+        return Labelled(sequences, _numbers(rows, task, path), pairs)
+    labels, lengths = _classes(rows, task, path)
+    return Labelled(sequences, labels, pairs, lengths if task.by_position else None)
+
+
+def _wrong(path: Path, number: int, row: Row, task: Task, why: str = "") -> DataError:
+    return DataError(
+        f"{path}: line {number}: a sequence and {_EXPECTED[task.kind]} are expected{why}, not "
+        f"{_short(row.sequence)}, {_short(row.label)}"
+    )
+
+
+def _numbers(rows: list[Row], task: Task, path: Path) -> npt.NDArray[np.float64]:
+    values = np.empty((len(rows), len(task.names)))
+    for number, row in enumerate(rows, start=2):
+        parts = [part.strip() for part in row.label.split(";")]
+        if len(parts) != len(task.names):
+            raise _wrong(path, number, row, task, f" ({len(task.names)} of them)")
+        good = all(part in ("0", "1") for part in parts)
+        if task.kind == "regression":
+            good = all(map(_is_number, parts)) and all(np.isfinite([float(p) for p in parts]))
+        if not good:
+            raise _wrong(path, number, row, task)
+        values[number - 2] = [float(part) for part in parts]
+    return values
+
+
+def _classes(
+    rows: list[Row], task: Task, path: Path
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return classes one after the other, and how many each row has."""
+    places = {name: i for i, name in enumerate(task.names)}
+    labels: list[int] = []
+    lengths = np.ones(len(rows), np.int64)
+    for number, row in enumerate(rows, start=2):
+        parts = [row.label]
+        if task.by_position:
+            split = ";" in row.label or task.kind == "tokens"
+            parts = [part.strip() for part in row.label.split(";")] if split else [*row.label]
+            if task.kind == "bases" and len(parts) != len(row.sequence):
+                why = f" (the sequence has {len(row.sequence)} bases, the label {len(parts)})"
+                raise _wrong(path, number, row, task, why)
+        for part in parts:
+            if (
+                part.isdecimal()
+                and len(part) < 19
+                and (not task.names or int(part) < len(task.names))
+            ):
+                labels.append(int(part))
+            elif part in places:
+                labels.append(places[part])
+            elif part == "." and task.by_position:
+                labels.append(IGNORED)
+            else:
+                if part.isdecimal():
+                    table = path.name.partition(".")[0]
+                    raise DataError(
+                        f"{path}: line {number}: {table} has class {part}, train has none of it"
+                    )
+                raise _wrong(path, number, row, task)
+        lengths[number - 2] = len(parts)
+    return np.array(labels, dtype=np.int64), lengths

@@ -1,0 +1,43 @@
+"""Which bases a model's answer depends on.
+
+Mutagenesis of bases; occlusion, integrated gradients and attention of tokens; files, plots, and
+k-mers enriched in high-scoring regions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.attribution.config import AttributionRules
+    from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
+    from dnabert2_fast.genomics.attribution.plot import plot_attribution
+
+__all__ = [
+    "Attribution",
+    "AttributionRules",
+    "attribute",
+    "enriched_kmers",
+    "plot_attribution",
+]
+
+_HOME = {
+    "Attribution": "mutagenesis",
+    "AttributionRules": "config",
+    "attribute": "mutagenesis",
+    "enriched_kmers": "motifs",
+    "plot_attribution": "plot",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

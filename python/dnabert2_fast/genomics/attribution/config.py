@@ -1,0 +1,71 @@
+"""What attribution is asked for, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["AttributionRules", "Method", "Target"]
+
+Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
+Target = Literal["log_odds", "probability", "likelihood", "similarity"]
+
+
+@dataclass(frozen=True)
+class AttributionRules:
+    """What is asked, and how.
+
+    Parameters
+    ----------
+    method
+        mutagenesis: every base becomes each of the three others; occlusion: every token becomes
+        [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention: how much of
+        the last layer's attention weights each base gets.
+    target
+        log_odds or probability of a classifier's class; likelihood (masked language model,
+        mutagenesis only): of the tokens that a mutation changes; similarity: cosine of the vector
+        to that of the unchanged sequence. If left out, the first that the model has of log_odds,
+        likelihood (for mutagenesis), similarity. Attention has none.
+    label
+        Class of a classifier.
+    both_strands
+        Average with what the reverse complement gives.
+    steps
+        Points between the masked and the real sequence for gradients.
+    batch_tokens
+        Tokens of one batch, at most: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When method or target is none of these, or a number is not positive.
+
+    Notes
+    -----
+    Integrated gradients are those of Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep
+    Networks" (ICML 2017), over the embeddings.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> rules = AttributionRules("occlusion", both_strands=False)
+    >>> attribute("ACGTTGCATTAGCA", model, tok, rules).target
+    'similarity'
+    """
+
+    method: Method = "mutagenesis"
+    target: Target | None = None
+    label: int = 1
+    both_strands: bool = True
+    steps: int = 32
+    batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        for name, known in (("method", get_args(Method)), ("target", (None, *get_args(Target)))):
+            if getattr(self, name) not in known:
+                listed = ", ".join(f'"{one}"' for one in known if one)
+                raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
+        for name in ("steps", "batch_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not positive")

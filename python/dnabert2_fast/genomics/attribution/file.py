@@ -1,0 +1,205 @@
+"""Attributions of many sequences into files: tracks, tables, pictures, motifs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
+from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
+from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
+from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.regions import Piece, Span, read_bed
+from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES, track
+from dnabert2_fast.model.auto import Model
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["AttributionOutput", "attribute_file"]
+
+
+@dataclass(frozen=True)
+class AttributionOutput:
+    """Where results go; at least one place is needed.
+
+    Parameters
+    ----------
+    out
+        .bedgraph, or .bw or .bigwig (scores), or .parquet (one row a base, with effects).
+    plots
+        Folder to make, with a picture of each sequence.
+    plot_format
+        Kind of the pictures.
+    motifs
+        .tsv of k-mers in regions of high scores, with a hypergeometric test.
+    kmer
+        Bases of a k-mer of the motifs.
+    background
+        FASTA of sequences to test the motifs against; the sequences' own places if left out.
+    """
+
+    out: Path | None = None
+    plots: Path | None = None
+    plot_format: Literal["png", "svg"] = "png"
+    motifs: Path | None = None
+    kmer: int = 6
+    background: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out is None and self.plots is None and self.motifs is None:
+            raise ValueError("out: give at least one of out, plots, motifs")
+        suffixes = (*TRACK_SUFFIXES, ".parquet")
+        if self.out is not None and self.out.suffix not in suffixes:
+            raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
+        if self.motifs is not None and self.motifs.suffix != ".tsv":
+            raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
+        if self.kmer < 1:
+            raise ValueError(f"kmer: {self.kmer} is not positive")
+
+
+def attribute_file(
+    path: str | os.PathLike[str],
+    model: Model,
+    tokenizer: Tokenizer,
+    output: AttributionOutput,
+    rules: AttributionRules | None = None,
+    *,
+    regions: str | os.PathLike[str] | None = None,
+) -> int:
+    """Attribute every record of a FASTA file, or regions of a genome; returns how many there were.
+
+    Parameters
+    ----------
+    path : path
+        FASTA, plain or gz, bgz, zst; with `regions` a genome as `Reference` reads it.
+    model, tokenizer, rules
+        As in `attribute`.
+    output : AttributionOutput
+    regions : path, optional
+        BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
+        Each region is a sequence by itself: the model sees no base outside. Taken in the genome's
+        order.
+
+    Raises
+    ------
+    FastaError, DataError
+        When a file is damaged, regions overlap where a track is written, or names repeat.
+    """
+    genome = None if regions is None else Reference(path)
+    if genome is None or regions is None:
+        lengths = _lengths(path)
+        pieces: Iterator[Piece] = (Piece(r.name, r.name, 0, r.sequence) for r in read_fasta(path))
+        longest, count = max(lengths.values(), default=0), len(lengths)
+    else:
+        # A track is written along the genome.
+        rank = {name: i for i, name in enumerate(genome.lengths)}
+        spans = sorted(read_bed(regions, genome), key=lambda s: (rank[s.contig], s.start, s.end))
+        if output.out is not None and output.out.suffix in TRACK_SUFFIXES:
+            _require_apart(spans, regions)
+        lengths = genome.lengths
+        pieces = (
+            Piece(s.name, s.contig, s.start, genome.fetch(s.contig, s.start, s.end)) for s in spans
+        )
+        longest, count = max((s.end - s.start for s in spans), default=0), len(spans)
+    if output.plots is not None and longest > MOST_BP:
+        raise ValueError(
+            f"plots: {longest:,} bases are more than the {MOST_BP:,} that a picture shows"
+        )
+    background = None
+    if output.background is not None:
+        background = [record.sequence for record in read_fasta(output.background)]
+    kept: list[Attribution] = []
+    with ExitStack() as stack:
+        write = None if output.out is None else stack.enter_context(_sink(output.out, lengths))
+        folder = None
+        if output.plots is not None:
+            folder = stack.enter_context(atomic_path(output.plots))
+            folder.mkdir(parents=True)
+        table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
+        bar = stack.enter_context(progress(count, "attributing", "sequences"))
+        for number, piece in enumerate(pieces, 1):
+            found = attribute_quietly(piece.sequence, model, tokenizer, rules)
+            if write is not None:
+                write(piece, found)
+            if folder is not None and piece.sequence:
+                plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
+                picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
+                plot_attribution(found, picture, title=piece.name)
+            if table is not None:
+                kept.append(found)
+            bar.update()
+        if table is not None:
+            _write_motifs(table, enriched_kmers(kept, output.kmer, background=background))
+    return count
+
+
+def _lengths(path: str | os.PathLike[str]) -> dict[str, int]:
+    lengths: dict[str, int] = {}
+    for name, sequence in read_fasta(path):
+        if name in lengths:
+            raise DataError(f"{path}: two records are called {name}; names must differ")
+        lengths[name] = len(sequence)
+    return lengths
+
+
+def _require_apart(spans: list[Span], path: str | os.PathLike[str]) -> None:
+    for one, other in pairwise(spans):
+        if one.contig == other.contig and other.start < one.end:
+            raise DataError(
+                f"{path}: {one.contig}:{one.start}-{one.end} and {other.start}-{other.end} "
+                "overlap, and a track has one value a base; write .parquet instead"
+            )
+
+
+@contextmanager
+def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attribution], None]]:
+    """Open the file of scores; gives what writes one sequence into it."""
+    if path.suffix in TRACK_SUFFIXES:
+        with track(path, lengths) as opened:
+            yield lambda piece, found: opened.add(piece.contig, piece.start, found.scores)
+        return
+    kinds = [("name", pa.string()), ("contig", pa.string()), ("position", pa.int64())]
+    kinds += [("base", pa.string()), ("score", pa.float64())]
+    kinds += [(f"effect_{base}", pa.float64()) for base in BASES]
+    schema = pa.schema(kinds)
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+
+        def write(piece: Piece, found: Attribution) -> None:
+            count = len(found.sequence)
+            effects = np.full((count, 4), np.nan) if found.effects is None else found.effects
+            columns = [
+                pa.array([piece.name] * count),
+                pa.array([piece.contig] * count),
+                pa.array(np.arange(piece.start, piece.start + count)),
+                pa.array(list(found.sequence)),
+                *(
+                    pa.array(column, pa.float64(), from_pandas=True)  # NaN becomes null
+                    for column in (found.scores, *effects.T)
+                ),
+            ]
+            writer.write_table(pa.table(columns, schema=schema))
+
+        yield write
+
+
+def _write_motifs(path: Path, found: Sequence[EnrichedKmer]) -> None:
+    with path.open("w", encoding="utf-8") as handle:
+        handle.write("kmer\treverse_complement\tinside\texpected\tp_value\tq_value\n")
+        for row in found:
+            back = row.kmer.translate(COMPLEMENT)[::-1]
+            numbers = f"{row.inside}\t{row.expected:.6g}\t{row.p_value:.4g}\t{row.q_value:.4g}"
+            handle.write(f"{row.kmer}\t{back}\t{numbers}\n")

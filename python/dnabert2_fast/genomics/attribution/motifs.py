@@ -1,0 +1,168 @@
+"""Short motifs in the regions that a model's answers rest on, tested for enrichment.
+
+What DNABERT-viz (Ji et al., "DNABERT", Bioinformatics 2021) does with attention, for any
+attribution: regions of high scores, then a hypergeometric test of every k-mer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
+from dnabert2_fast.io.strand import COMPLEMENT
+
+__all__ = ["EnrichedKmer", "enriched_kmers", "high_regions"]
+
+
+class EnrichedKmer(NamedTuple):
+    """A k-mer and how much more often it occurs than by chance.
+
+    Attributes
+    ----------
+    kmer : str
+        The first in the alphabet of itself and its reverse complement, which count as one.
+    inside, expected : float
+        How often it occurs in high regions, and how often it would by chance. With a background:
+        sequences that have it, and the same by chance.
+    p_value, q_value : float
+        Of the one-sided hypergeometric test; the second after Benjamini and Hochberg, over all
+        k-mers that occur anywhere.
+    """
+
+    kmer: str
+    inside: int
+    expected: float
+    p_value: float
+    q_value: float
+
+
+def high_regions(
+    scores: npt.NDArray[np.floating], *, min_bp: int = 6, deviations: float = 1.0
+) -> list[tuple[int, int]]:
+    """Return start and end (0-based half-open) of stretches of high scores.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (bases,)
+        NaN is never high.
+    min_bp : int
+        Shorter stretches are left out.
+    deviations : float
+        High is more than the mean plus so many standard deviations of these scores.
+
+    Examples
+    --------
+    >>> high_regions(np.array([0, 0, 6, 6, 0, 7, 0, 0]), min_bp=2)
+    [(2, 4)]
+    """
+    if min_bp < 1:
+        raise ValueError(f"min_bp: {min_bp} is not positive")
+    known = scores[~np.isnan(scores)]
+    if not len(known):
+        return []
+    high = scores > known.mean() + deviations * known.std()
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
+    pairs = zip(borders[::2].tolist(), borders[1::2].tolist(), strict=True)
+    return [(start, end) for start, end in pairs if end - start >= min_bp]
+
+
+def enriched_kmers(
+    attributions: Sequence[Attribution],
+    k: int = 6,
+    *,
+    background: Sequence[str] | None = None,
+    deviations: float = 1.0,
+) -> list[EnrichedKmer]:
+    """Test which k-mers occur more often in high regions than chance has it.
+
+    Parameters
+    ----------
+    attributions : sequence of Attribution
+        One for each sequence.
+    k : int
+        Bases of a k-mer; regions are at least as long.
+    background : sequence of str, optional
+        Without it, places are drawn: of all places of all the sequences, those that lie in high
+        regions. With it, sequences are drawn: of the given ones and those of the background, the
+        given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
+    deviations : float
+        As in `high_regions`.
+
+    Returns
+    -------
+    list of EnrichedKmer
+        Those that occur in high regions, the smallest p-value first.
+
+    Raises
+    ------
+    ValueError
+        When `k` is not positive.
+    ModuleNotFoundError
+        Without the extra ``attribution``.
+
+    Notes
+    -----
+    Neighbouring places overlap, and regions of one sequence are alike, so p-values are smaller
+    than independent draws would give them: take them as an order, and a small one as a reason to
+    look.
+
+    Examples
+    --------
+    >>> scores = np.tile([0.0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9], 4)
+    >>> found = Attribution("CCCCCCCCTAG" * 4, "occlusion", "log_odds", scores)
+    >>> enriched_kmers([found], k=3)[0][:2]
+    ('CTA', 4)
+    """
+    with needs("enriched_kmers", "attribution"):
+        from scipy.stats import false_discovery_control, hypergeom
+
+    if k < 1:
+        raise ValueError(f"k: {k} is not positive")
+    inside: Counter[str] = Counter()
+    for found in attributions:
+        for start, end in high_regions(found.scores, min_bp=k, deviations=deviations):
+            inside.update(_kmers(found.sequence[start:end], k))
+    candidates = set(inside)
+    if not candidates:
+        return []
+    everywhere: Counter[str] = Counter()
+    if background is None:
+        for found in attributions:
+            everywhere.update(_kmers(found.sequence, k))
+        population, drawn = everywhere.total(), inside.total()
+    else:
+        inside.clear()
+        for found in attributions:
+            inside.update(set(_kmers(found.sequence, k)))
+        everywhere.update(inside)
+        for sequence in background:
+            everywhere.update(set(_kmers(sequence.upper(), k)))
+        population, drawn = len(attributions) + len(background), len(attributions)
+    kmers = sorted(everywhere)
+    hits = np.array([inside[kmer] for kmer in kmers])
+    marked = np.array([everywhere[kmer] for kmer in kmers])
+    p_values = hypergeom.sf(hits - 1, population, marked, drawn).clip(0, 1)
+    rows = zip(
+        kmers,
+        hits.tolist(),
+        (drawn * marked / population).tolist(),
+        p_values.tolist(),
+        false_discovery_control(p_values).tolist(),
+        strict=True,
+    )
+    chosen = [EnrichedKmer(*row) for row in rows if row[0] in candidates]
+    return sorted(chosen, key=lambda row: (row.p_value, row.kmer))
+
+
+def _kmers(sequence: str, k: int) -> Iterator[str]:
+    """Yield every k-mer of A, C, G, T as the smaller of its two strands."""
+    for start in range(len(sequence) - k + 1):
+        kmer = sequence[start : start + k]
+        if set(kmer) <= set(BASES):
+            yield min(kmer, kmer.translate(COMPLEMENT)[::-1])

@@ -1,0 +1,303 @@
+"""Which bases an answer rests on: mutagenesis, occlusion, integrated gradients, attention.
+
+All but the last ask how a number, the target, changes when bases are changed or hidden. Tokens
+(`tokens.py`) are mapped to bases by the tokenizer's offsets.
+docs/guides/attribution.md has the definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.attribution.config import AttributionRules, Target
+from dnabert2_fast.genomics.attribution.tokens import (
+    Question,
+    attention_weights,
+    integrate,
+    occlude,
+)
+from dnabert2_fast.genomics.masked import evaluating
+from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
+from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.model.auto import Model
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
+
+BASES = "ACGT"
+
+# Attention has a weight for every pair of bases: 0.3 GB of them.
+MOST_PAIRS_BP = 8192
+
+# Mutants encoded and computed together.
+CHUNK_MUTANTS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What each base of a sequence contributes.
+
+    Attributes
+    ----------
+    sequence : str
+        In upper case.
+    method, target : str
+    scores : ndarray of float64, shape (bases,)
+        Positive where the base as it is raises the target. For mutagenesis minus the mean of the
+        three effects; for occlusion what the target loses with the token, at each of its bases; for
+        gradients the token's contribution, shared equally among its bases; for attention the weight
+        that the token gets, shared so. NaN at other letters.
+    effects : ndarray of float64, shape (bases, 4), or None
+        Of mutagenesis: change of the target by A, C, G, T in this place; 0 for the base itself.
+    gap : float
+        Of gradients: sum of the scores minus the difference of the target between the real and the
+        masked sequence, which should be near 0; more `steps` bring it nearer. NaN otherwise.
+    weights : ndarray of float32, shape (bases, bases), or None
+        Of attention: row i is where base i looks, the mean over the heads of the last layer. NaN at
+        other letters.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> found = attribute("ACGTTGCATTAGCA", model, tok)
+    >>> found.method, found.target, found.effects.shape
+    ('mutagenesis', 'likelihood', (14, 4))
+    >>> np.allclose(found.scores, -found.effects.sum(1) / 3)
+    True
+    """
+
+    sequence: str
+    method: str
+    target: str
+    scores: npt.NDArray[np.float64]
+    effects: npt.NDArray[np.float64] | None = None
+    gap: float = float("nan")
+    weights: npt.NDArray[np.float32] | None = None
+
+
+def attribute(
+    sequence: str,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: AttributionRules | None = None,
+) -> Attribution:
+    """Say what each base of a sequence contributes to a model's answer.
+
+    Parameters
+    ----------
+    sequence : str
+        Lower case counts as upper case; letters besides A, C, G, T stay and get no score.
+    model : Dnabert2ForSequenceClassification, Dnabert2ForMaskedLM or Dnabert2Model
+    tokenizer : Tokenizer
+        The one that the model was trained with.
+    rules : AttributionRules, optional
+
+    Returns
+    -------
+    Attribution
+        In units of the target: log-odds and log-likelihoods in nats, the others without a unit.
+        Its target is "attention" for that method.
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When model, method and target do not go together, or a sequence has more than 8,192 bases
+        for the method attention.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Dnabert2Config, Dnabert2ForSequenceClassification
+    >>> model = Dnabert2ForSequenceClassification(Dnabert2Config(hidden_size=24,
+    ...     num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
+    >>> found = attribute("ACGTTGCATTAGCA", model, Tokenizer.from_pretrained("dnabert2"))
+    >>> found.target, found.scores.shape, found.effects.shape
+    ('log_odds', (14,), (14, 4))
+    """
+    rules = rules or AttributionRules()
+    mutants = 3 * sum(map(sequence.upper().count, BASES))
+    total = (1 + rules.both_strands) * (mutants if rules.method == "mutagenesis" else 1)
+    with progress(total, "attributing", "sequences") as bar:
+        return attribute_quietly(sequence, model, tokenizer, rules, bar)
+
+
+def attribute_quietly(
+    sequence: str,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: AttributionRules | None = None,
+    bar: Progress | None = None,
+) -> Attribution:
+    """Do what `attribute` does, without a bar of its own."""
+    rules = rules or AttributionRules()
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    target = _target_of(model, rules)
+    sequence = sequence.upper()
+    there = _attribute(sequence, model, tokenizer, rules, target, bar)
+    if not rules.both_strands:
+        return there
+    other = sequence.translate(COMPLEMENT)[::-1]
+    back = _attribute(other, model, tokenizer, rules, target, bar)
+    effects = weights = None
+    if there.effects is not None and back.effects is not None:
+        # The other way round, and A, C, G, T are T, G, C, A there.
+        effects = (there.effects + back.effects[::-1, ::-1]) / 2
+    if there.weights is not None and back.weights is not None:
+        weights = ((there.weights + back.weights[::-1, ::-1]) / 2).astype(np.float32)
+    scores = (there.scores + back.scores[::-1]) / 2
+    gap = (there.gap + back.gap) / 2
+    return Attribution(sequence, rules.method, target, scores, effects, gap, weights)
+
+
+def _target_of(model: Model, rules: AttributionRules) -> Target | Literal["attention"]:
+    if rules.method == "attention":
+        if rules.target is not None:
+            raise ValueError(f"target: the method attention follows none; leave {rules.target} out")
+        return "attention"
+    classifies = isinstance(model, Dnabert2ForSequenceClassification)
+    predicts = isinstance(model, Dnabert2ForMaskedLM) and rules.method == "mutagenesis"
+    target = rules.target
+    if target is None:
+        target = "log_odds" if classifies else "likelihood" if predicts else "similarity"
+    if target in ("log_odds", "probability"):
+        if not isinstance(model, Dnabert2ForSequenceClassification):
+            raise ValueError(f"target: {target} needs a fine-tuned classifier")
+        require_label(rules.label, model.config.num_labels)
+    if target == "likelihood" and not predicts:
+        raise ValueError(
+            "target: likelihood needs a masked language model and the method mutagenesis"
+        )
+    return target
+
+
+def _attribute(
+    sequence: str,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: AttributionRules,
+    target: Target | Literal["attention"],
+    bar: Progress | None,
+) -> Attribution:
+    if target != "attention" and rules.method == "mutagenesis":
+        effects = _mutate(sequence, model, tokenizer, rules, target, bar)
+        scores = -effects.sum(1) / 3  # the base itself adds 0
+        return Attribution(sequence, rules.method, target, scores, effects)
+    scores = np.full(len(sequence), np.nan)
+    gap, weights = float("nan"), None
+    if rules.method == "attention":
+        if len(sequence) > MOST_PAIRS_BP:
+            raise ValueError(
+                f"method: attention is for {MOST_PAIRS_BP:,} bases at most, here are "
+                f"{len(sequence):,}; give a part of them"
+            )
+        weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
+    if set(sequence) & set(BASES):
+        ask = Question(sequence, model, tokenizer, target, rules.label)
+        bases, token, share = _bases_of_tokens(ask, sequence)
+        if weights is not None:
+            looks, answer = attention_weights(ask)
+            scores[bases] = answer[token] * share
+            weights[np.ix_(bases, bases)] = looks[np.ix_(token, token)] * share
+        elif rules.method == "occlusion":
+            scores[bases] = occlude(ask, rules)[token]
+        else:
+            by_token, gap = integrate(ask, rules)
+            scores[bases] = by_token[token] * share
+    if bar is not None:
+        bar.update()
+    return Attribution(sequence, rules.method, target, scores, None, gap, weights)
+
+
+def _bases_of_tokens(
+    ask: Question, sequence: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the bases that belong to tokens, the token of each, and its share in it."""
+    token = np.full(len(sequence), -1)
+    spans = ask.tokenizer.encode_detailed(sequence).offsets
+    for place in ask.places.tolist():
+        start, end = spans[place]
+        token[start:end] = place
+    bases = np.flatnonzero(token >= 0)
+    token = token[bases]
+    return bases, token, 1 / np.bincount(token)[token]
+
+
+def _mutants(sequence: str) -> Iterator[tuple[int, int, str]]:
+    """Yield place, index of the new base, and sequence of every single-base change."""
+    for place, letter in enumerate(sequence):
+        if letter in BASES:
+            for number, base in enumerate(BASES):
+                if base != letter:
+                    yield place, number, f"{sequence[:place]}{base}{sequence[place + 1 :]}"
+
+
+def _mutate(
+    sequence: str,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: AttributionRules,
+    target: Target,
+    bar: Progress | None,
+) -> npt.NDArray[np.float64]:
+    """Return the change of the target by every base in every place, shape (bases, 4)."""
+    effects = np.full((len(sequence), 4), np.nan)
+    if not set(sequence) & set(BASES):
+        return effects
+    for number, base in enumerate(BASES):
+        effects[[letter == base for letter in sequence], number] = 0
+    ask = (
+        None
+        if target == "likelihood"
+        else Question(sequence, model, tokenizer, target, rules.label)
+    )
+    with evaluating(model):
+        before = 0.0
+        if ask is not None:
+            alone = ask.copies(1)
+            before = float(ask(alone, ask.real(alone)))
+        mutants = _mutants(sequence)
+        while chunk := list(islice(mutants, CHUNK_MUTANTS)):
+            texts = [text for *_, text in chunk]
+            if ask is None:
+                changes = _ratios(sequence, texts, model, tokenizer, rules)
+            else:
+                changes = _answers(ask, tokenizer.encode_batch(texts), rules) - before
+            places, bases = zip(*((place, base) for place, base, _ in chunk), strict=True)
+            effects[list(places), list(bases)] = changes
+            if bar is not None:
+                bar.update(len(chunk))
+    return effects
+
+
+def _ratios(
+    sequence: str, texts: list[str], model: Model, tokenizer: Tokenizer, rules: AttributionRules
+) -> npt.NDArray[np.float64]:
+    """Return log-likelihood ratios of changed sequences, as variants have them."""
+    assert isinstance(model, Dnabert2ForMaskedLM), "likelihood is asked of masked language models"
+    windows = Windows()
+    for number, text in enumerate(texts):
+        windows.add_frame(number, sequence, text)
+    ids = tokenizer.encode_batch(list(windows.texts))
+    return likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)["llr"]
+
+
+def _answers(ask: Question, ids: Ragged, rules: AttributionRules) -> npt.NDArray[np.float64]:
+    """Return the target of many sequences, in order."""
+    found = np.empty(len(ids))
+    order = np.argsort(-ids.lengths, kind="stable")
+    for stretch in token_batches(ids.lengths[order], rules.batch_tokens):
+        rows = order[stretch]
+        batch = PackedBatch.from_ragged(ids.take(rows))
+        found[rows] = ask(batch, ask.real(batch)).cpu().numpy()
+    return found

@@ -1,0 +1,151 @@
+"""Pictures of attributions: letters as tall as their scores, heat maps of mutations or weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_attribution"]
+
+# Bases of one line of the picture, and the most that a picture shows.
+LINE_BP = 100
+MOST_BP = 2000
+
+
+def plot_attribution(
+    attribution: Attribution, path: str | os.PathLike[str], *, title: str = ""
+) -> None:
+    """Draw a logo of the scores and, of mutagenesis or attention, a heat map.
+
+    That of mutagenesis has every mutation; that of attention, below all letters, every pair of
+    bases: a row is where a base looks.
+
+    Parameters
+    ----------
+    attribution : Attribution
+        Of 1 to 2,000 bases.
+    path : path
+        Picture to write; ``.png`` or ``.svg``.
+    title : str
+        Name of the sequence.
+
+    Raises
+    ------
+    ValueError
+        When there are more bases or none, or the suffix is another.
+    ModuleNotFoundError
+        Without the extra ``plots``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> path = Path(tempfile.mkdtemp(), "promoter.svg")
+    >>> plot_attribution(attribute("ACGTTGCA", model, tok), path, title="promoter")
+    >>> path.stat().st_size > 1000
+    True
+    """
+    with needs("a picture", "plots"):
+        import logomaker  # noqa: F401 (said now, before anything is drawn)
+        from matplotlib.figure import Figure
+
+    path = Path(path)
+    length = len(attribution.sequence)
+    if path.suffix not in (".png", ".svg"):
+        raise ValueError(f"plot: {path.name} must end in .png or .svg")
+    if not length:
+        raise ValueError("plot: the sequence is empty")
+    if length > MOST_BP:
+        raise ValueError(
+            f"plot: {length:,} bases are more than the {MOST_BP:,} that a picture shows; "
+            "write a track instead"
+        )
+    width = min(LINE_BP, length)
+    lines = -(-length // width)
+    letters = [1.3] * lines if attribution.effects is None else [1.3, 1.3] * lines
+    square = [] if attribution.weights is None else [0.1 * width]
+    heights = [*letters, *square]
+    figure = Figure(figsize=(2 + 0.14 * width, 0.6 + sum(heights)), layout="constrained")
+    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    step = len(letters) // lines
+    _draw_letters(attribution, list(grid[: len(letters) : step]), width)
+    if attribution.effects is not None:
+        _draw_effects(attribution, list(grid[1::2]), width)
+    if attribution.weights is not None:
+        _draw_weights(attribution, grid[-1])
+    grid[len(letters) - 1].set_xlabel("base, 0-based", fontsize=8)
+    name = f"{title}: " if title else ""
+    kind = dict.fromkeys((attribution.method, attribution.target))  # attention is both
+    figure.suptitle(name + ", ".join(kind), fontsize=10)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> None:
+    """Draw a line of letters into each of the axes."""
+    import pandas as pd
+    from logomaker import Logo
+
+    scores = np.nan_to_num(attribution.scores)
+    low, high = min(scores.min(), 0), max(scores.max(), 0)
+    margin = 0.05 * (high - low) or 1.0
+    letters = np.array([[letter == base for base in BASES] for letter in attribution.sequence])
+    heights = letters * scores[:, None]
+    for axes, start in zip(grid, range(0, len(scores), width), strict=True):
+        some = heights[start : start + width]
+        table = pd.DataFrame(some, index=range(start, start + len(some)), columns=list(BASES))
+        if some.any():
+            Logo(table, ax=axes, show_spines=False, baseline_width=0.5)
+        axes.set_xlim(start - 0.5, start + width - 0.5)
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_ylabel("score", fontsize=8)
+        axes.tick_params(labelsize=7)
+        if attribution.effects is not None:
+            axes.set_xticks([])
+
+
+def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> None:
+    """Draw a line of mutations, four high, into each of the axes."""
+    effects = attribution.effects
+    assert effects is not None, "only mutagenesis has effects"
+    strongest = float(np.nan_to_num(np.abs(effects)).max()) or 1.0
+    for axes, start in zip(grid, range(0, len(effects), width), strict=True):
+        some = effects[start : start + width]
+        picture = axes.imshow(
+            some.T,
+            cmap="RdBu_r",
+            vmin=-strongest,
+            vmax=strongest,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(start - 0.5, start + len(some) - 0.5, 3.5, -0.5),
+        )
+        axes.set_xlim(start - 0.5, start + width - 0.5)
+        axes.set_yticks(range(4), list(BASES), fontsize=7)
+        axes.tick_params(labelsize=7)
+    bar = grid[0].figure.colorbar(picture, ax=list(grid), fraction=0.015, pad=0.01)
+    bar.set_label(f"change of {attribution.target}", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def _draw_weights(attribution: Attribution, axes: Axes) -> None:
+    """Draw where every base looks."""
+    assert attribution.weights is not None, "only attention has weights"
+    picture = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
+    axes.set_xlabel("base looked at", fontsize=8)
+    axes.set_ylabel("base that looks", fontsize=8)
+    axes.tick_params(labelsize=7)
+    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.015, pad=0.01)
+    bar.set_label("weight", fontsize=8)
+    bar.ax.tick_params(labelsize=7)

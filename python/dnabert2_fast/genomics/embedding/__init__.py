@@ -1,0 +1,48 @@
+"""One vector per sequence, or per token or base.
+
+Pooling, vectors of sequences and of whole files, two-dimensional maps of them, and an estimator for
+scikit-learn pipelines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.embedding.file import embed_file
+    from dnabert2_fast.genomics.embedding.plot import plot_embeddings
+    from dnabert2_fast.genomics.embedding.pooling import Pooling
+    from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+
+__all__ = [
+    "DnaEmbedder",
+    "EmbeddingRules",
+    "Pooling",
+    "embed",
+    "embed_file",
+    "embed_positions",
+    "plot_embeddings",
+]
+
+_HOME = {
+    "DnaEmbedder": "sklearn",
+    "EmbeddingRules": "vectors",
+    "Pooling": "pooling",
+    "embed": "vectors",
+    "embed_file": "file",
+    "embed_positions": "vectors",
+    "plot_embeddings": "plot",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,270 @@
+"""Vectors of whole files, streamed: sequences in stretches, rows out in input order.
+
+Stretches that are done lie beside the output until it is whole, so that a run that was stopped goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast.genomics.embedding.pooling import Pooling
+from dnabert2_fast.genomics.embedding.vectors import (
+    EmbeddingRules,
+    count_empty,
+    embed_quietly,
+    warn_of_empty,
+)
+from dnabert2_fast.io.regions import Piece, read_pieces
+from dnabert2_fast.model.heads import Dnabert2Model
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["embed_file"]
+
+# Sequences sorted and packed together: enough to make batches of like length.
+CHUNK_SEQUENCES = 4096
+
+# Letters of them, at most, so that chromosomes come one or two at a time.
+CHUNK_BP = 1 << 26
+
+
+def embed_file(
+    path: str | os.PathLike[str],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    out: str | os.PathLike[str],
+    *,
+    pooling: Pooling = "mean",
+    layers: tuple[int, ...] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+    window_bp: int | None = None,
+    column: str = "sequence",
+    regions: str | os.PathLike[str] | None = None,
+    part: tuple[int, int] | None = None,
+) -> int:
+    r"""Embed every record of a file; returns the number of vectors.
+
+    Stopped and started again with the same arguments, it goes on: finished stretches lie in
+    ``OUT.parts`` until the output is whole.
+
+    Parameters
+    ----------
+    path : path
+        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt); with `regions`
+        a genome as FASTA, plain or bgzip.
+    model, tokenizer, pooling, layers, context_bp, both_strands, batch_tokens
+        As in `embed`.
+    out : path
+        ``.npy`` (float32; names, one a line, in ``OUT.names.txt`` beside it) or ``.parquet``
+        (columns ``name``, ``contig``, ``start``, ``end``, ``embedding``) or ``.h5ad`` (AnnData:
+        vectors in ``X``, places in ``obs``; extra ``anndata``).
+    window_bp : int, optional
+        Cut records into windows of so many letters, one row each, named ``record:start-end``
+        (0-based, half-open).
+    column : str
+        Column of a table that holds the sequences; rows are named by their number from 0.
+    regions : path, optional
+        BED file, plain or gz: one row a region of the forward strand, in the file's order.
+    part : tuple of int, optional
+        ``(i, n)``: only the `i`-th of `n` shares, 1 <= i <= n, into ``OUT.parts``. Shares may be
+        made at the same time, on other devices and machines that see the folder; the same call
+        without `part` then puts them together.
+
+    Raises
+    ------
+    FastaError, DataError
+        When a file is not readable to its end; nothing is written then.
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When `out` has another suffix, or a setting makes no sense.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "reads.fa").write_text(">one\nACGTTAGC\n>two\nTTAAGGCC\n")
+    >>> model, tok = Dnabert2Model.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> embed_file(folder / "reads.fa", model, tok, folder / "vectors.npy")
+    2
+    >>> np.load(folder / "vectors.npy").shape
+    (2, 256)
+    >>> (folder / "vectors.npy.names.txt").read_text().split()
+    ['one', 'two']
+    """
+    out = Path(out)
+    check_settings(out, window_bp)
+    if part is not None and not 1 <= part[0] <= part[1]:
+        last = f"{part[1]}/{part[1]}"
+        raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
+    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
+    files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
+    parts = Parts(out, inputs_of(model, tokenizer, rules, files, window_bp, column))
+    if part is not None:
+        with progress(None, "embedding", "sequences") as bar:
+            chunks = _embedded(pieces, model, tokenizer, rules, parts, bar, part)
+            return sum(len(done) for done, _ in chunks)
+    bar_of_all = progress(None, "embedding", "sequences")
+    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+        chunks = _embedded(pieces, model, tokenizer, rules, parts, bar)
+        if out.suffix == ".parquet":
+            return _write_parquet(chunks, temporary, model.config.hidden_size)
+        if out.suffix == ".h5ad":
+            return _write_h5ad(chunks, temporary, model.config.hidden_size)
+        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
+            return _write_npy(chunks, temporary, names, model.config.hidden_size)
+
+
+def check_settings(out: Path, window_bp: int | None) -> None:
+    """Raise what can be said of a call before any work."""
+    if out.suffix not in (".npy", ".parquet", ".h5ad"):
+        raise ValueError(f"out: {out.name} must end in .npy, .parquet or .h5ad")
+    if out.suffix == ".h5ad":
+        with needs("a file for AnnData"):
+            import anndata  # noqa: F401
+    if window_bp is not None and window_bp < 1:
+        raise ValueError(f"window_bp: {window_bp} is not positive")
+
+
+def inputs_of(
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
+    files: Mapping[str, object],
+    window_bp: int | None,
+    column: str,
+) -> dict[str, Any]:
+    """Return what vectors of files depend on: where it is the same, so are the stretches."""
+    return settings_of(
+        model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
+    )
+
+
+def _embedded(
+    pieces: Iterator[Piece],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
+    parts: Parts,
+    bar: Progress,
+    part: tuple[int, int] = (1, 1),
+) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:
+    empty = rows = 0
+    for number, chunk in enumerate(_chunks(pieces)):
+        if number % part[1] != part[0] - 1:
+            continue
+        sequences = [piece.sequence for piece in chunk]
+        compute = partial(embed_quietly, sequences, model, tokenizer, rules, bar)
+        vectors = parts.take(number, len(chunk), compute)
+        empty, rows = empty + count_empty(vectors), rows + len(vectors)
+        yield chunk, vectors
+    warn_of_empty(empty, rows)
+
+
+def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    pieces = iter(pieces)
+    while chunk := list(islice(pieces, 1)):
+        letters = len(chunk[0].sequence)
+        while len(chunk) < CHUNK_SEQUENCES and letters < CHUNK_BP:
+            following = next(pieces, None)
+            if following is None:
+                break
+            chunk.append(following)
+            letters += len(following.sequence)
+        yield chunk
+
+
+def _write_parquet(
+    chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
+) -> int:
+    kind = pa.list_(pa.float32(), width)
+    places = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    schema = pa.schema([("name", pa.string()), *places, ("embedding", kind)])
+    rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for pieces, vectors in chunks:
+            columns = [
+                pa.array([piece.name for piece in pieces], pa.string()),
+                pa.array([piece.contig for piece in pieces], pa.string()),
+                pa.array([piece.start for piece in pieces], pa.int64()),
+                pa.array([piece.start + len(piece.sequence) for piece in pieces], pa.int64()),
+                pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            rows += len(pieces)
+    return rows
+
+
+def _write_h5ad(
+    chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
+) -> int:
+    """Stream vectors into ``X`` of the on-disk format of AnnData; obs and var are its own writing.
+
+    https://anndata.readthedocs.io/en/stable/fileformat-prose.html
+    """
+    import h5py
+    import pandas as pd
+    from anndata.io import write_elem
+
+    names: list[str] = []
+    places: dict[str, list[object]] = {"contig": [], "start": [], "end": []}
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        x = file.create_dataset("X", (0, width), "<f4", maxshape=(None, width))
+        x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        for pieces, vectors in chunks:
+            x.resize(len(x) + len(vectors), axis=0)
+            x[len(x) - len(vectors) :] = vectors
+            names += [piece.name for piece in pieces]
+            places["contig"] += [piece.contig for piece in pieces]
+            places["start"] += [piece.start for piece in pieces]
+            places["end"] += [piece.start + len(piece.sequence) for piece in pieces]
+        write_elem(file, "obs", pd.DataFrame(places, index=pd.Index(names, dtype=object)))
+        columns = pd.Index([f"embedding{i}" for i in range(width)], dtype=object)
+        write_elem(file, "var", pd.DataFrame(index=columns))
+    return len(names)
+
+
+def _write_npy(
+    chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]],
+    path: Path,
+    names_path: Path,
+    width: int,
+) -> int:
+    """Stream rows behind a header that is filled in at the end, when their number is known.
+
+    NumPy leaves room in the header for the number of rows to grow, so its length does not change.
+    """
+
+    def write_header() -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+        np.lib.format.write_array_header_1_0(vectors_file, header)
+
+    rows = 0
+    with path.open("wb") as vectors_file, names_path.open("w", encoding="utf-8") as names_file:
+        write_header()
+        for pieces, vectors in chunks:
+            vectors_file.write(vectors.astype("<f4").tobytes())
+            names_file.writelines(f"{piece.name}\n" for piece in pieces)
+            rows += len(pieces)
+        vectors_file.seek(0)
+        write_header()
+    return rows

@@ -1,0 +1,101 @@
+"""Vectors as a picture: two directions of many, a point a sequence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
+
+__all__ = ["PICTURES", "plot_embeddings"]
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def plot_embeddings(
+    vectors: npt.ArrayLike,
+    path: str | os.PathLike[str],
+    *,
+    labels: Sequence[object] | None = None,
+    method: Literal["pca", "umap"] = "pca",
+    title: str = "",
+    seed: int = 0,
+) -> npt.NDArray[np.float64]:
+    """Draw vectors in a plane and write the picture; returns the places.
+
+    Parameters
+    ----------
+    vectors : array, shape (n, hidden_size)
+        Rows with NaN are left out of the picture, their places are NaN.
+    path : path
+        .png, .svg or .pdf
+    labels : sequence, optional
+        A class a row, one colour each.
+    method : {"pca", "umap"}
+        PCA shows the two directions of largest variance and how much of it they hold; UMAP
+        (McInnes et al. 2018, needs ``umap-learn``) shows neighbourhoods, not distances.
+    title : str
+    seed : int
+        Of UMAP.
+
+    Returns
+    -------
+    ndarray, shape (n, 2)
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than three rows with numbers, or labels of another number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> vectors = np.random.default_rng(0).normal(size=(20, 8))
+    >>> plot_embeddings(vectors, tempfile.mkdtemp() + "/x.png", labels=[0, 1] * 10).shape
+    (20, 2)
+    """
+    with needs("a picture"):
+        from matplotlib.figure import Figure
+
+    vectors = np.asarray(vectors, dtype=np.float64)
+    whole = np.isfinite(vectors).all(1)
+    if whole.sum() < 3:
+        raise ValueError(f"vectors: {int(whole.sum())} rows of numbers; at least 3 are needed")
+    if labels is not None and len(labels) != len(vectors):
+        raise ValueError(f"labels: {len(labels)} for {len(vectors)} vectors")
+    places = np.full((len(vectors), 2), np.nan)
+    if method == "pca":
+        with needs('method="pca"'):
+            from sklearn.decomposition import PCA
+
+        fitted = PCA(2, random_state=seed).fit(vectors[whole])
+        places[whole] = fitted.transform(vectors[whole])
+        shares = fitted.explained_variance_ratio_
+        names = [f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1)]
+    elif method == "umap":
+        with needs('method="umap"'):
+            from umap import UMAP
+
+        places[whole] = UMAP(random_state=seed).fit_transform(vectors[whole])
+        names = ["UMAP 1", "UMAP 2"]
+    else:
+        raise ValueError(f'method: "{method}" is not one of "pca", "umap"')
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    classes = [None] if labels is None else sorted(set(labels), key=str)
+    for number, name in enumerate(classes):
+        mine = whole if labels is None else whole & np.array([label == name for label in labels])
+        x, y = places[mine].T
+        axes.scatter(x, y, s=8, alpha=0.7, color=f"C{number % 10}", label=str(name))
+    if labels is not None and len(classes) <= 20:
+        axes.legend(markerscale=2, frameon=False)
+    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    with atomic_path(path) as temporary:
+        kind = os.fspath(path).rpartition(".")[2]
+        figure.savefig(temporary, format=kind, dpi=150)
+    return places

@@ -1,0 +1,109 @@
+"""Embeddings as a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from dnabert2_fast.genomics.embedding.pooling import Pooling
+from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["DnaEmbedder"]
+
+
+class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns sequences into vectors; nothing is learnt, the model stays as it is.
+
+    Parameters
+    ----------
+    model : str
+        ``"mini"`` (packaged), a checkpoint folder or a hub id; read when the step is fitted.
+    pooling, layers, context_bp, both_strands, batch_tokens
+        As in `embed`.
+    dtype, device
+        As in `Dnabert2Model.from_pretrained`.
+
+    Attributes
+    ----------
+    model_ : Dnabert2Model
+    tokenizer_ : Tokenizer
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> pipeline = make_pipeline(DnaEmbedder(), LogisticRegression())
+    >>> pipeline.fit(["ACGTACGT", "TTTTAATT"], [0, 1]).predict(["ACGTACG"]).shape
+    (1,)
+    """
+
+    def __init__(
+        self,
+        model: str = "mini",
+        *,
+        pooling: Pooling = "mean",
+        layers: Sequence[int] = (-1,),
+        context_bp: int | None = None,
+        both_strands: bool = False,
+        batch_tokens: int = 16_384,
+        dtype: str = "float32",
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.pooling = pooling
+        self.layers = layers
+        self.context_bp = context_bp
+        self.both_strands = both_strands
+        self.batch_tokens = batch_tokens
+        self.dtype = dtype
+        self.device = device
+
+    def fit(self, X: Sequence[str], y: object = None) -> Self:
+        """Read the model; `X` and `y` are not looked at, beyond whether `X` holds sequences."""
+        _sequences(X)
+        self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
+        self.tokenizer_ = Tokenizer.from_pretrained(self.model)
+        return self
+
+    def transform(self, X: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return one row a sequence, float32 of shape (n, hidden_size)."""
+        check_is_fitted(self)
+        return embed(
+            _sequences(X),
+            self.model_,
+            self.tokenizer_,
+            pooling=self.pooling,
+            layers=self.layers,
+            context_bp=self.context_bp,
+            both_strands=self.both_strands,
+            batch_tokens=self.batch_tokens,
+        )
+
+    def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
+        """Return the names of the columns: ``embedding0``, ``embedding1``, ..."""
+        check_is_fitted(self)
+        width = self.model_.config.hidden_size
+        return np.array([f"embedding{i}" for i in range(width)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = True
+        return tags
+
+
+def _sequences(X: Sequence[str]) -> list[str]:
+    """Take a list, an array or a column of strings; anything else is an error that says so."""
+    rows = list(X)
+    wrong = next((row for row in rows if not isinstance(row, str)), None)
+    if isinstance(X, str) or wrong is not None:
+        kind = "one string" if isinstance(X, str) else type(wrong).__name__
+        raise ValueError(f"X: a list of sequences (str) is expected, not {kind}")
+    return rows

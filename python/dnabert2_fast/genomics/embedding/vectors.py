@@ -1,0 +1,356 @@
+"""Sequences to vectors: packed batches through the encoder, pooled over real bases.
+
+Sequences are sorted by length and packed by token budget; a vector does not depend on its batch
+neighbours, and rows come back in input order. A sequence is read in one or several views: whole or
+in overlapping windows, on one strand or both. In a window a token weighs as much as its bases, and
+a base seen by two windows counts half in each, so that every base counts once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.embedding.pooling import Pooling, owners, pool_states
+from dnabert2_fast.genomics.masked import require_finite
+from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.heads import Dnabert2Model
+from dnabert2_fast.ragged import token_batches
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["EmbeddingRules", "embed", "embed_positions", "read_encoder"]
+
+
+@dataclass(frozen=True)
+class EmbeddingRules:
+    """How a sequence becomes a vector.
+
+    Parameters
+    ----------
+    pooling
+        mean and max run over the tokens of real bases: [CLS], [SEP] and [UNK] are left out. cls
+        takes the state of the first token.
+    layers
+        Layers whose states are averaged: 0 is the embeddings, 1 the first layer, -1 the last.
+    context_bp
+        Bases that the model sees at once. Longer sequences are read in windows of that length that
+        overlap by a quarter, and every base counts once. If left out, sequences are read whole,
+        however long: attention leaves out what cannot matter.
+    both_strands
+        Average over the sequence and its reverse complement.
+    batch_tokens
+        Tokens of one batch, at most: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When a setting is out of range.
+
+    Examples
+    --------
+    Every field is an argument of `embed`, `embed_file` and `DnaEmbedder`:
+
+    >>> EmbeddingRules(layers=(-2, -1), both_strands=True).pooling
+    'mean'
+    >>> embed(["ACGTTAGC"], layers=(-2, -1), both_strands=True).shape
+    (1, 256)
+    """
+
+    pooling: Pooling = "mean"
+    layers: tuple[int, ...] = (-1,)
+    context_bp: int | None = None
+    both_strands: bool = False
+    batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        if self.pooling not in ("mean", "cls", "max"):
+            raise ValueError(f'pooling: "{self.pooling}" is not one of "mean", "cls", "max"')
+        if not self.layers:
+            raise ValueError("layers: at least one is needed")
+        if self.context_bp is not None and self.context_bp < 4:
+            raise ValueError(f"context_bp: {self.context_bp} is less than 4")
+        if self.batch_tokens < 1:
+            raise ValueError(f"batch_tokens: {self.batch_tokens} is not positive")
+
+
+def embed(
+    sequences: Sequence[str | bytes],
+    model: Dnabert2Model | str = "mini",
+    tokenizer: Tokenizer | None = None,
+    *,
+    pooling: Pooling = "mean",
+    layers: Sequence[int] = (-1,),
+    context_bp: int | None = None,
+    both_strands: bool = False,
+    batch_tokens: int = 16_384,
+) -> npt.NDArray[np.float32]:
+    """Return one vector a sequence.
+
+    Parameters
+    ----------
+    sequences : sequence of str or bytes
+    model : Dnabert2Model or str
+        A model, or the name of one as for ``from_pretrained``; ``"mini"`` is in the package.
+    tokenizer : Tokenizer, optional
+        The one that the model was trained with; of a model given by name its own.
+    pooling, layers, context_bp, both_strands, batch_tokens
+        See `EmbeddingRules`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, hidden_size)
+        A row of NaN, with a warning, for a sequence without any base (not with ``cls``).
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When the model has no such layer, or another setting makes no sense.
+
+    Examples
+    --------
+    >>> embed(["ACGTTAGC", "TTAA"]).shape
+    (2, 256)
+    """
+    if isinstance(model, str):
+        tokenizer = tokenizer or Tokenizer.from_pretrained(model)
+        model = read_encoder(model, device="auto")
+    if tokenizer is None:
+        raise ValueError("tokenizer: a model given as an object needs the one it was trained with")
+    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    with progress(len(sequences), "embedding", "sequences") as bar:
+        vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
+    warn_of_empty(count_empty(vectors), len(vectors))
+    return vectors
+
+
+def read_encoder(
+    name: str, *, attention: str = "auto", dtype: str = "float32", device: str = "auto"
+) -> Dnabert2Model:
+    """Read a model for its states alone, as `Dnabert2Model.from_pretrained` does.
+
+    That a pooler is missing, as in any model that was only pre-trained, matters to none of them
+    and is not mentioned.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* has no pooler", category=UserWarning)
+        return Dnabert2Model.from_pretrained(name, attention=attention, dtype=dtype, device=device)
+
+
+def embed_positions(
+    sequences: Sequence[str | bytes],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    *,
+    per: Literal["token", "base"] = "base",
+    layers: Sequence[int] = (-1,),
+    batch_tokens: int = 16_384,
+) -> list[npt.NDArray[np.float32]]:
+    """Return the state of every token of real bases, or of every letter, of each sequence.
+
+    Parameters
+    ----------
+    sequences, model, tokenizer, layers, batch_tokens
+        As in `embed`.
+    per : {"token", "base"}
+        A base has the state of its token; a letter without a token has NaN.
+
+    Returns
+    -------
+    list of ndarray of float32, each (tokens or letters of the sequence, hidden_size)
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When the model has no such layer, or `per` is neither.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Dnabert2Config
+    >>> model = Dnabert2Model(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
+    ...     num_attention_heads=2, intermediate_size=8)).eval()
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> [x.shape for x in embed_positions(["ACGTTAGC", "TTAA"], model, tok)]
+    [(8, 24), (4, 24)]
+    """
+    if per not in ("token", "base"):
+        raise ValueError(f'per: "{per}" is not one of "token", "base"')
+    rules = EmbeddingRules(layers=tuple(layers), batch_tokens=batch_tokens)
+    found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
+    with progress(len(sequences), "embedding", "sequences") as bar:
+        views = [View(i, _text(sequence), None) for i, sequence in enumerate(sequences)]
+        for batch in _batches(views, model, tokenizer, rules):
+            states = batch.states.float().cpu().numpy()
+            starts = batch.packed.cu_seqlens.tolist()
+            for row, view in enumerate(batch.views):
+                rows = slice(starts[row], starts[row + 1])
+                real, places = batch.real[rows].numpy(), batch.offsets[rows]
+                own = states[rows][real]
+                if per == "base":
+                    letters = np.full((len(view.text), own.shape[1]), np.nan, np.float32)
+                    for state, (first, last) in zip(own, places[real], strict=True):
+                        letters[first:last] = state
+                    own = letters
+                found[view.owner] = own
+            bar.update(len(batch.views))
+    return found
+
+
+class View(NamedTuple):
+    """A text to encode for a sequence.
+
+    `owner` is the row that its vector goes to; `base_weights` has a weight a letter, None where all
+    are 1.
+    """
+
+    owner: int
+    text: str
+    base_weights: npt.NDArray[np.float64] | None
+
+
+class _Encoded(NamedTuple):
+    views: list[View]
+    packed: PackedBatch
+    offsets: npt.NDArray[np.int64]
+    real: torch.Tensor
+    states: torch.Tensor
+
+
+def embed_quietly(
+    sequences: Sequence[str | bytes],
+    model: Dnabert2Model,
+    tokenizer: Tokenizer,
+    rules: EmbeddingRules,
+    bar: Progress,
+) -> npt.NDArray[np.float32]:
+    """Do what `embed` does, without its bar and its warning."""
+    strands = 1 + rules.both_strands
+    views = [
+        view
+        for i, sequence in enumerate(sequences)
+        for strand in range(strands)
+        for view in _views(strands * i + strand, _text(sequence), strand == 1, rules.context_bp)
+    ]
+    left = np.bincount([view.owner // strands for view in views], minlength=len(sequences))
+    total = np.zeros((strands * len(sequences), model.config.hidden_size))
+    weight = np.zeros(len(total))
+    if rules.pooling == "max":
+        total.fill(-np.inf)
+    for batch in _batches(views, model, tokenizer, rules):
+        weights = token_weights(batch)
+        pooled = pool_states(batch.states, batch.packed, batch.real, rules.pooling, weights)
+        sizes = weights.double().new_zeros(len(batch.views)).index_add_(
+            0, owners(batch.packed), (weights * batch.real).double()
+        )  # fmt: skip
+        for row, view in enumerate(batch.views):
+            vector = pooled[row].double().cpu().numpy()
+            if rules.pooling == "max":
+                total[view.owner] = np.fmax(total[view.owner], vector)
+                continue
+            share = float(sizes[row]) if rules.pooling == "mean" else 1.0
+            weight[view.owner] += share
+            if share:
+                total[view.owner] += share * vector
+        done = [view.owner // strands for view in batch.views]
+        np.subtract.at(left, done, 1)
+        bar.update(int((left[np.unique(done)] == 0).sum()))
+    if rules.pooling == "max":
+        total[np.isneginf(total)] = np.nan
+    else:
+        with np.errstate(invalid="ignore"):
+            total /= weight[:, None]
+    shape = (len(sequences), strands, model.config.hidden_size)
+    vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
+    return vectors
+
+
+def count_empty(vectors: npt.NDArray[np.float32]) -> int:
+    """Count the rows that are NaN, because their sequences have no base."""
+    return int(np.isnan(vectors[:, 0]).sum())
+
+
+def warn_of_empty(empty: int, rows: int) -> None:
+    """Warn when some of the rows are NaN."""
+    if empty:
+        warnings.warn(
+            f"{empty:,} of {rows:,} sequences have no A, C, G or T: their vectors are NaN",
+            stacklevel=3,
+        )
+
+
+def _text(sequence: str | bytes) -> str:
+    return sequence.decode("ascii", "replace") if isinstance(sequence, bytes) else sequence
+
+
+def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
+    if turned:
+        text = text.translate(COMPLEMENT)[::-1]
+    if context_bp is None or len(text) <= context_bp:
+        yield View(owner, text, None)
+        return
+    # Evenly spread, so that the last window is as long as the others.
+    count = -(-(len(text) - context_bp) // (context_bp - context_bp // 4)) + 1
+    starts = np.linspace(0, len(text) - context_bp, count).round().astype(int)
+    seen = np.zeros(len(text) + 1, np.int64)
+    np.add.at(seen, starts, 1)
+    np.add.at(seen, starts + context_bp, -1)
+    weights = 1 / np.cumsum(seen[:-1])
+    for start in starts.tolist():
+        window = slice(start, start + context_bp)
+        yield View(owner, text[window], weights[window])
+
+
+def _batches(
+    views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, rules: EmbeddingRules
+) -> Iterator[_Encoded]:
+    """Yield batches of views of like length, with the averaged states of the wanted layers."""
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    depth = model.config.num_hidden_layers
+    for layer in rules.layers:
+        if not -depth - 1 <= layer <= depth:
+            raise ValueError(f"layers: {layer}: the model has layers 0 (embeddings) to {depth}")
+    encoded = tokenizer.encode_batch_detailed([view.text for view in views])
+    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
+    special[sorted(tokenizer.special_ids)] = True
+    order = np.argsort(-encoded.ids.lengths, kind="stable")
+    last_alone = {layer % (depth + 1) for layer in rules.layers} == {depth}
+    for stretch in token_batches(encoded.ids.lengths[order], rules.batch_tokens):
+        rows = order[stretch]
+        packed = PackedBatch.from_ragged(encoded.ids.take(rows))
+        borders = encoded.ids.offsets
+        offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
+        real = ~special[packed.input_ids]
+        packed = packed.to(model.device)
+        # Only for as long as the model runs: the caller's own work between batches keeps its mode.
+        with torch.inference_mode():
+            states: list[torch.Tensor] | None = None if last_alone else []
+            out = model.bert.encode(packed, states=states)
+            if states is not None:
+                out = torch.stack([states[layer].float() for layer in rules.layers]).mean(0)
+        require_finite(out, model)
+        yield _Encoded([views[row] for row in rows], packed, np.concatenate(offsets), real, out)
+
+
+def token_weights(batch: _Encoded) -> torch.Tensor:
+    """Return how much each token counts in a mean: 1, less where windows overlap; on the CPU."""
+    weights = np.ones(len(batch.offsets))
+    borders = batch.packed.cu_seqlens.tolist()
+    for row, view in enumerate(batch.views):
+        if view.base_weights is None:
+            continue
+        rows = slice(borders[row], borders[row + 1])
+        start, end = batch.offsets[rows].T
+        before = np.concatenate([[0], np.cumsum(view.base_weights)])
+        weights[rows] = (before[end] - before[start]) / np.maximum(end - start, 1)
+    return torch.from_numpy(weights)

@@ -1,0 +1,40 @@
+"""How likely a masked language model finds tokens, sequences and bases.
+
+Masked tokens filled, pseudo-log-likelihoods of sequences and tables of them, and tracks along a
+genome.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
+    from dnabert2_fast.genomics.likelihood.table import likelihood_table
+    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+
+__all__ = [
+    "fill_mask",
+    "likelihood_table",
+    "likelihood_track",
+    "pseudo_likelihood",
+]
+
+_HOME = {
+    "fill_mask": "scores",
+    "likelihood_table": "table",
+    "likelihood_track": "track",
+    "pseudo_likelihood": "scores",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,44 @@
+"""Scores of variants: how a model's answer changes from REF to ALT.
+
+Alleles in one normal form, scores of alleles in memory, and VCF files with scores added.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
+    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
+    from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+
+__all__ = [
+    "STATUSES",
+    "ScoringRules",
+    "Variant",
+    "VariantScore",
+    "score_variants",
+    "score_vcf",
+]
+
+_HOME = {
+    "STATUSES": "alleles",
+    "ScoringRules": "config",
+    "Variant": "alleles",
+    "VariantScore": "scoring",
+    "score_variants": "scoring",
+    "score_vcf": "vcf_file",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,134 @@
+"""Variants as edits of the reference: what can be scored, and one form for equal ones.
+
+Two records that make the same sequence are one variant. The form used here leaves out every shared
+base and stands as far left as it can (Tan, Abecasis and Kang, "Unified representation of genetic
+variants", Bioinformatics 2015), so that equal variants are equal values.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.vcf import Record
+
+__all__ = ["STATUSES", "Variant", "normalise", "status_of", "variants_of"]
+
+STATUSES = {
+    "scored": "scores are given",
+    "ref_mismatch": "REF is not what the reference has there",
+    "unknown_contig": "the reference has no such record",
+    "off_contig": "the position lies outside the record",
+    "not_sequence": "a symbolic allele, a breakend, * or a missing ALT",
+    "ambiguous": "REF or ALT has letters besides A, C, G, T",
+    "no_change": "ALT equals REF",
+    "too_long": "more bases change than the window has around them",
+}
+
+# Bases looked at in one go when an indel is shifted to the left.
+SHIFT_BP = 256
+
+
+class Variant(NamedTuple):
+    """One allele: `ref` at ``start`` becomes `alt`; either may be empty in the normal form.
+
+    Attributes
+    ----------
+    contig : str
+    start : int
+        First base of `ref`, 0-based; POS of a VCF record is ``start + 1``.
+    ref, alt : str
+
+    Examples
+    --------
+    POS 8 of a VCF file, A becomes AT:
+
+    >>> insertion = Variant("chr20", 7, "A", "AT")
+    >>> insertion.start, insertion.end
+    (7, 8)
+    """
+
+    contig: str
+    start: int
+    ref: str
+    alt: str
+
+    @property
+    def end(self) -> int:
+        """One past the last base of `ref`."""
+        return self.start + len(self.ref)
+
+
+def variants_of(record: Record) -> list[Variant]:
+    """Return one variant per alternate allele of a VCF record.
+
+    >>> variants_of(Record("", "20", 7, "rs1", "A", ("C", "AT")))[1]
+    Variant(contig='20', start=6, ref='A', alt='AT')
+    """
+    return [Variant(record.chrom, record.pos - 1, record.ref, alt) for alt in record.alts]
+
+
+def status_of(variant: Variant, reference: Reference) -> str:
+    """Return ``"scored"`` for what can be scored, else the reason why not; see `STATUSES`.
+
+    >>> genome = Reference({"1": "ACGTN"})
+    >>> [status_of(Variant(*given), genome) for given in (("chr1", 1, "C", "T"),
+    ...     ("1", 1, "G", "T"), ("2", 1, "C", "T"), ("1", 5, "C", "T"), ("1", 1, "C", "<DEL>"))]
+    ['scored', 'ref_mismatch', 'unknown_contig', 'off_contig', 'not_sequence']
+    """
+    name = reference.resolve(variant.contig)
+    if name is None:
+        return "unknown_contig"
+    if variant.start < 0 or variant.end > reference.length(name):
+        return "off_contig"
+    if variant.alt and not variant.alt.isalpha():
+        return "not_sequence"
+    ref, alt = variant.ref.upper(), variant.alt.upper()
+    if ref != reference.fetch(name, variant.start, variant.end):
+        return "ref_mismatch"
+    if not set(ref + alt) <= set("ACGT"):
+        return "ambiguous"
+    return "no_change" if ref == alt else "scored"
+
+
+def normalise(variant: Variant, reference: Reference) -> Variant:
+    """Return the one form of all records that say the same; the contig as the reference names it.
+
+    >>> genome = Reference({"1": "GGCACACATT"})
+    >>> normalise(Variant("chr1", 6, "CAT", "T"), genome)
+    Variant(contig='1', start=2, ref='CA', alt='')
+    >>> normalise(Variant("1", 1, "GCA", "G"), genome)
+    Variant(contig='1', start=2, ref='CA', alt='')
+    """
+    name = reference.resolve(variant.contig)
+    assert name is not None, "only what status_of calls scored has a normal form"
+    start, ref, alt = variant.start, variant.ref.upper(), variant.alt.upper()
+    tail = _shared(ref[::-1], alt[::-1])
+    ref, alt = ref[: len(ref) - tail], alt[: len(alt) - tail]
+    head = _shared(ref, alt)
+    start, ref, alt = start + head, ref[head:], alt[head:]
+    if not ref or not alt:
+        moved = ref or alt
+        shift = _shift(moved, name, start, reference)
+        turn = len(moved) - shift % len(moved)
+        moved = moved[turn:] + moved[:turn]
+        start, ref, alt = start - shift, moved if ref else "", moved if alt else ""
+    return Variant(name, start, ref, alt)
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many letters two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _shift(moved: str, name: str, start: int, reference: Reference) -> int:
+    """Return by how many bases inserted or deleted text can move left, turning as it goes."""
+    shift = 0
+    while start > shift:
+        before = reference.fetch(name, start - shift - SHIFT_BP, start - shift)
+        for base in reversed(before):
+            if base != moved[-1 - shift % len(moved)]:
+                return shift
+            shift += 1
+    return shift

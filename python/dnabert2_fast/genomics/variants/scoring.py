@@ -1,0 +1,353 @@
+"""Scores of variants: what a model makes of the alternate sequence, against the reference.
+
+A base belongs to a token, and changing it changes the neighbouring tokens too, often their number.
+So the whole stretch of tokens that differ is compared: each of them is masked in turn, in the
+reference window and in the alternate one, and the log-likelihoods are summed (a pseudo-
+log-likelihood, Salazar et al., "Masked Language Model Scoring", ACL 2020). Outside that stretch
+both windows have the same tokens. docs/guides/variants.md has the definition at length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.embedding.pooling import pool_states
+from dnabert2_fast.genomics.masked import (
+    Masks,
+    evaluating,
+    mask_id_of,
+    require_finite,
+    token_log_likelihood,
+)
+from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.model.auto import Model
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = [
+    "VariantScore",
+    "Windows",
+    "class_answer",
+    "differing_tokens",
+    "likelihood_ratios",
+    "located",
+    "require_label",
+    "score_stream",
+    "score_variants",
+]
+
+
+# Alleles scored together: windows that occur twice among them are computed once.
+CHUNK_ALLELES = 128
+
+NAN = float("nan")
+
+
+class VariantScore(NamedTuple):
+    """What is known of one allele; numbers are alternate minus reference, averaged over frames.
+
+    A frame is one strand with one offset of the window. NaN stands for what is not scored, or what
+    the model does not give.
+
+    Attributes
+    ----------
+    status : str
+        ``"scored"``, or why not; see `dnabert2_fast.genomics.variants.alleles.STATUSES`.
+    normal : Variant or None
+        The variant without shared bases, as far left as it goes.
+    llr, llr_sd : float
+        Log-likelihood ratio of the tokens that differ, in nats, and its standard deviation over
+        frames (0 for a single one); of a masked language model only.
+    ref_tokens, alt_tokens : float
+        Tokens in the stretch that differs.
+    cosine, l2 : float
+        Distances of the windows' mean-pooled vectors: 1 - cosine similarity, and Euclidean.
+    log_odds, probability : float
+        Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the class asked for.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
+    >>> rules = ScoringRules(window_bp=64)
+    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, model, tok, rules)
+    >>> score.status, score.normal.start, bool(score.llr < 0), score.log_odds  # no classifier
+    ('scored', 120, True, nan)
+    """
+
+    status: str
+    normal: Variant | None = None
+    llr: float = NAN
+    llr_sd: float = NAN
+    ref_tokens: float = NAN
+    alt_tokens: float = NAN
+    cosine: float = NAN
+    l2: float = NAN
+    log_odds: float = NAN
+    probability: float = NAN
+
+
+def score_variants(
+    variants: Sequence[Variant | tuple[str, int, str, str]],
+    reference: Reference,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: ScoringRules | None = None,
+) -> list[VariantScore]:
+    """Score alleles against a reference.
+
+    Parameters
+    ----------
+    variants : sequence of Variant
+        Contig, 0-based start, reference and alternate bases; in any order.
+    reference : Reference
+    model : Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification or Dnabert2Model
+        Every model gives distances of vectors; the first also likelihood ratios, the second also
+        differences of a class's probability.
+    tokenizer : Tokenizer
+        The one that the model was trained with.
+    rules : ScoringRules, optional
+
+    Returns
+    -------
+    list of VariantScore
+        One for each variant, in order.
+
+    Raises
+    ------
+    CheckpointError
+        When tokenizer and model have vocabularies of different sizes.
+    ValueError
+        When the classifier has no class `label`, or the vocabulary no [MASK].
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Dnabert2Config
+    >>> model = Dnabert2ForMaskedLM(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
+    ...     num_attention_heads=2, intermediate_size=8))
+    >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
+    >>> variants = [Variant("1", 120, "T", "G"), Variant("1", 120, "A", "G")]
+    >>> scores = score_variants(variants, genome, model, Tokenizer.from_pretrained("dnabert2"))
+    >>> [score.status for score in scores], scores[0].ref_tokens > 0
+    (['scored', 'ref_mismatch'], True)
+    """
+    with progress(len(variants), "scoring", "variants") as bar:
+        return list(score_stream(variants, reference, model, tokenizer, rules, bar))
+
+
+def score_stream(
+    variants: Iterable[Variant | tuple[str, int, str, str]],
+    reference: Reference,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: ScoringRules | None = None,
+    bar: Progress | None = None,
+) -> Iterator[VariantScore]:
+    """Yield the scores of `score_variants` one by one; memory holds some hundred of them."""
+    rules = rules or ScoringRules()
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    if isinstance(model, Dnabert2ForSequenceClassification):
+        require_label(rules.label, model.config.num_labels)
+    stream = iter(variants)
+    while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
+        scores = _score_chunk(chunk, reference, model, tokenizer, rules)
+        if bar is not None:
+            bar.update(len(chunk))
+        yield from scores
+
+
+def differing_tokens(
+    ref_ids: npt.NDArray[np.uint16], alt_ids: npt.NDArray[np.uint16], unscored: frozenset[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of the tokens that differ, in each of two encodings.
+
+    Tokens shared at the beginning are left out, then those shared at the end. If that leaves
+    nothing of one encoding (a deletion of just one token, say), the neighbour on each side is taken
+    into both stretches, so that the sequence without the token is looked at as well. Tokens of
+    `unscored` are passed over.
+
+    >>> a, b = np.array([1, 50, 60, 70, 2]), np.array([1, 50, 61, 62, 70, 2])
+    >>> [places.tolist() for places in differing_tokens(a, b, frozenset({1, 2}))]
+    [[2], [2, 3]]
+    """
+    shorter = min(len(ref_ids), len(alt_ids))
+    same = ref_ids[:shorter] == alt_ids[:shorter]
+    head = shorter if same.all() else int(same.argmin())
+    room = shorter - head
+    same = ref_ids[len(ref_ids) - room :] == alt_ids[len(alt_ids) - room :]
+    tail = room if same.all() else int(same[::-1].argmin())
+    if head + tail == shorter:
+        head, tail = max(head - 1, 0), max(tail - 1, 0)
+    ref, alt = (
+        np.array([i for i in range(head, len(ids) - tail) if ids[i] not in unscored], np.int64)
+        for ids in (ref_ids, alt_ids)
+    )
+    return ref, alt
+
+
+@dataclass
+class Windows:
+    """Windows of some variants, by frame; each text is kept once."""
+
+    texts: dict[str, int] = field(default_factory=dict)
+    variant: list[int] = field(default_factory=list)  # of each frame
+    ref: list[int] = field(default_factory=list)  # text of each frame
+    alt: list[int] = field(default_factory=list)
+
+    def add(self, number: int, variant: Variant, reference: Reference, rules: ScoringRules) -> None:
+        """Lay the frames of a variant in normal form; `number` says later whose they are."""
+        half = rules.window_bp // 2
+        for offset in rules.offsets:
+            before = reference.fetch(variant.contig, variant.start - half + offset, variant.start)
+            after = reference.fetch(variant.contig, variant.end, variant.end + half + offset)
+            ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
+            self.add_frame(number, ref, alt)
+            if rules.both_strands:
+                self.add_frame(number, *(t.translate(COMPLEMENT)[::-1] for t in (ref, alt)))
+
+    def add_frame(self, number: int, ref: str, alt: str) -> None:
+        """Compare two texts."""
+        self.variant.append(number)
+        self.ref.append(self.texts.setdefault(ref, len(self.texts)))
+        self.alt.append(self.texts.setdefault(alt, len(self.texts)))
+
+
+def located(variant: Variant, reference: Reference, rules: ScoringRules) -> VariantScore:
+    """Return the status and normal form of a variant, without the numbers of its score."""
+    status = status_of(variant, reference)
+    normal = normalise(variant, reference) if status == "scored" else None
+    if normal is not None and max(len(normal.ref), len(normal.alt)) > rules.window_bp:
+        status = "too_long"
+    return VariantScore(status, normal)
+
+
+def _score_chunk(
+    chunk: list[Variant],
+    reference: Reference,
+    model: Model,
+    tokenizer: Tokenizer,
+    rules: ScoringRules,
+) -> list[VariantScore]:
+    scores: list[VariantScore] = []
+    windows = Windows()
+    for number, variant in enumerate(chunk):
+        score = located(variant, reference, rules)
+        if score.status == "scored" and score.normal is not None:
+            windows.add(number, score.normal, reference, rules)
+        scores.append(score)
+    if not windows.variant:
+        return scores
+    ids = tokenizer.encode_batch(list(windows.texts))
+    with evaluating(model):
+        by_frame = _distances(ids, windows, model, tokenizer, rules)
+        if isinstance(model, Dnabert2ForMaskedLM):
+            by_frame |= likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)
+    owner = np.array(windows.variant)
+    frames = np.bincount(owner, minlength=len(chunk))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a variant that is not scored
+        means = {
+            name: np.bincount(owner, values, len(chunk)) / frames
+            for name, values in by_frame.items()
+        }
+        if "llr" in means:
+            spread = (by_frame["llr"] - means["llr"][owner]) ** 2
+            means["llr_sd"] = np.sqrt(np.bincount(owner, spread, len(chunk)) / frames)
+    return [
+        VariantScore(score.status, score.normal, **{name: float(v[i]) for name, v in means.items()})
+        for i, score in enumerate(scores)
+    ]
+
+
+def likelihood_ratios(
+    ids: Ragged,
+    windows: Windows,
+    model: Dnabert2ForMaskedLM,
+    tokenizer: Tokenizer,
+    batch_tokens: int,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return ``llr``, ``ref_tokens`` and ``alt_tokens`` of every frame; call it in `evaluating`.
+
+    `ids` are the encoded ``windows.texts``.
+    """
+    jobs: dict[tuple[int, int], int] = {}  # (text, place) -> masked copy, each once
+    stretches: list[tuple[list[int], list[int]]] = []
+    for ref, alt in zip(windows.ref, windows.alt, strict=True):
+        places = differing_tokens(ids[ref], ids[alt], tokenizer.special_ids)
+        stretches.append(
+            tuple(  # type: ignore[arg-type]
+                [jobs.setdefault((text, place), len(jobs)) for place in part.tolist()]
+                for text, part in zip((ref, alt), places, strict=True)
+            )
+        )
+    masks = Masks.one_each([text for text, _ in jobs], [place for _, place in jobs])
+    logs = token_log_likelihood(model, mask_id_of(tokenizer), ids, masks, batch_tokens)
+    return {
+        "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in stretches]),
+        "ref_tokens": np.array([float(len(ref)) for ref, _ in stretches]),
+        "alt_tokens": np.array([float(len(alt)) for _, alt in stretches]),
+    }
+
+
+def _distances(
+    ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, rules: ScoringRules
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return distances of vectors and, of a classifier, differences of its answer, by frame."""
+    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
+    special[sorted(tokenizer.special_ids)] = True
+    vectors = np.empty((len(ids), model.config.hidden_size))
+    log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
+    order = np.argsort(-ids.lengths, kind="stable")
+    for stretch in token_batches(ids.lengths[order], rules.batch_tokens):
+        rows = order[stretch]
+        batch = PackedBatch.from_ragged(ids.take(rows))
+        real = ~special[batch.input_ids]
+        batch = batch.to(model.device)
+        states = model.bert.encode(batch)
+        require_finite(states, model)
+        vectors[rows] = pool_states(states, batch, real).double().cpu().numpy()
+        if isinstance(model, Dnabert2ForSequenceClassification):
+            pooled = model.bert.pool(states, batch.cu_seqlens)
+            logits = model.classifier(pooled).double()
+            log_odds[rows], probability[rows] = (
+                part.cpu().numpy() for part in class_answer(logits, rules.label)
+            )
+    ref, alt = vectors[windows.ref], vectors[windows.alt]
+    norms = np.linalg.norm(ref, axis=1) * np.linalg.norm(alt, axis=1)
+    found = {
+        "cosine": 1 - (ref * alt).sum(1) / norms,
+        "l2": np.linalg.norm(alt - ref, axis=1),
+    }
+    if isinstance(model, Dnabert2ForSequenceClassification):
+        for name, values in (("log_odds", log_odds), ("probability", probability)):
+            found[name] = values[windows.alt] - values[windows.ref]
+    return found
+
+
+def class_answer(logits: torch.Tensor, label: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``log(p / (1 - p))`` and ``p`` of a class, both (n,), from logits (n, num_labels).
+
+    With two classes the first is the difference of their logits.
+    """
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
+    return logits[:, label] - others.logsumexp(1), logits.softmax(1)[:, label]
+
+
+def require_label(label: int, num_labels: int) -> None:
+    """Raise `ValueError` unless a classifier of so many classes has this one."""
+    if num_labels < 2:
+        raise ValueError("model: a classifier with one output gives no probability of a class")
+    if not 0 <= label < num_labels:
+        raise ValueError(f"label: {label} is not one of the classifier's 0 to {num_labels - 1}")

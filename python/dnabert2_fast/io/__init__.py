@@ -1,0 +1,67 @@
+"""Files of sequences and of positions, one record at a time.
+
+Sequences (FASTA, FASTQ, tables), lists of files with their species, genomes by position, BED
+regions, VCF records, and tracks of one value per base.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.io.fasta import Record, read_chunks, read_fasta
+    from dnabert2_fast.io.manifest import Input, read_manifest, species_by_path
+    from dnabert2_fast.io.reference import Reference
+    from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
+    from dnabert2_fast.io.strand import COMPLEMENT
+    from dnabert2_fast.io.tables import read_column
+    from dnabert2_fast.io.tracks import track
+    from dnabert2_fast.io.vcf import read_vcf
+
+__all__ = [
+    "COMPLEMENT",
+    "Input",
+    "Piece",
+    "Record",
+    "Reference",
+    "Span",
+    "read_bed",
+    "read_chunks",
+    "read_column",
+    "read_fasta",
+    "read_manifest",
+    "read_pieces",
+    "read_vcf",
+    "species_by_path",
+    "track",
+]
+
+_HOME = {
+    "COMPLEMENT": "strand",
+    "Input": "manifest",
+    "Piece": "regions",
+    "Record": "fasta",
+    "Reference": "reference",
+    "Span": "regions",
+    "read_bed": "regions",
+    "read_chunks": "fasta",
+    "read_column": "tables",
+    "read_fasta": "fasta",
+    "read_manifest": "manifest",
+    "read_pieces": "regions",
+    "read_vcf": "vcf",
+    "species_by_path": "manifest",
+    "track": "tracks",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

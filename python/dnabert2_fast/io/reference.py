@@ -1,0 +1,158 @@
+"""A genome to look bases up in: an indexed FASTA file, or sequences in memory.
+
+Names of chromosomes are found under both customs: ``chr20`` and ``20``, ``chrM`` and ``MT``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.errors import DataError
+
+__all__ = ["Reference"]
+
+MITOCHONDRIAL = ("chrM", "MT", "M", "chrMT")
+
+
+class Reference:
+    """Bases by place, 0-based half-open, in upper case.
+
+    Parameters
+    ----------
+    source : path or mapping of str to str
+        A FASTA file, plain or bgzip, read with pysam; or sequences by name. An index (``.fai``,
+        for bgzip also ``.gzi``) is used where it lies beside the file. A missing one is written
+        there if that folder can be written, else into a folder for temporary files.
+
+    Raises
+    ------
+    DataError
+        When the file is compressed by plain gzip, or cannot be indexed.
+    FileNotFoundError
+        When there is no such file.
+
+    Examples
+    --------
+    >>> genome = Reference({"chr20": "ACGTacgtNN", "MT": "GATTACA"})
+    >>> genome.resolve("20"), genome.resolve("chrM"), genome.resolve("21")
+    ('chr20', 'MT', None)
+    >>> genome.fetch("chr20", -3, 6), genome.length("chr20")
+    ('ACGTAC', 10)
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | Mapping[str, str]) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._file: Any = None
+        self._records: Mapping[str, str] = {}
+        self._source = source
+        if isinstance(source, Mapping):
+            self._records = source
+            self._lengths = {name: len(text) for name, text in source.items()}
+        else:
+            self._file = self._open(Path(source))
+            self._lengths = dict(zip(self._file.references, self._file.lengths, strict=True))
+
+    @property
+    def source(self) -> Path | str:
+        """The file, or a hash of the sequences that were given; tells references apart."""
+        if not isinstance(self._source, Mapping):
+            return Path(self._source)
+        digest = hashlib.sha256()
+        for name, text in self._source.items():
+            digest.update(f"{name} {len(text)} {text}".encode())
+        return digest.hexdigest()
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Bases of every record, in the file's order."""
+        return self._lengths
+
+    def length(self, name: str) -> int:
+        """Bases of a record."""
+        return self._lengths[name]
+
+    def resolve(self, name: str) -> str | None:
+        """Return what the reference calls a chromosome, None when it has no such record."""
+        if name in self._lengths:
+            return name
+        others = [name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"]
+        if name in MITOCHONDRIAL:
+            others.extend(MITOCHONDRIAL)
+        return next((other for other in others if other in self._lengths), None)
+
+    def fetch(self, name: str, start: int, end: int) -> str:
+        """Return bases of a record in upper case; what lies outside the record is left out."""
+        start, end = max(start, 0), min(end, self._lengths[name])
+        if start >= end:
+            return ""
+        if self._file is None:
+            return self._records[name][start:end].upper()
+        bases: str = self._file.fetch(name, start, end)
+        return bases.upper()
+
+    def _open(self, path: Path) -> Any:
+        with needs("an indexed FASTA file"):
+            import pysam
+
+        with path.open("rb") as handle:
+            head = handle.read(18)
+        # Bgzip is gzip in blocks; each says its size in an extra field "BC" (SAM format, 4.1).
+        if head[:2] == b"\x1f\x8b" and not (head[3] & 4 and head[12:14] == b"BC"):
+            plain = path.with_suffix("").name
+            raise DataError(
+                f"{path}: is compressed by plain gzip, in which no place can be looked up; "
+                f"unpack it, or compress it with bgzip: gunzip -c {path.name} | bgzip > {plain}.bgz"
+            )
+        packed = head[:2] == b"\x1f\x8b"
+        folder, endings = path.parent, [".fai", ".gzi"][: 1 + packed]
+        if not all(path.with_name(path.name + ending).exists() for ending in endings):
+            folder = self._index(path, endings)
+        elif (path.with_name(f"{path.name}.fai")).stat().st_mtime < path.stat().st_mtime:
+            warnings.warn(
+                f"{path.name}.fai is older than {path}: delete it if the sequences have changed",
+                stacklevel=3,
+            )
+        index, *blocks = (os.fspath(folder / f"{path.name}{ending}") for ending in endings)
+        try:
+            return pysam.FastaFile(
+                os.fspath(path),
+                filepath_index=index,
+                filepath_index_compressed=next(iter(blocks), None),
+            )
+        except (ValueError, OSError) as error:
+            raise DataError(f"{path}: cannot be read with its index {index}: {error}") from None
+
+    def _index(self, path: Path, endings: list[str]) -> Path:
+        """Make an index; returns the folder where it lies."""
+        import pysam
+
+        self._temporary = tempfile.TemporaryDirectory(prefix="dnabert2_fast")
+        folder = Path(self._temporary.name)
+        made = [folder / f"{path.name}{ending}" for ending in (".fai", ".gzi")]
+        # htslib would say what is wrong on standard error, beside the one line that is ours.
+        loud = pysam.set_verbosity(0)
+        try:
+            options = ["--fai-idx", str(made[0]), "--gzi-idx", str(made[1])]
+            pysam.faidx(os.fspath(path), *options)
+        except pysam.SamtoolsError:
+            raise DataError(
+                f"{path}: cannot be indexed as FASTA: all lines of a record must have one length; "
+                f"`samtools faidx {path.name}` says where they do not"
+            ) from None
+        finally:
+            pysam.set_verbosity(loud)
+        if not os.access(path.parent, os.W_OK):
+            return folder
+        for index in made[: len(endings)]:
+            with atomic_path(path.with_name(index.name)) as beside:
+                shutil.copyfile(index, beside)
+        return path.parent

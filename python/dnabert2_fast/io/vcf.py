@@ -1,0 +1,120 @@
+"""VCF files, plain, gzip or bgzip, line by line: a record keeps the text that it has in the file.
+
+Lines are taken as text. htslib would write numbers anew, and refuses contigs and fields that the
+header does not declare.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import NamedTuple
+
+from dnabert2_fast.errors import DataError
+
+__all__ = ["Record", "read_vcf"]
+
+# Bytes of the longest line: a small packed file can hold a line of any length.
+MOST_LINE = 1 << 30
+
+BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+
+class Record(NamedTuple):
+    """A line of a VCF file, as it stands there.
+
+    Attributes
+    ----------
+    line : str
+        Without the line break.
+    chrom : str
+    pos : int
+        1-based.
+    id, ref : str
+    alts : tuple of str
+        Empty for ``.``.
+    """
+
+    line: str
+    chrom: str
+    pos: int
+    id: str
+    ref: str
+    alts: tuple[str, ...]
+
+
+@contextmanager
+def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[Record]]]:
+    r"""Open a VCF file, plain, gzip or bgzip; gives its header lines and an iterator of records.
+
+    Raises
+    ------
+    DataError
+        When it is no VCF, damaged, or cut off; names the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.vcf")
+    >>> _ = path.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    ...     "20\t7\trs1\tA\tC,AT\t.\tPASS\tAC=1\n")
+    >>> with read_vcf(path) as (header, records):
+    ...     [(record.pos, record.alts) for record in records]
+    [(7, ('C', 'AT'))]
+    """
+    path = Path(path)
+    with path.open("rb") as raw:
+        head = raw.read(18)
+        if head[:3] == b"BCF" or (head[:2] == b"\x1f\x8b" and _peek(path) == b"BCF"):
+            raise DataError(f"{path}: is BCF; make it VCF: bcftools view -Oz {path.name}")
+        packed = head[:2] == b"\x1f\x8b"
+        if packed and head[3] & 4 and head[12:14] == b"BC":
+            raw.seek(-min(len(BGZIP_END), path.stat().st_size), os.SEEK_END)
+            if raw.read() != BGZIP_END:
+                raise DataError(f"{path}: lacks the last block of a bgzip file: it was cut off")
+    with gzip.open(path) if packed else path.open("rb") as handle:
+        lines = _numbered(path, handle)
+        header = []
+        for _, line in lines:
+            header.append(line)
+            if not line.startswith("##"):
+                break
+        if not header or not header[-1].startswith("#CHROM\t"):
+            raise DataError(f"{path}: is no VCF: the line that begins with #CHROM is missing")
+        yield header, (_parse(path, number, line) for number, line in lines)
+
+
+def _peek(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as handle:
+            return handle.read(3)
+    except (EOFError, OSError, zlib.error):
+        return b""
+
+
+def _numbered(path: Path, handle: gzip.GzipFile | BufferedReader) -> Iterator[tuple[int, str]]:
+    try:
+        for number, line in enumerate(iter(lambda: handle.readline(MOST_LINE + 1), b""), 1):
+            if len(line) > MOST_LINE:
+                raise DataError(f"{path}: line {number} has more than {MOST_LINE:,} bytes")
+            # Whatever bytes there are come out again as they were.
+            yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: is damaged or cut off: {error}") from None
+
+
+def _parse(path: Path, number: int, line: str) -> Record:
+    cells = line.split("\t", 8)
+    alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
+    if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):
+        raise DataError(
+            f"{path}: line {number} is no VCF record: eight columns parted by tabs are expected, "
+            "with a whole number as POS and neither REF nor an ALT empty"
+        )
+    alts = () if alts == (".",) else alts
+    return Record(line, cells[0], int(cells[1]), cells[2], cells[3], alts)

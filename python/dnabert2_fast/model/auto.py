@@ -1,0 +1,49 @@
+"""Which of the public models a checkpoint holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from dnabert2_fast.model.heads import (
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2Model,
+)
+
+__all__ = ["Model", "model_class"]
+
+Model = Dnabert2ForSequenceClassification | Dnabert2ForMaskedLM | Dnabert2Model
+
+
+def model_class(name: str | os.PathLike[str]) -> type[Model]:
+    """Return the class that fits a checkpoint's weights.
+
+    A sequence classifier, a masked language model, or an encoder. What is not a safetensors file is
+    a masked language model, as the published checkpoint is.
+
+    Parameters
+    ----------
+    name : str or path
+        As for ``from_pretrained``.
+
+    Examples
+    --------
+    >>> model_class("mini").__name__
+    'Dnabert2ForMaskedLM'
+    """
+    path = Path(name)
+    weights = path / "model.safetensors" if path.is_dir() else path
+    if weights.suffix == ".safetensors" and weights.is_file():
+        try:
+            with safe_open(weights, "pt") as file:
+                keys = set(file.keys())
+        except SafetensorError:
+            keys = set()  # `from_pretrained` says what is wrong
+        if "classifier.weight" in keys:
+            return Dnabert2ForSequenceClassification
+        if keys and not any(key.startswith("cls.") for key in keys):
+            return Dnabert2Model
+    return Dnabert2ForMaskedLM

@@ -1,0 +1,290 @@
+"""What every public model can do besides computing: be read from a checkpoint, and be written.
+
+A checkpoint is a folder of ``config.json`` and weights under the released key names. What it truly
+lacks, a pooler or a classifier, is randomly initialised, with a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import torch
+from safetensors.torch import save
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast.attention import BackendStatus, explain, select
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.encoder import Bert
+from dnabert2_fast.model.int8 import is_int8, quantize_int8
+from dnabert2_fast.model.weights import (
+    FRESH,
+    check_layers,
+    first_line,
+    locate,
+    match,
+    read_config,
+    read_weights,
+)
+
+__all__ = ["Pretrained", "blank", "fit", "has_bfloat16", "initialise", "pick_device"]
+
+Module = TypeVar("Module", bound=nn.Module)
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,  # of everything but the matrices
+}
+
+
+class Pretrained(nn.Module):
+    """What every public model can do besides computing: be read, be written, say where it is."""
+
+    config: Dnabert2Config
+    bert: Bert
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        attention: str = "auto",
+        dtype: str = "float32",
+        device: str | torch.device = "cpu",
+        num_labels: int | None = None,
+        classifier_pooling: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Read a model, ready for inference (`eval` mode).
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            ``"mini"``, the small model in the package; a folder with ``config.json`` and weights;
+            a weights file (``config.json`` is read beside it; without one the published 117M
+            shape is assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
+        attention : str
+            Attention backend; ``dnabert2-fast doctor`` lists them.
+        dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
+            ``"auto"`` takes bfloat16 where the device has instructions for it, else float32.
+            ``"int8"`` multiplies matrices in 8-bit integers: for inference on a CPU, see
+            `dnabert2_fast.model.int8`.
+        device : str or torch.device
+            ``"auto"`` takes CUDA where there is one, else the CPU.
+        num_labels : int, optional
+            Classes of a classifier; the checkpoint's own when left out. Another number than the
+            checkpoint's gives a fresh classifier.
+        classifier_pooling : {"cls", "mean"}, optional
+            What the pooler is given, see `Dnabert2Config`; the checkpoint's own when left out.
+        revision : str, optional
+            Branch, tag or commit on the hub.
+        local_files_only : bool
+            Never ask the network, take what was downloaded before.
+
+        Raises
+        ------
+        CheckpointError
+            When files are missing or damaged, or keys or shapes do not fit; names them.
+        BackendUnavailableError
+            When `attention` names a backend that cannot run here.
+        ValueError
+            When torch knows no such device, or sees none here.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Dnabert2ForMaskedLM
+        >>> model = Dnabert2ForMaskedLM.from_pretrained("mini")
+        >>> model.config.num_hidden_layers, model.dtype, model.training
+        (6, torch.float32, False)
+        """
+        device = pick_device(device)
+        if dtype == "auto":
+            dtype = "bfloat16" if has_bfloat16(device) else "float32"
+        if dtype not in DTYPES:
+            raise CheckpointError(f'dtype="{dtype}": one of auto, {", ".join(DTYPES)} is expected')
+        select(attention, device, DTYPES[dtype])
+        files = locate(name_or_path, revision, local_files_only)
+        config = Dnabert2Config() if files.config is None else read_config(files.config)
+        weights = read_weights(files.weights)
+        if num_labels is not None and num_labels != config.num_labels:
+            config = replace(config, num_labels=num_labels)
+            weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+        if classifier_pooling is not None:
+            config = replace(config, classifier_pooling=classifier_pooling)
+        check_layers(config, weights, str(files.weights))
+        model = blank(lambda: cls(config, attention))
+        model.tie()
+        match(model, weights, str(files.weights))  # before memory of any size is taken
+        model.to_empty(device="cpu")
+        model.tie()
+        fit(model, weights, str(files.weights))
+        model.to(device, DTYPES[dtype]).eval()
+        if dtype == "int8":
+            quantize_int8(model)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``config.json`` and ``model.safetensors`` into a folder, making it if needed.
+
+        Every key of the released layout is written, the tied matrix under both of its names, so
+        that any reader can load the file without a key map.
+
+        Raises
+        ------
+        CheckpointError
+            For a model in int8.
+        """
+        if is_int8(self):
+            raise CheckpointError("a model in int8 is for inference; save the one it was read from")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Copies, because safetensors refuses tensors that share memory.
+        tensors = {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()}
+        with atomic_path(folder / "model.safetensors") as path:
+            path.write_bytes(save(tensors, metadata={"format": "pt"}))
+        with atomic_path(folder / "config.json") as path:
+            path.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    def tie(self) -> None:
+        """Share matrices that the architecture shares; nothing unless a model overrides it."""
+
+    def checkpoint_activations(self, enabled: bool = True) -> None:
+        """Keep only layers' inputs for the backward pass and compute the rest again.
+
+        A training step then takes about a third more time and the memory of one layer at a time.
+        """
+        self.bert.checkpoints_activations = enabled
+
+    @property
+    def attention_backend(self) -> BackendStatus:
+        """Which attention runs for this model where it is now, and why.
+
+        >>> from dnabert2_fast import Dnabert2Config, Dnabert2Model
+        >>> Dnabert2Model(Dnabert2Config(num_hidden_layers=1)).attention_backend.name
+        'sdpa'
+        """
+        return explain(self.bert.backend, self.device, self.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.parameters()).dtype
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name; ``"auto"`` takes CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        When torch knows no such device, or does not see one here.
+    """
+    cuda = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'device="{name}": {first_line(error)}') from None
+    if device.type == "cuda":
+        seen = torch.cuda.device_count() if cuda else 0
+    else:
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        other = found is not None and found.type == device.type
+        seen = torch.accelerator.device_count() if other else int(device.type == "cpu")
+    if not seen:
+        kind = "CUDA" if device.type == "cuda" else device.type
+        raise ValueError(f'device="{name}": torch {torch.__version__} sees no {kind} device here')
+    if (device.index or 0) >= seen:
+        raise ValueError(f'device="{name}": there are {seen} here, counted from 0')
+    return device
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, so that it is faster than float32.
+
+    >>> has_bfloat16(torch.device("meta"))
+    False
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def fit(model: Pretrained, weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load `weights` into a model that carries the released key names.
+
+    Warns
+    -----
+    UserWarning
+        When the pooler or the classifier is not in the checkpoint and is drawn fresh.
+
+    Raises
+    ------
+    CheckpointError
+        When keys are missing or unknown, or shapes differ.
+    """
+    given, absent_heads = match(model, weights, source)
+    own = model.state_dict()
+    model.load_state_dict({name: given[name] for name in own if name in given}, strict=False)
+    for head in absent_heads:
+        part = model.get_submodule(head.removesuffix("."))
+        initialise(part, model.config.initializer_range)
+        name = head.removesuffix(".").rpartition(".")[2]
+        warnings.warn(f"{source} has no {name}: drawn fresh; {FRESH[head]}", stacklevel=3)
+
+
+def initialise(module: nn.Module, deviation: float) -> None:
+    """Draw fresh weights as BERT does: normal matrices, zero biases, unit norms."""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(part.weight, std=deviation)
+        if isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+        if isinstance(part, (nn.Linear, nn.LayerNorm)) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves out what `torch.nn.init` does: on the meta device it would import torch's compiler."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return function(*args, **(kwargs or {}))
+
+
+def blank(make: Callable[[], Module]) -> Module:
+    """Return what `make` returns, on the meta device: shapes, and no memory.
+
+    >>> blank(lambda: nn.Linear(1 << 20, 1 << 20)).weight.is_meta
+    True
+    """
+    with torch.device("meta"), _NoDraws():
+        return make()

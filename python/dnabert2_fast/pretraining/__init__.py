@@ -1,0 +1,37 @@
+"""Masked-LM pre-training on a corpus.
+
+`pretrain` runs on any number of processes, and a stopped run resumes at the same step with the
+same windows and masks. A run folder holds settings, metrics, checkpoints and the final model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.pretraining.config import PretrainConfig
+    from dnabert2_fast.pretraining.train import PretrainResult, pretrain
+
+__all__ = [
+    "PretrainConfig",
+    "PretrainResult",
+    "pretrain",
+]
+
+_HOME = {
+    "PretrainConfig": "config",
+    "PretrainResult": "train",
+    "pretrain": "train",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

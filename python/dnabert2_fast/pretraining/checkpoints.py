@@ -1,0 +1,253 @@
+"""Checkpoints of a run: written while training goes on, whole or absent, the newest few kept.
+
+``checkpoints/step-N/`` is a model folder, as `from_pretrained` reads it, with two more things:
+``state/``, weights and optimizers in the format of `torch.distributed.checkpoint`, which any number
+of processes can take up again, and ``position.json``, where the run stands. It is written under
+another name and gets its own when every process is done.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from dnabert2_fast._internal.resume import not_written
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.safe_load import TensorsOnlyPlanner, TensorsOnlyReader
+from dnabert2_fast.tokenizer import Tokenizer
+
+__all__ = ["Checkpoints", "detached"]
+
+STATE, POSITION = "state", "position.json"
+
+
+class Checkpoints:
+    """The checkpoints of a run folder.
+
+    Parameters
+    ----------
+    folder : Path
+        ``checkpoints`` of the run.
+    fleet : Fleet
+    keep : int
+        How many to keep.
+    """
+
+    def __init__(self, folder: Path, fleet: Fleet, keep: int) -> None:
+        self.folder, self._fleet, self._keep = folder, fleet, keep
+        self._writing: list[Future[Any]] = []
+        self._target: Path | None = None
+        self._exporter = ThreadPoolExecutor(1)
+        fleet.on_first(self._remove_parts)
+        # Said by the thread that writes, of a process alone, which is what it is.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+
+    @property
+    def newest(self) -> Path | None:
+        """The newest whole checkpoint."""
+        saved = sorted(self.folder.glob("step-*"))
+        return saved[-1] if saved else None
+
+    def save(
+        self,
+        model: nn.Module,
+        config: Dnabert2Config,
+        tokenizer: Tokenizer,
+        optimizers: Sequence[torch.optim.Optimizer],
+        position: dict[str, Any],
+    ) -> None:
+        """Begin to write a checkpoint; all processes call it, after the same step.
+
+        What is to be written is copied before this returns. `position` holds ``step`` and whatever
+        says how to go on.
+        """
+        self.wait()
+        self._target = self.folder / f"step-{position['step']:07d}"
+        part = self._part(self._target)
+        weights = detached(model, config)  # of the first process
+        self._fleet.on_first(lambda: part.mkdir(parents=True))
+        if self._fleet.first:
+            text = json.dumps(position)
+
+            def export() -> None:
+                weights.save_pretrained(part)
+                tokenizer.save(part / tokenizer.file_name)
+                (part / POSITION).write_text(text, encoding="utf-8")
+
+            self._writing.append(self._exporter.submit(export))
+        with _without_warnings():
+            response = async_save(
+                self._state(model, optimizers),
+                checkpoint_id=part / STATE,
+                process_group=self._fleet.storage,
+            )
+        upload: Future[Any] = getattr(response, "upload_completion", response)  # type: ignore[arg-type]
+        self._writing.append(upload)
+
+    def wait(self) -> None:
+        """Return when the checkpoint begun last, if any, is whole and has its name.
+
+        Raises
+        ------
+        CheckpointError
+            When it could not be written.
+        """
+        if self._target is None:
+            return
+        target, self._target = self._target, None
+        writing, self._writing = self._writing, []
+        try:
+            for future in writing:
+                future.result()
+        except (OSError, RuntimeError, CheckpointException) as error:
+            raise not_written(target, error) from None
+        self._fleet.on_first(lambda: self._publish(target))
+
+    def resume(
+        self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> dict[str, Any] | None:
+        """Take up the newest checkpoint that is sound; return its position, None without any.
+
+        Raises
+        ------
+        CheckpointError
+            When there are checkpoints, and all are damaged.
+        """
+        fleet = self._fleet
+        saved = fleet.on_first(lambda: sorted(self.folder.glob("step-*"), reverse=True))
+        reasons = []
+        for place in saved:
+            try:
+                position = fleet.on_first(lambda place=place: _position(place))  # type: ignore[misc]
+                reason = None
+            except CheckpointError as error:
+                position, reason = {}, str(error)
+            if reason is None:
+                reason = self._load(place / STATE, model, optimizers)
+            if not fleet.any(reason is not None):
+                return dict(position)
+            reasons.append(f"{place}: damaged ({reason or 'in another process'})")
+            if fleet.first and place != saved[-1]:
+                warnings.warn(f"{reasons[-1]}; going on from the one before", stacklevel=2)
+        if reasons:
+            raise CheckpointError(f"{reasons[-1]}; delete {self.folder} to start afresh")
+        return None
+
+    def remove(self) -> None:
+        """Delete all of them; the run is finished."""
+        self.wait()
+        self._fleet.on_first(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+
+    def _load(
+        self, place: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> str | None:
+        """Load, or return why it cannot be done."""
+        try:
+            with _without_warnings():
+                state = self._state(model, optimizers)
+                load(
+                    state,
+                    storage_reader=TensorsOnlyReader(place),
+                    planner=TensorsOnlyPlanner(),
+                    process_group=self._fleet.storage,
+                )
+        # Damaged files make torch raise what it likes, errors of pickle and of zip among them.
+        except (Exception, CheckpointException) as raised:
+            failures = getattr(raised, "failures", {})  # by process, with tracebacks
+            error = next(iter(failures.values()))[0] if failures else raised
+            return " ".join(str(error).split())[:1000] or type(error).__name__
+        with _without_warnings():
+            set_state_dict(
+                model,
+                list(optimizers),
+                model_state_dict=state["model"],
+                optim_state_dict=state["optimizer"],
+            )
+        return None
+
+    @staticmethod
+    def _state(
+        model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> dict[str, dict[str, Any]]:
+        weights, optimizer = get_state_dict(model, list(optimizers))
+        return {"model": weights, "optimizer": optimizer}
+
+    def _publish(self, target: Path) -> None:
+        part = self._part(target)
+        position = json.loads((part / POSITION).read_text(encoding="utf-8"))
+        position["bytes"] = {
+            str(path.relative_to(part)): path.stat().st_size
+            for path in sorted(part.rglob("*"))
+            if path.is_file() and path.name != POSITION
+        }
+        (part / POSITION).write_text(json.dumps(position) + "\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        for older in sorted(self.folder.glob("step-*"))[: -self._keep]:
+            shutil.rmtree(older)
+
+    def _remove_parts(self) -> None:
+        for part in self.folder.glob(".step-*.part"):
+            shutil.rmtree(part)
+
+    @staticmethod
+    def _part(target: Path) -> Path:
+        return target.with_name(f".{target.name}.part")
+
+
+def detached(model: nn.Module, config: Dnabert2Config) -> Dnabert2ForMaskedLM:
+    """Return a copy of the model's whole weights in main memory, all processes taking part.
+
+    Only the first one's is to be used.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = cast(dict[str, torch.Tensor], get_model_state_dict(model, options=options))
+    with torch.device("meta"):
+        twin = Dnabert2ForMaskedLM(config)
+    copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+    twin.load_state_dict(copies, strict=bool(copies), assign=True)
+    return twin
+
+
+def _position(place: Path) -> dict[str, Any]:
+    try:
+        position = read_object(place / POSITION)
+        for name, size in dict(position.pop("bytes")).items():
+            found = (place / name).stat().st_size
+            if found != size:
+                raise CheckpointError(f"{name} has {found:,} bytes, {size:,} were written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(" ".join(str(error).split())) from None
+    return position
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Torch warns of what a process alone, or a format to come, might mean."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

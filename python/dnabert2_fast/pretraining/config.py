@@ -1,0 +1,284 @@
+"""What a pre-training run can be told: recipes and model sizes by name, and every setting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import tyro
+
+from dnabert2_fast.model.config import Dnabert2Config
+
+__all__ = ["NOT_SHAPING", "RECIPES", "SIZES", "PretrainConfig", "Recipe"]
+
+SIZES = {
+    "tiny": Dnabert2Config(
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256
+    ),
+    # As deep as 16 MB in bfloat16 with 4,096 tokens allow (the tied matrix is written twice), with
+    # the published size of a head: that leaves 896 instead of 1,024 for the gated width. Dropout is
+    # that of later fine-tuning (recipes have their own): with 0.1 it learns less (docs/log.md).
+    "mini": Dnabert2Config(
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=896,
+        hidden_dropout_prob=0.0,
+    ),
+    "small": Dnabert2Config(
+        hidden_size=512, num_hidden_layers=8, num_attention_heads=8, intermediate_size=2048
+    ),
+    "base": Dnabert2Config(),
+    "large": Dnabert2Config(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
+}
+
+
+class Recipe(NamedTuple):
+    """Settings that go together; each can be replaced.
+
+    Attributes
+    ----------
+    optimizer : {"adamw", "muon"}
+    learning_rate : float
+        Highest rate.
+    warmup_share : float
+        Share of the steps in which the rate rises.
+    decay_share : float
+        Share of the steps, at the end, in which it falls.
+    weight_decay : float
+    mask_rate : float
+    dropout : float
+    steps : int
+    batch_tokens : int
+    """
+
+    optimizer: Literal["adamw", "muon"]
+    learning_rate: float
+    warmup_share: float
+    decay_share: float
+    weight_decay: float
+    mask_rate: float
+    dropout: float
+    steps: int
+    batch_tokens: int
+
+
+RECIPES = {
+    # DNABERT-2's paper: 4,096 sequences of 128 tokens, 500,000 steps, 30,000 of them warm-up, then
+    # a fall to 0; AdamW with MosaicBERT's betas 0.9 and 0.98, epsilon 1e-6 and weight decay 1e-5.
+    "paper": Recipe("adamw", 5e-4, 0.06, 0.94, 1e-5, 0.15, 0.1, 500_000, 4096 * 128),
+    # Muon (Jordan et al. 2024) for the encoder's matrices, AdamW for the rest, a rate that is
+    # constant but for its ends (warm-up, stable, decay; Hu et al. 2024), 30 % of tokens masked
+    # (Wettig et al. 2023), no dropout, since no sequence comes often enough to be learnt by heart
+    # (Geiping and Goldstein 2023). docs/benchmarks.md has what it gained on small models.
+    "fast": Recipe("muon", 2e-3, 0.02, 0.3, 1e-2, 0.3, 0.0, 100_000, 4096 * 128),
+}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of a pre-training run; those left out come from the recipe.
+
+    Parameters
+    ----------
+    corpus
+        Folder made by build-corpus; its tokenizer sets the vocabulary.
+    out
+        Run folder. Started again with the same settings, the run goes on where it stopped.
+    recipe
+        paper: AdamW as the DNABERT-2 paper has it (rate 5e-4, 6 % warm-up, linear fall, 15 %
+        masked, dropout 0.1, 500,000 steps of 524,288 tokens). fast: Muon at 2e-3, warm-up, stable,
+        decay, 30 % masked, no dropout, 100,000 such steps.
+    size
+        tiny, mini, small, base (DNABERT-2), large: 0.8M, 6.8M, 36M, 117M, 408M parameters with a
+        vocabulary of 4,096. base if left out.
+    init_from
+        Go on with this model, a folder or a hub id, instead of random weights; its shape is taken.
+    steps
+        Updates.
+    batch_tokens
+        Tokens of one update, at most, over all processes together.
+    micro_batch_tokens
+        Tokens that a process works on at once, about; what is more is done in turns.
+    optimizer
+        adamw, or muon (Jordan et al. 2024) for the encoder's matrices and AdamW for the rest.
+    learning_rate
+        Highest rate.
+    warmup_steps
+        Updates in which the rate rises, linearly.
+    decay_steps
+        Updates at the end in which it falls to 0, linearly.
+    weight_decay
+        For matrices.
+    mask_rate
+        Share of tokens to predict in training; evaluation always masks 0.15.
+    dropout
+        Share of hidden values left out in this run. The config.json that is written keeps the
+        rate of its shape (0.1), with which fine-tuning begins.
+    bpe_dropout
+        Share of merges left out at random, anew at each step: other tokens for the same bases.
+    both_strands
+        Take the reverse complement of every other window, drawn anew at each step.
+    log_every
+        Updates between lines of metrics.jsonl.
+    eval_every
+        Updates between evaluations on the held-out split.
+    eval_tokens
+        Held-out tokens of one evaluation, at most.
+    eval_corpus
+        Evaluate on the held-out split of this corpus, such as another species built with
+        --valid-fraction 1; the corpus' own if left out.
+    checkpoint_every
+        Updates between checkpoints; one is also written on Ctrl-C and SIGTERM.
+    keep
+        Checkpoints to keep, the newest.
+    seed
+        Of weights, order, masks and dropout.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    dtype
+        bfloat16 computes in mixed precision, weights stay float32; auto takes it where it is fast.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    fsdp
+        Share weights and optimizer among processes (FSDP2) instead of a copy in each (DDP).
+    tensorboard
+        Write OUT/tensorboard too.
+    wandb
+        Report to this project of Weights & Biases too.
+
+    Raises
+    ------
+    ValueError
+        When a number is out of range, or `size` stands beside `init_from`.
+
+    Examples
+    --------
+    >>> config = PretrainConfig("corpus", out="run", recipe="fast", size="small", steps=2000)
+    >>> config.settled().optimizer, config.settled().warmup_steps
+    ('muon', 40)
+    """
+
+    corpus: Annotated[str, tyro.conf.Positional]
+    out: str
+    recipe: Literal["paper", "fast"] = "paper"
+    size: Literal["tiny", "mini", "small", "base", "large"] | None = None
+    init_from: str | None = None
+    steps: int | None = None
+    batch_tokens: int | None = None
+    micro_batch_tokens: int = 16_384
+    optimizer: Literal["adamw", "muon"] | None = None
+    learning_rate: float | None = None
+    warmup_steps: int | None = None
+    decay_steps: int | None = None
+    weight_decay: float | None = None
+    mask_rate: float | None = None
+    dropout: float | None = None
+    bpe_dropout: float = 0.0
+    both_strands: bool = False
+    log_every: int = 10
+    eval_every: int = 500
+    eval_tokens: int = 131_072
+    eval_corpus: str | None = None
+    checkpoint_every: int = 1_000
+    keep: int = 2
+    seed: int = 0
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    attention: str = "auto"
+    fsdp: bool = False
+    tensorboard: bool = False
+    wandb: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_tokens",
+            "micro_batch_tokens",
+            "log_every",
+            "eval_every",
+            "eval_tokens",
+            "checkpoint_every",
+            "keep",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is not positive")
+        for name in ("warmup_steps", "decay_steps", "weight_decay", "seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}: {value} is negative or no number")
+        rate = self.learning_rate
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"learning_rate: {rate} is not positive")
+        if not 0 <= self.bpe_dropout < 1:
+            raise ValueError(f"bpe_dropout: {self.bpe_dropout} is not between 0 and 1")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: {self.dropout} is not between 0 and 1")
+        if self.size is not None and self.init_from is not None:
+            raise ValueError("size: the model of init_from has its own; leave it out")
+
+    def settled(self) -> Settled:
+        """Return the values of everything that a recipe can fill in.
+
+        >>> PretrainConfig("corpus", "run").settled().warmup_steps
+        30000
+        >>> PretrainConfig("corpus", "run", steps=100).settled()[-2:]
+        (6, 94)
+        """
+        recipe = RECIPES[self.recipe]
+        given = {name: getattr(self, name, None) for name in Recipe._fields}
+        chosen = recipe._replace(**{k: v for k, v in given.items() if v is not None})
+        warmup, decay = self.warmup_steps, self.decay_steps
+        if warmup is None:
+            warmup = round(chosen.warmup_share * chosen.steps)
+        if decay is None:
+            decay = min(round(chosen.decay_share * chosen.steps), max(chosen.steps - warmup, 1))
+        return Settled(
+            chosen.optimizer,
+            chosen.learning_rate,
+            chosen.weight_decay,
+            chosen.mask_rate,
+            chosen.dropout,
+            chosen.steps,
+            chosen.batch_tokens,
+            warmup,
+            decay,
+        )
+
+    def shaping(self) -> dict[str, Any]:
+        """Return everything that shapes the result, as ``run.json`` has it."""
+        every = {**asdict(self), **self.settled()._asdict()}
+        return {name: value for name, value in every.items() if name not in NOT_SHAPING}
+
+
+class Settled(NamedTuple):
+    """A recipe with what was asked for instead; see `PretrainConfig`."""
+
+    optimizer: Literal["adamw", "muon"]
+    learning_rate: float
+    weight_decay: float
+    mask_rate: float
+    dropout: float
+    steps: int
+    batch_tokens: int
+    warmup_steps: int
+    decay_steps: int
+
+
+NOT_SHAPING = (
+    "out",
+    "micro_batch_tokens",
+    "log_every",
+    "checkpoint_every",
+    "keep",
+    "device",
+    "attention",
+    "fsdp",
+    "tensorboard",
+    "wandb",
+)
+"""Settings that may change when a run goes on: they say where and how, not what."""

@@ -1,0 +1,126 @@
+"""The processes of one run, as `torchrun` starts them; alone, everything here does nothing.
+
+Two groups over gloo stand beside the one that carries gradients: one for what processes tell each
+other between steps, one for checkpoints that are written meanwhile by a thread of their own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.model.pretrained import pick_device
+
+__all__ = ["Fleet", "gradients_wait", "join_fleet"]
+
+Result = TypeVar("Result")
+
+
+class Fleet:
+    """A process among those of the run; made by `join_fleet`.
+
+    Attributes
+    ----------
+    rank, size : int
+    device : torch.device
+        Its own.
+    storage : process group or None
+        For checkpoints.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank, self.size, self.device = rank, size, device
+        self._control = _gloo_group() if size > 1 else None
+        self.storage = _gloo_group() if size > 1 else None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def on_first(self, work: Callable[[], Result]) -> Result:
+        """Run something in the first process; all get its result, or raise its exception."""
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = work()
+            except Exception as error:
+                outcome[1] = error
+        if self._control is not None:
+            dist.broadcast_object_list(outcome, src=0, group=self._control)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: Result = outcome[0]
+        return result
+
+    def any(self, here: bool) -> bool:
+        """Whether it holds in any process."""
+        if self._control is None:
+            return here
+        flag = torch.tensor(int(here))
+        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._control)
+        return bool(flag)
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum over all processes of tensors on their devices."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def wrap(self, model: Dnabert2ForMaskedLM, fsdp: bool) -> nn.Module:
+        """Return a model whose gradients become the mean over all processes."""
+        if fsdp:
+            for layer in model.bert.encoder.layer:
+                fully_shard(layer)
+            return cast(nn.Module, fully_shard(model))
+        return DistributedDataParallel(model) if self.size > 1 else model
+
+
+def gradients_wait(model: nn.Module, more: bool) -> AbstractContextManager[None]:
+    """Leave gradients in this process while `more` of them are to be added."""
+    if isinstance(model, DistributedDataParallel):
+        return model.no_sync() if more else nullcontext()
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(not more)
+    return nullcontext()
+
+
+def _gloo_group() -> dist.ProcessGroup:
+    return cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+
+
+@contextmanager
+def join_fleet(device: str) -> Iterator[Fleet]:
+    """Meet the other processes that `torchrun` started; a process alone is a fleet of one.
+
+    Parameters
+    ----------
+    device : str
+        As in `pick_device`; ``"auto"`` and ``"cuda"`` are the process' own card.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    picked = pick_device(device)
+    if size == 1 and "RANK" not in os.environ:
+        yield Fleet(0, 1, picked)
+        return
+    if picked.type == "cuda":
+        if picked.index is None:
+            picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(picked)
+    if int(os.environ["RANK"]):
+        os.environ["DNABERT2_FAST_PROGRESS"] = "0"
+    dist.init_process_group("cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo")
+    try:
+        yield Fleet(dist.get_rank(), size, picked)
+    finally:
+        dist.destroy_process_group()

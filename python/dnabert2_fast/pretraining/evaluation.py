@@ -1,0 +1,106 @@
+"""How well a masked language model fills in held-out sequence, and the guess that it must beat."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from dnabert2_fast.corpus.read import Corpus
+from dnabert2_fast.corpus.sample import TokenBatches
+from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
+from dnabert2_fast.ragged import token_batches
+
+__all__ = ["EVAL_MASK_RATE", "Evaluation", "Scores", "frequency_baseline"]
+
+# Whatever the rate of training, so that runs compare.
+EVAL_MASK_RATE = 0.15
+
+# Tokens that a process evaluates at once.
+PIECE_TOKENS = 8192
+
+# Training windows whose token frequencies make the baseline.
+BASELINE_WINDOWS = 100_000
+
+
+class Scores(NamedTuple):
+    """Of masked held-out tokens.
+
+    Attributes
+    ----------
+    loss : float
+        Mean cross-entropy in nats.
+    accuracy : float
+        Share of tokens guessed right.
+    """
+
+    loss: float
+    accuracy: float
+
+
+class Evaluation:
+    """The same windows with the same masks every time, whatever trains and on what.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The held-out split.
+    tokens : int
+        To use at most; of a larger split, windows drawn evenly.
+    fleet : Fleet
+    """
+
+    def __init__(self, corpus: Corpus, tokens: int, fleet: Fleet) -> None:
+        self._fleet = fleet
+        masker = Masker(corpus.tokenizer, EVAL_MASK_RATE)
+        windows = next(iter(TokenBatches(corpus, tokens, seed=0, epochs=1))).ids
+        batch = PackedBatch.from_ragged(windows)
+        places = torch.arange(len(batch.input_ids))
+        inputs, labels = masker(batch.input_ids, places, key_of(0))
+        self.labels = labels[labels != IGNORED]
+        # Sharded models want as many calls in every process; the last ones may repeat a piece.
+        pieces = list(token_batches(windows.lengths, PIECE_TOKENS))
+        turns = -(-len(pieces) // fleet.size)
+        self._pieces = []
+        for number in range(fleet.rank * turns, (fleet.rank + 1) * turns):
+            rows = pieces[min(number, len(pieces) - 1)]
+            first, last = windows.offsets[rows.start], windows.offsets[rows.stop]
+            borders = windows.offsets[rows.start : rows.stop + 1] - first
+            wanted = labels[first:last]
+            if number >= len(pieces):
+                wanted = torch.full_like(wanted, IGNORED)
+            packed = PackedBatch(
+                inputs[first:last],
+                torch.from_numpy(borders.astype(np.int32)),
+                int(np.diff(borders).max()),
+            )
+            self._pieces.append((packed, wanted))
+
+    def __call__(self, model: nn.Module, bfloat16: bool) -> Scores:
+        """Return the scores of a model, which is left in `eval` mode."""
+        model.eval()
+        device = self._fleet.device
+        sums = torch.zeros(2, device=device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            for batch, labels in self._pieces:
+                asked = labels[labels != IGNORED].to(device)
+                loss, logits = model(batch, labels)
+                sums += torch.stack([loss * len(asked), (logits.argmax(-1) == asked).sum()])
+        loss_sum, right = self._fleet.add_up(sums).tolist()
+        asked_for = max(len(self.labels), 1)
+        return Scores(loss_sum / asked_for, right / asked_for)
+
+
+def frequency_baseline(corpus: Corpus, evaluation: Evaluation) -> Scores:
+    """Return the scores of guessing masked tokens by their frequency in training windows."""
+    sample = np.unique(np.linspace(0, len(corpus) - 1, BASELINE_WINDOWS, dtype=np.int64))
+    counts = np.bincount(corpus.gather(sample).values, minlength=corpus.tokenizer.vocab_size) + 1.0
+    counts[sorted(corpus.tokenizer.special_ids)] = 0
+    frequency = torch.from_numpy(counts / counts.sum())
+    wanted = evaluation.labels
+    right = (wanted == int(frequency.argmax())).double().mean()
+    return Scores(float(-frequency[wanted].log().mean()), float(right))

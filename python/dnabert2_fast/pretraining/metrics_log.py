@@ -1,0 +1,94 @@
+"""Where a run reports its metrics while it goes on: a file, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.pretraining.run_folder import Run
+
+__all__ = ["Reporter", "memory_gb"]
+
+
+class Reporter:
+    """Writes every line of metrics to all places that were asked for.
+
+    Parameters
+    ----------
+    run : Run
+    settings : dict
+        Shown beside the run in Weights & Biases.
+    tensorboard : bool
+        Write ``tensorboard/`` in the run folder.
+    wandb : str or None
+        Project; one run there goes on as this one does.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        When tensorboard or wandb is asked for and not installed.
+    """
+
+    def __init__(
+        self, run: Run, settings: dict[str, Any], tensorboard: bool, wandb: str | None
+    ) -> None:
+        self._run = run
+        self._board: Any = None
+        self._wandb: Any = None
+        if tensorboard:
+            with needs("--tensorboard"):
+                import tensorboard as _  # noqa: F401 (torch's own message names no remedy)
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(run.folder / "tensorboard")
+        if wandb:
+            with needs("--wandb"):
+                import wandb as library
+
+            folder = run.folder.resolve()
+            self._wandb = library.init(
+                project=wandb, name=folder.name, config=settings, dir=folder, resume="allow",
+                id=_name_of(folder),
+            )  # fmt: skip
+
+    def line(self, values: dict[str, float]) -> None:
+        """Report the values of a step; ``step`` is one of them."""
+        self._run.log(values)
+        step = int(values["step"])
+        shown = {name: value for name, value in values.items() if name != "step"}
+        if self._board is not None:
+            for name, value in shown.items():
+                self._board.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(shown, step=step)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _name_of(folder: Path) -> str:
+    """Return an id of letters, digits and lines, one for each place."""
+    return "".join(c if c.isalnum() else "-" for c in str(folder)).strip("-")[-64:]
+
+
+def memory_gb(device: torch.device) -> float | None:
+    """Return the most memory taken so far: of the card where there is one, else of the process.
+
+    None on Windows, where Python itself cannot tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    if sys.platform == "win32":
+        return None
+    import resource  # which Windows lacks
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,90 @@
+"""The folder of a run: its settings, its lines of metrics, whether it is finished.
+
+A run folder holds ``run.json`` (every setting that shapes the result), ``metrics.jsonl``,
+``checkpoints/`` and, once finished, the model itself. Nothing random is stored: every step seeds
+itself from the run's seed and its own number.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from dnabert2_fast._internal.atomic import atomic_path, full_disk_of
+from dnabert2_fast._internal.strict_json import parse_json, read_object
+from dnabert2_fast.errors import CheckpointError
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A run folder.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._metrics = folder / "metrics.jsonl"
+
+    def claim(self, settings: dict[str, Any]) -> None:
+        """Make the folder, or see that it holds the run with these settings.
+
+        Raises
+        ------
+        CheckpointError
+            When the folder holds something else.
+        """
+        about = self.folder / "run.json"
+        if about.exists():
+            try:
+                theirs = read_object(about)
+            except ValueError as error:
+                raise CheckpointError(f"{about}: damaged: {error}; delete {self.folder}") from None
+            for name, value in settings.items():
+                if theirs.get(name) != value:
+                    raise CheckpointError(
+                        f"{self.folder}: holds a run with {name} {theirs.get(name)!r}, asked for "
+                        f"{value!r}; choose another folder or delete this one"
+                    )
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise CheckpointError(
+                f"{self.folder}: holds something else than a run; choose another one"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(about) as path:
+            path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the final model is there: its config, which is written last."""
+        return (self.folder / "config.json").exists()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return all lines of ``metrics.jsonl``."""
+        if not self._metrics.exists():
+            return []
+        lines = []
+        for number, line in enumerate(self._metrics.read_text("utf-8").splitlines(), 1):
+            try:
+                lines.append(parse_json(line))
+            except ValueError as error:
+                raise CheckpointError(f"{self._metrics}: line {number}: {error}") from None
+        return lines
+
+    def log(self, values: dict[str, float]) -> None:
+        """Append a line to ``metrics.jsonl``."""
+        rounded = {k: float(f"{v:.6g}") if math.isfinite(v) else None for k, v in values.items()}
+        rounded |= {k: v for k, v in values.items() if isinstance(v, int)}
+        with full_disk_of(self._metrics), self._metrics.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(rounded) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of later steps, which will run again."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        with atomic_path(self._metrics) as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

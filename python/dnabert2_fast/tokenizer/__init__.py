@@ -1,0 +1,79 @@
+"""Sequences to token ids and back, exactly as Hugging Face `tokenizers` does it.
+
+`Tokenizer` reads, trains, writes and applies a vocabulary; its results carry offsets, windows and
+counts of replaced letters. Whole files are tokenized in a stream, and a vocabulary is assessed on
+genomes. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnabert2_fast.tokenizer._results import BatchEncoding, Encoding, Replaced, Windows
+    from dnabert2_fast.tokenizer._tokenizer import Tokenizer
+    from dnabert2_fast.tokenizer._train import Source, TrainingReport
+    from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
+    from dnabert2_fast.tokenizer.assessment import (
+        Assessment,
+        assess,
+        overlap,
+        plot_assessments,
+        plot_vocab_sizes,
+        vocab_sizes,
+    )
+    from dnabert2_fast.tokenizer.file import Tokenized, tokenize_file
+
+__all__ = [
+    "PACKAGED",
+    "Assessment",
+    "BatchEncoding",
+    "Case",
+    "Encoding",
+    "Replaced",
+    "Source",
+    "Tokenized",
+    "Tokenizer",
+    "TrainingReport",
+    "Unknown",
+    "Windows",
+    "assess",
+    "overlap",
+    "plot_assessments",
+    "plot_vocab_sizes",
+    "tokenize_file",
+    "vocab_sizes",
+]
+
+_HOME = {
+    "PACKAGED": "_vocabulary",
+    "Assessment": "assessment",
+    "BatchEncoding": "_results",
+    "Case": "_vocabulary",
+    "Encoding": "_results",
+    "Replaced": "_results",
+    "Source": "_train",
+    "Tokenized": "file",
+    "Tokenizer": "_tokenizer",
+    "TrainingReport": "_train",
+    "Unknown": "_vocabulary",
+    "Windows": "_results",
+    "assess": "assessment",
+    "overlap": "assessment",
+    "plot_assessments": "assessment",
+    "plot_vocab_sizes": "assessment",
+    "tokenize_file": "file",
+    "vocab_sizes": "assessment",
+}
+
+
+if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+
+    def __getattr__(name: str) -> Any:
+        from dnabert2_fast._internal.lazy import attribute
+
+        return attribute(__name__, _HOME, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,695 @@
+"""Exact genome BPE: the ids of Hugging Face `tokenizers`, from a Rust encoder.
+
+>>> tok = Tokenizer.from_pretrained("dnabert2")
+>>> ids = tok.encode("ACGTAGCATCGGATC")
+>>> ids.tolist()
+[1, 5, 194, 32, 757, 16, 2]
+>>> tok.decode(ids)
+'ACGTAGCATCGGATC'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, get_args, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast import _native
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.tokenizer._encode import (
+    Frame,
+    Options,
+    Side,
+    Truncation,
+    encode_batch,
+    encode_detailed,
+    encode_windows,
+    frame_of,
+    other_strand,
+)
+from dnabert2_fast.tokenizer._results import BatchEncoding, Encoding, Replaced, Windows
+from dnabert2_fast.tokenizer._train import (
+    SPECIAL_TOKENS,
+    Intake,
+    TrainingReport,
+    spill_folder,
+    train_text,
+)
+from dnabert2_fast.tokenizer._vocabulary import (
+    FILES,
+    Case,
+    Matching,
+    Unknown,
+    as_ids,
+    find_file,
+    id_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """A vocabulary and the rule by which sequence becomes ids.
+
+    Make one with `from_pretrained`, `from_file` or `train`.
+
+    Notes
+    -----
+    Two policies say how sequence is read. ``case="upper"`` (default) takes lower-case bases as
+    upper-case ones, so that soft-masked genomes keep their bases; ``case="compat"`` leaves them
+    as they are, which makes each an [UNK], as Hugging Face does with the published file.
+    ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
+    ``"split"`` gives such letters no token, ``"error"`` raises on the first one.
+
+    ``matching`` says how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
+    the published weights were trained; ``"longest"`` takes the longest piece at each place, from
+    left to right; ``"longest-first"`` the longest piece anywhere first, ties to the one merged
+    earlier, as a sentence of the DNABERT-2 paper has it. The choice is part of the tokenizer's
+    file and fingerprint, so that whatever is made with it says so; Hugging Face `tokenizers`
+    refuses files of the other two.
+
+    Examples
+    --------
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> ids = tok.encode("ACGTAGCATCGGATC")
+    >>> ids.tolist(), ids.dtype
+    ([1, 5, 194, 32, 757, 16, 2], dtype('uint16'))
+    >>> tok.tokens(ids)
+    ['[CLS]', 'A', 'CGTA', 'GCA', 'TCGGA', 'TC', '[SEP]']
+    """
+
+    trained_on: TrainingReport | None = None
+    """What `train` read; None for a tokenizer that was loaded."""
+
+    def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
+        self._native, self._case, self._unknown = native, case, unknown
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
+    ) -> Self:
+        """Read a ``tokenizer.json``, or a ``vocab.txt`` of k-mers.
+
+        Parameters
+        ----------
+        path : path
+            A list of k-mers is that of DNABERT (overlapping k-mers) or, when it also holds single
+            letters, of the Nucleotide Transformer (k-mers side by side).
+        case, unknown
+            How sequence is read; see `Tokenizer`.
+        matching : {"bpe", "longest", "longest-first"}, optional
+            How pieces are found; as the file says when left out.
+
+        Raises
+        ------
+        TokenizerError
+            When the file holds something that cannot be reproduced id for id; names the place.
+        FileNotFoundError
+            When there is no such file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dnabert2_fast import Tokenizer
+        >>> path = Path(tempfile.mkdtemp(), "tokenizer.json")
+        >>> Tokenizer.train(["ACACACGTACAC"], vocab_size=11).save(path)
+        >>> Tokenizer.from_file(path, case="compat")
+        Tokenizer(11 tokens, bpe, case='compat')
+        """
+        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
+
+    @classmethod
+    def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
+        """Read the text of a ``tokenizer.json`` or ``vocab.txt``; arguments as in `from_file`.
+
+        Raises
+        ------
+        TokenizerError
+            As in `from_file`.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> Tokenizer.from_text(tok.text).fingerprint == tok.fingerprint
+        True
+        """
+        native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
+        return cls(native, case, unknown)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        case: Case = "upper",
+        unknown: Unknown = "unk",
+        matching: Matching | None = None,
+    ) -> Self:
+        """Read a tokenizer by name.
+
+        Parameters
+        ----------
+        name : str or path
+            ``"dnabert2"``, the published vocabulary, or ``"mini"``, the packaged model's; a folder
+            with a ``tokenizer.json`` or a ``vocab.txt``; such a file; or a model id on the Hugging
+            Face hub.
+        case, unknown, matching
+            As in `from_file`.
+
+        Raises
+        ------
+        TokenizerError
+            As in `from_file`, and when the hub does not give the file.
+        FileNotFoundError
+            When there is no such file or folder, and the name is no hub id.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> Tokenizer.from_pretrained("dnabert2", unknown="split").encode("ACNG").tolist()
+        [1, 5, 6, 7, 2]
+        """
+        return cls.from_file(find_file(name), case=case, unknown=unknown, matching=matching)
+
+    @classmethod
+    def train(
+        cls,
+        files_or_sequences: Iterable[str | bytes | os.PathLike[str]],
+        vocab_size: int = 4096,
+        *,
+        window_bp: int | None = None,
+        min_frequency: int = 1,
+        max_token_bp: int | None = None,
+        special_tokens: Sequence[str] = SPECIAL_TOKENS,
+        case: Case = "upper",
+        both_strands: bool = False,
+        sample: float = 1.0,
+        seed: int = 0,
+        column: str = "sequence",
+        species: Mapping[str, str] | None = None,
+        memory_limit: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        threads: int = 0,
+    ) -> Tokenizer:
+        """Train a vocabulary: the merges of Hugging Face's ``BpeTrainer`` on the same pieces.
+
+        Parameters
+        ----------
+        files_or_sequences : iterable of paths or sequences
+            FASTA or FASTQ files (plain, gz, bgz, zst), ``.txt`` (one sequence a line), ``.csv`` or
+            ``.tsv`` (a column), or the sequences themselves (`str` or `bytes`). A `str` of sequence
+            letters only is a sequence, any other `str` a path. Runs of A, C, G, T are trained on;
+            other letters end a run.
+        vocab_size : int
+            Entries of the vocabulary, special tokens and four bases included.
+        window_bp : int, optional
+            Cut runs every `window_bp` bases; merges never cross a cut.
+        min_frequency : int
+            A pair that occurs fewer times is not merged.
+        max_token_bp : int, optional
+            A pair that would become a longer token is not merged; Hugging Face's
+            ``max_token_length`` is the first length that is too long, one more than this.
+        special_tokens : sequence of str
+            Unknown, start, end, padding, mask, then any more; the first ids.
+        case : {"upper", "compat"}
+            Whether lower-case bases are bases or end a run.
+        both_strands : bool
+            Train on the reverse complement of every window too.
+        sample : float
+            Share of the windows (of the runs, without `window_bp`) to train on, drawn with `seed`.
+        seed : int
+            Start of the draws.
+        column : str
+            Column of ``.csv`` and ``.tsv`` files.
+        species : mapping of str to str, optional
+            Species by path, for the report; `species_by_path` makes one.
+        memory_limit : int, optional
+            Bytes to train in, besides Python, one window and the counts of pairs. The text then
+            waits in a file without a name in the folder for temporary files, and merges are made by
+            reading it again for every dozen or so of them: same merges, far more time. Without a
+            limit 2.2 to 2.8 bytes a base are taken.
+        checkpoint : path, optional
+            File to note the merges in, now and then and when the training is stopped. If it is
+            there already, training goes on from it; it is deleted at the end.
+        threads : int
+            0 takes every core. The merges do not depend on it.
+
+        Returns
+        -------
+        Tokenizer
+            Its `trained_on` tells how many bases of what were used.
+
+        Raises
+        ------
+        FastaError, DataError, OSError
+            When a file is not readable.
+        ValueError
+            When there is nothing to train on, or an argument is out of range.
+
+        Examples
+        --------
+        >>> tok = Tokenizer.train(["ACACACGTACAC"], vocab_size=11)
+        >>> tok.tokens(tok.encode("ACACGT"))
+        ['[CLS]', 'ACAC', 'G', 'T', '[SEP]']
+        """
+        if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
+            raise TypeError("give a list of paths or sequences, not a single one")
+        if case not in get_args(Case):
+            raise ValueError(f"case: {case!r} is not one of {', '.join(get_args(Case))}")
+        intake = Intake(
+            window_bp,
+            case == "upper",
+            both_strands,
+            sample,
+            seed,
+            column,
+            species or {},
+            None if memory_limit is None else spill_folder(),
+            threads,
+        )
+        text, report = train_text(
+            files_or_sequences,
+            intake,
+            vocab_size,
+            min_frequency,
+            max_token_bp,
+            tuple(special_tokens),
+            memory_limit,
+            None if checkpoint is None else Path(checkpoint),
+        )
+        trained = cls.from_text(text, case=case)
+        trained.trained_on = report
+        return trained
+
+    @property
+    def case(self) -> Case:
+        """How lower-case letters are read."""
+        return self._case
+
+    @property
+    def unknown(self) -> Unknown:
+        """What happens to letters outside the vocabulary."""
+        return self._unknown
+
+    def encode(
+        self,
+        sequence: str | bytes,
+        pair: str | bytes | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        truncation_side: Side = "right",
+        dropout: float | None = None,
+        seed: int = 0,
+    ) -> npt.NDArray[np.uint16]:
+        """Return the ids of one sequence, or of a pair joined by the template.
+
+        Parameters
+        ----------
+        sequence, pair : str or bytes
+            Sequence letters.
+        add_special_tokens : bool
+            Put [CLS] and [SEP] (or what the template says) around.
+        max_length : int, optional
+            Most tokens of the result, special ones included; the rest is cut off after encoding.
+        truncation : {"longest_first", "only_first", "only_second"}
+            Which sequence of a pair gives way.
+        truncation_side : {"right", "left"}
+            Where tokens are cut off.
+        dropout : float, optional
+            Share of merges left out at random, for training on many encodings of one sequence; 0
+            leaves out none. BPE-dropout, of Provilkov, Emelianenko and Voita (ACL 2020).
+        seed : int
+            Start of the draws. The same seed gives the same ids, on any number of threads.
+
+        Returns
+        -------
+        ndarray of uint16, shape (tokens,)
+
+        Raises
+        ------
+        TokenizerError
+            When ``unknown="error"`` meets a letter outside the vocabulary; names the place.
+        ValueError
+            When `max_length` leaves no room for the special tokens, or an argument is none of the
+            above.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode("ACGTAGCATCGGATC", max_length=5).tolist()
+        [1, 5, 194, 32, 2]
+        >>> tok.encode("ACGTTGCA", "TTAA").tolist()
+        [1, 5, 134, 32, 2, 84, 2]
+        """
+        if pair is None and truncation == "longest_first":
+            # The way without offsets, which long sequences would spend most of their time on.
+            return self.encode_batch(
+                [sequence],
+                add_special_tokens=add_special_tokens,
+                max_length=max_length,
+                truncation_side=truncation_side,
+                dropout=dropout,
+                seed=seed,
+                threads=1,
+            ).values
+        return encode_detailed(
+            self._native,
+            [sequence],
+            None if pair is None else [pair],
+            Options(add_special_tokens, max_length, truncation, truncation_side, dropout, seed),
+            threads=1,
+        ).ids.values
+
+    def encode_detailed(
+        self,
+        sequence: str | bytes,
+        pair: str | bytes | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        truncation_side: Side = "right",
+    ) -> Encoding:
+        """Return ids, type ids and offsets; arguments and errors as in `encode`.
+
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode_detailed("ACNNGT").offsets.tolist()
+        [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [4, 6], [0, 0]]
+        """
+        ids, type_ids, offsets = self.encode_batch_detailed(
+            [sequence],
+            None if pair is None else [pair],
+            add_special_tokens=add_special_tokens,
+            max_length=max_length,
+            truncation=truncation,
+            truncation_side=truncation_side,
+            threads=1,
+        )
+        return Encoding(ids.values, type_ids, offsets)
+
+    def encode_batch(
+        self,
+        sequences: Sequence[str | bytes]
+        | npt.NDArray[np.bytes_]
+        | pa.Array
+        | pa.ChunkedArray
+        | os.PathLike[str],
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation_side: Side = "right",
+        dropout: float | None = None,
+        seed: int = 0,
+        threads: int = 0,
+    ) -> Ragged:
+        """Return the ids of many sequences as one flat batch.
+
+        Parameters
+        ----------
+        sequences : sequence of str or bytes, numpy array of bytes, Arrow array, or path
+            An Arrow array of strings or binaries, large or not, is read where it lies. A
+            `pathlib.Path` is a FASTA or FASTQ file, whose records are taken in order.
+        add_special_tokens, max_length, truncation_side, dropout, seed
+            As in `encode`; with `dropout` every sequence has draws of its own.
+        threads : int
+            0 takes every core. The result does not depend on it.
+
+        Returns
+        -------
+        Ragged
+            A row a sequence, in order.
+
+        Raises
+        ------
+        TypeError
+            For a single sequence, or elements that are neither `str` nor `bytes`.
+        TokenizerError, ValueError
+            As in `encode`.
+        FastaError, OSError
+            When a file is not readable.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode_batch(["ACGTTGCA", "ACG"]).to_list()
+        [[1, 5, 134, 32, 2], [1, 5, 3206, 2]]
+        """
+        options = Options(
+            add_special_tokens, max_length, "longest_first", truncation_side, dropout, seed
+        )
+        return encode_batch(self._native, sequences, options, threads)
+
+    def encode_batch_detailed(
+        self,
+        sequences: Sequence[str | bytes],
+        pairs: Sequence[str | bytes] | None = None,
+        *,
+        add_special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: Truncation = "longest_first",
+        truncation_side: Side = "right",
+        threads: int = 0,
+    ) -> BatchEncoding:
+        """Return ids, type ids and offsets of many sequences or pairs.
+
+        Parameters
+        ----------
+        sequences : sequence of str or bytes
+        pairs : sequence of str or bytes, optional
+            One second sequence for each.
+        add_special_tokens, max_length, truncation, truncation_side
+            As in `encode`.
+        threads : int
+            0 takes every core.
+
+        Raises
+        ------
+        ValueError
+            When there are not as many `pairs` as `sequences`; else as in `encode`.
+        TokenizerError
+            As in `encode`.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.encode_batch_detailed(["ACG"]).offsets.tolist()
+        [[0, 0], [0, 1], [1, 3], [0, 0]]
+        """
+        options = Options(add_special_tokens, max_length, truncation, truncation_side)
+        return encode_detailed(self._native, sequences, pairs, options, threads)
+
+    def encode_windows(
+        self,
+        sequences: Sequence[str | bytes],
+        max_length: int,
+        *,
+        stride: int = 0,
+        add_special_tokens: bool = True,
+        truncation_side: Side = "right",
+        threads: int = 0,
+    ) -> Windows:
+        """Cut sequences of any length into windows of tokens, none of which is lost.
+
+        Parameters
+        ----------
+        sequences : sequence of str or bytes
+        max_length : int
+            Most tokens of a window, special ones included.
+        stride : int
+            Tokens that a window shares with the one before.
+        add_special_tokens : bool
+            Put [CLS] and [SEP] (or what the template says) around each window.
+        truncation_side : {"right", "left"}
+            ``"right"``: the first window begins with the sequence; ``"left"``: it ends with it.
+        threads : int
+            0 takes every core.
+
+        Raises
+        ------
+        ValueError
+            When `stride` does not lie between 0 and the tokens that `max_length` leaves for the
+            sequence.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> windows = tok.encode_windows(["ACGTTGCATTAGC" * 4], max_length=8, stride=2)
+        >>> windows.ids.lengths.tolist(), windows.start_bp.tolist(), windows.end_bp.tolist()
+        ([8, 8, 7], [0, 14, 31], [24, 40, 52])
+        """
+        frame = self._frame if add_special_tokens else (self._frame[0][:0], self._frame[0][:0])
+        return encode_windows(
+            self._native, sequences, max_length, stride, frame, truncation_side, threads
+        )
+
+    def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
+        """Return the sequence behind `ids`.
+
+        Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
+        ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
+
+        Raises
+        ------
+        ValueError
+            When an id lies outside the vocabulary.
+
+        Examples
+        --------
+        >>> from dnabert2_fast import Tokenizer
+        >>> Tokenizer.from_pretrained("dnabert2").decode([1, 5, 194, 0, 2])
+        'ACGTAN'
+        """
+        return self._native.decode(as_ids(ids), unknown, separator)
+
+    def tokens(self, ids: npt.ArrayLike) -> list[str]:
+        """Return the token behind every id, special ones included."""
+        listed = as_ids(ids).tolist()
+        if listed and max(listed) >= self.vocab_size:
+            raise ValueError(f"ids: {max(listed)}: ids are below {self.vocab_size}")
+        return [self.vocabulary[i] for i in listed]
+
+    def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return start and end of every token of one encoded sequence, from its ids alone.
+
+        Returns
+        -------
+        ndarray of int64, shape (tokens, 2)
+            0-based half-open, in letters; an [UNK] counts as one letter; (0, 0) for special
+            tokens. Where white space or ``unknown="split"`` leaves letters without a token, use
+            `encode_detailed`, which has seen the sequence.
+        """
+        return self._native.offsets(as_ids(ids))
+
+    @overload
+    def reverse_complement(self, ids: Ragged) -> Ragged: ...
+    @overload
+    def reverse_complement(self, ids: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]: ...
+    def reverse_complement(
+        self, ids: Ragged | npt.NDArray[np.uint16]
+    ) -> Ragged | npt.NDArray[np.uint16]:
+        """Return the ids of the other strand: decoded, reversed, complemented, encoded again.
+
+        Pieces of the two strands have other borders, so the number of tokens may differ. Special
+        tokens are put around again if the ids have them; [UNK] stays [UNK].
+
+        >>> tok = Tokenizer.from_pretrained("dnabert2")
+        >>> tok.decode(tok.reverse_complement(tok.encode("AACGTG")))
+        'CACGTT'
+        """
+        rows = ids if isinstance(ids, Ragged) else Ragged.from_list([ids])
+        whole = other_strand(self._native, rows, self._frame)
+        return whole if isinstance(ids, Ragged) else whole.values
+
+    def replaced(self, sequences: Sequence[str | bytes]) -> Replaced:
+        """Count the letters that the policies change: those folded, and those without a token.
+
+        >>> Tokenizer.from_pretrained("dnabert2").replaced(["acGTN", "NNR"])
+        Replaced(folded=2, unknown={'N': 3, 'R': 1})
+        """
+        return Replaced(*self._native.replaced(list(sequences)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.
+
+        A vocabulary of k-mers is written as its ``vocab.txt``; `file_name` tells which it is.
+        """
+        with atomic_path(path) as temporary:
+            temporary.write_text(self._native.text, encoding="utf-8")
+
+    @property
+    def text(self) -> str:
+        """What `save` writes."""
+        return self._native.text
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in a folder: ``tokenizer.json``, or ``vocab.txt`` for k-mers."""
+        return FILES[self.matching == "kmers"]
+
+    @property
+    def matching(self) -> str:
+        """``"bpe"``, ``"longest"``, ``"longest-first"``, or ``"kmers"``."""
+        return self._native.matching or "kmers"
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """Every token, by id."""
+        return self._native.vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids."""
+        return len(self.vocabulary)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the tokenizer's file, in hexadecimal."""
+        return hashlib.sha256(self._native.text.encode()).hexdigest()
+
+    @property
+    def unk_id(self) -> int:
+        """Id of the unknown token."""
+        return self._native.unknown_id
+
+    @cached_property
+    def cls_id(self) -> int | None:
+        """Id of [CLS] (or [BOS]), None when the vocabulary has neither."""
+        return id_of(self.vocabulary, "[CLS]", "[BOS]", "<cls>")
+
+    @cached_property
+    def sep_id(self) -> int | None:
+        """Id of [SEP] (or [EOS]), None when the vocabulary has neither."""
+        return id_of(self.vocabulary, "[SEP]", "[EOS]", "<eos>")
+
+    @cached_property
+    def pad_id(self) -> int | None:
+        """Id of [PAD], None when the vocabulary has none."""
+        return id_of(self.vocabulary, "[PAD]", "<pad>")
+
+    @cached_property
+    def mask_id(self) -> int | None:
+        """Id of [MASK], None when the vocabulary has none."""
+        return id_of(self.vocabulary, "[MASK]", "<mask>")
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of tokens that are not spelled by bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
+        return frozenset(np.flatnonzero(self._native.special()).tolist())
+
+    @cached_property
+    def _frame(self) -> Frame:
+        """Special tokens before and after a sequence."""
+        return frame_of(self._native)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restore, (self._native.text, self._case, self._unknown)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.vocab_size} tokens, {self.matching}, case={self._case!r})"
+
+
+def _restore(text: str, case: Case, unknown: Unknown) -> Tokenizer:
+    return Tokenizer.from_text(text, case=case, unknown=unknown)

@@ -1,0 +1,280 @@
+"""Training a vocabulary: input, checkpoint, report. `Tokenizer.train` is the door to it.
+
+A checkpoint holds the merges made so far and the fingerprint of the text. Going on from it means
+reading the input again and encoding it with those merges, which takes seconds a gigabase.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dnabert2_fast import _native
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.io.tables import is_table_or_lines, read_column
+from dnabert2_fast.tokenizer._inputs import is_sequence
+
+__all__ = ["Source", "TrainingReport", "train_text"]
+
+FORMAT, VERSION = "dnabert2_fast.training", 2
+BASES = "ACGT"
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+
+
+class Source(NamedTuple):
+    """What one input gave.
+
+    Attributes
+    ----------
+    name : str
+        File name, or ``"(sequences)"`` for all that were given themselves.
+    species : str
+        As in the manifest, empty when it is not known.
+    sequences : int
+    used_bp : int
+        Bases trained on, both strands counted once.
+    left_out_bp : int
+        Bases of windows that `sample` left out.
+    other_letters : dict of str to int
+        Letters that ended a run, with their counts.
+    """
+
+    name: str
+    species: str
+    sequences: int
+    used_bp: int
+    left_out_bp: int
+    other_letters: dict[str, int]
+
+
+class TrainingReport(NamedTuple):
+    """What a vocabulary was trained on.
+
+    Attributes
+    ----------
+    sources : list of Source
+        One entry a file, in order.
+    """
+
+    sources: list[Source]
+
+    def by_species(self) -> dict[str, int]:
+        """Return the bases used of every species."""
+        total: Counter[str] = Counter()
+        for source in self.sources:
+            total[source.species] += source.used_bp
+        return dict(total)
+
+    def __str__(self) -> str:
+        rows = [("input", "species", "sequences", "bases used", "left out", "other letters")]
+        for s in self.sources:
+            others = ", ".join(f"{k!r} {v:,}" for k, v in Counter(s.other_letters).most_common(4))
+            counts = (f"{s.sequences:,}", f"{s.used_bp:,}", f"{s.left_out_bp:,}")
+            rows.append((s.name, s.species or "-", *counts, others or "-"))
+        species = {name: used for name, used in self.by_species().items() if name}
+        if len(self.sources) > len(species) > 0:
+            rows += [("", name, "", f"{used:,}", "", "") for name, used in sorted(species.items())]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join(lines)
+
+
+@dataclass
+class Intake:
+    """How input is read; the arguments of `Tokenizer.train`."""
+
+    window_bp: int | None
+    fold_case: bool
+    both_strands: bool
+    sample: float
+    seed: int
+    column: str
+    species: Mapping[str, str]
+    spill_to: Path | None
+    threads: int
+
+    def read(
+        self, inputs: Iterable[str | bytes | os.PathLike[str]]
+    ) -> tuple[_native.BpeTrainer, TrainingReport]:
+        """Take in all input."""
+        if self.window_bp is not None and self.window_bp < 1:
+            raise ValueError(f"window_bp: {self.window_bp} is not positive")
+        if not 0 < self.sample <= 1:
+            raise ValueError(f"sample: {self.sample} is not above 0 and at most 1")
+        if not 0 <= self.seed < 1 << 64:
+            raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
+        if self.threads < 0:
+            raise ValueError(f"threads: {self.threads} is negative; 0 takes every core")
+        trainer = _native.BpeTrainer(
+            self.window_bp,
+            self.fold_case,
+            self.both_strands,
+            self.sample,
+            self.seed,
+            self.threads,
+            self.spill_to,
+        )
+        sources: dict[str, Source] = {}
+        with progress(None, "reading", "letters") as bar:
+            for item in inputs:
+                if is_sequence(item):
+                    _add(sources, "(sequences)", "", trainer.add(item))
+                    continue
+                path = os.fsdecode(item)
+                name, species = Path(path).name, self.species.get(path, "")
+                bar.note(file=name)
+                if is_table_or_lines(path):
+                    for sequence in read_column(path, self.column):
+                        _add(sources, name, species, trainer.add(sequence))
+                        bar.update(len(sequence))
+                else:
+                    counted = trainer.add_file(Path(path), bar.update)
+                    _add(sources, name, species, counted)
+        return trainer, TrainingReport(list(sources.values()))
+
+
+def _add(
+    sources: dict[str, Source],
+    name: str,
+    species: str,
+    counted: tuple[int, int, int, dict[str, int]],
+) -> None:
+    before = sources.get(name, Source(name, species, 0, 0, 0, {}))
+    sequences, used, left_out, others = counted
+    sources[name] = Source(
+        name,
+        species,
+        before.sequences + sequences,
+        before.used_bp + used,
+        before.left_out_bp + left_out,
+        dict(Counter(before.other_letters) + Counter(others)),
+    )
+
+
+def train_text(
+    inputs: Iterable[str | bytes | os.PathLike[str]],
+    intake: Intake,
+    vocab_size: int,
+    min_frequency: int,
+    max_token_bp: int | None,
+    special_tokens: tuple[str, ...],
+    memory_limit: int | None,
+    checkpoint: Path | None,
+) -> tuple[str, TrainingReport]:
+    """Train; returns the text of the ``tokenizer.json`` and what it was trained on."""
+    if len(special_tokens) < len(SPECIAL_TOKENS) or len(set(special_tokens)) < len(special_tokens):
+        raise ValueError(
+            "special_tokens: five different ones are needed, for unknown, start, end, padding and "
+            "mask; more may follow"
+        )
+    if any(is_sequence(token) for token in special_tokens):
+        raise ValueError("special_tokens: letters of sequences alone cannot name one")
+    if starts := [token for token in special_tokens if token[0] in BASES]:
+        raise ValueError(f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]")
+    least, most = len(special_tokens) + len(BASES), 1 << 16
+    if not least <= vocab_size <= most:
+        raise ValueError(f"vocab_size: {vocab_size} is not between {least} and {most}")
+    limits = {"min_frequency": min_frequency, "max_token_bp": max_token_bp}
+    for name, value in {**limits, "memory_limit": memory_limit}.items():
+        if value is not None and value < 0:
+            raise ValueError(f"{name}: {value} is negative")
+    trainer, report = intake.read(inputs)
+    settings = {"text_sha256": trainer.fingerprint(), "both_strands": intake.both_strands, **limits}
+    with (
+        progress(vocab_size, "training tokenizer", "tokens") as bar,
+        _merges(checkpoint, settings, bar) as merges,
+    ):
+        bar.update(least + len(merges))
+        text = trainer.train(
+            vocab_size,
+            min_frequency,
+            max_token_bp,
+            memory_limit,
+            intake.threads,
+            list(special_tokens),
+            list(merges),
+            merges.append,
+        )
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return text, report
+
+
+class _Merges(list[tuple[int, int]]):
+    """Merges made so far; written to the checkpoint now and then."""
+
+    def __init__(self, path: Path | None, settings: Mapping[str, object], bar: Progress) -> None:
+        super().__init__(_read_checkpoint(path, settings) if path is not None else [])
+        self._path, self._settings, self._bar = path, settings, bar
+        self._started = self._written = time.monotonic()
+
+    def append(self, merge: tuple[int, int]) -> None:
+        super().append(merge)
+        self._bar.update(1)
+        if time.monotonic() - self._written > SECONDS_BETWEEN_CHECKPOINTS:
+            self.write()
+
+    def stopped(self) -> None:
+        """Write, unless doing it all again takes no time."""
+        if time.monotonic() - self._started > SECONDS_BETWEEN_CHECKPOINTS:
+            self.write()
+
+    def write(self) -> None:
+        if self._path is not None:
+            contents = {"format": FORMAT, "version": VERSION, **self._settings, "merges": self}
+            with atomic_path(self._path) as temporary:
+                temporary.write_text(json.dumps(contents), encoding="utf-8")
+        self._written = time.monotonic()
+
+
+@contextmanager
+def _merges(path: Path | None, settings: Mapping[str, object], bar: Progress) -> Iterator[_Merges]:
+    merges = _Merges(path, settings, bar)
+    try:
+        yield merges
+    except BaseException:
+        merges.stopped()
+        raise
+
+
+def _read_checkpoint(path: Path, settings: Mapping[str, object]) -> list[tuple[int, int]]:
+    if not path.exists():
+        return []
+    try:
+        contents = read_object(path)
+        merges = [(left, right) for left, right in contents["merges"]]
+        known = contents["format"] == FORMAT and contents["version"] == VERSION
+        # Each joins two pieces that were there before it.
+        sound = all(
+            type(part) is int and 0 <= part < len(BASES) + made
+            for made, merge in enumerate(merges)
+            for part in merge
+        )
+    except (ValueError, TypeError, KeyError):
+        known, sound, merges = False, False, []
+    if not known or not sound:
+        raise TokenizerError(f"{path}: not a checkpoint of training; delete it to start anew")
+    for name, value in settings.items():
+        if contents.get(name) != value:
+            raise TokenizerError(
+                f"{path}: a checkpoint of another training: {name} {contents.get(name)!r} there, "
+                f"{value!r} here; delete it or name another one"
+            )
+    return merges
+
+
+def spill_folder() -> Path:
+    """Return the folder for spill files: that of Python's `tempfile` (set it with ``TMPDIR``)."""
+    return Path(tempfile.gettempdir())

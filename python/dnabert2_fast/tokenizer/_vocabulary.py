@@ -1,0 +1,79 @@
+"""Where vocabularies lie, and the names of their parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.ragged import Ragged
+
+__all__ = ["FILES", "PACKAGED", "Case", "Matching", "Unknown", "as_ids", "find_file", "id_of"]
+
+Case = Literal["upper", "compat"]
+Unknown = Literal["unk", "split", "error"]
+Matching = Literal["bpe", "longest", "longest-first"]
+
+_DATA = Path(__file__).parents[1] / "data"
+PACKAGED = {
+    "dnabert2": _DATA / "dnabert2.tokenizer.json",
+    "mini": _DATA / "mini" / "tokenizer.json",
+}
+"""Tokenizers in the package; a file or folder of that name comes first."""
+FILES = ("tokenizer.json", "vocab.txt")
+
+
+def find_file(name: str | os.PathLike[str]) -> Path:
+    """Return the file of a tokenizer by the names that `Tokenizer.from_pretrained` takes."""
+    path = Path(name)
+    if not path.exists():
+        path = PACKAGED.get(str(name), path)
+    if path.is_dir():
+        path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
+    if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
+        path = _download(str(name))
+    return path
+
+
+def id_of(vocabulary: Sequence[str], *names: str) -> int | None:
+    """Return the id of the first of some tokens that a vocabulary has.
+
+    >>> id_of(["[UNK]", "[CLS]"], "[BOS]", "[CLS]")
+    1
+    """
+    return next((vocabulary.index(name) for name in names if name in vocabulary), None)
+
+
+def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+    """Return the ids of one sequence as the extension takes them."""
+    if isinstance(ids, Ragged) or (wide := np.asarray(ids)).ndim != 1:
+        raise ValueError("ids: those of one sequence are expected; take the rows one by one")
+    if wide.size and wide.dtype.kind not in "iu":
+        raise ValueError(f"ids: whole numbers are expected, not {wide.dtype}")
+    if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
+        raise ValueError("ids: they lie between 0 and 65535")
+    return np.ascontiguousarray(wide, dtype=np.uint16)
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    except ImportError:
+        raise TokenizerError(
+            f"{name!r} is no file or folder here; to read it from the hub install the extra: "
+            'pip install "dnabert2-fast[model]"'
+        ) from None
+    try:
+        return Path(hf_hub_download(name, "tokenizer.json"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TokenizerError(
+            f"{name!r} is no file or folder here, and the hub did not give its tokenizer.json: "
+            f"{reason}"
+        ) from None

@@ -1,0 +1,275 @@
+"""How a vocabulary suits genomes: bases a token, entropy, use of its tokens, other vocabularies.
+
+A good vocabulary makes sequences short without tokens so rare that a model never learns them.
+Entropy is that of single tokens, in bits: divided by the bases a token has, it tells what a model
+that knows token frequencies alone would need for a base (2 bits without any knowledge).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dnabert2_fast._internal.extras import needs
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast.io.fasta import read_chunks
+from dnabert2_fast.tokenizer._tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Assessment", "assess", "plot_assessments", "plot_vocab_sizes", "vocab_sizes"]
+
+RARE = 100
+"""A token that occurs fewer times than this in an assessed genome is rare."""
+
+SIZES = tuple(2**n for n in range(8, 16))
+
+# Of the published shape: its width, and the weights of twelve layers (attention in and out, gated
+# layers in and out).
+HIDDEN_SIZE = 768
+ENCODER_WEIGHTS = 12 * HIDDEN_SIZE * (3 * 768 + 768 + 2 * 3072 + 3072)
+MASKED_SHARE = 0.15
+
+
+class Assessment(NamedTuple):
+    """A vocabulary on one genome or species.
+
+    Attributes
+    ----------
+    name : str
+    counts : ndarray of int64, shape (vocab_size,)
+        How often every token occurs, special tokens left out.
+    lengths : ndarray of int64, shape (vocab_size,)
+        Letters of every token.
+    """
+
+    name: str
+    counts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+
+    @property
+    def bases(self) -> int:
+        """Letters in all."""
+        return int(self.counts @ self.lengths)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all."""
+        return int(self.counts.sum())
+
+    @property
+    def bases_per_token(self) -> float:
+        """Mean letters of a token."""
+        return self.bases / max(1, self.tokens)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Entropy of single tokens."""
+        share = self.counts[self.counts > 0] / max(1, self.tokens)
+        return float(-(share @ np.log2(share)))
+
+    @property
+    def bits_per_base(self) -> float:
+        """Entropy of single tokens, over the letters of a token."""
+        return self.bits_per_token / max(self.bases_per_token, 1e-9)
+
+    @property
+    def used(self) -> float:
+        """Share of the vocabulary that occurs at least once."""
+        return float((self.counts > 0).sum() / (self.lengths > 0).sum())
+
+    @property
+    def rare(self) -> float:
+        """Share of the vocabulary that occurs fewer than 100 times."""
+        return float(((self.counts < RARE) & (self.lengths > 0)).sum() / (self.lengths > 0).sum())
+
+    def plus(self, other: Assessment) -> Assessment:
+        """Add up two genomes of one species."""
+        return Assessment(self.name, self.counts + other.counts, self.lengths)
+
+
+def assess(
+    tokenizer: Tokenizer,
+    files: Iterable[str | os.PathLike[str]],
+    species: Mapping[str, str] | None = None,
+) -> list[Assessment]:
+    r"""Tokenize genomes and say what the vocabulary makes of them.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+    files : iterable of paths
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    species : mapping of str to str, optional
+        Species by path: files of one species are taken together. `species_by_path` makes one.
+
+    Returns
+    -------
+    list of Assessment
+        One a file, or a species.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.fa")
+    >>> _ = open(path, "w").write(">a\nACGTTGCATTAGC\n")
+    >>> [genome] = assess(Tokenizer.from_pretrained("dnabert2"), [path])
+    >>> genome.name, genome.bases, genome.tokens
+    ('x.fa', 13, 4)
+    """
+    special = np.array(sorted(tokenizer.special_ids), np.int64)
+    lengths = np.array([len(token) for token in tokenizer.vocabulary], np.int64)
+    lengths[special] = 0
+    found: dict[str, Assessment] = {}
+    with progress(None, "assessing", "letters") as bar:
+        for file in files:
+            path = os.fsdecode(file)
+            name = (species or {}).get(path) or Path(path).name
+            bar.note(file=Path(path).name)
+            counts = np.zeros(len(lengths), np.int64)
+            for _, sequences in read_chunks(path):
+                ids = tokenizer.encode_batch(sequences, add_special_tokens=False).values
+                counts += np.bincount(ids, minlength=len(lengths))
+                bar.update(sum(map(len, sequences)))
+            counts[special] = 0
+            genome = Assessment(name, counts, lengths)
+            found[name] = found[name].plus(genome) if name in found else genome
+    return list(found.values())
+
+
+def table(genomes: Sequence[Assessment]) -> str:
+    """Lay assessments out as lines of text."""
+    rows = [("genome", "bases", "bases/token", "bits/token", "bits/base", "used", "rare")]
+    for g in genomes:
+        rates = (f"{g.bases_per_token:.3f}", f"{g.bits_per_token:.3f}", f"{g.bits_per_base:.4f}")
+        rows.append((g.name, f"{g.bases:,}", *rates, f"{g.used:.1%}", f"{g.rare:.1%}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+
+
+def overlap(one: Tokenizer, other: Tokenizer) -> float:
+    """Return the share of tokens that two vocabularies have in common, of all that either has.
+
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> overlap(tok, tok)
+    1.0
+    """
+    a, b = (
+        {token for i, token in enumerate(tok.vocabulary) if i not in tok.special_ids}
+        for tok in (one, other)
+    )
+    return len(a & b) / len(a | b)
+
+
+def shortened(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
+    """Return the vocabulary that training would have made at a smaller size: its first merges.
+
+    >>> tok = shortened(Tokenizer.from_pretrained("dnabert2"), 12)
+    >>> tok.vocabulary[-3:]
+    ['AA', 'TT', 'TG']
+    """
+    file = json.loads(tokenizer.text)
+    special = len(file["model"]["vocab"]) - len(file["model"]["merges"])
+    file["model"]["vocab"] = {
+        token: i for token, i in file["model"]["vocab"].items() if i < vocab_size
+    }
+    file["model"]["merges"] = file["model"]["merges"][: vocab_size - special]
+    return Tokenizer.from_text(json.dumps(file))
+
+
+def vocab_sizes(
+    tokenizer: Tokenizer,
+    files: Sequence[str | os.PathLike[str]],
+    sizes: Sequence[int] = SIZES,
+) -> list[dict[str, float]]:
+    """Measure the trade-off between sizes of a vocabulary: shorter sequences, rarer tokens.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Trained at the largest size; smaller ones are its first merges.
+    files : sequence of paths
+        Genomes to measure on.
+    sizes : sequence of int
+
+    Returns
+    -------
+    list of dict
+        For each size ``vocab_size``, ``bases_per_token``, ``bits_per_token``, ``bits_per_base``,
+        ``used``, ``rare`` (see `Assessment`) and ``megaflops_per_base``: two operations a weight
+        and token of a DNABERT-2 encoder and of its masked-LM head on masked tokens, over the bases
+        of a token, in millions.
+    """
+    rows = []
+    for size in sorted(size for size in sizes if size <= tokenizer.vocab_size):
+        first, *rest = assess(shortened(tokenizer, size), files)
+        whole = first
+        for more in rest:
+            whole = whole.plus(more)
+        head = MASKED_SHARE * HIDDEN_SIZE * (HIDDEN_SIZE + size)
+        flops = 2 * (ENCODER_WEIGHTS + head) / whole.bases_per_token
+        rows.append(
+            {
+                "vocab_size": size,
+                "bases_per_token": whole.bases_per_token,
+                "bits_per_token": whole.bits_per_token,
+                "bits_per_base": whole.bits_per_base,
+                "used": whole.used,
+                "rare": whole.rare,
+                "megaflops_per_base": flops / 1e6,
+            }
+        )
+    return rows
+
+
+def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]) -> None:
+    """Draw lengths of the tokens that occur, and their counts by rank, one line a genome.
+
+    Needs the extra ``plots``; the suffix of `path` sets the kind of picture.
+    """
+    with needs("a picture"):
+        from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    by_length, by_rank = figure.subplots(1, 2)
+    for genome in genomes:
+        share = np.bincount(genome.lengths, genome.counts) / max(1, genome.tokens)
+        shown = np.flatnonzero(np.cumsum(share) < 0.9999)[-1] + 2
+        by_length.plot(np.arange(1, shown), share[1:shown], "o-", ms=3, lw=1, label=genome.name)
+        ranked = np.sort(genome.counts[genome.counts > 0])[::-1] / max(1, genome.tokens)
+        by_rank.loglog(np.arange(1, len(ranked) + 1), ranked, lw=1, label=genome.name)
+    by_length.set_xlabel("length of the token (bp)")
+    by_length.set_ylabel("share of tokens")
+    by_rank.set_xlabel("rank of the token")
+    by_rank.set_ylabel("share of tokens")
+    by_rank.legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Draw what `vocab_sizes` measured. Needs the extra ``plots``."""
+    with needs("a picture"):
+        from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    sizes = [row["vocab_size"] for row in rows]
+    for axes, key, label in zip(
+        panels,
+        ("bases_per_token", "megaflops_per_base", "rare"),
+        ("bases a token", "operations a base (millions)", "share of tokens seen < 100 times"),
+        strict=True,
+    ):
+        axes.plot(sizes, [row[key] for row in rows], "o-", ms=4, lw=1)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("size of the vocabulary")
+        axes.set_ylabel(label)
+        axes.axvline(4096, color="grey", ls="--", lw=1)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,120 @@
+"""Sequence files to token ids, streaming: memory holds one chunk of records at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dnabert2_fast._internal.arrow import strings
+from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast.io.fasta import read_chunks
+from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.tokenizer._results import Replaced
+from dnabert2_fast.tokenizer._tokenizer import Tokenizer
+
+__all__ = ["Tokenized", "tokenize_file"]
+
+
+class Tokenized(NamedTuple):
+    """What `tokenize_file` did.
+
+    Attributes
+    ----------
+    records : int
+    replaced : Replaced
+        Letters that were folded or have no token.
+    """
+
+    records: int
+    replaced: Replaced
+
+
+def tokenize_file(
+    path: str | os.PathLike[str],
+    tokenizer: Tokenizer,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    max_length: int | None = None,
+    threads: int = 0,
+) -> Tokenized:
+    """Write the ids of every record of a FASTA or FASTQ file.
+
+    Parameters
+    ----------
+    path : path
+        FASTA or FASTQ, plain or gz, bgz, zst.
+    tokenizer : Tokenizer
+    out : path, optional
+        ``.parquet`` (columns ``name`` and ``input_ids``; the schema's metadata names the
+        tokenizer) or ``.tsv`` (name, tab, ids parted by
+        spaces); standard output, as ``.tsv``, when it is left out.
+    max_length : int, optional
+        Most tokens of a record, special ones included.
+    threads : int
+        0 takes every core.
+
+    Raises
+    ------
+    FastaError
+        When the file is not readable to its end; `out` is then not written.
+    ValueError
+        When the suffix of `out` is another one.
+    """
+    replaced = Replaced(0, {})
+
+    def encoded() -> Iterator[tuple[list[str], Ragged]]:
+        nonlocal replaced
+        with progress(None, f"tokenizing {Path(path).name}", "bases") as bar:
+            for names, sequences in read_chunks(path):
+                yield (
+                    names,
+                    tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
+                )
+                replaced = replaced.plus(tokenizer.replaced(sequences))
+                bar.update(sum(map(len, sequences)))
+
+    if out is None:
+        return Tokenized(_write_tsv(encoded(), sys.stdout), replaced)
+    out = Path(out)
+    if out.suffix not in (".parquet", ".tsv"):
+        raise ValueError(f"out: {out.name} must end in .parquet or .tsv")
+    with atomic_path(out) as temporary:
+        if out.suffix == ".parquet":
+            records = _write_parquet(encoded(), temporary, tokenizer)
+        else:
+            with temporary.open("w", encoding="utf-8") as handle:
+                records = _write_tsv(encoded(), handle)
+    return Tokenized(records, replaced)
+
+
+def _write_tsv(chunks: Iterator[tuple[list[str], Ragged]], handle: TextIO) -> int:
+    records = 0
+    for names, batch in chunks:
+        for name, ids in zip(names, batch, strict=True):
+            handle.write(f"{name}\t{' '.join(map(str, ids.tolist()))}\n")
+        records += len(names)
+    handle.flush()
+    return records
+
+
+def _write_parquet(
+    chunks: Iterator[tuple[list[str], Ragged]], path: Path, tokenizer: Tokenizer
+) -> int:
+    schema = pa.schema(
+        [("name", pa.string()), ("input_ids", pa.large_list(pa.uint16()))],
+        {"tokenizer_sha256": tokenizer.fingerprint, "matching": tokenizer.matching},
+    )
+    records = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for names, batch in chunks:
+            columns = [strings(names), batch.to_arrow()]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            records += len(names)
+    return records

@@ -1,1 +1,0 @@
-"""Pre-training on corpora and fine-tuning on labelled tables."""
