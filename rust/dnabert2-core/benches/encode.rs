@@ -12,7 +12,7 @@ use std::time::Instant;
 use dnabert2_core::Tokenizer;
 use dnabert2_core::dna::{BASES, base_runs};
 use dnabert2_core::encode::{Automaton, GeneralEncoder, LongestFirst};
-use dnabert2_core::fasta::FastaReader;
+use dnabert2_core::io::fasta::FastaReader;
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
 use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};

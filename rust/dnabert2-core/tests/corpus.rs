@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnabert2_core::blocks;
 use dnabert2_core::corpus::{
     CorpusBuilder, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Split,
     Unit, WindowRule,
 };
+use dnabert2_core::io::compression;
 use dnabert2_core::tokenizer::{Options, Policy};
 use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
 use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
@@ -78,7 +78,7 @@ impl Ledger for Kept {
 fn build(unit: &Unit, settings: Settings) -> Built {
     let mut kept = Kept { first: unit.shards, ..Kept::default() };
     let mut builder = CorpusBuilder::new(tokenizer(), settings);
-    let files = builder.build(unit, blocks::open, |_| Ok(()), &mut kept);
+    let files = builder.build(unit, compression::open, |_| Ok(()), &mut kept);
     let files = files.expect("a good file and a writable folder");
     (files, kept.shards.into_iter().zip(kept.origins).collect())
 }
@@ -227,16 +227,16 @@ fn errors_of_any_stage_come_back() {
     let one = unit(folder.path(), &fasta);
     let mut builder = CorpusBuilder::new(tokenizer(), settings(rule(50, 50, 1), 0.0, 3));
     let mut kept = Kept::default();
-    let stopped = builder.build(&one, blocks::open, |_| Err(Error::Interrupted), &mut kept);
+    let stopped = builder.build(&one, compression::open, |_| Err(Error::Interrupted), &mut kept);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     let mut strict = Kept { refuses: true, ..Kept::default() };
-    let refused = builder.build(&one, blocks::open, |_| Ok(()), &mut strict);
+    let refused = builder.build(&one, compression::open, |_| Ok(()), &mut strict);
     assert!(matches!(refused, Err(Error::InvalidArgument { name: "shard", .. })));
     let lost = Unit { folder: folder.path().join("none"), ..one };
-    let lost = builder.build(&lost, blocks::open, |_| Ok(()), &mut kept);
+    let lost = builder.build(&lost, compression::open, |_| Ok(()), &mut kept);
     assert!(matches!(lost, Err(Error::Io { .. })));
     std::fs::write(folder.path().join("bad.fa"), "ACGT\n").expect("written");
     let bad = unit(folder.path(), &folder.path().join("bad.fa"));
-    let bad = builder.build(&bad, blocks::open, |_| Ok(()), &mut kept);
+    let bad = builder.build(&bad, compression::open, |_| Ok(()), &mut kept);
     assert!(matches!(bad, Err(Error::Fasta { .. })));
 }

@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use dnabert2_core::blocks::Packing;
-use dnabert2_core::fasta::{FastaReader, Record};
+use dnabert2_core::io::compression::Packing;
+use dnabert2_core::io::fasta::{FastaReader, Record};
 use proptest::prelude::*;
 
 /// Gives a few bytes at a time, hence blocks of a few bytes.

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use dnabert2_core::blocks::{self, Block, Packing, ReadAhead, Source};
 use dnabert2_core::dna::count_bases;
-use dnabert2_core::fasta;
+use dnabert2_core::io::compression::{self, Block, Packing, ReadAhead, Source};
+use dnabert2_core::io::fasta;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
@@ -33,7 +33,7 @@ pub fn open(path: &Path) -> dnabert2_core::Result<Box<dyn Source>> {
             return Ok(Box::new(Isal(file)));
         }
     }
-    blocks::open(path)
+    compression::open(path)
 }
 
 /// Read a sequence file, inflated on a thread of its own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
-use dnabert2_core::threads::share_out;
+use dnabert2_core::parallel::share_out;
 use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, Unknown};
 use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
 use dnabert2_core::{Error, Ragged, TokenId};

@@ -5,8 +5,8 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use dnabert2_core::Result;
-use dnabert2_core::blocks::{Packing, inflate};
-use dnabert2_core::fasta::{FastaReader, Record};
+use dnabert2_core::io::compression::{Packing, inflate};
+use dnabert2_core::io::fasta::{FastaReader, Record};
 use libfuzzer_sys::fuzz_target;
 
 /// Gives no more than so many bytes at a time.

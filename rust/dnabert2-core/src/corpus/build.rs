@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::blocks::Source;
-use crate::corpus::choose::{Chooser, Seen};
-use crate::corpus::cut::Cutter;
 use crate::corpus::pipeline::{Cutting, Pipeline};
-use crate::corpus::write::Writer;
+use crate::corpus::select::{Chooser, Seen};
+use crate::corpus::shard_writer::Writer;
+use crate::corpus::windows::Cutter;
 use crate::corpus::{FileReport, Ledger, Settings, Unit};
-use crate::{Result, Tokenizer, threads};
+use crate::io::compression::Source;
+use crate::{Result, Tokenizer, parallel};
 
 /// Builds the units of one corpus.
 pub struct CorpusBuilder {
@@ -25,7 +25,7 @@ impl CorpusBuilder {
         Self { tokenizer, settings, seen: Seen::default() }
     }
 
-    /// Build what a unit lacks. `open` opens a file, as [`blocks::open`](crate::blocks::open) does;
+    /// Build what a unit lacks. `open` opens a file, as [`compression::open`](crate::io::compression::open) does;
     /// `report` hears on this thread how many more letters were worked through. Returns what each
     /// file gave.
     ///
@@ -33,7 +33,7 @@ impl CorpusBuilder {
     /// be built again all the same, with [`Unit::done`] at its greatest, for its windows to count.
     ///
     /// # Errors
-    /// Those of [`FastaReader`](crate::fasta::FastaReader), of encoding and of writing, and whatever
+    /// Those of [`FastaReader`](crate::io::fasta::FastaReader), of encoding and of writing, and whatever
     /// `report` or `ledger` returns.
     pub fn build(
         &mut self,
@@ -53,7 +53,7 @@ impl CorpusBuilder {
             unreported: 0,
         };
         let writer = Writer::new(settings, unit, ledger);
-        let threads = threads::count(settings.threads);
+        let threads = parallel::count(settings.threads);
         Pipeline::new(tokenizer, threads, cutting, writer).run(&mut report)
     }
 }

@@ -1,17 +1,17 @@
 //! From sequence files to token files: windows are cut, chosen, encoded and written in input order.
 //!
-//! `cut` takes windows out of the letters as they are read, `choose` says which of them stay and in
-//! which split, `write` collects them into shards, `pipeline` keeps every core busy with these steps and
+//! `windows` takes windows out of the letters as they are read, `select` says which of them stay and in
+//! which split, `shard_writer` collects them into shards, `pipeline` keeps every core busy with these steps and
 //! with encoding. What is written depends on the input and the settings, never on the number of threads.
 //!
 //! A corpus is built in units, some files each, which share nothing: each can be built anywhere, and
 //! one that was stopped goes on behind its last whole shard.
 
 mod build;
-mod choose;
-mod cut;
 mod pipeline;
-mod write;
+mod select;
+mod shard_writer;
+mod windows;
 
 use std::path::PathBuf;
 

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::blocks::{Packing, Source, Supply};
 use crate::corpus::FileReport;
-use crate::corpus::cut::{Chunk, Cutter, FULL_BP, Sink};
-use crate::corpus::write::Writer;
+use crate::corpus::shard_writer::Writer;
+use crate::corpus::windows::{Chunk, Cutter, FULL_BP, Sink};
 use crate::encode::Scratch;
-use crate::fasta::FastaReader;
+use crate::io::compression::{Packing, Source, Supply};
+use crate::io::fasta::FastaReader;
 use crate::tokenizer::Options;
 use crate::{Error, Result, Tokenizer};
 

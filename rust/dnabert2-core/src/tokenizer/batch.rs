@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::encode::{LONG, Scratch, TOGETHER};
-use crate::threads::{count, share_out};
-use crate::tokenizer::runs::Run;
-use crate::tokenizer::split::Part;
+use crate::parallel::{count, share_out};
+use crate::tokenizer::dispatch::Run;
+use crate::tokenizer::pretokenize::Part;
 use crate::tokenizer::{Options, Rule, Tokenizer, at_sequence, room};
 use crate::tokenizer_file::Slot;
 use crate::{Ragged, Result, TokenId};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tokenizer::split::Part;
+use crate::tokenizer::pretokenize::Part;
 use crate::tokenizer::{Rule, Tokenizer, Unknown};
 use crate::{Error, Result, TokenId};
 

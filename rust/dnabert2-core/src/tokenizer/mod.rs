@@ -6,8 +6,8 @@
 
 mod batch;
 mod decode;
-mod runs;
-mod split;
+mod dispatch;
+mod pretokenize;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use rand_xoshiro::rand_core::SeedableRng;
 
 use crate::encode::Scratch;
 use crate::kmer::Kmers;
-use crate::tokenizer::runs::{Run, with_dropout};
-use crate::tokenizer::split::{Part, Reader};
+use crate::tokenizer::dispatch::{Run, with_dropout};
+use crate::tokenizer::pretokenize::{Part, Reader};
 use crate::tokenizer_file::{Matching, Model, Slot, TokenizerFile};
 use crate::{Error, Result, TokenId};
 

@@ -8,9 +8,9 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::model::{added_tokens, merge_table, model_settings, token_table};
-use super::place::Place;
-use super::steps::{Normalizer, gap, normalizer, pre_tokenizer, templates};
-use super::unique::Unique;
+use super::pipeline::{Normalizer, gap, normalizer, pre_tokenizer, templates};
+use super::pointer::Place;
+use super::strict_json::Unique;
 use super::{Model, Pieces, TokenizerFile};
 use crate::{Result, TokenId};
 

@@ -5,9 +5,9 @@
 
 mod json;
 mod model;
-mod place;
-mod steps;
-mod unique;
+mod pipeline;
+mod pointer;
+mod strict_json;
 mod vocab_txt;
 mod write;
 

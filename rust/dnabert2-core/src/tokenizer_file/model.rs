@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
 use super::Matching;
-use super::place::Place;
+use super::pointer::Place;
 use crate::vocab::{MOST_LETTERS, Piece, Vocab};
 use crate::{Result, TokenId};
 

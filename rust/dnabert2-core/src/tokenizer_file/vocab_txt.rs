@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use super::place::Place;
+use super::pointer::Place;
 use super::{Model, Slot, TokenizerFile};
 use crate::kmer::Kmers;
 use crate::{Result, TokenId};

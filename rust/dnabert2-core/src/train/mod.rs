@@ -5,21 +5,21 @@
 //! never join. Counts have 64 bits.
 //!
 //! The first merges are guessed from a sample and confirmed by one look at the text for dozens of them
-//! (`ahead.rs`, `confirm.rs`). Then training goes by generations (`generation.rs`): a look counts all
+//! (`speculate.rs`, `verify.rs`). Then training goes by generations (`pair_index.rs`): a look counts all
 //! pairs and lists where the frequent ones stand, and those are merged from their lists until rarer pairs
-//! could be next. The text lies in regions (`region.rs`), each worked on by one thread (`crew.rs`), in
+//! could be next. The text lies in regions (`partition.rs`), each worked on by one thread (`worker_pool.rs`), in
 //! slots of one byte at first (`slots.rs`). Where memory is too short for that, looks go on until what is
 //! left of the text fits (`stream.rs`).
 
-mod ahead;
-mod confirm;
-mod crew;
-mod generation;
-mod part;
-mod region;
+mod count;
+mod packed_text;
+mod pair_index;
+mod partition;
 mod slots;
+mod speculate;
 mod stream;
-mod table;
+mod verify;
+mod worker_pool;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,21 +32,21 @@ use sha2::{Digest, Sha256};
 
 use crate::dna::{BASES, base_runs, reverse_complement};
 use crate::encode::uniform;
-use crate::threads::{count, share_out};
-use crate::train::ahead::begin;
-use crate::train::crew::with_crew;
-use crate::train::generation::{Generation, Limits, lock};
-use crate::train::part::{Part, PieceEncoder};
-use crate::train::region::Region;
+use crate::parallel::{count, share_out};
+use crate::train::packed_text::{Part, PieceEncoder};
+use crate::train::pair_index::{Generation, Limits, lock};
+use crate::train::partition::Region;
 use crate::train::slots::Slot;
+use crate::train::speculate::begin;
 use crate::train::stream::stream;
+use crate::train::worker_pool::with_crew;
 use crate::vocab::{MOST_LETTERS, Piece, Vocab};
 use crate::{Error, Result, TokenId};
 
 /// Most slots of a region, whose positions have 32 bits.
 const MOST_SLOTS: usize = u32::MAX as usize - 2;
 
-pub use crate::train::generation::Pair;
+pub use crate::train::pair_index::Pair;
 
 /// What to make, and how.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
-//! Merges without the text in memory: looks at it (`ahead.rs`) settle merges until what is left of the
+//! Merges without the text in memory: looks at it (`speculate.rs`) settle merges until what is left of the
 //! text fits.
 
 use crate::train::Work;
-use crate::train::ahead::{EVERY, FIRST, Settled, guess, look_ahead};
-use crate::train::generation::Pair;
-use crate::train::part::Part;
+use crate::train::packed_text::Part;
+use crate::train::pair_index::Pair;
+use crate::train::speculate::{EVERY, FIRST, Settled, guess, look_ahead};
 use crate::{Error, Result};
 
 /// Bytes that training in memory takes for each piece of the text.

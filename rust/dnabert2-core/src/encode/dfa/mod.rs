@@ -1,16 +1,28 @@
 //! A compiled vocabulary, whatever the width of its states.
 
+mod build;
+mod long;
+mod longest;
+mod pack;
+pub(super) mod pair_table;
+mod simd_walk;
+mod table;
+mod walk;
+
 use std::ops::Range;
 
 use crate::TokenId;
 use crate::dna::BASES;
-use crate::encode::columns;
-use crate::encode::compile::compile;
-use crate::encode::long::{LONG, encode_long};
-use crate::encode::longest::compile_longest;
-use crate::encode::machine::Machine;
-use crate::encode::scan::{self, Scratch};
+use crate::encode::dfa::build::compile;
+use crate::encode::dfa::long::encode_long;
+use crate::encode::dfa::longest::compile_longest;
 use crate::vocab::Vocab;
+
+pub use long::LONG;
+pub use pack::{code, is_all_bases};
+pub use simd_walk::TOGETHER;
+pub use table::Machine;
+pub use walk::Scratch;
 
 /// Pieces up to which states of 16 bits are tried: 8,187 made 32 thousand states, 16,379 made 79
 /// thousand (two vocabularies trained on four genomes).
@@ -68,8 +80,8 @@ impl Automaton {
     /// Every byte must be a base in either case; others give meaningless ids.
     pub fn encode_runs(&self, runs: &[&[u8]], scratch: &mut Scratch, emit: impl FnMut(&[TokenId])) {
         match self {
-            Self::Narrow(machine) => columns::encode_runs(machine, runs, scratch, emit),
-            Self::Wide(machine) => scan::encode_runs(machine, runs, scratch, emit),
+            Self::Narrow(machine) => simd_walk::encode_runs(machine, runs, scratch, emit),
+            Self::Wide(machine) => walk::encode_runs(machine, runs, scratch, emit),
         }
     }
 
@@ -86,7 +98,7 @@ impl Automaton {
             _ if run.len() < LONG => self.encode_runs(&[run], scratch, emit),
             Self::Narrow(machine) => {
                 let in_columns = |stretch: Range<usize>, scratch: &mut Scratch| {
-                    columns::encode_stretch(machine, run, stretch, scratch)
+                    simd_walk::encode_stretch(machine, run, stretch, scratch)
                 };
                 encode_long(machine, run, threads, in_columns, emit);
             }

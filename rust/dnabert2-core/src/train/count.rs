@@ -4,9 +4,9 @@ use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
-use crate::threads::share_out;
-use crate::train::generation::{Limits, Pair, Watched, lock, positions};
-use crate::train::region::Region;
+use crate::parallel::share_out;
+use crate::train::pair_index::{Limits, Pair, Watched, lock, positions};
+use crate::train::partition::Region;
 use crate::train::slots::Slot;
 use crate::vocab::Piece;
 

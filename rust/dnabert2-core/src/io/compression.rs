@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use flate2::read::MultiGzDecoder;
 use noodles_bgzf::io::MultithreadedReader;
 
-use crate::{Error, Result, threads};
+use crate::{Error, Result, parallel};
 
 const BLOCK: usize = 1 << 19;
 
@@ -133,7 +133,7 @@ pub fn inflate(packing: Packing, file: impl Read + Send + 'static) -> io::Result
         Packing::Plain => Box::new(file),
         Packing::Gzip => Box::new(MultiGzDecoder::new(packed(file))),
         Packing::Bgzip => {
-            let workers = NonZero::new(threads::count(0)).unwrap_or(NonZero::<usize>::MIN);
+            let workers = NonZero::new(parallel::count(0)).unwrap_or(NonZero::<usize>::MIN);
             Box::new(MultithreadedReader::with_worker_count(workers, packed(file)))
         }
         Packing::Zstd => Box::new(zstd::Decoder::with_buffer(packed(file))?),

@@ -13,7 +13,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::encode::pairs::PairTable;
+use crate::encode::dfa::pair_table::PairTable;
 use crate::encode::trie::{NONE, Trie};
 use crate::vocab::{Piece, Vocab};
 

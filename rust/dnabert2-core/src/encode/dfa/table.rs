@@ -1,8 +1,8 @@
 //! The tables of a machine that reads text from right to left and knows, for every suffix, its
 //! first piece.
 //!
-//! Two rules of splitting text into pieces are machines of this kind: exact BPE (`compile.rs`) and
-//! leftmost longest match (`longest.rs`). The walks (`scan.rs`, `long.rs`) need not know which.
+//! Two rules of splitting text into pieces are machines of this kind: exact BPE (`build.rs`) and
+//! leftmost longest match (`longest.rs`). The walks (`walk.rs`, `long.rs`) need not know which.
 
 use std::fmt::Debug;
 

@@ -3,7 +3,7 @@
 use std::panic::resume_unwind;
 use std::thread::ScopedJoinHandle;
 
-use crate::corpus::cut::Chunk;
+use crate::corpus::windows::Chunk;
 use crate::corpus::{Ledger, Provenance, Settings, ShardReport, Split, Unit};
 use crate::{Ragged, Result, shard};
 

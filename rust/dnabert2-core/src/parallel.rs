@@ -17,7 +17,7 @@ pub fn count(threads: usize) -> usize {
 /// `room` makes what one thread keeps from item to item.
 ///
 /// ```
-/// use dnabert2_core::threads::share_out;
+/// use dnabert2_core::parallel::share_out;
 /// assert_eq!(share_out(2, &[1, 2, 3], || (), |(), n| n * n), [1, 4, 9]);
 /// ```
 ///

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
-use crate::encode::machine::{Machine, State};
-use crate::encode::pack::code;
+use crate::encode::dfa::pack::code;
+use crate::encode::dfa::table::{Machine, State};
 use crate::vocab::{Piece, Vocab};
 
 const NONE: usize = usize::MAX;

@@ -1,4 +1,4 @@
-//! The walks of `scan.rs` for 64 runs at a time, on processors with AVX-512.
+//! The walks of `walk.rs` for 64 runs at a time, on processors with AVX-512.
 //!
 //! Both walks wait for look-ups, and a gather does sixteen of them. Runs stand in columns, their right
 //! ends in one line: row `r` holds the states of every run's suffixes of `2r + 1` and `2r + 2` letters,
@@ -13,15 +13,15 @@ pub const TOGETHER: usize = 64;
 pub use gathers::{encode_runs, encode_stretch};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub use crate::encode::scan::encode_runs;
+pub use crate::encode::dfa::walk::encode_runs;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub fn encode_stretch(
-    _: &crate::encode::machine::Machine<u16>,
+    _: &crate::encode::dfa::table::Machine<u16>,
     _: &[u8],
     _: std::ops::Range<usize>,
-    _: &mut crate::encode::scan::Scratch,
-) -> Option<crate::encode::long::Block<u16>> {
+    _: &mut crate::encode::dfa::walk::Scratch,
+) -> Option<crate::encode::dfa::long::Block<u16>> {
     None
 }
 
@@ -41,10 +41,10 @@ mod gathers {
     use bytemuck::cast;
 
     use crate::TokenId;
-    use crate::encode::long::{Block, LEAD};
-    use crate::encode::machine::Machine;
-    use crate::encode::pack::pack;
-    use crate::encode::scan::{self, Scratch, grow};
+    use crate::encode::dfa::long::{Block, LEAD};
+    use crate::encode::dfa::pack::pack;
+    use crate::encode::dfa::table::Machine;
+    use crate::encode::dfa::walk::{self, Scratch, grow};
 
     /// Registers of sixteen lanes: while one waits for its gather, the others go on.
     const REGISTERS: usize = 4;
@@ -83,13 +83,13 @@ mod gathers {
                     continue;
                 }
                 let first = number * COLUMNS;
-                scan::encode_runs(machine, &runs[waiting..first], scratch, &mut emit);
+                walk::encode_runs(machine, &runs[waiting..first], scratch, &mut emit);
                 encode_columns(machine, group, scratch, &mut emit);
                 waiting = first + COLUMNS;
             }
             rest = &runs[waiting..];
         }
-        scan::encode_runs(machine, rest, scratch, emit);
+        walk::encode_runs(machine, rest, scratch, emit);
     }
 
     /// Whether the longest run has at most twice as many letters as a run on average: columns take the
@@ -357,10 +357,10 @@ mod tests {
 
     use super::{encode_runs, encode_stretch};
     use crate::TokenId;
-    use crate::encode::compile::compile;
-    use crate::encode::long::encode_long;
-    use crate::encode::machine::Machine;
-    use crate::encode::scan::{self, Scratch};
+    use crate::encode::dfa::build::compile;
+    use crate::encode::dfa::long::encode_long;
+    use crate::encode::dfa::table::Machine;
+    use crate::encode::dfa::walk::{self, Scratch};
     use crate::tokenizer_file::TokenizerFile;
 
     fn published() -> Machine<u16> {
@@ -406,7 +406,7 @@ mod tests {
                 encode_runs(&machine, runs, &mut one.borrow_mut(), |some| ids.push(some.to_vec()));
             });
             let wanted = all(&runs, |runs, ids| {
-                scan::encode_runs(&machine, runs, &mut other.borrow_mut(), |some| ids.push(some.to_vec()));
+                walk::encode_runs(&machine, runs, &mut other.borrow_mut(), |some| ids.push(some.to_vec()));
             });
             prop_assert_eq!(got, wanted);
         });

@@ -2,7 +2,7 @@
 //!
 //! A sample tells what the next merges probably are. The whole text is encoded as if they were made, and
 //! its pieces and pairs are counted once; which of the guesses were right follows from these counts
-//! (`confirm.rs`). The first merges of every text are made in this way, because a generation makes few
+//! (`verify.rs`). The first merges of every text are made in this way, because a generation makes few
 //! of them and looks at nearly every base each time.
 
 use std::sync::Mutex;
@@ -10,11 +10,11 @@ use std::sync::Mutex;
 use rustc_hash::FxHashMap;
 
 use crate::encode::Scratch;
-use crate::threads::share_out;
+use crate::parallel::share_out;
 use crate::train::Work;
-use crate::train::confirm::{Counts, confirm};
-use crate::train::generation::{Pair, lock};
-use crate::train::part::{Part, PieceEncoder};
+use crate::train::packed_text::{Part, PieceEncoder};
+use crate::train::pair_index::{Pair, lock};
+use crate::train::verify::{Counts, confirm};
 use crate::vocab::Piece;
 use crate::{Result, TokenId};
 
@@ -186,7 +186,7 @@ mod tests {
     use super::{MANY, begin};
     use crate::dna::BASES;
     use crate::train::Work;
-    use crate::train::part::Part;
+    use crate::train::packed_text::Part;
 
     /// Random bases, some more frequent than others, with repeats among them, in windows of many lengths, one longer than what is read
     /// together.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use crate::train::generation::Pair;
+use crate::train::pair_index::Pair;
 use crate::train::slots::{Slot, compact, neighbours, widen};
 use crate::vocab::Piece;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dna::BASES;
 use crate::encode::{Automaton, GeneralEncoder, Scratch};
-use crate::train::region::Region;
+use crate::train::partition::Region;
 use crate::train::slots::Slot;
 use crate::vocab::Vocab;
 use crate::{Error, Result, TokenId};

@@ -10,15 +10,15 @@
 //!
 //! Inside a block the lanes work in the same way on *pieces*; there all states are in memory, and a
 //! wrong guess is mended by walking on until the new states meet the old. Columns do so too
-//! (`columns.rs`), where the processor has them; a block in which one guessed wrong is left to the lanes.
+//! (`simd_walk.rs`), where the processor has them; a block in which one guessed wrong is left to the lanes.
 
 use std::ops::Range;
 
 use crate::TokenId;
-use crate::encode::machine::{Machine, State};
-use crate::encode::pack::pack;
-use crate::encode::scan::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
-use crate::threads::share_out;
+use crate::encode::dfa::pack::pack;
+use crate::encode::dfa::table::{Machine, State};
+use crate::encode::dfa::walk::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
+use crate::parallel::share_out;
 
 /// Slots (of two letters) of a piece.
 const PIECE: usize = 8288;

@@ -7,8 +7,8 @@
 use std::cell::Cell;
 
 use crate::TokenId;
-use crate::encode::machine::{Machine, State, States};
-use crate::encode::pack::pack;
+use crate::encode::dfa::pack::pack;
+use crate::encode::dfa::table::{Machine, State, States};
 
 /// Lanes of the left walk: with 8 a lane still waits for its table, beyond 12 the compiler no longer
 /// keeps the loop without checks.
@@ -23,7 +23,7 @@ pub struct Scratch {
     pub(super) pairs: Vec<u8>,
     pub(super) states: States,
     pub(super) ids: Vec<TokenId>,
-    /// States of runs in columns, and the ids of some of them (`columns.rs`).
+    /// States of runs in columns, and the ids of some of them (`simd_walk.rs`).
     #[cfg(target_arch = "x86_64")]
     pub(super) rows: Vec<u32>,
     #[cfg(target_arch = "x86_64")]

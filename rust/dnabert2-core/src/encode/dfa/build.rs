@@ -26,9 +26,9 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::encode::machine::{Machine, State};
-use crate::encode::pack::code;
-use crate::encode::pairs::PairTable;
+use crate::encode::dfa::pack::code;
+use crate::encode::dfa::pair_table::PairTable;
+use crate::encode::dfa::table::{Machine, State};
 use crate::vocab::{Piece, Vocab};
 
 const NONE: u32 = u32::MAX;

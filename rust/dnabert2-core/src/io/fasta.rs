@@ -1,14 +1,14 @@
 //! Sequence files: FASTA and FASTQ, letters handed on as they come, so that a record may be of any length.
 //!
 //! A FASTQ record has four lines. Errors name file, record and line. Files are opened and inflated by
-//! [`blocks`](crate::blocks).
+//! [`compression`](crate::io::compression).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use memchr::memchr;
 
-use crate::blocks::{self, Block, Packing, ReadAhead, Source};
+use crate::io::compression::{self, Block, Packing, ReadAhead, Source};
 use crate::{Error, Result};
 
 /// A longer name is taken for a sign that the file is something else.
@@ -38,7 +38,7 @@ pub struct Record {
 /// The records of one file, in order: each whole, as an iterator, or some letters at a time.
 ///
 /// ```no_run
-/// for record in dnabert2_core::fasta::FastaReader::open("genome.fa.gz".as_ref())? {
+/// for record in dnabert2_core::io::fasta::FastaReader::open("genome.fa.gz".as_ref())? {
 ///     println!("{}", record?.name);
 /// }
 /// # Ok::<(), dnabert2_core::Error>(())
@@ -71,7 +71,7 @@ impl FastaReader {
     /// [`Error::Io`] when it cannot be read, [`Error::Fasta`] when it is empty or begins like
     /// neither FASTA nor FASTQ.
     pub fn open(path: &Path) -> Result<Self> {
-        let source = ReadAhead::new(blocks::open(path)?);
+        let source = ReadAhead::new(compression::open(path)?);
         Self::new(path, Packing::of_file(path)?, Box::new(source))
     }
 

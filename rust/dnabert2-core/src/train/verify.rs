@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 
 use crate::Result;
 use crate::train::Work;
-use crate::train::ahead::GUESSES;
-use crate::train::generation::Pair;
+use crate::train::pair_index::Pair;
+use crate::train::speculate::GUESSES;
 use crate::vocab::Piece;
 
 /// How often everything occurs in the text, weighted, at some stage of the guesses.
@@ -177,8 +177,8 @@ mod tests {
 
     use super::confirm;
     use crate::train::Work;
-    use crate::train::ahead::count;
-    use crate::train::part::Part;
+    use crate::train::packed_text::Part;
+    use crate::train::speculate::count;
 
     fn parts(windows: &[Vec<u8>]) -> Vec<Part> {
         let mut parts: Vec<Part> = [1, 3].map(Part::new).into();

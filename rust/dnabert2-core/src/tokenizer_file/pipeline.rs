@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::place::Place;
+use super::pointer::Place;
 use super::{Gap, Slot};
 use crate::vocab::Vocab;
 use crate::{Result, TokenId};

@@ -1,7 +1,7 @@
 //! The steps before the pieces: text becomes runs of letters and single tokens.
 
 use crate::encode::is_all_bases;
-use crate::tokenizer::runs::{Run, RunEncoder};
+use crate::tokenizer::dispatch::{Run, RunEncoder};
 use crate::tokenizer::{Policy, Rule, Tokenizer, Unknown};
 use crate::tokenizer_file::{Gap, Pieces};
 use crate::{Error, Result, TokenId};

@@ -3,11 +3,11 @@
 //! The window that is being filled is the tail of the chunk's text. Letters get there by way of a small
 //! buffer that stays in the cache, so that reading them costs the same whatever the windows are.
 
-use crate::corpus::choose::Chooser;
+use crate::corpus::select::Chooser;
 use crate::corpus::{FileReport, OtherLetters, Split, WindowRule};
 use crate::dna::{base_runs, complement, count_bases};
 use crate::encode::{TOGETHER, is_all_bases};
-use crate::fasta::FastaReader;
+use crate::io::fasta::FastaReader;
 use crate::{Error, Ragged, Result};
 
 /// Letters that are read at once.

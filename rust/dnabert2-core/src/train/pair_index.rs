@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::train::region::{Counts, Region, Step};
+use crate::train::count;
+use crate::train::partition::{Counts, Region, Step};
 use crate::train::slots::Slot;
-use crate::train::table;
 use crate::vocab::Piece;
 
 /// Two pieces that stand together, or a merge of them.
@@ -66,7 +66,7 @@ impl Generation {
     /// Count all pairs of gapless regions and list those to be watched.
     pub fn new<T: Slot>(regions: &[Mutex<Region<T>>], pieces: usize, limits: Limits<'_>) -> Self {
         let least_weight = regions.iter().map(|region| lock(region).weight).min().unwrap_or(1);
-        let (threshold, watched) = table::watch(regions, pieces, limits);
+        let (threshold, watched) = count::watch(regions, pieces, limits);
         let queue = watched.iter().map(|(&pair, w)| (w.count, Reverse(pair))).collect();
         Self {
             threshold,
