@@ -10,6 +10,7 @@ pub mod error;
 pub mod io;
 pub mod kmer;
 pub mod parallel;
+pub mod policy;
 pub mod ragged;
 pub mod shard;
 pub mod tokenizer;

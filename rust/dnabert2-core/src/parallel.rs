@@ -1,7 +1,8 @@
-//! Work shared out among threads that live as long as the call, so that a process may fork after it.
+//! Work on threads that end with the call, so that a process may fork after it.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Threads meant by a `threads` argument: 0 is every core that this process may use.
 #[must_use]
@@ -12,33 +13,38 @@ pub fn count(threads: usize) -> usize {
     }
 }
 
-/// Do `work` on every item, the calling thread taking its part; results are in the items' order.
+/// Lock a mutex, also after a thread panicked with it: that panic is raised where the thread is joined.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Return the results of `work` on every item, in the items' order. The calling thread works too.
 ///
-/// `room` makes what one thread keeps from item to item.
+/// `scratch` makes what one thread keeps from item to item.
 ///
 /// ```
-/// use dnabert2_core::parallel::share_out;
-/// assert_eq!(share_out(2, &[1, 2, 3], || (), |(), n| n * n), [1, 4, 9]);
+/// use dnabert2_core::parallel::parallel_map;
+/// assert_eq!(parallel_map(2, &[1, 2, 3], || (), |(), n| n * n), [1, 4, 9]);
 /// ```
 ///
 /// # Panics
 /// When `work` does.
-pub fn share_out<I: Sync, S, T: Send>(
+pub fn parallel_map<I: Sync, S, T: Send>(
     threads: usize,
     items: &[I],
-    room: impl Fn() -> S + Sync,
+    scratch: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &I) -> T + Sync,
 ) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let some = || {
-        let mut room = room();
+        let mut scratch = scratch();
         let mut done = Vec::new();
         while let Some((index, item)) = take(&next, items) {
-            done.push((index, work(&mut room, item)));
+            done.push((index, work(&mut scratch, item)));
         }
         done
     };
-    let helpers = count(threads).min(items.len()).saturating_sub(1);
+    let helpers = count(threads).min(items.len()).max(1) - 1;
     let mut done = std::thread::scope(|scope| {
         let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(some)).collect();
         let mut done = some();

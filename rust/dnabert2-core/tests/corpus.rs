@@ -9,27 +9,28 @@ use dnabert2_core::corpus::{
     Unit, WindowRule,
 };
 use dnabert2_core::io::compression;
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
-use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::Options;
+use dnabert2_core::tokenizer_file::{self, from_trained};
+use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
 
 fn tokenizer() -> Arc<Tokenizer> {
-    let mut trainer = BpeTrainer::new(Intake::default());
-    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA", 1, &mut Tally::default()).expect("bases");
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA", 1, &mut InputStats::default()).expect("bases");
     let merges = trainer
         .train(&train::Options { vocab_size: 24, ..Default::default() }, &[], |_| Ok(()))
         .expect("enough to merge");
     let text = from_trained(&merges, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
-    let file = TokenizerFile::parse(Path::new("test"), text).expect("our own file");
+    let file = tokenizer_file::parse(Path::new("test"), text).expect("our own file");
     Arc::new(Tokenizer::new(file, Policy::default()))
 }
 
 fn rule(window_bp: usize, stride_bp: usize, min_bp: usize) -> WindowRule {
     WindowRule {
         window_bp: Some(window_bp),
-        shortest_bp: None,
+        min_window_bp: None,
         stride_bp,
         min_bp,
         both_strands: false,
@@ -41,7 +42,7 @@ fn rule(window_bp: usize, stride_bp: usize, min_bp: usize) -> WindowRule {
 
 fn settings(rule: WindowRule, valid_fraction: f64, threads: usize) -> Settings {
     let about = "{}".into();
-    Settings { rule, valid_fraction, drop_repeats: false, shard_tokens: 2000, threads, about }
+    Settings { rule, valid_fraction, deduplicate: false, shard_tokens: 2000, threads, about }
 }
 
 fn unit(folder: &Path, fasta: &Path) -> Unit {

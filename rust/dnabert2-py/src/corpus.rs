@@ -50,7 +50,7 @@ impl CorpusBuilder {
         let other_letters = choose("other_letters", &settings.other_letters, &ways)?;
         let rule = WindowRule {
             window_bp: settings.window_bp,
-            shortest_bp: settings.shortest_bp,
+            min_window_bp: settings.shortest_bp,
             stride_bp: settings.stride_bp,
             min_bp: settings.min_bp,
             both_strands: settings.both_strands,
@@ -61,7 +61,7 @@ impl CorpusBuilder {
         let settings = Settings {
             rule,
             valid_fraction: settings.valid_fraction,
-            drop_repeats: settings.drop_repeats,
+            deduplicate: settings.drop_repeats,
             shard_tokens: settings.shard_tokens,
             threads,
             about,
@@ -145,6 +145,6 @@ impl Ledger for PyLedger {
 }
 
 fn listed(file: &FileReport) -> Report {
-    let FileReport { records, bases, other_letters, windows, unfit, left_out, repeats } = *file;
-    (records, bases, other_letters, windows, unfit, left_out, repeats)
+    let FileReport { records, bases, other_letters, windows, unfit, left_out, duplicates } = *file;
+    (records, bases, other_letters, windows, unfit, left_out, duplicates)
 }

@@ -64,9 +64,9 @@ pub struct FastaReader {
 #[pymethods]
 impl FastaReader {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, most_letters: usize) -> Result<Self> {
+    fn new(py: Python<'_>, path: PathBuf, max_letters: usize) -> Result<Self> {
         let mut reader = py.detach(|| read(&path))?;
-        reader.limit_records(most_letters);
+        reader.limit_records(max_letters);
         Ok(Self { inner: Mutex::new(reader) })
     }
 

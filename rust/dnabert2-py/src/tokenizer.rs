@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
-use dnabert2_core::parallel::share_out;
-use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, Unknown};
-use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
+use dnabert2_core::parallel::parallel_map;
+use dnabert2_core::policy::{Policy, Unknown};
+use dnabert2_core::tokenizer::{Definition, Dropout, Encoding, Matching, Options, Truncation};
+use dnabert2_core::tokenizer_file::{self, with_matching};
 use dnabert2_core::{Error, Ragged, TokenId};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyTypeError;
@@ -92,7 +93,7 @@ impl Tokenizer {
         unknown: &str,
         matching: Option<&str>,
     ) -> Result<Self> {
-        Self::prepare(py, case, unknown, matching, || TokenizerFile::open(&path))
+        Self::prepare(py, case, unknown, matching, || tokenizer_file::open(&path))
     }
 
     /// Read the text of a tokenizer file; `source` names it in messages.
@@ -106,7 +107,7 @@ impl Tokenizer {
         unknown: &str,
         matching: Option<&str>,
     ) -> Result<Self> {
-        Self::prepare(py, case, unknown, matching, || TokenizerFile::parse(&source, text))
+        Self::prepare(py, case, unknown, matching, || tokenizer_file::parse(&source, text))
     }
 
     /// Text of the tokenizer file.
@@ -161,7 +162,7 @@ impl Tokenizer {
                 let pair = pairs.as_ref().map(|pairs| pairs[i].as_ref());
                 self.inner.encode(sequences[i].as_ref(), pair, i, &options)
             };
-            let done = share_out(threads, &items, || (), encode);
+            let done = parallel_map(threads, &items, || (), encode);
             done.into_iter().collect::<dnabert2_core::Result<Vec<Encoding>>>()
         })?;
         let mut batch = Ragged::default();
@@ -251,14 +252,14 @@ impl Tokenizer {
         case: &str,
         unknown: &str,
         matching: Option<&str>,
-        read: impl FnOnce() -> dnabert2_core::Result<TokenizerFile> + Send,
+        read: impl FnOnce() -> dnabert2_core::Result<Definition> + Send,
     ) -> Result<Self> {
         let policy = policy(case, unknown)?;
         let matching = matching.map(|name| choose("matching", name, &MATCHING)).transpose()?;
         let inner = py.detach(|| {
             let file = read()?;
             let file = match matching {
-                Some(matching) => file.with_matching(matching)?,
+                Some(matching) => with_matching(file, matching)?,
                 None => file,
             };
             Ok::<_, Error>(dnabert2_core::Tokenizer::new(file, policy))

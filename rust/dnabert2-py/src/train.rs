@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use dnabert2_core::Error;
 use dnabert2_core::tokenizer_file::from_trained;
-use dnabert2_core::train::{self, Intake, Options, Pair, Tally};
+use dnabert2_core::train::{self, InputConfig, InputStats, Options, Pair};
 use pyo3::prelude::*;
 
 use crate::error::{Result, tell};
@@ -32,8 +32,8 @@ impl BpeTrainer {
         threads: usize,
         spill_to: Option<PathBuf>,
     ) -> Result<Self> {
-        let intake = Intake { window_bp, fold_case, both_strands, sample, seed, threads };
-        let mut trainer = train::BpeTrainer::new(intake);
+        let config = InputConfig { window_bp, fold_case, both_strands, sample, seed, threads };
+        let mut trainer = train::BpeTrainer::new(config);
         if let Some(folder) = spill_to {
             trainer.spill_to(&folder)?;
         }
@@ -42,12 +42,12 @@ impl BpeTrainer {
 
     /// Add one sequence.
     fn add(&self, py: Python<'_>, sequence: Text) -> Result<Counted> {
-        let tally = py.detach(|| {
-            let mut tally = Tally::default();
-            self.with(|trainer| trainer.add(sequence.as_ref(), 1, &mut tally))?;
-            Ok::<_, Error>(tally)
+        let stats = py.detach(|| {
+            let mut stats = InputStats::default();
+            self.with(|trainer| trainer.add(sequence.as_ref(), 1, &mut stats))?;
+            Ok::<_, Error>(stats)
         })?;
-        Ok(counted(1, &tally))
+        Ok(counted(1, &stats))
     }
 
     /// Add the records of a FASTA or FASTQ file; `report` is called with the letters worked through
@@ -55,10 +55,10 @@ impl BpeTrainer {
     fn add_file(&self, py: Python<'_>, path: PathBuf, report: Py<PyAny>) -> Result<Counted> {
         let mut raised = None;
         let outcome = py.detach(|| {
-            let (mut records, mut letters, mut tally) = (0, 0, Tally::default());
+            let (mut records, mut letters, mut stats) = (0, 0, InputStats::default());
             for record in read(&path)? {
                 let sequence = record?.sequence;
-                self.with(|trainer| trainer.add(&sequence, 1, &mut tally))?;
+                self.with(|trainer| trainer.add(&sequence, 1, &mut stats))?;
                 records += 1;
                 letters += sequence.len();
                 if letters >= REPORT_BP {
@@ -66,13 +66,13 @@ impl BpeTrainer {
                 }
             }
             tell(&report, letters, &mut raised)?;
-            Ok::<_, Error>((records, tally))
+            Ok::<_, Error>((records, stats))
         });
         if let Some(error) = raised {
             return Err(error.into());
         }
-        let (records, tally) = outcome?;
-        Ok(counted(records, &tally))
+        let (records, stats) = outcome?;
+        Ok(counted(records, &stats))
     }
 
     /// SHA-256 of all that was taken in.
@@ -133,7 +133,7 @@ fn used() -> Error {
     Error::InvalidArgument { name: "trainer", message: "it has trained already".into() }
 }
 
-fn counted(sequences: u64, tally: &Tally) -> Counted {
-    let others = tally.others.iter().map(|(&letter, &count)| (char::from(letter), count));
-    (sequences, tally.used, tally.left_out, others.collect())
+fn counted(sequences: u64, stats: &InputStats) -> Counted {
+    let others = stats.others.iter().map(|(&letter, &count)| (char::from(letter), count));
+    (sequences, stats.used, stats.left_out, others.collect())
 }

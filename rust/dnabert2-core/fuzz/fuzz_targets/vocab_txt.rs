@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use dnabert2_core::Tokenizer;
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::TokenizerFile;
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::Options;
+use dnabert2_core::tokenizer_file;
 use libfuzzer_sys::fuzz_target;
 
 const BASES: [&str; 4] = ["A", "C", "G", "T"];
@@ -25,7 +26,7 @@ fuzz_target!(|input: (u8, u8, u8, &[u8])| {
         lines.remove(usize::from(missing) % lines.len());
     }
     let text = format!("{}\n{}", lines.join("\n"), String::from_utf8_lossy(more));
-    let Ok(file) = TokenizerFile::parse(Path::new("vocab.txt"), text) else { return };
+    let Ok(file) = tokenizer_file::parse(Path::new("vocab.txt"), text) else { return };
     let tokens = file.tokens.clone();
     let tokenizer = Tokenizer::new(file, Policy::default());
     let batch = tokenizer

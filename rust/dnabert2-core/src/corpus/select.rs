@@ -3,35 +3,36 @@
 use rustc_hash::FxHashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::corpus::{FileReport, OtherLetters, Settings, Split, Unit};
+use crate::corpus::report::FileReport;
+use crate::corpus::settings::{OtherLetters, Settings, Split, Unit};
 use crate::dna::count_bases;
 
-/// Windows that stay together when the corpus is split, so that a held-out stretch of genome is
-/// longer than what overlapping windows or both strands share.
+/// Windows that stay together when the corpus is split, so that a held-out span of genome is longer than
+/// what overlapping windows or both strands share.
 const BLOCK_WINDOWS: u64 = 64;
 
-/// How far the held-out blocks of one unit lie behind those of the unit before, in parts of the
-/// distance between two: the golden ratio spreads units of a few windows evenly.
+/// Offset between the held-out blocks of one unit and the next, as a fraction of the distance between
+/// two: the golden ratio spreads units of a few windows evenly.
 const SHIFT: f64 = 0.618_033_988_749_894_9;
 
 /// Hashes of the windows that a corpus has.
 pub type Seen = FxHashSet<u64>;
 
-/// Decides about one window after the other.
-pub struct Chooser<'a> {
+/// Selects windows, one after the other.
+pub struct WindowFilter<'a> {
     settings: &'a Settings,
     keep: f64,
     phase: f64,
     seen: &'a mut Seen,
-    /// Windows of each split that are still to be passed over, being in shards already.
+    /// Windows of each split still to be skipped, as they are in shards that exist.
     done: [u64; 2],
     fitting: u64,
     chosen: u64,
-    /// What the current file gave so far.
+    /// Counts of the current file so far.
     pub report: FileReport,
 }
 
-impl<'a> Chooser<'a> {
+impl<'a> WindowFilter<'a> {
     pub fn new(settings: &'a Settings, unit: &Unit, seen: &'a mut Seen) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "only the fraction counts")]
         let phase = (0.5 + unit.number as f64 * SHIFT).fract();
@@ -39,8 +40,8 @@ impl<'a> Chooser<'a> {
         Self { settings, keep: unit.keep, phase, seen, done: unit.done, fitting, chosen, report }
     }
 
-    /// The window's split; `None` when it is left out, or in a shard already.
-    pub fn choose(&mut self, window: &[u8]) -> Option<Split> {
+    /// The window's split; `None` when it is left out, or in a shard that exists.
+    pub fn select(&mut self, window: &[u8]) -> Option<Split> {
         let rule = &self.settings.rule;
         if rule.other_letters != OtherLetters::Split {
             let bases = count_bases(window, rule.fold_case);
@@ -58,8 +59,8 @@ impl<'a> Chooser<'a> {
             self.report.left_out += 1;
             return None;
         }
-        if self.settings.drop_repeats && !self.seen.insert(hash(window, rule.fold_case)) {
-            self.report.repeats += 1;
+        if self.settings.deduplicate && !self.seen.insert(hash(window, rule.fold_case)) {
+            self.report.duplicates += 1;
             return None;
         }
         let block = self.chosen / BLOCK_WINDOWS + 1;
@@ -76,8 +77,8 @@ impl<'a> Chooser<'a> {
     }
 }
 
-/// Whether the number-th of many is among a share of them that is spread evenly, the first after
-/// `1 - phase` of the distance between two.
+/// True if item `number`, counted from 1, is in an evenly spaced share of all items. The first such item
+/// comes after `1 - phase` of the distance between two.
 fn steps(number: u64, share: f64, phase: f64) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "numbers stay far below 2^53")]
     let so_far = |number: u64| (number as f64 * share + phase).floor();

@@ -1,16 +1,17 @@
-//! Collecting encoded windows, in input order, into shards of each split.
+//! Encoded windows, collected in input order into shards of each split.
 
 use std::panic::resume_unwind;
 use std::thread::ScopedJoinHandle;
 
+use crate::corpus::report::{Ledger, Provenance, ShardReport};
+use crate::corpus::settings::{Settings, Split, Unit};
 use crate::corpus::windows::Chunk;
-use crate::corpus::{Ledger, Provenance, Settings, ShardReport, Split, Unit};
 use crate::{Ragged, Result, shard};
 
-/// Tokens that room is made for at once.
-const MOST_RESERVED: usize = 1 << 26;
+/// Maximum tokens reserved in advance.
+const MAX_RESERVED: usize = 1 << 26;
 
-/// Tokens of a shard beyond those that fill it: the last window ends it.
+/// Tokens reserved beyond a full shard, for its last window.
 const BEYOND: usize = 1 << 14;
 
 /// A shard that is being filled.
@@ -36,12 +37,12 @@ impl<'a> Writer<'a> {
         let mut open = <[Open; 2]>::default();
         for Open { ids, .. } in &mut open {
             // Pages are touched when they are filled, and none of them is copied on the way.
-            ids.values.reserve_exact(settings.shard_tokens.min(MOST_RESERVED) + BEYOND);
+            ids.values.reserve_exact(settings.shard_tokens.min(MAX_RESERVED) + BEYOND);
         }
         Self { settings, unit, ledger, open, shards: unit.shards }
     }
 
-    /// Write what is left, each shard while origins are kept: no other thread has work by now.
+    /// Write the last shards, each while origins are kept: no other thread has work by now.
     pub fn finish(self) -> Result<()> {
         let Self { settings, unit, ledger, open, shards } = self;
         let splits = [Split::Train, Split::Valid].into_iter().zip(open);
@@ -64,19 +65,20 @@ impl<'a> Writer<'a> {
     pub fn append(&mut self, chunk: &Chunk) -> Result<()> {
         for (i, row) in chunk.rows.iter().enumerate() {
             let split = row.split as usize;
-            // A reverse complement stays with its window, so that a unit can go on behind a shard.
+            // A reverse complement stays with its window, so that a unit can resume after a shard.
             let full = self.open[split].ids.values.len() >= self.settings.shard_tokens;
             if full && row.strand == 1 {
                 self.write(row.split)?;
             }
             let Open { ids, origin, last } = &mut self.open[split];
             ids.push(chunk.ids.get(i));
-            // A name stands once for its record, however the record was cut into chunks.
+            // A name is kept once per record, however the record was cut into chunks.
             if *last != Some((row.file, row.record)) {
                 *last = Some((row.file, row.record));
                 origin.names.push(chunk.names[row.name].clone());
             }
-            let record = u32::try_from(origin.names.len() - 1).unwrap_or(u32::MAX);
+            let record =
+                u32::try_from(origin.names.len() - 1).expect("a shard has fewer than 2^32 records");
             origin.file.push(row.file);
             origin.record.push(record);
             origin.start.push(row.start);

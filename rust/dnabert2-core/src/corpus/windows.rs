@@ -1,23 +1,24 @@
-//! Cutting windows out of letters as they come, so that a record may be of any length.
+//! Windows cut out of letters as they arrive, so that a record may be of any length.
 //!
-//! The window that is being filled is the tail of the chunk's text. Letters get there by way of a small
-//! buffer that stays in the cache, so that reading them costs the same whatever the windows are.
+//! The open window is the end of the chunk's text. Letters reach it through a small buffer that stays in
+//! the cache, so that reading them costs the same for all lengths of windows.
 
-use crate::corpus::select::Chooser;
-use crate::corpus::{FileReport, OtherLetters, Split, WindowRule};
+use crate::corpus::report::FileReport;
+use crate::corpus::select::WindowFilter;
+use crate::corpus::settings::{OtherLetters, Split, WindowRule};
 use crate::dna::{base_runs, complement, count_bases};
 use crate::encode::{TOGETHER, is_all_bases};
 use crate::io::fasta::FastaReader;
 use crate::{Error, Ragged, Result};
 
-/// Letters that are read at once.
+/// Letters per read.
 const READ_BP: usize = 1 << 14;
 
-/// Letters that are encoded together at least: then come as many windows as are walked together.
+/// Minimum letters encoded together; more windows follow until they fill all columns.
 const CHUNK_BP: usize = 3 << 16;
 
-/// Letters of a chunk that is full whatever its windows.
-pub const FULL_BP: usize = 8 * CHUNK_BP;
+/// Maximum letters of a chunk, whatever its windows.
+pub const MAX_CHUNK_BP: usize = 8 * CHUNK_BP;
 
 /// Windows on their way to a shard.
 #[derive(Default)]
@@ -28,9 +29,9 @@ pub struct Chunk {
     pub text: Vec<u8>,
     /// Where each window ends in `text`.
     pub ends: Vec<usize>,
-    /// Where each window came from.
+    /// Origin of each window.
     pub rows: Vec<Row>,
-    /// Names of the records that rows speak of.
+    /// Names of the records of the rows.
     pub names: Vec<String>,
     /// The windows' ids, once they are encoded.
     pub ids: Ragged,
@@ -72,12 +73,12 @@ impl Chunk {
     }
 }
 
-/// Where chunks go when they are full; gives another one back.
+/// Takes full chunks, and returns empty ones.
 pub trait Sink {
     fn take(&mut self, chunk: Chunk) -> Result<Chunk>;
 }
 
-/// Where in a run of letters the open window stands.
+/// Position of the open window in a run of letters.
 #[derive(PartialEq)]
 enum Run {
     Ended,
@@ -86,11 +87,11 @@ enum Run {
 }
 
 /// Cuts the letters of one file after the other.
-pub struct Cutter<'a> {
+pub struct Windower<'a> {
     rule: &'a WindowRule,
-    chooser: Chooser<'a>,
+    filter: WindowFilter<'a>,
     chunk: Chunk,
-    /// Room for what is read.
+    /// Buffer of what is read.
     read: Vec<u8>,
     seed: u64,
     file: u32,
@@ -106,18 +107,18 @@ pub struct Cutter<'a> {
     run: Run,
     /// Length at which the open window is full.
     target: usize,
-    /// Letters to pass over before the next window.
+    /// Letters to skip before the next window.
     gap: usize,
     draws: u64,
 }
 
-impl<'a> Cutter<'a> {
-    /// `unit` is the number of the unit, so that each draws lengths of its own.
-    pub fn new(rule: &'a WindowRule, chooser: Chooser<'a>, unit: u64) -> Self {
+impl<'a> Windower<'a> {
+    /// `unit` is the number of the unit, so that every unit draws its own lengths.
+    pub fn new(rule: &'a WindowRule, filter: WindowFilter<'a>, unit: u64) -> Self {
         let (chunk, seed) = (Chunk::with_room(), mix(rule.seed ^ mix(unit)));
         Self {
             rule,
-            chooser,
+            filter,
             chunk,
             read: Vec::with_capacity(2 * READ_BP),
             seed,
@@ -138,10 +139,10 @@ impl<'a> Cutter<'a> {
     /// Begin a file.
     pub fn begin_file(&mut self, file: u32) {
         (self.file, self.record, self.in_record) = (file, 0, false);
-        self.chooser.report = FileReport::default();
+        self.filter.report = FileReport::default();
     }
 
-    /// Cut the file's letters as far as the reader has them; how many, and whether there are more.
+    /// Cut the letters that the reader has at hand. Returns their number, and whether more follow.
     pub fn cut(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<(u64, bool)> {
         let mut letters = 0;
         loop {
@@ -161,9 +162,9 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// What the file gave so far.
+    /// Counts of the file so far.
     pub fn report(&self) -> &FileReport {
-        &self.chooser.report
+        &self.filter.report
     }
 
     fn begin_record(&mut self, name: &str) {
@@ -171,10 +172,10 @@ impl<'a> Cutter<'a> {
         self.name.push_str(name);
         (self.in_record, self.named, self.at) = (true, false, 0);
         self.record += 1;
-        self.chooser.report.records += 1;
+        self.filter.report.records += 1;
     }
 
-    /// Read some letters and cut them; how many.
+    /// Read some letters and cut them. Returns their number.
     fn read_some(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<usize> {
         let mut read = std::mem::take(&mut self.read);
         read.clear();
@@ -184,15 +185,15 @@ impl<'a> Cutter<'a> {
         Ok(count)
     }
 
-    /// Take letters of any kind.
+    /// Cut letters of any kind.
     fn letters(&mut self, letters: &[u8], sink: &mut impl Sink) -> Result<()> {
         if is_all_bases(letters, self.rule.fold_case) {
-            self.chooser.report.bases += letters.len() as u64;
+            self.filter.report.bases += letters.len() as u64;
             return self.extend(letters, sink);
         }
         let bases = count_bases(letters, self.rule.fold_case);
-        self.chooser.report.bases += bases as u64;
-        self.chooser.report.other_letters += (letters.len() - bases) as u64;
+        self.filter.report.bases += bases as u64;
+        self.filter.report.other_letters += (letters.len() - bases) as u64;
         if self.rule.other_letters != OtherLetters::Split {
             return self.extend(letters, sink);
         }
@@ -212,7 +213,7 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Hand over what is left.
+    /// Hand over the last chunk.
     pub fn finish(&mut self, sink: &mut impl Sink) -> Result<()> {
         if !self.chunk.ends.is_empty() {
             sink.take(std::mem::take(&mut self.chunk))?;
@@ -226,10 +227,10 @@ impl<'a> Cutter<'a> {
         }
         while !letters.is_empty() {
             if self.gap > 0 {
-                let passed = self.gap.min(letters.len());
-                self.gap -= passed;
-                self.at += passed as u64;
-                letters = &letters[passed..];
+                let skipped = self.gap.min(letters.len());
+                self.gap -= skipped;
+                self.at += skipped as u64;
+                letters = &letters[skipped..];
                 continue;
             }
             let room = self.target - (self.chunk.text.len() - self.open);
@@ -278,7 +279,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn overlap(&self) -> usize {
-        match (self.rule.window_bp, self.rule.shortest_bp) {
+        match (self.rule.window_bp, self.rule.min_window_bp) {
             (Some(window), None) => window.saturating_sub(self.rule.stride_bp),
             _ => 0,
         }
@@ -286,12 +287,12 @@ impl<'a> Cutter<'a> {
 
     /// Length of the next window.
     fn length(&mut self) -> usize {
-        let Some(longest) = self.rule.window_bp else { return usize::MAX };
-        let Some(shortest) = self.rule.shortest_bp else { return longest };
+        let Some(max) = self.rule.window_bp else { return usize::MAX };
+        let Some(min) = self.rule.min_window_bp else { return max };
         self.draws = self.draws.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let lengths = (longest - shortest + 1) as u128;
+        let lengths = (max - min + 1) as u128;
         let drawn = (u128::from(mix(self.draws)) * lengths) >> 64;
-        shortest + usize::try_from(drawn).unwrap_or(0)
+        min + usize::try_from(drawn).expect("below the number of lengths")
     }
 
     /// End the open window and begin the next one with what both share.
@@ -300,7 +301,7 @@ impl<'a> Cutter<'a> {
         let overlap = self.overlap().min(to - from);
         let text = &mut self.chunk.text;
         let (start, end) = (self.at - (to - from) as u64, self.at);
-        match self.chooser.choose(&text[from..to]) {
+        match self.filter.select(&text[from..to]) {
             None => {
                 text.copy_within(to - overlap..to, from);
                 text.truncate(from + overlap);
@@ -329,7 +330,7 @@ impl<'a> Cutter<'a> {
         }
         self.run = Run::LaterWindow;
         if let Some(window) = self.rule.window_bp
-            && self.rule.shortest_bp.is_none()
+            && self.rule.min_window_bp.is_none()
         {
             self.gap = self.rule.stride_bp.saturating_sub(window);
         }
@@ -338,7 +339,7 @@ impl<'a> Cutter<'a> {
 
     fn flush_full(&mut self, sink: &mut impl Sink) -> Result<()> {
         let filled = self.open >= CHUNK_BP && self.chunk.ends.len().is_multiple_of(TOGETHER);
-        if filled || self.open >= FULL_BP { self.flush(sink) } else { Ok(()) }
+        if filled || self.open >= MAX_CHUNK_BP { self.flush(sink) } else { Ok(()) }
     }
 
     /// Hand over the chunk; the open window moves on to the next.

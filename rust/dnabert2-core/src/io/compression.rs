@@ -1,8 +1,8 @@
-//! The bytes of a file in blocks, inflated, a few of them ahead.
+//! The bytes of a file in decompressed blocks, a few of them read ahead.
 //!
-//! How a file is packed is taken from its first bytes, never from its name. The blocks of bgzip are
-//! inflated on every core; gzip and zstd are one stream, which one core inflates: on a thread of its
-//! own ([`ReadAhead`]), or on whichever has time ([`Supply`]).
+//! The compression of a file is detected from its first bytes, never from its name. The blocks of bgzip
+//! are inflated on every core. gzip and zstd are one stream, which one core inflates: on a thread of its
+//! own ([`ReadAhead`]), or on whichever thread is free ([`ReadAheadQueue`]).
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,19 +10,20 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use flate2::read::MultiGzDecoder;
 use noodles_bgzf::io::MultithreadedReader;
 
-use crate::{Error, Result, parallel};
+use crate::parallel::{self, lock};
+use crate::{Error, Result};
 
 const BLOCK: usize = 1 << 19;
 
-/// Blocks that may wait to be taken.
+/// Maximum blocks read ahead.
 const WAITING: usize = 8;
 
-/// Bytes that a file's packing is told from.
+/// Bytes from which the compression of a file is detected.
 const HEAD: usize = 16;
 
 /// The empty block that every whole bgzip file ends with (SAM specification, 4.1.2).
@@ -92,7 +93,7 @@ impl Packing {
 /// Some bytes in a row, in whatever holds them.
 pub type Block = Box<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Gives the blocks of a text in order, then `None`.
+/// The blocks of a text in order, then `None`.
 pub trait Source: Send {
     /// The next block.
     ///
@@ -152,7 +153,7 @@ impl ReadAhead {
             while let Some(block) = source.next_block().transpose() {
                 let failed = block.is_err();
                 if sender.send(block).is_err() || failed {
-                    return; // nobody listens any more, or nothing can follow
+                    return; // the receiver is dropped, or nothing can follow
                 }
             }
         });
@@ -166,9 +167,9 @@ impl Source for ReadAhead {
     }
 }
 
-/// The blocks of a source, read ahead by any thread that has time; its copies are the same supply.
+/// The blocks of a source, read ahead by any thread that is free; clones are the same queue.
 #[derive(Clone, Default)]
-pub struct Supply(Arc<Shared>);
+pub struct ReadAheadQueue(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -183,7 +184,7 @@ struct Blocks {
     more: bool,
 }
 
-impl Supply {
+impl ReadAheadQueue {
     /// Nothing of it read yet.
     #[must_use]
     pub fn new(source: Box<dyn Source>) -> Self {
@@ -227,18 +228,18 @@ impl Supply {
     }
 
     fn blocks(&self) -> MutexGuard<'_, Blocks> {
-        self.0.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.blocks)
     }
 }
 
-impl Source for Supply {
+impl Source for ReadAheadQueue {
     fn next_block(&mut self) -> io::Result<Option<Block>> {
         loop {
             if let Some(block) = self.blocks().waiting.pop_front() {
                 return block.map(Some);
             }
-            // Whoever reads has the lock until the block is there.
-            let source = self.0.source.lock().unwrap_or_else(PoisonError::into_inner);
+            // A thread that reads holds the lock until the block is there.
+            let source = lock(&self.0.source);
             let blocks = self.blocks();
             if blocks.waiting.is_empty() {
                 if !blocks.more {
@@ -273,32 +274,35 @@ mod tests {
         let broken = || Box::new(io::Cursor::new(text.clone()).chain(Broken));
         let (sound, damaged) = ((text.clone(), None), (text.clone(), Some("broken".into())));
         assert!(all(ReadAhead::new(whole())) == sound && all(ReadAhead::new(broken())) == damaged);
-        assert!(all(Supply::new(whole())) == sound && all(Supply::new(broken())) == damaged);
-        assert!(all(Supply::default()) == (Vec::new(), None));
+        assert!(
+            all(ReadAheadQueue::new(whole())) == sound
+                && all(ReadAheadQueue::new(broken())) == damaged
+        );
+        assert!(all(ReadAheadQueue::default()) == (Vec::new(), None));
         drop(ReadAhead::new(Box::new(io::repeat(1)))); // must not wait for the end of it
     }
 
-    /// Blocks come in order whoever reads them, no more than a few ahead.
+    /// Blocks come in order whichever thread reads them, and at most a few are read ahead.
     #[test]
     fn many_threads_read_ahead() {
         let text: Vec<u8> = (0..=250).cycle().take(20 * BLOCK + 5).collect();
-        let supply = Supply::new(Box::new(io::Cursor::new(text.clone())));
-        assert!(supply.has_room() && !supply.is_ready());
-        while supply.has_room() {
-            supply.read_ahead();
+        let queue = ReadAheadQueue::new(Box::new(io::Cursor::new(text.clone())));
+        assert!(queue.has_room() && !queue.is_ready());
+        while queue.has_room() {
+            queue.read_ahead();
         }
-        assert!(supply.is_ready() && supply.blocks().waiting.len() == WAITING);
+        assert!(queue.is_ready() && queue.blocks().waiting.len() == WAITING);
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    while supply.blocks().more {
-                        supply.read_ahead();
+                    while queue.blocks().more {
+                        queue.read_ahead();
                     }
                 });
             }
-            assert!(all(supply.clone()) == (text, None));
+            assert!(all(queue.clone()) == (text, None));
         });
-        assert!(supply.is_ready() && !supply.has_room());
+        assert!(queue.is_ready() && !queue.has_room());
     }
 
     struct Broken;

@@ -1,4 +1,4 @@
-//! Sequence files: FASTA and FASTQ, letters handed on as they come, so that a record may be of any length.
+//! FASTA and FASTQ files, whose letters are read in blocks, so that a record may be of any length.
 //!
 //! A FASTQ record has four lines. Errors name file, record and line. Files are opened and inflated by
 //! [`compression`](crate::io::compression).
@@ -12,11 +12,11 @@ use crate::io::compression::{self, Block, Packing, ReadAhead, Source};
 use crate::{Error, Result};
 
 /// A longer name is taken for a sign that the file is something else.
-const LONGEST_NAME: usize = 1 << 16;
+const MAX_NAME: usize = 1 << 16;
 
-/// More letters than this are not read into memory at once, unless [`FastaReader::limit_records`] says so:
-/// a small packed file can hold any number of them.
-const MOST_LETTERS: usize = 1 << 32;
+/// Maximum letters of a record read whole, unless [`FastaReader::limit_records`] sets another limit: a
+/// small compressed file can hold any number of them.
+const MAX_LETTERS: usize = 1 << 32;
 
 /// Bytes that are copied at once: lines have 60, 70 or 80 letters as a rule.
 const COPIED: usize = 80;
@@ -61,7 +61,7 @@ pub struct FastaReader {
     width: usize,
     done: bool,
     /// Of a record read whole.
-    most_letters: usize,
+    max_letters: usize,
 }
 
 impl FastaReader {
@@ -93,7 +93,7 @@ impl FastaReader {
             in_line: false,
             width: 0,
             done: false,
-            most_letters: MOST_LETTERS,
+            max_letters: MAX_LETTERS,
         };
         match reader.peek()? {
             None => return Err(reader.fail(0, "the file is empty")),
@@ -114,8 +114,8 @@ impl FastaReader {
     }
 
     /// Let the iterator refuse records of more letters than these, instead of 2^32.
-    pub fn limit_records(&mut self, most_letters: usize) {
-        self.most_letters = most_letters;
+    pub fn limit_records(&mut self, max_letters: usize) {
+        self.max_letters = max_letters;
     }
 
     /// Go on to the next record, past what is left of this one; its name, `None` at the end.
@@ -124,7 +124,7 @@ impl FastaReader {
     /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
     pub fn next_record(&mut self) -> Result<Option<&str>> {
         let mut passed = Vec::new();
-        while self.read_letters(&mut passed, LONGEST_NAME)? > 0 {
+        while self.read_letters(&mut passed, MAX_NAME)? > 0 {
             passed.clear();
         }
         // In FASTQ empty lines may stand between records; in FASTA they were passed as letters.
@@ -151,18 +151,18 @@ impl FastaReader {
         !self.done && matches!(self.rest(), [] | [b'\r'])
     }
 
-    /// Append the record's next letters, at most so many; how many, 0 at its end. What a block has is
-    /// handed on before the next one is waited for.
+    /// Append the record's next letters, at most `max`. Returns their number, 0 at the end of the record.
+    /// Letters of one block are returned before the next block is read.
     ///
     /// # Errors
     /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
-    pub fn read_letters(&mut self, text: &mut Vec<u8>, most: usize) -> Result<usize> {
+    pub fn read_letters(&mut self, text: &mut Vec<u8>, max: usize) -> Result<usize> {
         let mut count = 0;
-        while count < most {
+        while count < max {
             let begins = !self.in_line;
             if begins {
-                count += self.read_even_lines(text, most - count);
-                if count == most || count > 0 && self.rest().is_empty() {
+                count += self.read_even_lines(text, max - count);
+                if count == max || count > 0 && self.rest().is_empty() {
                     break;
                 }
                 if self.fastq || matches!(self.peek()?, None | Some(b'>')) {
@@ -176,7 +176,7 @@ impl FastaReader {
             let whole = &rest[..line.unwrap_or(rest.len())];
             let letters = whole.strip_suffix(b"\r").unwrap_or(whole);
             let even = begins && line == Some(letters.len()) && !self.fastq;
-            let some = letters.len().min(most - count);
+            let some = letters.len().min(max - count);
             if memchr(0, &letters[..some]).is_some() {
                 return Err(self.fail(1, NUL));
             }
@@ -220,10 +220,10 @@ impl FastaReader {
     /// Append whole lines as wide as the last one, of the block at hand, without looking for their ends;
     /// that they were lines is seen once for all of them. Returns how many letters; any that this does
     /// not take, [`read_letters`](Self::read_letters) does.
-    fn read_even_lines(&mut self, text: &mut Vec<u8>, most: usize) -> usize {
+    fn read_even_lines(&mut self, text: &mut Vec<u8>, max: usize) -> usize {
         let (from, width) = (text.len(), self.width);
         let rest = (*self.block).as_ref().get(self.at..).unwrap_or_default();
-        let lines = (rest.len() / (width + 1)).min(most / width.max(1));
+        let lines = (rest.len() / (width + 1)).min(max / width.max(1));
         if width == 0 || text.try_reserve(lines * width + COPIED).is_err() {
             return 0;
         }
@@ -242,7 +242,7 @@ impl FastaReader {
             }
         }
         // No line break, of either kind, and no NUL among the letters.
-        if text[from..].iter().fold(u8::MAX, |least, &byte| least.min(byte)) <= b'\r' {
+        if text[from..].iter().fold(u8::MAX, |min, &byte| min.min(byte)) <= b'\r' {
             text.truncate(from);
         }
         let count = text.len() - from;
@@ -260,7 +260,7 @@ impl FastaReader {
             let Some((from, to, ends)) = self.piece()? else {
                 return Err(self.fail(1, "the file ends in the middle of a header"));
             };
-            if header.len() <= LONGEST_NAME {
+            if header.len() <= MAX_NAME {
                 header.extend_from_slice(&(*self.block).as_ref()[from..to]);
             }
             if ends {
@@ -269,8 +269,8 @@ impl FastaReader {
                 }
                 let line = header.trim_ascii_start();
                 let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
-                if name.len() > LONGEST_NAME {
-                    let message = format!("a record's name has more than {LONGEST_NAME} bytes");
+                if name.len() > MAX_NAME {
+                    let message = format!("a record's name has more than {MAX_NAME} bytes");
                     return Err(self.fail(0, &message));
                 }
                 return Ok(name.to_vec());
@@ -360,7 +360,7 @@ impl FastaReader {
         Ok(more)
     }
 
-    /// An error `after` so many lines behind the last whole one; nothing is read any more.
+    /// The error `after` this many lines behind the last whole one; nothing is read after it.
     fn fail(&mut self, after: u64, message: &str) -> Error {
         let line = self.breaks + after;
         (self.done, self.in_line, self.block, self.at) = (true, false, Box::new([]), 0);
@@ -379,14 +379,14 @@ impl Iterator for FastaReader {
         };
         let mut sequence = Vec::new();
         loop {
-            match self.read_letters(&mut sequence, self.most_letters.saturating_add(1)) {
+            match self.read_letters(&mut sequence, self.max_letters.saturating_add(1)) {
                 Ok(0) => return Some(Ok(Record { name, sequence })),
-                Ok(_) if sequence.len() <= self.most_letters => {}
+                Ok(_) if sequence.len() <= self.max_letters => {}
                 Ok(_) => {
                     let message = format!(
                         "has more than {} letters, which are not read into memory at once; cut it \
                          into pieces",
-                        grouped(self.most_letters)
+                        grouped(self.max_letters)
                     );
                     return Some(Err(self.fail(1, &message)));
                 }

@@ -7,21 +7,21 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::TokenId;
 use crate::encode::{Automaton, GeneralEncoder, LongestFirst, Scratch, Trie, encode_with_dropout};
-use crate::tokenizer_file::{Matching, Pieces};
+use crate::tokenizer::definition::{Matching, Pieces};
 use crate::vocab::Piece;
 
 /// The encoders of one vocabulary.
 #[derive(Debug)]
 pub(super) struct RunEncoder {
     plain: Plain,
-    /// Compiled when it is first worth it; `None` inside for vocabularies that have no machine.
+    /// Compiled when compiling is faster; `None` inside for vocabularies that have no automaton.
     automaton: OnceLock<Option<Automaton>>,
-    /// Bases after which compiling has paid for itself.
-    worth: usize,
+    /// Bases from which on compiling is faster.
+    min_bases: usize,
     seen: AtomicUsize,
 }
 
-/// What needs no compiling, for any alphabet.
+/// Encoders for any alphabet, which need no compiling.
 #[derive(Debug)]
 enum Plain {
     Bpe(GeneralEncoder),
@@ -38,17 +38,17 @@ impl RunEncoder {
             Matching::LongestFirst => Plain::LongestFirst(LongestFirst::new(vocab)),
         };
         // Compiling takes a tenth of a second for 4,096 pieces, two seconds for 16,384.
-        let worth = vocab.len().pow(3) / 700_000;
-        Self { plain, automaton: OnceLock::new(), worth, seen: AtomicUsize::new(0) }
+        let min_bases = vocab.len().pow(3) / 700_000;
+        Self { plain, automaton: OnceLock::new(), min_bases, seen: AtomicUsize::new(0) }
     }
 
-    /// The automaton, if there is one and it is compiled or worth compiling for `bases` more.
+    /// The automaton, if there is one and it is compiled, or compiling it is faster for `bases` more.
     pub fn automaton(&self, pieces: &Pieces, bases: usize) -> Option<&Automaton> {
         if let Some(compiled) = self.automaton.get() {
             return compiled.as_ref();
         }
         let seen = self.seen.fetch_add(bases, Ordering::Relaxed) + bases;
-        if seen < self.worth {
+        if seen < self.min_bases {
             return None;
         }
         let compile = || match pieces.matching {

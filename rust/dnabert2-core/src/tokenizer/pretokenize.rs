@@ -1,37 +1,47 @@
 //! The steps before the pieces: text becomes runs of letters and single tokens.
 
+use std::sync::Arc;
+
 use crate::encode::is_all_bases;
+use crate::kmer::Kmers;
+use crate::policy::{Policy, Unknown};
+use crate::tokenizer::definition::{Gap, Pieces};
 use crate::tokenizer::dispatch::{Run, RunEncoder};
-use crate::tokenizer::{Policy, Rule, Tokenizer, Unknown};
-use crate::tokenizer_file::{Gap, Pieces};
 use crate::{Error, Result, TokenId};
 
 const NO_LETTER: u8 = u8::MAX;
 
-/// A stretch of text.
+/// A part of a text.
 pub(super) enum Part<'a> {
     /// Letters of the vocabulary, for the encoder.
     Run(Run<'a>),
     /// One token: an added one, a k-mer, a gap, or the unknown one.
     Token {
         id: TokenId,
-        /// Characters that it stands for.
+        /// Characters that it covers.
         letters: usize,
     },
 }
 
-/// What is known of every byte, and the encoders.
+/// How letters become tokens.
+#[derive(Debug, Clone)]
+pub(super) enum Rule {
+    Pieces(Arc<Reader>),
+    Kmers(Kmers),
+}
+
+/// Properties of every byte, and the encoders.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub pieces: Pieces,
-    /// Rank of the letter that a byte stands for.
+    /// Rank of the letter that a byte is read as.
     pub code: [u8; 256],
     /// Number of the byte's letter among those that pieces join; letters of two islands never meet in a
     /// piece, so a run may be cut between them.
     island: [u8; 256],
     /// Bytes with which an added token begins.
     begins_added: [bool; 256],
-    /// Whether A, C, G, T are letters, and whether a, c, g, t stand for them.
+    /// Whether A, C, G, T are letters, and whether a, c, g, t are read as them.
     bases: Option<bool>,
     pub runs: RunEncoder,
 }
@@ -95,7 +105,7 @@ impl Reader {
         while let Some(next) = run[at..].iter().position(|&byte| self.is_gap(gap, byte)) {
             at += next;
             let length = self.gap_length(gap, &run[at..]);
-            if length >= gap.least {
+            if length >= gap.min_length {
                 return at;
             }
             at += length;
@@ -135,19 +145,20 @@ impl Reader {
     }
 }
 
-impl Tokenizer {
-    /// Call `emit(part, position)` for every part of a text, positions in characters.
+impl Rule {
+    /// Call `emit(part, position)` for every part of a text, positions in characters; `unknown` is the id
+    /// of the unknown token.
     pub(super) fn split<'a>(
         &self,
         text: &'a [u8],
-        unknown: Unknown,
+        policy: Policy,
+        unknown: TokenId,
         mut emit: impl FnMut(Part<'a>, usize),
     ) -> Result<()> {
-        let reader = match &self.rule {
+        let reader = match self {
             Rule::Pieces(reader) => reader,
             Rule::Kmers(kmers) => {
-                let policy = Policy { unknown, ..self.policy };
-                return kmers.encode_spans(text, policy, self.unknown, |id, start, end| {
+                return kmers.encode_spans(text, policy, unknown, |id, start, end| {
                     emit(Part::Token { id, letters: end - start }, start);
                 });
             }
@@ -191,9 +202,9 @@ impl Tokenizer {
             let vanishes = letter.is_whitespace()
                 && (pieces.splits_words || at < between.0 || at >= between.1);
             if !vanishes {
-                match unknown {
+                match policy.unknown {
                     Unknown::Unk => {
-                        emit(Part::Token { id: self.unknown, letters: 1 }, position);
+                        emit(Part::Token { id: unknown, letters: 1 }, position);
                     }
                     Unknown::Split => {}
                     Unknown::Error => {
@@ -208,7 +219,7 @@ impl Tokenizer {
     }
 }
 
-/// The character that `rest` begins with and its bytes; a byte that is not UTF-8 stands for itself.
+/// The character that `rest` begins with and its bytes; a byte that is not UTF-8 is one character.
 fn character(rest: &[u8]) -> (char, usize) {
     let head = &rest[..rest.len().min(4)];
     let valid = match std::str::from_utf8(head) {

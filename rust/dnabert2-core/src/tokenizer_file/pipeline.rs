@@ -3,38 +3,38 @@
 use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
-use super::pointer::Place;
-use super::{Gap, Slot};
+use crate::tokenizer::{Gap, Slot};
+use crate::tokenizer_file::pointer::JsonPointer;
 use crate::vocab::Vocab;
 use crate::{Result, TokenId};
 
 /// What a normalizer does.
 #[derive(Default)]
 pub(super) struct Normalizer {
-    /// White space vanishes at the left and at the right end.
+    /// Drop white space at the left and at the right end.
     pub strips: (bool, bool),
-    /// Letter, its least number in a row, and what such a run is replaced by.
+    /// Letter, minimum length of a run of it, and the text that replaces the run.
     pub replace: Option<(u8, usize, String)>,
 }
 
 /// Strip, and one Replace of a run of letters by another text, in this order.
-pub(super) fn normalizer(place: &Place, value: Option<&Value>) -> Result<Normalizer> {
+pub(super) fn normalizer(pointer: &JsonPointer, value: Option<&Value>) -> Result<Normalizer> {
     let mut done = Normalizer::default();
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(done) };
-    let object = place.object(value)?;
+    let object = pointer.object(value)?;
     if object.get("type").is_some_and(|kind| kind == "Sequence") {
-        let place = place.at("normalizers");
-        for (index, step) in place.array(object.get("normalizers"))?.iter().enumerate() {
-            let here = place.at(index);
+        let pointer = pointer.at("normalizers");
+        for (index, step) in pointer.array(object.get("normalizers"))?.iter().enumerate() {
+            let here = pointer.at(index);
             add_step(&here, here.object(step)?, &mut done)?;
         }
     } else {
-        add_step(place, object, &mut done)?;
+        add_step(pointer, object, &mut done)?;
     }
     Ok(done)
 }
 
-fn add_step(place: &Place, step: &Map<String, Value>, done: &mut Normalizer) -> Result<()> {
+fn add_step(pointer: &JsonPointer, step: &Map<String, Value>, done: &mut Normalizer) -> Result<()> {
     let first = done.replace.is_none();
     match step.get("type").and_then(Value::as_str) {
         Some("Strip") if first => {
@@ -44,15 +44,15 @@ fn add_step(place: &Place, step: &Map<String, Value>, done: &mut Normalizer) -> 
             Ok(())
         }
         Some("Replace") if first => {
-            let here = place.at("pattern").at("Regex");
+            let here = pointer.at("pattern").at("Regex");
             let pattern = step.get("pattern").and_then(|pattern| pattern.get("Regex"));
-            let (letter, least) = run_pattern(here.string(pattern)?)
+            let (letter, min_length) = run_pattern(here.string(pattern)?)
                 .ok_or_else(|| here.fail("only patterns like N{10,} are supported"))?;
-            let content = place.at("content").string(step.get("content"))?;
-            done.replace = Some((letter, least, content.to_owned()));
+            let content = pointer.at("content").string(step.get("content"))?;
+            done.replace = Some((letter, min_length, content.to_owned()));
             Ok(())
         }
-        _ => Err(place.fail("only Strip, and after it one Replace, are supported")),
+        _ => Err(pointer.fail("only Strip, and after it one Replace, are supported")),
     }
 }
 
@@ -60,9 +60,11 @@ fn add_step(place: &Place, step: &Map<String, Value>, done: &mut Normalizer) -> 
 fn run_pattern(pattern: &str) -> Option<(u8, usize)> {
     let (letter, number) = pattern.strip_suffix(",}")?.split_once('{')?;
     match letter.as_bytes() {
-        &[letter] if letter.is_ascii_alphabetic() => {
-            number.parse().ok().filter(|&least| least > 0).map(|least| (letter, least))
-        }
+        &[letter] if letter.is_ascii_alphabetic() => number
+            .parse()
+            .ok()
+            .filter(|&min_length| min_length > 0)
+            .map(|min_length| (letter, min_length)),
         _ => None,
     }
 }
@@ -76,31 +78,31 @@ pub(super) struct Split {
     pub isolates: Option<String>,
 }
 
-pub(super) fn pre_tokenizer(place: &Place, value: Option<&Value>) -> Result<Split> {
+pub(super) fn pre_tokenizer(pointer: &JsonPointer, value: Option<&Value>) -> Result<Split> {
     let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Split::default()) };
-    let object = place.object(value)?;
+    let object = pointer.object(value)?;
     match object.get("type").and_then(Value::as_str) {
         Some("Whitespace") => Ok(Split { at_words: true, isolates: None }),
         Some("Split") => {
-            let here = place.at("pattern").at("String");
+            let here = pointer.at("pattern").at("String");
             let pattern = object.get("pattern").and_then(|pattern| pattern.get("String"));
             let text = here.string(pattern)?.to_owned();
             if object.get("behavior").is_none_or(|way| way != "Isolated") {
-                return Err(place.at("behavior").fail("only Isolated is supported"));
+                return Err(pointer.at("behavior").fail("only Isolated is supported"));
             }
             if object.get("invert").is_some_and(|invert| invert != false) {
-                return Err(place.at("invert").fail("only false is supported"));
+                return Err(pointer.at("invert").fail("only false is supported"));
             }
             Ok(Split { at_words: false, isolates: Some(text) })
         }
-        _ => Err(place.fail("only null, Whitespace and Split are supported")),
+        _ => Err(pointer.fail("only null, Whitespace and Split are supported")),
     }
 }
 
 /// The token of a replaced run. Its text must be a token that no merge can touch: one that stands
 /// alone, and that is the text at which the pre-tokenizer splits.
 pub(super) fn gap(
-    place: &Place,
+    pointer: &JsonPointer,
     replace: Option<(u8, usize, String)>,
     split: &Split,
     vocab: &Vocab,
@@ -111,14 +113,14 @@ pub(super) fn gap(
         && text.bytes().any(|byte| vocab.letters().contains(&byte))
     {
         let message = "only a text that the normalizer puts in, or that no token has, is supported";
-        return Err(place.at("pre_tokenizer").at("pattern").fail(message));
+        return Err(pointer.at("pre_tokenizer").at("pattern").fail(message));
     }
-    let Some((letter, least, content)) = replace else { return Ok(None) };
-    let here = place.at("normalizer");
+    let Some((letter, min_length, content)) = replace else { return Ok(None) };
+    let here = pointer.at("normalizer");
     let alone = split.isolates.as_ref() == Some(&content) && content.chars().count() == 1;
     match ids.get(content.as_str()) {
         Some(&id) if alone && vocab.letters().contains(&letter) => {
-            Ok(Some(Gap { letter, least, id }))
+            Ok(Some(Gap { letter, min_length, id }))
         }
         _ => Err(here.fail(format!(
             "{content:?} must be a token, one character at which the pre-tokenizer splits, and \
@@ -128,22 +130,22 @@ pub(super) fn gap(
 }
 
 pub(super) fn templates(
-    place: &Place,
+    pointer: &JsonPointer,
     value: Option<&Value>,
     size: usize,
 ) -> Result<(Vec<Slot>, Vec<Slot>)> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Ok((vec![Slot::First(0)], vec![Slot::First(0), Slot::Second(1)]));
     };
-    let object = place.object(value)?;
-    let checked = |place: &Place, value: Option<&Value>| {
-        let id = place.id(value)?;
-        if usize::from(id) < size { Ok(id) } else { Err(place.fail("no token has this id")) }
+    let object = pointer.object(value)?;
+    let checked = |pointer: &JsonPointer, value: Option<&Value>| {
+        let id = pointer.id(value)?;
+        if usize::from(id) < size { Ok(id) } else { Err(pointer.fail("no token has this id")) }
     };
     match object.get("type").and_then(Value::as_str) {
         Some("BertProcessing") => {
             let id = |key| {
-                let here = place.at(key);
+                let here = pointer.at(key);
                 checked(&here.at(1), here.array(object.get(key))?.get(1))
             };
             let (start, end) = (id("cls")?, id("sep")?);
@@ -155,7 +157,7 @@ pub(super) fn templates(
         Some("TemplateProcessing") => {
             let specials = object.get("special_tokens").unwrap_or(&Value::Null);
             let read = |key: &str, firsts: usize, seconds: usize| {
-                let here = place.at(key);
+                let here = pointer.at(key);
                 let mut slots = Vec::new();
                 for (index, entry) in here.array(object.get(key))?.iter().enumerate() {
                     let here = here.at(index);
@@ -170,7 +172,7 @@ pub(super) fn templates(
                         ("Sequence", "A") => slots.push(Slot::First(type_id)),
                         ("Sequence", "B") => slots.push(Slot::Second(type_id)),
                         ("SpecialToken", name) => {
-                            let listed = place.at("special_tokens").at(name).at("ids");
+                            let listed = pointer.at("special_tokens").at(name).at("ids");
                             let ids = specials.get(name).and_then(|token| token.get("ids"));
                             for id in listed.array(ids)? {
                                 slots.push(Slot::Special(checked(&listed, Some(id))?, type_id));
@@ -192,6 +194,6 @@ pub(super) fn templates(
             };
             Ok((read("single", 1, 0)?, read("pair", 1, 1)?))
         }
-        _ => Err(place.fail("only null, TemplateProcessing and BertProcessing are supported")),
+        _ => Err(pointer.fail("only null, TemplateProcessing and BertProcessing are supported")),
     }
 }

@@ -8,12 +8,12 @@ use crate::{Error, Result, TokenId};
 
 /// A JSON pointer in a file, for messages.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct JsonPointer {
     pub path: PathBuf,
     pub pointer: String,
 }
 
-impl Place {
+impl JsonPointer {
     pub fn at(&self, key: impl std::fmt::Display) -> Self {
         let key = key.to_string().replace('~', "~0").replace('/', "~1");
         Self { path: self.path.clone(), pointer: format!("{}/{key}", self.pointer) }
@@ -23,7 +23,7 @@ impl Place {
         let pointer = if self.pointer.is_empty() { "/" } else { &self.pointer };
         Error::TokenizerFile {
             path: self.path.clone(),
-            place: pointer.into(),
+            pointer: pointer.into(),
             message: message.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! Windows as they came in, four bases a byte, in memory or in a file without a name.
+//! Windows as they came in, four bases per byte, in memory or in a file without a name.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::dna::BASES;
 use crate::encode::{Automaton, GeneralEncoder, Scratch};
-use crate::train::partition::Region;
+use crate::train::partition::Partition;
 use crate::train::slots::Slot;
 use crate::vocab::Vocab;
 use crate::{Error, Result, TokenId};
 
-/// Bytes kept together while the input comes in, so that nothing large is ever copied.
+/// Bytes per allocation while the input comes in, so that nothing large is ever copied.
 const CHUNK: usize = 1 << 20;
 
-/// Bases that a sample takes together.
+/// Bases per span of a sample.
 const SAMPLED_BP: usize = 1_000;
 
 /// Bases that are read together: enough windows of usual length to encode side by side.
@@ -25,19 +25,19 @@ const FOUR: [[u8; 4]; 256] = {
     let mut four = [[0; 4]; 256];
     let mut byte = 0;
     while byte < 256 {
-        let mut place = 0;
-        while place < 4 {
-            four[byte][place] = BASES[byte >> (2 * place) & 3];
-            place += 1;
+        let mut at = 0;
+        while at < 4 {
+            four[byte][at] = BASES[byte >> (2 * at) & 3];
+            at += 1;
         }
         byte += 1;
     }
     four
 };
 
-/// Windows of one region to be.
+/// The windows of one partition.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PackedText {
     pub weight: u64,
     store: Store,
     /// Bases of the last byte written, which may hold fewer than four.
@@ -53,13 +53,13 @@ enum Store {
     Disk { file: BufWriter<File>, folder: PathBuf },
 }
 
-impl Part {
+impl PackedText {
     pub fn new(weight: u64) -> Self {
         let store = Store::Memory(Vec::new());
         Self { weight, store, last: Vec::new(), windows: Vec::new(), slots: 1 }
     }
 
-    /// Write to a file from here on; nothing must be there yet, or a file is already.
+    /// Write to a file from here on. The text must be empty, or in a file already.
     pub fn spill_to(&mut self, folder: &Path) -> Result<()> {
         if matches!(self.store, Store::Memory(_)) {
             let file = tempfile::tempfile_in(folder).map_err(Error::io(folder))?;
@@ -80,7 +80,7 @@ impl Part {
 
     pub fn push(&mut self, mut window: &[u8]) -> Result<()> {
         self.slots += window.len() + 1;
-        self.windows.push(u32::try_from(window.len()).unwrap_or(u32::MAX));
+        self.windows.push(u32::try_from(window.len()).expect("the trainer refuses longer windows"));
         while !self.last.is_empty() && !window.is_empty() {
             self.last.push(window[0]);
             window = &window[1..];
@@ -96,7 +96,7 @@ impl Part {
         Ok(())
     }
 
-    /// Call `each` with all windows as letters, some of them at a time.
+    /// Call `each` with all windows as letters, several at a time.
     pub fn read(&mut self, mut each: impl FnMut(&[&[u8]]) -> Result<()>) -> Result<()> {
         let mut windows = self.windows.iter().map(|&bases| bases as usize).peekable();
         let mut letters = Vec::new();
@@ -142,14 +142,14 @@ impl Part {
         cut(&mut letters)
     }
 
-    /// One in `every` stretches of the windows, in memory.
-    pub fn sample(&mut self, every: usize) -> Result<Self> {
+    /// One in `stride` spans of the windows, in memory.
+    pub fn sample(&mut self, stride: usize) -> Result<Self> {
         let mut sample = Self::new(self.weight);
         let mut number = 0_usize;
         self.read(|windows| {
-            for stretch in windows.iter().flat_map(|window| window.chunks(SAMPLED_BP)) {
-                if number.is_multiple_of(every) {
-                    sample.push(stretch)?;
+            for span in windows.iter().flat_map(|window| window.chunks(SAMPLED_BP)) {
+                if number.is_multiple_of(stride) {
+                    sample.push(span)?;
                 }
                 number += 1;
             }
@@ -159,7 +159,7 @@ impl Part {
     }
 
     /// The windows as pieces.
-    pub fn region<T: Slot>(mut self, encoder: &PieceEncoder<'_>) -> Result<Region<T>> {
+    pub fn partition<T: Slot>(mut self, encoder: &PieceEncoder<'_>) -> Result<Partition<T>> {
         let mut slots = vec![T::new(T::BORDER)];
         let mut scratch = Scratch::default();
         let weight = self.weight;
@@ -172,7 +172,7 @@ impl Part {
             });
             Ok(())
         })?;
-        Ok(Region::new(weight, slots, encoder.vocab.len()))
+        Ok(Partition::new(weight, slots, encoder.vocab.len()))
     }
 }
 
@@ -201,7 +201,7 @@ impl Store {
     }
 }
 
-/// Encodes windows into pieces, by the machine where there is one.
+/// Encodes windows into pieces, by the automaton where there is one.
 pub(super) struct PieceEncoder<'a> {
     pub vocab: &'a Vocab,
     automaton: Option<Automaton>,
@@ -222,7 +222,7 @@ impl<'a> PieceEncoder<'a> {
         mut emit: impl FnMut(&[TokenId], bool),
     ) {
         match (&self.automaton, windows) {
-            // A long window is encoded in stretches.
+            // A long window is encoded in spans.
             (Some(automaton), [window]) => {
                 automaton.encode_run(window, 1, scratch, |pieces| emit(pieces, false));
                 emit(&[], true);

@@ -1,49 +1,53 @@
-//! A part of the text with the positions of watched pairs in it. Windows lie in one region whole, so
-//! regions never look at each other; what they count is added up by the generation.
+//! A partition of the text, with the positions of the indexed pairs in it.
+//!
+//! Every window lies in one partition, so partitions never read each other. The index adds up what they
+//! count.
 
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use crate::train::pair_index::Pair;
+use crate::train::pair::Pair;
 use crate::train::slots::{Slot, compact, neighbours, widen};
+use crate::train::state::piece;
 use crate::vocab::Piece;
 
-/// Positions looked at together in a merge.
-const AHEAD: usize = 64;
+/// Positions checked together in a merge.
+const BATCH: usize = 64;
 
-/// One step of a generation.
+/// One step of a generation, the task of all threads.
 #[derive(Debug, Default)]
 pub(super) struct Step {
-    /// Pairs of the piece made last that are watched from now on.
-    pub watch: Vec<Pair>,
-    /// Pairs that are watched no more.
+    /// Pairs of the piece made last that are indexed from now on.
+    pub index: Vec<Pair>,
+    /// Pairs that are no longer indexed.
     pub forget: Vec<Pair>,
     /// The pair to merge next, and the piece that it becomes.
     pub merge: Option<(Pair, Piece)>,
 }
 
-pub(super) struct Region<T> {
-    /// How often every window of this region counts.
+/// A partition of the text.
+pub(super) struct Partition<T> {
+    /// How often every window of this partition counts.
     pub weight: u64,
     slots: Vec<T>,
     /// Slots of every piece since the last gap was closed.
     spans: Vec<u32>,
-    /// Where watched pairs stood when they were listed, ascending; some are gone since.
+    /// Positions of indexed pairs when they were listed, ascending; some pairs are gone since.
     lists: FxHashMap<Pair, List>,
     /// The lists made at the start of a generation, one after the other. Kept, as `counts` is, because
     /// fresh memory costs more than filling it.
     arena: Vec<u32>,
     /// Room for counting pairs.
     pub counts: Vec<u32>,
-    /// Where the piece made last stands.
+    /// Positions of the piece made last.
     made: List,
     pub near: Near,
 }
 
 /// Positions, ascending.
 enum List {
-    /// A stretch of the arena.
+    /// A span of the arena.
     Early(Range<usize>),
     /// Those of a pair that arose in this generation.
     Late(Vec<u32>),
@@ -55,7 +59,7 @@ impl Default for List {
     }
 }
 
-/// How often each piece stood before and after those merged last.
+/// How often each piece was before and after those merged last.
 #[derive(Default)]
 pub(super) struct Near {
     pub before: Counts<u32>,
@@ -87,7 +91,7 @@ impl<N: Copy + Default + PartialEq + std::ops::AddAssign> Counts<N> {
     }
 }
 
-impl<T: Slot> Region<T> {
+impl<T: Slot> Partition<T> {
     /// Take gapless slots with a border at both ends.
     pub fn new(weight: u64, slots: Vec<T>, pieces: usize) -> Self {
         let spans = vec![1; pieces];
@@ -102,10 +106,10 @@ impl<T: Slot> Region<T> {
     }
 
     /// The same text in wider slots; there must be no gaps.
-    pub fn widened<U: Slot>(mut self) -> Region<U> {
+    pub fn widened<U: Slot>(mut self) -> Partition<U> {
         self.slots.shrink_to_fit(); // most of them were gaps
-        let wide = Region::new(self.weight, widen(&self.slots), self.spans.len());
-        Region { arena: self.arena, counts: self.counts, ..wide }
+        let wide = Partition::new(self.weight, widen(&self.slots), self.spans.len());
+        Partition { arena: self.arena, counts: self.counts, ..wide }
     }
 
     /// Every pair with its first slot; there must be no gaps.
@@ -116,18 +120,18 @@ impl<T: Slot> Region<T> {
         })
     }
 
-    /// List pairs: `number` gives, from the room for counting, 1 for the first of `pairs`, and so on, 0
-    /// for pairs that nobody watches; `sizes` are how often they occur, all together `most` times as a
-    /// rule.
+    /// List the positions of `pairs`, which occur `sizes` times, all together `max_positions` times as a
+    /// rule. `number` returns, from the table of counts, 1 for the first of `pairs`, and so on, and 0
+    /// for a pair that is not indexed.
     pub fn list(
         &mut self,
         pairs: &[Pair],
         sizes: &[usize],
-        most: usize,
+        max_positions: usize,
         number: impl Fn(&[u32], Pair) -> usize,
     ) {
-        // Place 0 takes what nobody watches, always in the same place: half of all pairs go there, and
-        // a branch would be guessed wrong as often.
+        // Entry 0 takes all pairs that are not indexed, at one position: half of all pairs go there, and
+        // a branch would be mispredicted as often.
         let mut next = vec![0];
         let mut total = 1;
         for size in sizes {
@@ -135,8 +139,8 @@ impl<T: Slot> Region<T> {
             total += size;
         }
         if self.arena.len() < total {
-            // As long as it will ever be: what is not written costs nothing.
-            self.arena = vec![0; total.max(most)];
+            // As long as it will ever be: pages that are not written cost nothing.
+            self.arena = vec![0; total.max(max_positions)];
         }
         let mut arena = std::mem::take(&mut self.arena);
         for (at, pair) in self.pairs() {
@@ -158,8 +162,8 @@ impl<T: Slot> Region<T> {
     }
 
     pub fn step(&mut self, step: &Step) {
-        if !step.watch.is_empty() {
-            self.watch(&step.watch);
+        if !step.index.is_empty() {
+            self.index(&step.index);
         }
         for pair in &step.forget {
             self.lists.remove(pair);
@@ -186,15 +190,15 @@ impl<T: Slot> Region<T> {
         let span = spans[piece as usize];
         #[expect(
             clippy::needless_bitwise_bool,
-            reason = "a branch would be guessed wrong too often"
+            reason = "a branch would be mispredicted too often"
         )]
         let stands = |slots: &[T], position: u32| {
             (slots[position as usize] == first) & (slots[position as usize + inner] == second)
         };
         let (mut kept, mut from) = (0, 0);
         while from < positions.len() {
-            // Looking at many positions before working on any lets their cache misses overlap.
-            let to = positions.len().min(from + AHEAD);
+            // Checking many positions before changing any lets their cache misses overlap.
+            let to = positions.len().min(from + BATCH);
             let mut likely = from;
             for at in from..to {
                 let position = positions[at];
@@ -230,15 +234,15 @@ impl<T: Slot> Region<T> {
     }
 
     /// List new pairs, all with the piece made last.
-    fn watch(&mut self, pairs: &[Pair]) {
-        let Some(piece) = Piece::try_from(self.spans.len() - 1).ok() else { return };
+    fn index(&mut self, pairs: &[Pair]) {
+        let piece = piece(self.spans.len() - 1);
         let span = self.spans[piece as usize];
         let Near { before, after } = &self.near;
         let mut fresh: FxHashMap<Pair, Vec<u32>> = FxHashMap::default();
         for &(left, right) in pairs {
-            let most =
+            let max =
                 if right == piece { before.of[left as usize] } else { after.of[right as usize] };
-            fresh.insert((left, right), Vec::with_capacity(most as usize));
+            fresh.insert((left, right), Vec::with_capacity(max as usize));
         }
         let made = match &self.made {
             List::Early(range) => &self.arena[range.clone()],

@@ -1,154 +1,158 @@
-//! Merges before the text is in memory as pieces, many of them settled by one look at it.
+//! The first merges, many of them settled by one pass over the text.
 //!
-//! A sample tells what the next merges probably are. The whole text is encoded as if they were made, and
-//! its pieces and pairs are counted once; which of the guesses were right follows from these counts
-//! (`verify.rs`). The first merges of every text are made in this way, because a generation makes few
-//! of them and looks at nearly every base each time.
+//! **The idea.** A sample of the text gives candidates for the next merges. The whole text is encoded as
+//! if all of them were made, and its pieces and pairs are counted once. Which candidates were correct
+//! follows from these counts (`verify.rs`).
+//!
+//! **Cost.** A pass encodes every base once and settles dozens of merges. A generation of the index
+//! would make few of the first merges and read nearly every base each time.
 
 use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
 use crate::encode::Scratch;
-use crate::parallel::share_out;
-use crate::train::Work;
-use crate::train::packed_text::{Part, PieceEncoder};
-use crate::train::pair_index::{Pair, lock};
-use crate::train::verify::{Counts, confirm};
-use crate::vocab::Piece;
+use crate::parallel::{lock, parallel_map};
+use crate::train::in_memory::train_in_memory;
+use crate::train::packed_text::{PackedText, PieceEncoder};
+use crate::train::pair::Pair;
+use crate::train::state::{MAX_CANDIDATES, Work, piece};
+use crate::train::verify::{Counts, verify};
 use crate::{Result, TokenId};
 
-/// Of so many stretches of the text one is the sample, where memory allows.
-pub(super) const EVERY: usize = 16;
+/// One span in this many is the sample, where memory allows.
+pub(super) const SAMPLE_STRIDE: usize = 16;
 
-/// Merges guessed for one look: more than a sample foretells, so that few are right but left out.
-pub(super) const GUESSES: usize = 100;
+/// Merges made by passes before the first generation.
+pub(super) const FIRST_MERGES: usize = 64;
 
-/// Merges made by looks before the first generation, and the fewest that a look has to settle for
-/// another one to pay.
-pub(super) const FIRST: usize = 64;
-const WORTH_A_LOOK: usize = 8;
+/// Minimum merges of a pass for another one to be faster than a generation.
+const MIN_MERGES_PER_PASS: usize = 8;
 
-/// Slots from which on a text has looks.
-const MANY: usize = 1 << 20;
+/// Minimum slots of a text for passes to be faster than generations.
+const MIN_SLOTS: usize = 1 << 20;
 
-/// Most entries of a table with one for every pair; with more pairs than that they are hashed.
-const MOST_ENTRIES: usize = 1 << 17;
+/// Maximum entries of a table with one per pair; more pairs than that are hashed.
+const MAX_ENTRIES: usize = 1 << 17;
 
-/// What a look found out.
-pub(super) enum Settled {
+/// The outcome of a pass.
+pub(super) enum Outcome {
     /// There may be more to merge. The text has this many pieces, and these pairs were the most
     /// frequent beside those merged.
     More { pieces: u64, frequent: Vec<Pair> },
-    /// No pair is frequent enough, or there are merges enough.
-    All,
+    /// No pair is frequent enough, or enough merges are made.
+    Complete,
 }
 
 /// Make the first merges. Returns whether there are more to make.
-pub(super) fn begin(
+pub(super) fn first_merges(
     work: &mut Work,
-    parts: &mut [Part],
+    texts: &mut [PackedText],
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<bool> {
-    let slots: usize = parts.iter().map(Part::slots).sum();
-    if slots < MANY || work.lengths.len() == work.most {
+    let slots: usize = texts.iter().map(PackedText::slots).sum();
+    if slots < MIN_SLOTS || work.lengths.len() == work.max_pieces {
         return Ok(true);
     }
-    while work.merges.len() < FIRST {
+    while work.merges.len() < FIRST_MERGES {
         let before = work.merges.len();
-        let guesses = guess(work, parts, EVERY)?;
-        if matches!(look_ahead(work, parts, &guesses, report)?, Settled::All) {
+        let candidates = candidates(work, texts, SAMPLE_STRIDE)?;
+        if matches!(pass(work, texts, &candidates, report)?, Outcome::Complete) {
             return Ok(false);
         }
-        if work.merges.len() < before + WORTH_A_LOOK {
+        if work.merges.len() < before + MIN_MERGES_PER_PASS {
             break;
         }
     }
     Ok(true)
 }
 
-/// Settle at least one merge by a look at the text.
-pub(super) fn look_ahead(
+/// Settle at least one merge by a pass over the text.
+pub(super) fn pass(
     work: &mut Work,
-    parts: &mut [Part],
-    guesses: &[Pair],
+    texts: &mut [PackedText],
+    candidates: &[Pair],
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
-) -> Result<Settled> {
-    let (counts, slots) = count(work, guesses, parts)?;
-    let confirmed = confirm(work, guesses, counts, report)?;
-    if confirmed.all {
-        return Ok(Settled::All);
+) -> Result<Outcome> {
+    let (counts, slots) = count(work, candidates, texts)?;
+    let verified = verify(work, candidates, counts, report)?;
+    if verified.all {
+        return Ok(Outcome::Complete);
     }
-    // A guess that was wrong still stands for its parts.
-    let mut stands_for = vec![1; slots.len() - guesses.len()];
-    for (&(left, right), made) in guesses.iter().zip(confirmed.made) {
-        let both = stands_for[left as usize] + stands_for[right as usize];
-        stands_for.push(if made { 1 } else { both });
+    // A wrong candidate is still its two parts.
+    let mut lengths = vec![1; slots.len() - candidates.len()];
+    for (&(left, right), made) in candidates.iter().zip(verified.made) {
+        let both = lengths[left as usize] + lengths[right as usize];
+        lengths.push(if made { 1 } else { both });
     }
-    let pieces = slots.iter().zip(stands_for).map(|(times, pieces)| times * pieces).sum();
-    Ok(Settled::More { pieces, frequent: confirmed.frequent })
+    let pieces = slots.iter().zip(lengths).map(|(times, pieces)| times * pieces).sum();
+    Ok(Outcome::More { pieces, frequent: verified.frequent })
 }
 
-/// The merges that a sample of the text, one stretch in `every`, would have next.
-pub(super) fn guess(work: &Work, parts: &mut [Part], every: usize) -> Result<Vec<Pair>> {
-    let parts: Vec<_> = parts.iter_mut().map(Mutex::new).collect();
-    let sample = |(): &mut (), part: &Mutex<&mut Part>| lock(part).sample(every);
-    let samples = share_out(work.threads, &parts, || (), sample);
-    let samples: Vec<Part> = samples.into_iter().collect::<Result<_>>()?;
-    let most = work.most.min(work.lengths.len() + GUESSES);
-    let mut rehearsal = Work { most, least: 1, ..work.clone() };
-    rehearsal.in_memory(samples, &mut |_| Ok(()))?;
+/// The next merges of a sample of the text, one span in `stride`.
+pub(super) fn candidates(
+    work: &Work,
+    texts: &mut [PackedText],
+    stride: usize,
+) -> Result<Vec<Pair>> {
+    let texts: Vec<_> = texts.iter_mut().map(Mutex::new).collect();
+    let sample = |(): &mut (), text: &Mutex<&mut PackedText>| lock(text).sample(stride);
+    let samples = parallel_map(work.threads, &texts, || (), sample);
+    let samples: Vec<PackedText> = samples.into_iter().collect::<Result<_>>()?;
+    let max_pieces = work.max_pieces.min(work.lengths.len() + MAX_CANDIDATES);
+    let mut rehearsal = Work { max_pieces, min_count: 1, ..work.clone() };
+    train_in_memory(&mut rehearsal, samples, &mut |_| Ok(()))?;
     Ok(rehearsal.merges.split_off(work.merges.len()))
 }
 
-/// Count with all guesses merged: weighted, and pieces alone without weights.
+/// Count with all candidates merged. Returns weighted counts, and those of pieces without weights.
 pub(super) fn count(
     work: &Work,
-    guesses: &[Pair],
-    parts: &mut [Part],
+    candidates: &[Pair],
+    texts: &mut [PackedText],
 ) -> Result<(Counts, Vec<u64>)> {
-    let ahead = work.with(guesses);
-    let number = ahead.lengths.len();
-    let vocab = ahead.vocab()?;
+    let with_candidates = work.with(candidates);
+    let number = with_candidates.lengths.len();
+    let vocab = with_candidates.vocab()?;
     let encoder = PieceEncoder::new(&vocab);
-    let parts: Vec<_> = parts.iter_mut().map(Mutex::new).collect();
-    let counted = share_out(work.threads, &parts, Scratch::default, |scratch, part| {
-        let mut part = lock(part);
-        let mut tally = Tally::new(number);
-        part.read(|windows| {
-            encoder.encode(windows, scratch, |pieces, ends| tally.add(pieces, ends));
+    let texts: Vec<_> = texts.iter_mut().map(Mutex::new).collect();
+    let counted = parallel_map(work.threads, &texts, Scratch::default, |scratch, text| {
+        let mut text = lock(text);
+        let mut counts = TextCounts::new(number);
+        text.read(|windows| {
+            encoder.encode(windows, scratch, |pieces, ends| counts.add(pieces, ends));
             Ok(())
         })?;
-        Ok((part.weight, tally))
+        Ok((text.weight, counts))
     });
     let mut counts = Counts { pairs: FxHashMap::default(), pieces: vec![0; number] };
     let mut slots = vec![0; number];
-    for part in counted {
-        let (weight, tally) = part?;
-        for (piece, times) in tally.pieces.iter().enumerate() {
+    for text in counted {
+        let (weight, counted) = text?;
+        for (piece, times) in counted.pieces.iter().enumerate() {
             counts.pieces[piece] += times * weight;
             slots[piece] += times;
         }
-        for (pair, times) in tally.pairs() {
+        for (pair, times) in counted.pairs() {
             *counts.pairs.entry(pair).or_default() += times * weight;
         }
     }
     Ok((counts, slots))
 }
 
-/// Counts of one part.
-struct Tally {
+/// Counts of one text.
+struct TextCounts {
     pieces: Vec<u64>,
-    /// An entry for every pair, the left piece's together; none where there would be too many.
+    /// An entry for every pair, those of a left piece together; empty where there would be too many.
     table: Vec<u64>,
     hashed: FxHashMap<Pair, u64>,
     left: Option<TokenId>,
 }
 
-impl Tally {
+impl TextCounts {
     fn new(pieces: usize) -> Self {
         let entries = pieces * pieces;
-        let table = vec![0; if entries <= MOST_ENTRIES { entries } else { 0 }];
+        let table = vec![0; if entries <= MAX_ENTRIES { entries } else { 0 }];
         Self { pieces: vec![0; pieces], table, hashed: FxHashMap::default(), left: None }
     }
 
@@ -170,7 +174,6 @@ impl Tally {
 
     fn pairs(&self) -> impl Iterator<Item = (Pair, u64)> {
         let pieces = self.pieces.len();
-        let piece = |number: usize| Piece::try_from(number).unwrap_or(Piece::MAX);
         let table = self.table.iter().enumerate().filter(|(_, times)| **times > 0);
         let table =
             table.map(move |(at, &times)| ((piece(at / pieces), piece(at % pieces)), times));
@@ -183,63 +186,64 @@ mod tests {
     use rand_xoshiro::Xoshiro256PlusPlus;
     use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-    use super::{MANY, begin};
+    use super::{MIN_SLOTS, first_merges};
     use crate::dna::BASES;
-    use crate::train::Work;
-    use crate::train::packed_text::Part;
+    use crate::train::in_memory::train_in_memory;
+    use crate::train::packed_text::PackedText;
+    use crate::train::state::Work;
 
-    /// Random bases, some more frequent than others, with repeats among them, in windows of many lengths, one longer than what is read
-    /// together.
-    fn parts(number: u64, folder: Option<&std::path::Path>) -> Vec<Part> {
+    /// Random bases, some more frequent than others, with repeats among them, in windows of many
+    /// lengths, one longer than what is read together.
+    fn texts(number: u64, folder: Option<&std::path::Path>) -> Vec<PackedText> {
         let mut draws = Xoshiro256PlusPlus::seed_from_u64(7);
         let mut draw = |below: u64| usize::try_from(draws.next_u64() % below).expect("64 bits");
         let mut text: Vec<u8> =
-            (0..MANY + (1 << 17)).map(|_| BASES[draw(4).min(draw(4))]).collect();
+            (0..MIN_SLOTS + (1 << 17)).map(|_| BASES[draw(4).min(draw(4))]).collect();
         for _ in 0..2_000 {
             let (from, to, length) = (draw(9_000), draw(1 << 20), draw(200));
             text.copy_within(from..from + length, to);
         }
         text[50_000..50_300].fill(b'A');
-        let mut parts: Vec<Part> = (0..number).map(|_| Part::new(1)).collect();
+        let mut texts: Vec<PackedText> = (0..number).map(|_| PackedText::new(1)).collect();
         if let Some(folder) = folder {
-            for part in &mut parts {
-                part.spill_to(folder).expect("a file");
+            for text in &mut texts {
+                text.spill_to(folder).expect("a file");
             }
         }
         let (long, mut rest) = text.split_at(1 << 17);
-        parts[0].push(long).expect("room");
-        for part in (0..parts.len()).cycle() {
+        texts[0].push(long).expect("room");
+        for text in (0..texts.len()).cycle() {
             let (window, later) = rest.split_at(rest.len().min(1 + draw(3_000)));
             if window.is_empty() {
                 break;
             }
-            parts[part].push(window).expect("room");
+            texts[text].push(window).expect("room");
             rest = later;
         }
-        parts
+        texts
     }
 
     #[test]
-    fn looks_make_the_merges_that_generations_make() {
+    fn passes_make_the_merges_that_generations_make() {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let work = |threads| Work {
-            most: 4 + 150,
-            least: 1,
-            most_letters: usize::MAX,
+            max_pieces: 4 + 150,
+            min_count: 1,
+            max_letters: usize::MAX,
             threads,
             lengths: vec![1; 4],
             merges: Vec::new(),
         };
         let mut right = work(1);
-        right.in_memory(parts(1, None), &mut |_| Ok(())).expect("in memory");
+        train_in_memory(&mut right, texts(1, None), &mut |_| Ok(())).expect("in memory");
         for (threads, folder) in [(1, None), (3, None), (2, Some(folder.path()))] {
-            let mut parts = parts(threads as u64, folder);
+            let mut texts = texts(threads as u64, folder);
             let mut work = work(threads);
-            assert!(begin(&mut work, &mut parts, &mut |_| Ok(())).expect("readable"));
+            assert!(first_merges(&mut work, &mut texts, &mut |_| Ok(())).expect("readable"));
             let first = work.merges.len();
-            assert!(first > 4, "a look settled {first} merges");
+            assert!(first > 4, "a pass settled {first} merges");
             assert_eq!(work.merges, right.merges[..first]);
-            work.in_memory(parts, &mut |_| Ok(())).expect("readable");
+            train_in_memory(&mut work, texts, &mut |_| Ok(())).expect("readable");
             assert_eq!(work.merges, right.merges);
         }
     }

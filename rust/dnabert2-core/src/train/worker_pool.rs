@@ -1,91 +1,93 @@
-//! Threads that carry out one order after the other, each on regions of its own.
+//! Threads that run one task after the other, each on partitions of its own.
 //!
-//! Training gives some thousand orders a second, so a thread waits for the next one awake. All threads
-//! end with [`with_crew`].
+//! Training runs some thousand tasks a second, so a thread spins while it waits for the next one. All
+//! threads end with [`with_pool`].
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-/// Looks at a flag before a thread lets others go first.
+use crate::parallel::lock;
+
+/// Checks of a flag before a thread yields the processor.
 const SPINS: usize = 2_000;
 
-/// The threads, as their leader sees them.
-pub(super) struct Crew<'a, R, O, W> {
-    regions: &'a [Mutex<R>],
+/// The threads, from the coordinator's side.
+pub(super) struct WorkerPool<'a, R, O, W> {
+    partitions: &'a [Mutex<R>],
     work: W,
-    helpers: usize,
-    /// What to do; `None` ends the work.
-    order: RwLock<Option<O>>,
-    /// Number of orders given.
-    given: AtomicUsize,
-    /// Helpers that have carried out the last one.
+    workers: usize,
+    /// The current task; `None` ends the workers.
+    task: RwLock<Option<O>>,
+    /// Number of tasks published.
+    published: AtomicUsize,
+    /// Workers that have finished the current task.
     done: AtomicUsize,
     failed: AtomicBool,
 }
 
-/// Call `lead` with a crew of `threads` threads, itself included, that do `work` on regions.
-pub(super) fn with_crew<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync, T>(
-    regions: &[Mutex<R>],
+/// Call `coordinate` with a pool of `threads` threads, itself included, that do `work` on partitions.
+pub(super) fn with_pool<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync, T>(
+    partitions: &[Mutex<R>],
     threads: usize,
     work: W,
-    lead: impl FnOnce(&Crew<'_, R, O, W>) -> T,
+    coordinate: impl FnOnce(&WorkerPool<'_, R, O, W>) -> T,
 ) -> T {
-    let crew = Crew {
-        regions,
+    let pool = WorkerPool {
+        partitions,
         work,
-        helpers: threads.min(regions.len()).saturating_sub(1),
-        order: RwLock::new(None),
-        given: AtomicUsize::new(0),
+        workers: threads.min(partitions.len()).max(1) - 1,
+        task: RwLock::new(None),
+        published: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
-        for helper in 1..=crew.helpers {
-            let crew = &crew;
-            scope.spawn(move || crew.help(helper));
+        for worker in 1..=pool.workers {
+            let pool = &pool;
+            scope.spawn(move || pool.serve(worker));
         }
-        let _dismissed = Dismissal(&crew);
-        lead(&crew)
+        let _shutdown = Shutdown(&pool);
+        coordinate(&pool)
     })
 }
 
-impl<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync> Crew<'_, R, O, W> {
-    /// Have an order carried out on every region.
+impl<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync> WorkerPool<'_, R, O, W> {
+    /// Run a task on every partition.
     ///
     /// # Panics
-    /// When a helper did.
-    pub fn all(&self, order: O) {
-        self.give(Some(order));
-        self.carry_out(0);
+    /// When a worker did.
+    pub fn run(&self, task: O) {
+        self.publish(Some(task));
+        self.run_share(0);
         wait(|| {
-            self.failed.load(Ordering::Relaxed) || self.done.load(Ordering::Acquire) == self.helpers
+            self.failed.load(Ordering::Relaxed) || self.done.load(Ordering::Acquire) == self.workers
         });
         assert!(!self.failed.load(Ordering::Relaxed), "a thread of the training failed");
     }
 
-    fn give(&self, order: Option<O>) {
-        *self.order.write().unwrap_or_else(PoisonError::into_inner) = order;
+    fn publish(&self, task: Option<O>) {
+        *self.task.write().unwrap_or_else(PoisonError::into_inner) = task;
         self.done.store(0, Ordering::Relaxed);
-        self.given.fetch_add(1, Ordering::Release);
+        self.published.fetch_add(1, Ordering::Release);
     }
 
-    /// Do what is ordered on every region of one member; whether there was an order.
-    fn carry_out(&self, member: usize) -> bool {
-        let order = self.order.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(order) = order.as_ref() else { return false };
-        for region in self.regions.iter().skip(member).step_by(self.helpers + 1) {
-            (self.work)(&mut region.lock().unwrap_or_else(PoisonError::into_inner), order);
+    /// Run the current task on every partition of one thread. Returns whether there was a task.
+    fn run_share(&self, thread: usize) -> bool {
+        let task = self.task.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(task) = task.as_ref() else { return false };
+        for partition in self.partitions.iter().skip(thread).step_by(self.workers + 1) {
+            (self.work)(&mut lock(partition), task);
         }
         true
     }
 
-    fn help(&self, helper: usize) {
+    fn serve(&self, worker: usize) {
         let failing = Failure(&self.failed);
         let mut seen = 0;
         loop {
-            wait(|| self.given.load(Ordering::Acquire) != seen);
+            wait(|| self.published.load(Ordering::Acquire) != seen);
             seen += 1;
-            if !self.carry_out(helper) {
+            if !self.run_share(worker) {
                 break;
             }
             self.done.fetch_add(1, Ordering::Release);
@@ -94,16 +96,18 @@ impl<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync> Crew<'_, R, O, W> {
     }
 }
 
-/// Ends the helpers, also when their leader fails.
-struct Dismissal<'a, 'b, R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync>(&'a Crew<'b, R, O, W>);
+/// Ends the workers, also when the coordinator fails.
+struct Shutdown<'a, 'b, R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync>(
+    &'a WorkerPool<'b, R, O, W>,
+);
 
-impl<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync> Drop for Dismissal<'_, '_, R, O, W> {
+impl<R: Send, O: Send + Sync, W: Fn(&mut R, &O) + Sync> Drop for Shutdown<'_, '_, R, O, W> {
     fn drop(&mut self) {
-        self.0.give(None);
+        self.0.publish(None);
     }
 }
 
-/// Tells the leader of a helper that did not come to its end.
+/// Reports a worker that ended early to the coordinator.
 struct Failure<'a>(&'a AtomicBool);
 
 impl Drop for Failure<'_> {

@@ -21,7 +21,7 @@
 //! bits of the classes only. The tests compare the machine with merging by definition, on every text
 //! up to a length for small vocabularies and on random and repetitive ones for large.
 //!
-//! **Cost.** All pairs come from one table ([`PairTable`]); its columns stand in trie order, so the
+//! **Cost.** All pairs come from one table ([`PairTable`]); its columns are in trie order, so the
 //! pieces below a node are a range of bits, and a class is found by the words of that range.
 
 use rustc_hash::FxHashMap;
@@ -32,25 +32,25 @@ use crate::encode::dfa::table::{Machine, State};
 use crate::vocab::{Piece, Vocab};
 
 const NONE: u32 = u32::MAX;
-/// Letters of the longest piece that is compiled: the trie is as deep, and so are the calls that make it.
-const MOST_LETTERS: usize = 2_048;
-/// Classes in all states together; a vocabulary of long pieces, each within the next, takes far more than
-/// any that was trained.
-const MOST_CLASSES: usize = 1 << 26;
+/// Maximum letters of a piece that is compiled: the trie is as deep, and so are the calls that make it.
+const MAX_LETTERS: usize = 2_048;
+/// Maximum classes in all states together. A vocabulary of long pieces, each within the next, takes far
+/// more than any that was trained.
+const MAX_CLASSES: usize = 1 << 26;
 /// A class that allows no piece: its suffix need not be remembered.
 const DEAD: u32 = 0;
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
     children: [u32; 4],
-    /// Places (in sorted order of reversed texts) of the pieces below this node: the one that ends
+    /// Positions (in sorted order of reversed texts) of the pieces below this node: the one that ends
     /// here first, if there is one, then the longer ones.
     low: usize,
     high: usize,
     ends_here: bool,
 }
 
-/// The trie of reversed pieces, and pieces by their place in its order.
+/// The trie of reversed pieces, and pieces by their position in its order.
 struct Trie {
     nodes: Vec<Node>,
     pieces: Vec<Piece>,
@@ -161,15 +161,15 @@ fn range(bits: &[u64], low: usize, high: usize) -> Box<[u64]> {
 /// When the vocabulary has other letters than these four.
 #[must_use]
 pub fn compile<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
-    if vocab.texts().iter().any(|text| text.len() > MOST_LETTERS) {
+    if vocab.texts().iter().any(|text| text.len() > MAX_LETTERS) {
         return None;
     }
     let trie = Trie::new(vocab);
-    let mut place = vec![0; vocab.len()];
+    let mut position = vec![0; vocab.len()];
     for (at, &piece) in trie.pieces.iter().enumerate() {
-        place[piece as usize] = at;
+        position[piece as usize] = at;
     }
-    let pairs = PairTable::new(vocab, &place);
+    let pairs = PairTable::new(vocab, &position);
     let mut classes = Classes::new(&trie, &pairs);
     let root = 0;
 
@@ -206,7 +206,7 @@ pub fn compile<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
             }
             step.push(state);
         }
-        if keys.len() > S::CAP || kept > MOST_CLASSES {
+        if keys.len() > S::CAP || kept > MAX_CLASSES {
             return None;
         }
         at += 1;

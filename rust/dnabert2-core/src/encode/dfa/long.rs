@@ -1,38 +1,40 @@
 //! Encoding a run of any length in pieces, exactly.
 //!
-//! Where a suffix's state comes from hardly depends on letters far to the right, and where a border
-//! falls hardly on letters far to the left. So a run is cut into *blocks*, each encoded by itself: the
-//! left walk starts [`LEAD`] letters to the right of the block, as if the run ended there, and the
-//! right walk starts `LEAD` letters to the left of it, as if a piece began there. Both are guesses.
-//! Afterwards every guess is held against what the neighbour found, from the right end (whose state
-//! is known) for states and from the left end for borders; a block that guessed wrong is encoded
-//! again from the truth. Long repeats are the only places where that happens.
+//! **The idea.** The state of a suffix hardly depends on letters far to the right, and a border hardly
+//! on letters far to the left. So a run is cut into *blocks*, each encoded by itself: the left walk
+//! starts [`LEAD`] letters to the right of the block, as if the run ended there, and the right walk
+//! starts `LEAD` letters to the left of it, as if a piece began there. Both starts are estimates.
 //!
-//! Inside a block the lanes work in the same way on *pieces*; there all states are in memory, and a
-//! wrong guess is mended by walking on until the new states meet the old. Columns do so too
-//! (`simd_walk.rs`), where the processor has them; a block in which one guessed wrong is left to the lanes.
+//! **The proof.** Every estimate is then compared with the result of the neighbour: states from the right
+//! end, whose state is known, and borders from the left end. A block with a wrong estimate is encoded
+//! again from the true state and border. That happens only in long repeats.
+//!
+//! Inside a block the lanes do the same with *pieces*. There all states are in memory, and a wrong
+//! estimate is repaired by walking on until the new states equal the old. The walk by SIMD
+//! (`simd_walk.rs`) does so too; a block in which one of its estimates is wrong is left to the lanes.
 
 use std::ops::Range;
 
 use crate::TokenId;
 use crate::encode::dfa::pack::pack;
 use crate::encode::dfa::table::{Machine, State};
-use crate::encode::dfa::walk::{LEFT, Leftward, Rightward, Scratch, walk_left, walk_right};
-use crate::parallel::share_out;
+use crate::encode::dfa::walk::{LEFT, Leftward, Rightward, walk_left, walk_right};
+use crate::encode::scratch::Scratch;
+use crate::parallel::parallel_map;
 
 /// Slots (of two letters) of a piece.
 const PIECE: usize = 8288;
 
-/// Slots of a block: one piece for every lane. What a block needs stays in the second-level cache.
+/// Slots of a block: one piece per lane. A block's buffers fit the second-level cache.
 const BLOCK: usize = PIECE * LEFT;
 
-/// Letters of a guess: of 200,000 starts in the human X chromosome none needed more than 73.
+/// Letters read for an estimate: of 200,000 starts in the human X chromosome none needed more than 73.
 pub(super) const LEAD: usize = 128;
 
-/// Shortest run that is worth cutting.
+/// Minimum letters of a run for cutting to be faster.
 pub const LONG: usize = 4 * PIECE;
 
-/// A block as encoded from what was known or guessed of its surroundings.
+/// A block, encoded from the known or estimated state and border of its neighbours.
 pub struct Block<S> {
     /// State assumed at the block's right end.
     pub right: S,
@@ -53,23 +55,23 @@ struct Run<'a, S: State> {
     slots: usize,
 }
 
-/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece. `in_columns` may
-/// know a faster way to encode some of its letters by guesses.
+/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece. `by_simd` may
+/// encode a span of letters faster, from estimates.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
 pub fn encode_long<S: State>(
     machine: &Machine<S>,
     text: &[u8],
     threads: usize,
-    in_columns: impl Fn(Range<usize>, &mut Scratch) -> Option<Block<S>> + Sync,
+    by_simd: impl Fn(Range<usize>, &mut Scratch) -> Option<Block<S>> + Sync,
     mut emit: impl FnMut(&[TokenId]),
 ) {
     let slots = text.len().div_ceil(2);
     let run = Run { machine, text, odd: text.len() % 2, slots };
     let starts: Vec<usize> = (0..slots).step_by(BLOCK).collect();
-    let mut blocks = share_out(threads, &starts, Scratch::default, |scratch, &from| {
+    let mut blocks = parallel_map(threads, &starts, Scratch::default, |scratch, &from| {
         let letter = |slot: usize| (2 * slot).saturating_sub(run.odd);
-        match in_columns(letter(from)..letter(slots.min(from + BLOCK)), scratch) {
+        match by_simd(letter(from)..letter(slots.min(from + BLOCK)), scratch) {
             Some(Block { right, left, begin, end, ids }) => {
                 Block { right, left, begin: begin + run.odd, end: end + run.odd, ids }
             }
@@ -95,7 +97,7 @@ pub fn encode_long<S: State>(
 
 impl<S: State> Run<'_, S> {
     /// Encode the block that begins at slot `from`. `right` is the state at its right end and
-    /// `begin` its first border, where they are known.
+    /// `begin` its first border, if they are known.
     fn block(
         &self,
         from: usize,
@@ -106,12 +108,12 @@ impl<S: State> Run<'_, S> {
         let to = self.slots.min(from + BLOCK);
         // Slots in memory: from `low`, LEAD letters to the left, to `to`.
         let low = from.saturating_sub(LEAD / 2);
-        let right = right.unwrap_or_else(|| self.guess(to));
+        let right = right.unwrap_or_else(|| self.estimate(to));
         let Scratch { pairs, states, ids: buffer, .. } = scratch;
         let states = S::room(states);
         pairs.resize(to - low, 0);
         self.pack(low, pairs);
-        // The last piece of a block may reach past it; lanes that have ended stand there.
+        // The last piece of a block may reach past it; lanes that have ended stay there.
         states.resize(2 * (to - low) + self.machine.longest(), self.machine.start());
         states[2 * (to - low)] = right;
         let pieces: Vec<(usize, usize)> =
@@ -119,7 +121,7 @@ impl<S: State> Run<'_, S> {
 
         // The leftmost piece takes the letters to the left of the block with it.
         let lowest = |a: usize| if a == from { low } else { a };
-        let guesses: Vec<S> = pieces
+        let estimates: Vec<S> = pieces
             .iter()
             .map(|&(_, b)| {
                 let lead = &pairs[b - low..(b + LEAD / 2).min(to) - low];
@@ -127,15 +129,15 @@ impl<S: State> Run<'_, S> {
                 lead.iter().rev().fold(start, |state, &pair| self.machine.pair(state, pair))
             })
             .collect();
-        let work = pieces.iter().zip(&guesses).map(|(&(a, b), &state)| Leftward {
+        let work = pieces.iter().zip(&estimates).map(|(&(a, b), &state)| Leftward {
             slot: b - low,
             steps: b - lowest(a),
             state,
         });
         walk_left(self.machine, pairs, states, work);
-        for (&(a, b), &guess) in pieces.iter().zip(&guesses).rev() {
-            if states[2 * (b - low)] != guess {
-                self.mend(pairs, states, lowest(a) - low, b - low);
+        for (&(a, b), &estimate) in pieces.iter().zip(&estimates).rev() {
+            if states[2 * (b - low)] != estimate {
+                self.repair(pairs, states, lowest(a) - low, b - low);
             }
         }
 
@@ -182,8 +184,8 @@ impl<S: State> Run<'_, S> {
         Block { right, left, begin: work[0].at + 2 * low, end: at + 2 * low, ids }
     }
 
-    /// State at a slot, as if the run ended [`LEAD`] letters to its right; the truth at its end.
-    fn guess(&self, slot: usize) -> S {
+    /// State at a slot, as if the run ended [`LEAD`] letters to its right; exact at its end.
+    fn estimate(&self, slot: usize) -> S {
         let mut lead = vec![0; (slot + LEAD / 2).min(self.slots) - slot];
         self.pack(slot, &mut lead);
         let start = self.machine.start();
@@ -191,7 +193,7 @@ impl<S: State> Run<'_, S> {
     }
 
     /// Walk left again over slots `a..b`, until the states are those that are there.
-    fn mend(&self, pairs: &[u8], states: &mut [S], a: usize, b: usize) {
+    fn repair(&self, pairs: &[u8], states: &mut [S], a: usize, b: usize) {
         let mut state = states[2 * b];
         for slot in (a..b).rev() {
             states[2 * slot + 1] = self.machine.step(state, pairs[slot] >> 2);

@@ -16,20 +16,20 @@ use crate::dna::BASES;
 use crate::encode::dfa::build::compile;
 use crate::encode::dfa::long::encode_long;
 use crate::encode::dfa::longest::compile_longest;
+use crate::encode::scratch::Scratch;
 use crate::vocab::Vocab;
 
 pub use long::LONG;
 pub use pack::{code, is_all_bases};
 pub use simd_walk::TOGETHER;
 pub use table::Machine;
-pub use walk::Scratch;
 
 /// Pieces up to which states of 16 bits are tried: 8,187 made 32 thousand states, 16,379 made 79
 /// thousand (two vocabularies trained on four genomes).
 const NARROW_PIECES: usize = 12_000;
 
-/// Pieces up to which compiling is tried at all: some 110 thousand states, within seconds.
-const MOST_PIECES: usize = 24_000;
+/// Maximum pieces of a vocabulary that is compiled: some 110 thousand states, within seconds.
+const MAX_PIECES: usize = 24_000;
 
 /// A machine that splits runs of A, C, G, T into the pieces of a vocabulary.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub enum Automaton {
 
 impl Automaton {
     /// Compile exact BPE; `None` when the vocabulary lacks one of A, C, G, T or is too large. Its other
-    /// letters, and what is made of them, play no part in runs of these four.
+    /// letters, and what is made of them, cannot occur in runs of these four.
     ///
     /// ```
     /// use dnabert2_core::{encode::{Automaton, Scratch}, vocab::Vocab};
@@ -53,7 +53,7 @@ impl Automaton {
     /// ```
     #[must_use]
     pub fn bpe(vocab: &Vocab) -> Option<Self> {
-        let vocab = vocab.restricted_to(&BASES).filter(|vocab| vocab.len() <= MOST_PIECES)?;
+        let vocab = vocab.restricted_to(&BASES).filter(|vocab| vocab.len() <= MAX_PIECES)?;
         let narrow = if vocab.len() <= NARROW_PIECES { compile(&vocab) } else { None };
         narrow.map(Self::Narrow).or_else(|| compile(&vocab).map(Self::Wide))
     }
@@ -97,10 +97,10 @@ impl Automaton {
         match self {
             _ if run.len() < LONG => self.encode_runs(&[run], scratch, emit),
             Self::Narrow(machine) => {
-                let in_columns = |stretch: Range<usize>, scratch: &mut Scratch| {
-                    simd_walk::encode_stretch(machine, run, stretch, scratch)
+                let by_simd = |span: Range<usize>, scratch: &mut Scratch| {
+                    simd_walk::encode_span(machine, run, span, scratch)
                 };
-                encode_long(machine, run, threads, in_columns, emit);
+                encode_long(machine, run, threads, by_simd, emit);
             }
             Self::Wide(machine) => encode_long(machine, run, threads, |_, _| None, emit),
         }

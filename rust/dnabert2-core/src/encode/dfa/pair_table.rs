@@ -49,11 +49,11 @@ pub struct PairTable {
 }
 
 impl PairTable {
-    /// Fill the table; `place[p]` is the bit of piece `p`, a permutation.
-    pub fn new(vocab: &Vocab, place: &[usize]) -> Self {
+    /// Fill the table; `position[p]` is the bit of piece `p`, a permutation.
+    pub fn new(vocab: &Vocab, position: &[usize]) -> Self {
         let count = vocab.len();
         let letters = vocab.letters().len();
-        // `after[l]` has bit r, `before[r]` has bit place[l], when undoing the later of the two
+        // `after[l]` has bit r, `before[r]` has bit position[l], when undoing the later of the two
         // pieces down to letters meets no merge across the border. Whether the two themselves
         // merge is looked at last, because it matters only for the whole pair.
         let (mut after, mut before) = (Bits::new(count, count), Bits::new(count, count));
@@ -75,32 +75,32 @@ impl PairTable {
                 // left, so the merge that makes k itself counts too.
                 before.copy_row(left, k);
                 for &(l, _) in by_right[left].iter().filter(|&&(_, made)| made <= k) {
-                    before.clear(k, place[l]);
+                    before.clear(k, position[l]);
                 }
                 if after.get(k, left) {
                     after.set(k, k);
-                    before.set(k, place[k]);
+                    before.set(k, position[k]);
                 } else {
                     after.clear(k, k);
-                    before.clear(k, place[k]);
+                    before.clear(k, position[k]);
                 }
             } else {
-                for (other, &place) in place[..=k].iter().enumerate() {
+                for (other, &position) in position[..=k].iter().enumerate() {
                     after.set(k, other);
-                    before.set(k, place);
+                    before.set(k, position);
                 }
             }
-            for (other, &place_of_other) in place[..k].iter().enumerate() {
+            for (other, &position_of_other) in position[..k].iter().enumerate() {
                 if after.get(k, other) {
-                    before.set(other, place[k]);
+                    before.set(other, position[k]);
                 }
-                if before.get(k, place_of_other) {
+                if before.get(k, position_of_other) {
                     after.set(other, k);
                 }
             }
         }
         for &(left, right) in vocab.merges() {
-            before.clear(right as usize, place[left as usize]);
+            before.clear(right as usize, position[left as usize]);
         }
         Self { before }
     }
@@ -119,21 +119,21 @@ impl PairTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{BpeTrainer, Intake, Options, Tally};
+    use crate::train::{BpeTrainer, InputConfig, InputStats, Options};
 
     #[test]
     fn every_pair_is_as_played_backwards() {
-        let mut trainer = BpeTrainer::new(Intake::default());
+        let mut trainer = BpeTrainer::new(InputConfig::default());
         let text = b"ACACAAAAAATTTGTGTACACACGTACGGGGTTTATATCCAACCAA".repeat(3);
-        trainer.add(&text, 1, &mut Tally::default()).expect("bases");
+        trainer.add(&text, 1, &mut InputStats::default()).expect("bases");
         let vocab = trainer
             .train(&Options { vocab_size: 60, ..Options::default() }, &[], |_| Ok(()))
             .expect("enough to merge");
-        let place: Vec<usize> = (0..vocab.len()).rev().collect();
-        let table = PairTable::new(&vocab, &place);
-        for (right, _) in (0..).zip(&place) {
-            for (left, place) in (0..).zip(&place) {
-                let bit = table.before(right)[place / 64] >> (place % 64) & 1 == 1;
+        let position: Vec<usize> = (0..vocab.len()).rev().collect();
+        let table = PairTable::new(&vocab, &position);
+        for (right, _) in (0..).zip(&position) {
+            for (left, position) in (0..).zip(&position) {
+                let bit = table.before(right)[position / 64] >> (position % 64) & 1 == 1;
                 assert_eq!(bit, vocab.adjacent(left, right), "{left} before {right}");
             }
         }

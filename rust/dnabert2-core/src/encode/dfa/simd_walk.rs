@@ -1,26 +1,26 @@
 //! The walks of `walk.rs` for 64 runs at a time, on processors with AVX-512.
 //!
-//! Both walks wait for look-ups, and a gather does sixteen of them. Runs stand in columns, their right
-//! ends in one line: row `r` holds the states of every run's suffixes of `2r + 1` and `2r + 2` letters,
-//! in the upper and the lower half of a word, just as the two-letter table gives them. So nothing is
-//! scattered: a row is stored as it comes. A run shorter than the others goes on over the bytes before
-//! it, in its own column, where nobody reads.
+//! Both walks wait for look-ups, and a gather does sixteen of them. Runs are the columns of a matrix,
+//! aligned at their right ends: row `r` holds the states of every run's suffixes of `2r + 1` and `2r + 2`
+//! letters, in the upper and the lower half of a word, as the two-letter table gives them. So no write is
+//! scattered: a row is stored as it is gathered. A run shorter than the others continues over the bytes
+//! before it, in its own column, in rows that are never read.
 
-/// Runs that are walked together; a multiple of them leaves none over.
+/// Runs that are walked together.
 pub const TOGETHER: usize = 64;
 
 #[cfg(target_arch = "x86_64")]
-pub use gathers::{encode_runs, encode_stretch};
+pub use gathers::{encode_runs, encode_span};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub use crate::encode::dfa::walk::encode_runs;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub fn encode_stretch(
+pub fn encode_span(
     _: &crate::encode::dfa::table::Machine<u16>,
     _: &[u8],
     _: std::ops::Range<usize>,
-    _: &mut crate::encode::dfa::walk::Scratch,
+    _: &mut crate::encode::scratch::Scratch,
 ) -> Option<crate::encode::dfa::long::Block<u16>> {
     None
 }
@@ -44,22 +44,23 @@ mod gathers {
     use crate::encode::dfa::long::{Block, LEAD};
     use crate::encode::dfa::pack::pack;
     use crate::encode::dfa::table::Machine;
-    use crate::encode::dfa::walk::{self, Scratch, grow};
+    use crate::encode::dfa::walk;
+    use crate::encode::scratch::{Scratch, grow};
 
-    /// Registers of sixteen lanes: while one waits for its gather, the others go on.
+    /// Registers of sixteen lanes: while one waits for its gather, the others continue.
     const REGISTERS: usize = 4;
     const COLUMNS: usize = super::TOGETHER;
     const _: () = assert!(COLUMNS == 16 * REGISTERS);
 
     /// Letters of a group: its rows take two bytes each.
-    const MOST_LETTERS: usize = 1 << 21;
+    const MAX_LETTERS: usize = 1 << 21;
 
     const COLUMN_BITS: u32 = COLUMNS.ilog2();
 
-    /// Letters of the shortest piece of a stretch: the letters beside it are walked too.
-    const SHORTEST: usize = 4 * LEAD;
+    /// Minimum letters of a piece of a span: the letters beside it are walked too.
+    const MIN_PIECE: usize = 4 * LEAD;
 
-    /// Columns whose ids are turned together: their ids fill a register.
+    /// Columns whose ids are transposed together: their ids fill a register.
     const EIGHT: usize = 8;
 
     /// Pairs that are read at once, and bytes before the first run for it.
@@ -76,7 +77,7 @@ mod gathers {
     ) {
         let mut rest = runs;
         if is_x86_feature_detected!("avx512f") {
-            // Runs before `rest` that are too uneven for columns wait, to be walked together.
+            // Runs before `rest` that are too uneven for this walk wait for the walk by lanes.
             let mut waiting = 0;
             for (number, group) in runs.as_chunks::<COLUMNS>().0.iter().enumerate() {
                 if !even(group) {
@@ -84,7 +85,7 @@ mod gathers {
                 }
                 let first = number * COLUMNS;
                 walk::encode_runs(machine, &runs[waiting..first], scratch, &mut emit);
-                encode_columns(machine, group, scratch, &mut emit);
+                encode_group(machine, group, scratch, &mut emit);
                 waiting = first + COLUMNS;
             }
             rest = &runs[waiting..];
@@ -92,43 +93,43 @@ mod gathers {
         walk::encode_runs(machine, rest, scratch, emit);
     }
 
-    /// Whether the longest run has at most twice as many letters as a run on average: columns take the
-    /// longest run's time for each, and half the time of lanes.
+    /// Whether the longest run has at most twice as many letters as a run on average: this walk takes the
+    /// longest run's time for each, and half the time of the walk by lanes.
     fn even(runs: &[&[u8]; COLUMNS]) -> bool {
         let lengths = runs.map(<[u8]>::len);
         let (total, longest) = (lengths.iter().sum::<usize>(), lengths.into_iter().max());
-        longest.is_some_and(|longest| longest * COLUMNS <= 2 * total && total <= MOST_LETTERS)
+        longest.is_some_and(|longest| longest * COLUMNS <= 2 * total && total <= MAX_LETTERS)
     }
 
-    fn encode_columns(
+    fn encode_group(
         machine: &Machine<u16>,
         runs: &[&[u8]; COLUMNS],
         scratch: &mut Scratch,
         mut emit: impl FnMut(&[TokenId]),
     ) {
         let lengths = find_states(machine, runs, scratch);
-        let Scratch { rows, ids, turned, .. } = scratch;
+        let Scratch { rows, ids, transposed, .. } = scratch;
         let (_, counts) = read_off(machine, &lengths, &[0; COLUMNS], rows, ids);
-        each_column(ids, &counts, turned, &mut emit);
+        each_column(ids, &counts, transposed, &mut emit);
     }
 
-    /// Encode a stretch of a run, cut into a piece for each column, as if the run ended [`LEAD`] letters to
-    /// the right of every piece, and a token began as many to the left of it: see `long.rs`. `None`
-    /// when neighbours do not agree, or the stretch is too short.
-    pub fn encode_stretch(
+    /// Encode a span of a run, cut into a piece for each column, as if the run ended [`LEAD`] letters to
+    /// the right of every piece, and a token began as many to the left of it (see `long.rs`). `None`
+    /// when neighbours do not agree, or the span is too short.
+    pub fn encode_span(
         machine: &Machine<u16>,
         text: &[u8],
-        stretch: Range<usize>,
+        span: Range<usize>,
         scratch: &mut Scratch,
     ) -> Option<Block<u16>> {
-        if stretch.len() < COLUMNS * SHORTEST || !is_x86_feature_detected!("avx512f") {
+        if span.len() < COLUMNS * MIN_PIECE || !is_x86_feature_detected!("avx512f") {
             return None;
         }
-        let border = |number: usize| stretch.start + stretch.len() * number / COLUMNS;
+        let border = |number: usize| span.start + span.len() * number / COLUMNS;
         let last = |number: usize| text.len().min(border(number + 1) + LEAD);
         let runs = from_fn(|n| &text[border(n).saturating_sub(LEAD)..last(n)]);
         let lengths = find_states(machine, &runs, scratch);
-        let Scratch { rows, ids, turned, .. } = scratch;
+        let Scratch { rows, ids, transposed, .. } = scratch;
         // Letters from the begin and from the end of each piece to the end of its column.
         let from_begin = from_fn(|n| small(last(n) - border(n)));
         let from_end = from_fn(|n| small(last(n) - border(n + 1)));
@@ -149,7 +150,7 @@ mod gathers {
             return None;
         }
         let mut found = Vec::with_capacity(counts.iter().map(|&count| count as usize).sum());
-        each_column(ids, &counts, turned, |ids| found.extend_from_slice(ids));
+        each_column(ids, &counts, transposed, |ids| found.extend_from_slice(ids));
         Some(Block {
             right: state(COLUMNS - 1, from_end[COLUMNS - 1]),
             left: state(0, from_begin[0]),
@@ -163,33 +164,33 @@ mod gathers {
         u32::try_from(letters).expect("a group is small")
     }
 
-    /// Give the ids of each column, which stand in rows; they are turned by squares of eight.
+    /// Call `give` with the ids of each column. They are in rows, and are transposed in squares of eight.
     fn each_column(
         ids: &[TokenId],
         counts: &[u32; COLUMNS],
-        turned: &mut Vec<TokenId>,
+        transposed: &mut Vec<TokenId>,
         mut give: impl FnMut(&[TokenId]),
     ) {
         for (counts, first) in counts.as_chunks::<EIGHT>().0.iter().zip((0..).step_by(EIGHT)) {
             let longest = counts.iter().fold(0, |longest, &count| longest.max(count));
             let rows = (longest as usize).next_multiple_of(EIGHT);
-            grow(turned, EIGHT * rows);
+            grow(transposed, EIGHT * rows);
             for row in (0..rows).step_by(EIGHT) {
                 let at = |n| (row + n) * COLUMNS + first;
                 let square = from_fn(|n| from_fn(|column| ids[at(n)..][..EIGHT][column]));
-                for (column, eight) in turn(square).into_iter().enumerate() {
-                    turned[column * rows + row..][..EIGHT].copy_from_slice(&eight);
+                for (column, eight) in transpose(square).into_iter().enumerate() {
+                    transposed[column * rows + row..][..EIGHT].copy_from_slice(&eight);
                 }
             }
             for (column, &count) in counts.iter().enumerate() {
-                give(&turned[column * rows..][..count as usize]);
+                give(&transposed[column * rows..][..count as usize]);
             }
         }
     }
 
-    /// Rows to columns.
+    /// Return the columns of a square as rows.
     #[expect(unsafe_code, reason = "calls code for a processor feature")]
-    fn turn(square: [[TokenId; EIGHT]; EIGHT]) -> [[TokenId; EIGHT]; EIGHT] {
+    fn transpose(square: [[TokenId; EIGHT]; EIGHT]) -> [[TokenId; EIGHT]; EIGHT] {
         #[target_feature(enable = "sse2")]
         fn deal(cards: [__m128i; EIGHT]) -> [__m128i; EIGHT] {
             from_fn(|n| match (cards[n / 2], cards[n / 2 + EIGHT / 2]) {
@@ -197,12 +198,13 @@ mod gathers {
                 (upper, lower) => _mm_unpackhi_epi16(upper, lower),
             })
         }
-        // Cards that are dealt in turn from either half of the pack: each time an index's bits go round by one.
+        // Like cards dealt alternately from both halves of a pack: each deal rotates the bits of an index
+        // by one.
         // SAFETY: every processor of x86-64 has SSE2.
         cast(unsafe { deal(deal(deal(cast(square)))) })
     }
 
-    /// Pack the runs and walk left; how many letters each has.
+    /// Pack the runs and walk left. Returns the letters of each.
     fn find_states(
         machine: &Machine<u16>,
         runs: &[&[u8]; COLUMNS],
@@ -234,15 +236,15 @@ mod gathers {
         rows: &mut [u32],
         longest: usize,
     ) {
-        assert!(is_x86_feature_detected!("avx512f"), "asked before");
+        assert!(is_x86_feature_detected!("avx512f"), "detected before");
         let rows = &mut rows.as_chunks_mut().0[..longest.div_ceil(2 * FOUR) * FOUR];
         assert!(ends.iter().all(|&end| (FOUR..=pairs.len()).contains(&(end as usize))));
         // SAFETY: the processor has AVX-512; every end lies in the pairs, four bytes from their start.
         unsafe { walk_left(machine, pairs, ends, rows) };
     }
 
-    /// Read tokens off every run, from where so many letters are left until no more than the others are;
-    /// how many letters are left then, and how many tokens there were.
+    /// Read tokens off every run, from `left` remaining letters until at most `until` remain. Returns the
+    /// letters that remain, and the number of tokens.
     #[expect(unsafe_code, reason = "calls code for a processor feature that was just detected")]
     fn read_off(
         machine: &Machine<u16>,
@@ -251,7 +253,7 @@ mod gathers {
         rows: &[u32],
         ids: &mut [TokenId],
     ) -> ([u32; COLUMNS], [u32; COLUMNS]) {
-        assert!(is_x86_feature_detected!("avx512f"), "asked before");
+        assert!(is_x86_feature_detected!("avx512f"), "detected before");
         let rows = rows.as_chunks().0;
         assert!(left.iter().all(|&letters| letters as usize <= 2 * rows.len()));
         // SAFETY: the processor has AVX-512; there is a row for every two letters that are left.
@@ -355,20 +357,21 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{encode_runs, encode_stretch};
+    use super::{encode_runs, encode_span};
     use crate::TokenId;
     use crate::encode::dfa::build::compile;
     use crate::encode::dfa::long::encode_long;
     use crate::encode::dfa::table::Machine;
-    use crate::encode::dfa::walk::{self, Scratch};
-    use crate::tokenizer_file::TokenizerFile;
+    use crate::encode::dfa::walk;
+    use crate::encode::scratch::Scratch;
+    use crate::tokenizer_file;
 
     fn published() -> Machine<u16> {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
         );
-        let file = TokenizerFile::open(path.as_ref()).expect("it is here");
+        let file = tokenizer_file::open(path.as_ref()).expect("it is here");
         let vocab = file.vocab().expect("it has pieces").restricted_to(b"ACGT");
         compile(&vocab.expect("four letters")).expect("few states")
     }
@@ -412,9 +415,9 @@ mod tests {
         });
     }
 
-    /// A long text in columns gives what lanes give, also where guesses fail: in repeats.
+    /// A long text by SIMD gives what lanes give, also in repeats, where estimates fail.
     #[test]
-    fn stretches_are_lanes() {
+    fn spans_are_lanes() {
         let machine = published();
         let mut seed = 1_u64;
         let mut next = || {
@@ -431,17 +434,17 @@ mod tests {
             }
             let (mut got, mut wanted) = (Vec::new(), Vec::new());
             let tried = AtomicUsize::new(0);
-            let in_columns = |stretch: Range<usize>, scratch: &mut Scratch| {
-                let block = encode_stretch(&machine, &text, stretch, scratch);
+            let by_simd = |span: Range<usize>, scratch: &mut Scratch| {
+                let block = encode_span(&machine, &text, span, scratch);
                 tried.fetch_add(usize::from(block.is_some()), Relaxed);
                 block
             };
-            encode_long(&machine, &text, 2, in_columns, |ids| got.extend_from_slice(ids));
+            encode_long(&machine, &text, 2, by_simd, |ids| got.extend_from_slice(ids));
             encode_long(&machine, &text, 1, |_, _| None, |ids| wanted.extend_from_slice(ids));
             assert!(got == wanted, "{letters} letters, {repeated} repeated");
             #[cfg(target_arch = "x86_64")]
             if is_x86_feature_detected!("avx512f") {
-                assert!(tried.into_inner() > 0, "some blocks go by columns");
+                assert!(tried.into_inner() > 0, "some blocks go by SIMD");
             }
         }
     }

@@ -1,20 +1,21 @@
-//! The tables of a machine that reads text from right to left and knows, for every suffix, its
-//! first piece.
+//! The tables of a machine that reads text from right to left and finds the first piece of every
+//! suffix.
 //!
 //! Two rules of splitting text into pieces are machines of this kind: exact BPE (`build.rs`) and
-//! leftmost longest match (`longest.rs`). The walks (`walk.rs`, `long.rs`) need not know which.
+//! leftmost longest match (`longest.rs`). The walks (`walk.rs`, `long.rs`) are the same for both.
 
 use std::fmt::Debug;
 
 use crate::TokenId;
+use crate::encode::scratch::States;
 
 /// Number of a state: 16 bits where they do, so that the tables stay in the second-level cache.
 pub trait State: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
-    /// Most states of a machine.
+    /// Maximum number of states of a machine.
     const CAP: usize;
-    /// Two letters at a step, for as many states as there may be.
+    /// Steps of two letters, for the maximum number of states.
     type Doubles: AsMut<[[Self; 2]]> + Debug + Send + Sync;
-    /// One entry a state.
+    /// One entry per state.
     type Firsts: AsMut<[u32]> + Debug + Send + Sync;
 
     /// The state of this number, which is below [`CAP`](Self::CAP).
@@ -25,19 +26,12 @@ pub trait State: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
     /// A table of zeros.
     #[expect(clippy::unnecessary_box_returns, reason = "megabytes")]
     fn firsts() -> Box<Self::Firsts>;
-    /// Look up without a check: the table is as large as any state can ask.
+    /// Look up without a check: the table has entries for every number of this width.
     fn double(self, table: &Self::Doubles, pair: u8) -> [Self; 2];
     /// Look up without a check.
     fn first(self, table: &Self::Firsts) -> u32;
     /// Where states of this width are kept from call to call.
     fn room(states: &mut States) -> &mut Vec<Self>;
-}
-
-/// Room for the states of a text, of either width.
-#[derive(Debug, Default)]
-pub struct States {
-    narrow: Vec<u16>,
-    wide: Vec<u32>,
 }
 
 macro_rules! state {
