@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast import _native
 from dnabert2_fast.encodings import BatchEncoding, Encoding, Windows, cut_windows
 from dnabert2_fast.fasta import read_chunks
 from dnabert2_fast.ragged import Ragged
@@ -95,9 +96,16 @@ class SequenceEncoder(Vocabulary):
                 threads=1,
             ).values
         _check(max_length, seed, 1)
-        options = (add_special_tokens, max_length, truncation, truncation_side, dropout, seed)
+        options = _native.EncodeOptions(
+            special_tokens=add_special_tokens,
+            max_length=max_length,
+            truncation=truncation,
+            truncation_side=truncation_side,
+            dropout=dropout,
+            seed=seed,
+        )
         pairs = None if pair is None else [pair]
-        return self._native.encode_detailed([sequence], pairs, options, 1)[0]
+        return self._native.encode_detailed([sequence], pairs, options, 1).ids
 
     def encode_detailed(
         self,
@@ -180,28 +188,30 @@ class SequenceEncoder(Vocabulary):
                 "sequences: give a list of sequences or a pathlib.Path, or call encode for one"
             )
         _check(max_length, seed, threads)
-        options = (
-            add_special_tokens,
-            max_length,
-            "longest_first",
-            truncation_side,
-            dropout,
-            seed,
-        )
+
+        def options(seed: int) -> _native.EncodeOptions:
+            return _native.EncodeOptions(
+                special_tokens=add_special_tokens,
+                max_length=max_length,
+                truncation_side=truncation_side,
+                dropout=dropout,
+                seed=seed,
+            )
+
         if isinstance(sequences, os.PathLike):
             # Each chunk draws from a seed of its own.
             chunks = enumerate(read_chunks(sequences))
             return Ragged.concatenate(
                 [
-                    Ragged(*self._native.encode_batch(some, (*options[:5], seed + i), threads))
+                    Ragged(*self._native.encode_batch(some, options(seed + i), threads))
                     for i, (_, some) in chunks
                 ]
             )
         found = spans(sequences)
         if found is not None:
-            return Ragged(*self._native.encode_spans(*found, options, threads))
+            return Ragged(*self._native.encode_spans(*found, options(seed), threads))
         listed = sequences if isinstance(sequences, list) else list(sequences)
-        return Ragged(*self._native.encode_batch(listed, options, threads))
+        return Ragged(*self._native.encode_batch(listed, options(seed), threads))
 
     def encode_batch_detailed(
         self,
@@ -241,11 +251,16 @@ class SequenceEncoder(Vocabulary):
         [[0, 0], [0, 1], [1, 3], [0, 0]]
         """
         _check(max_length, 0, threads)
-        options = (add_special_tokens, max_length, truncation, truncation_side, None, 0)
-        ids, offsets, type_ids, places = self._native.encode_detailed(
+        options = _native.EncodeOptions(
+            special_tokens=add_special_tokens,
+            max_length=max_length,
+            truncation=truncation,
+            truncation_side=truncation_side,
+        )
+        batch = self._native.encode_detailed(
             list(sequences), None if pairs is None else list(pairs), options, threads
         )
-        return BatchEncoding(Ragged(ids, offsets), type_ids, places)
+        return BatchEncoding(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
 
     def encode_windows(
         self,

@@ -84,7 +84,8 @@ class Vocabulary:
         >>> Tokenizer.from_file(path, case="compat")
         Tokenizer(11 tokens, bpe, case='compat')
         """
-        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
+        native = _native.Tokenizer.open(Path(path), case=case, unknown=unknown, matching=matching)
+        return cls(native, case, unknown)
 
     @classmethod
     def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
@@ -102,7 +103,9 @@ class Vocabulary:
         >>> Tokenizer.from_text(tok.text).fingerprint == tok.fingerprint
         True
         """
-        native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
+        native = _native.Tokenizer.parse(
+            text, Path("in memory"), case=case, unknown=unknown, matching=None
+        )
         return cls(native, case, unknown)
 
     @classmethod
@@ -256,10 +259,9 @@ class Vocabulary:
     @cached_property
     def _frame(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
         """Special tokens before and after a sequence."""
+        encode = self._native.encode_batch
         framed, bare = (
-            self._native.encode_batch(
-                ["A" * 8], (special, None, "longest_first", "right", None, 0), 1
-            )[0]
+            encode(["A" * 8], _native.EncodeOptions(special_tokens=special), 1)[0]
             for special in (True, False)
         )
         before = framed.tolist().index(bare[0])

@@ -240,5 +240,8 @@ impl<'a> Walk<'a> {
 }
 
 fn letter(code_of_letter: usize) -> u8 {
-    BASES.into_iter().find(|&base| usize::from(code(base)) == code_of_letter).unwrap_or(b'A')
+    BASES
+        .into_iter()
+        .find(|&base| usize::from(code(base)) == code_of_letter)
+        .expect("codes are below 4")
 }

@@ -22,7 +22,7 @@ pub(super) fn stream(
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<bool> {
     let slots = texts.iter().map(PackedText::slots).sum::<usize>() as u64;
-    if work.merges.is_empty() && slots.saturating_mul(BYTES_PER_PIECE) <= memory_limit {
+    if work.merges.is_empty() && slots * BYTES_PER_PIECE <= memory_limit {
         return Ok(true);
     }
     let stride = slots * BYTES_PER_PIECE * SAMPLE_SHARE / memory_limit.max(1);
