@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-CORE = Path(__file__).parents[1] / "rust/dnabert2-core/src"
 Module = tuple[str, ...]
 
 # The top-level modules that each may use, besides `error` and `ragged`.
@@ -24,7 +23,6 @@ ALLOWED = {
     "train": {"encode", "vocab", "dna", "parallel"},
     "kmer": {"encode", "policy", "dna"},
     "encode": {"vocab", "dna", "parallel"},
-    "vocab": {"policy", "dna"},
     "io": {"parallel"},
 }
 NOISE = re.compile(r'//[^\n]*|b?"(?:\\.|[^"\\])*"', re.DOTALL)
@@ -62,10 +60,8 @@ def leaves(tree: str) -> Iterator[str]:
 def absolute(path: str, module: Module, modules: dict[Module, str]) -> Module | None:
     """Return a path from the root of the crate, or None for a path into another crate."""
     here, parts = list(module), path.split("::")
-    if parts[0] == "pyo3":
-        return ("pyo3",)
-    if parts[0] == "crate":
-        return tuple(parts[1:])
+    if parts[0] in ("crate", "pyo3"):
+        return tuple(parts[1:]) if parts[0] == "crate" else ("pyo3",)
     if parts[0] not in ("self", "super") and (*module, parts[0]) not in modules:
         return None
     for part in parts:
@@ -94,9 +90,9 @@ def dependencies(modules: dict[Module, str]) -> dict[Module, set[Module]]:
         reexported = {path for public, path in found if public and path and path[:-1] != module}
         exports |= {(*module, path[-1]): path for path in reexported}
     known = {**modules, ("pyo3",): ""}
+    children = {module: {m for m in modules if m and m[:-1] == module} for module in modules}
     return {
-        module: {owner(path, known, exports) for path in targets}
-        | {child for child in modules if module and child[:-1] == module} - {module}
+        module: {owner(path, known, exports) for path in targets} | children[module]
         for module, targets in paths.items()
     }
 
@@ -120,4 +116,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else CORE))
+    sys.exit(main(Path(sys.argv[1] if sys.argv[1:] else "rust/dnabert2-core/src")))
