@@ -1,6 +1,6 @@
 //! Exact genome BPE and memory-mapped token shards, in plain Rust.
 //!
-//! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_file` reads or `train`
+//! `tokenizer` turns text into ids with `encode`, by a vocabulary that `tokenizer_file` reads or `train`
 //! makes; `corpus` turns FASTA files (`io`) into token files (`shard`).
 
 pub mod corpus;

@@ -147,7 +147,7 @@ fn genome(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
+fn every_window_is_its_span_of_the_genome_whatever_the_threads_and_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     let fasta = genome(folder.path());
     let rule = WindowRule { both_strands: true, ..rule(50, 50, 20) };
@@ -166,7 +166,7 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
     assert_eq!((&files, &shards, &bytes), (&all[0].0, &all[0].1, &all[0].2));
     assert_eq!((files[0].records, files[0].bases, files[0].other_letters), (3, 899_907, 126));
 
-    // Stopped behind some shards, and gone on with.
+    // Stopped after some shards, and resumed.
     for stopped in [1, 7, shards.len() - 1] {
         let out = folder.path().join(format!("s{stopped}"));
         std::fs::create_dir(&out).expect("a folder");
@@ -207,9 +207,9 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
         assert_eq!((ids.len() as u64, bytes.len() as u64), (shard.tokens, shard.written.bytes));
         for (at, pair) in offsets.windows(2).enumerate() {
             let small = |number: u64| usize::try_from(number).expect("small");
-            let stretch = small(origin.start[at])..small(origin.end[at]);
+            let span = small(origin.start[at])..small(origin.end[at]);
             let record: usize = origin.names[origin.record[at] as usize][1..].parse().expect("r1");
-            let forward = records[record][stretch].as_bytes();
+            let forward = records[record][span].as_bytes();
             let read = match origin.strand[at] {
                 1 => forward.to_vec(),
                 _ => dnabert2_core::dna::reverse_complement(forward),

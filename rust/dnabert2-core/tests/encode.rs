@@ -56,14 +56,14 @@ fn published() -> Vocab {
 }
 
 /// Sequence with the repeats that make BPE hard: homopolymers, tandem repeats, few letters.
-fn dna(most: usize) -> impl Strategy<Value = String> {
+fn dna(max_length: usize) -> impl Strategy<Value = String> {
     let unit = proptest::string::string_regex("[ACGT]{1,4}").expect("a valid pattern");
     let run = (unit, 1..40_usize).prop_map(|(unit, times)| unit.repeat(times));
     let two = proptest::string::string_regex("[AT]{0,60}").expect("a valid pattern");
     let any = proptest::string::string_regex("[ACGT]{0,60}").expect("a valid pattern");
     proptest::collection::vec(prop_oneof![run, two, any], 1..6).prop_map(move |parts| {
         let mut text = parts.concat();
-        text.truncate(most);
+        text.truncate(max_length);
         text + "A"
     })
 }
@@ -206,7 +206,7 @@ fn published_vocabulary_on_repeats_of_every_length() {
     }
 }
 
-/// Cuts of long runs, with repeats across them that keep guesses wrong for thousands of letters.
+/// Cuts of long runs, with repeats across them that keep estimates wrong for thousands of letters.
 #[test]
 fn long_runs_are_exact_across_their_cuts() {
     let vocab = published();
@@ -244,7 +244,7 @@ fn long_runs_are_exact_across_their_cuts() {
 }
 
 #[test]
-fn other_letters_play_no_part_in_runs_of_bases() {
+fn other_letters_do_not_change_runs_of_bases() {
     // N, then _A, then AC and N_.
     let merges = [(5, 1), (1, 2), (0, 5)];
     let vocab = Vocab::new(b"NACGT_", &merges, (0..9).collect()).expect("sound merges");

@@ -42,7 +42,7 @@ proptest! {
 /// A text that does not fit the limit, in memory and on disk, with some merges known beforehand: the
 /// same merges.
 #[test]
-fn looks_at_the_text_make_the_same_merges() {
+fn passes_over_the_text_make_the_same_merges() {
     let mut text = "ACGTTGCATTAGCCATGACCA".repeat(30) + &"A".repeat(77) + &"CAG".repeat(40);
     for round in 1..9_usize {
         text += &text[round * 31..round * 97].replace("CA", "TTG");
@@ -80,7 +80,7 @@ fn looks_at_the_text_make_the_same_merges() {
     }
 }
 
-/// Several stretches for the threads, and repeats across their borders.
+/// Several spans for the threads, and repeats across their borders.
 #[test]
 fn long_input_on_several_threads() {
     let mut state = 1_u64;
@@ -183,7 +183,7 @@ fn texts(config: InputConfig, sequence: &str, merges: usize) -> (Vec<String>, In
 }
 
 #[test]
-fn the_intake_is_as_asked_for() {
+fn input_is_read_as_configured() {
     let compat = InputConfig { fold_case: false, ..InputConfig::default() };
     let (made, stats) = texts(compat, "ACgtgtgtAC", 1);
     assert_eq!((made, stats.used, stats.others.len()), (vec!["AC".to_owned()], 4, 2));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch};
-use dnabert2_core::train::{BpeTrainer, InputConfig, Options, InputStats};
+use dnabert2_core::train::{BpeTrainer, InputConfig, InputStats, Options};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/common/mod.rs"]
@@ -20,7 +20,9 @@ fuzz_target!(|input: (u8, &[u8])| {
         .collect();
     let (training, text) = text.split_at(text.len() / 2);
     let mut trainer = BpeTrainer::new(InputConfig { threads: 1, ..InputConfig::default() });
-    if training.is_empty() || trainer.add(training.as_bytes(), 1, &mut InputStats::default()).is_err() {
+    if training.is_empty()
+        || trainer.add(training.as_bytes(), 1, &mut InputStats::default()).is_err()
+    {
         return;
     }
     let options = Options { vocab_size: 9 + usize::from(merges), threads: 1, ..Options::default() };

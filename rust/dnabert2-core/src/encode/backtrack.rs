@@ -1,14 +1,14 @@
-//! Exact BPE for any alphabet, by longest match with a check of neighbours.
+//! Exact BPE for any alphabet, by longest match with backtracking.
 //!
-//! An encoding is the only split of the text into pieces in which every two neighbours may stand
-//! together ([`Vocab::adjacent`]). So walk from left to right and take the longest piece that
-//! matches; when it may not follow the piece before it, take the next shorter one; when none is
-//! left, this position cannot be a border of the encoding: remember that, step back over the piece
-//! before and try its next shorter prefix. Each position is ruled out at most once, which keeps the
-//! walk linear in practice and exact always.
+//! **The idea.** An encoding is the only split of a text into pieces in which every two neighbours may be
+//! adjacent ([`Vocab::adjacent`]). So walk from left to right and take the longest piece that matches.
+//! When it may not follow the piece before it, take the next shorter one. When none is left, this
+//! position is no border of the encoding: mark it, step back over the piece before, and try its next
+//! shorter prefix.
 //!
-//! Whether two pieces may stand together is asked some twice a piece. After enough letters the answers
-//! for all pairs are put into one table, where that fits the cache.
+//! **Cost.** Each position is marked at most once, so the walk is linear in practice. Adjacency is
+//! checked about twice per piece. After enough letters the answers for all pairs are put into one table,
+//! if it fits the cache.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use crate::encode::dfa::pair_table::PairTable;
 use crate::encode::trie::{NONE, Trie};
 use crate::vocab::{Piece, Vocab};
 
-/// Pieces up to which the table is filled: 8 MB.
-const TABLE_PIECES: usize = 8_192;
+/// Maximum pieces of a vocabulary whose table is filled: 8 MB.
+const MAX_TABLE_PIECES: usize = 8_192;
 
 /// A vocabulary prepared for longest-match encoding.
 ///
@@ -80,14 +80,14 @@ impl GeneralEncoder {
         }
     }
 
-    /// The table, once `letters` more make it worth filling.
+    /// The table, once filling it is faster for `letters` more.
     fn pairs(&self, vocab: &Vocab, letters: usize) -> Option<&PairTable> {
-        if vocab.len() > TABLE_PIECES {
+        if vocab.len() > MAX_TABLE_PIECES {
             return None;
         }
         let seen = self.seen.fetch_add(letters, Ordering::Relaxed) + letters;
-        let worth = vocab.len() * vocab.len() / 10;
+        let min_letters = vocab.len() * vocab.len() / 10;
         let fill = || PairTable::new(vocab, &(0..vocab.len()).collect::<Vec<_>>());
-        if seen < worth { None } else { Some(self.pairs.get_or_init(fill)) }
+        if seen < min_letters { None } else { Some(self.pairs.get_or_init(fill)) }
     }
 }

@@ -342,8 +342,8 @@ impl FastaReader {
         Ok(self.rest().first().copied())
     }
 
-    /// Put the next block behind what is left of this one, at most a '\r'; at the end of the file
-    /// that is dropped.
+    /// Append the next block to the rest of this one, at most a '\r'; at the end of the file that is
+    /// dropped.
     fn refill(&mut self) -> Result<bool> {
         let next = match self.blocks.next_block() {
             Ok(next) => next,

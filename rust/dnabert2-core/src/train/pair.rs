@@ -5,7 +5,7 @@ use crate::vocab::Piece;
 /// Two neighbouring pieces, or the merge of them.
 pub type Pair = (Piece, Piece);
 
-/// What every pass over the text needs to know.
+/// The limits of every pass over the text.
 #[derive(Clone, Copy)]
 pub(super) struct Limits<'a> {
     /// Maximum number of positions listed at the start of a generation.

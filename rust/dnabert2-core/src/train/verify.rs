@@ -58,7 +58,7 @@ pub(super) fn verify(
     let pairs = counts.pairs.iter().filter(|(pair, _)| allowed(pair));
     let floor = pairs.map(|(_, &times)| times).max().unwrap_or(1);
     let mut all;
-    'order: loop {
+    'stages: loop {
         let mut undone = counts.take_back(&waiting);
         let pairs = counts.pairs.iter().filter(|(pair, times)| **times >= floor && allowed(pair));
         let mut ranked: Vec<Pair> = pairs.map(|(&pair, _)| pair).collect();
@@ -70,7 +70,7 @@ pub(super) fn verify(
             let top = ranked.iter().copied().max_by_key(rank);
             let Some(top) = top.filter(|top| rank(top).0 >= work.min_count) else {
                 all = true;
-                break 'order;
+                break 'stages;
             };
             let made = work.next_piece();
             work.push((own[top.0 as usize], own[top.1 as usize]));
@@ -81,12 +81,12 @@ pub(super) fn verify(
                 waiting[..position].iter().all(|(_, pair)| !may_overlap(top, *pair))
             };
             let Some(position) = position.filter(comes_first).filter(|_| !all) else {
-                break 'order;
+                break 'stages;
             };
             own[waiting.remove(position).0 as usize] = made;
             if position > 0 {
                 undone.into_iter().rev().for_each(|step| counts.redo(step));
-                continue 'order; // the later stages have changed
+                continue 'stages; // the later stages have changed
             }
             if let Some(step) = undone.pop() {
                 ranked.extend(step.gone.iter().map(|(pair, _)| *pair).filter(allowed));

@@ -8,8 +8,8 @@
 //! the first piece of every suffix, the encoding is read off from left to right: take the first
 //! piece of the whole, jump over it, take the first piece of the rest.
 //!
-//! **The state.** What must be remembered of the suffixes that are still open, those at which a
-//! piece that is not yet complete could end? For each: where in the trie of (reversed) pieces the
+//! **The state.** An open suffix is one at which a piece that is not yet complete could end. A state
+//! remembers of each: where in the trie of (reversed) pieces the
 //! letters since then have led, and which of the pieces below that trie node may stand before its
 //! first piece. Two first pieces that allow the same pieces below a node are one *class* there. A
 //! state is the list of such (node, class), longest first, with the piece that was found last. The
@@ -86,8 +86,8 @@ impl Trie {
     }
 }
 
-/// Classes seen so far: node, the first piece that stands for the class (`None`: the empty suffix,
-/// before which every piece may stand), and the class at each child, once it was asked for.
+/// Classes seen so far: node, the first piece that represents the class (`None`: the empty suffix,
+/// before which every piece may stand), and the class at each child, once it is computed.
 struct Classes<'a> {
     trie: &'a Trie,
     pairs: &'a PairTable,
@@ -109,7 +109,7 @@ impl<'a> Classes<'a> {
         piece.map_or(&self.everything, |piece| self.pairs.before(piece))
     }
 
-    /// The class of a first piece at a node: what it allows of the pieces that go on below.
+    /// The class of a first piece at a node: the pieces below that it allows.
     fn at(&mut self, node: u32, piece: Option<Piece>) -> u32 {
         let Node { low, high, ends_here, .. } = self.trie.nodes[node as usize];
         let below = range(self.bits(piece), low + usize::from(ends_here), high);

@@ -1,7 +1,7 @@
 //! Letters to pairs of 2-bit codes, and whether they are all bases.
 //!
 //! The loops are plain and written so that the compiler turns them into vector code; on x86-64 a
-//! second copy is compiled for AVX2 and chosen at run time, and bases are told by a table in a register.
+//! second copy is compiled for AVX2 and chosen at run time, and bases are recognised by a table in a register.
 
 /// 2-bit code of a base in either case: a property of its ASCII bits, hence not the rank order.
 #[must_use]

@@ -1,7 +1,7 @@
 //! Which pieces may stand next to each other: all pairs at once.
 //!
 //! [`Vocab::adjacent`] plays the merges backwards for one pair: it undoes the later-made piece of
-//! the two, looks for a merge across the border, and goes on with the pair that is left. That pair
+//! the two, searches for a merge across the border, and continues with the pair that is left. That pair
 //! has a smaller larger piece, so a table filled in the order of the larger piece answers each pair
 //! with one look-up: row `k` is the row of `k`'s inner part, less the few pairs that merge in time.
 
@@ -42,7 +42,7 @@ impl Bits {
     }
 }
 
-/// For every piece, the pieces that may stand before it, as bits in an order of the caller's.
+/// For every piece, the pieces that may stand before it, as bits in an order that the caller gives.
 #[derive(Debug, Clone)]
 pub struct PairTable {
     before: Bits,
@@ -55,7 +55,7 @@ impl PairTable {
         let letters = vocab.letters().len();
         // `after[l]` has bit r, `before[r]` has bit position[l], when undoing the later of the two
         // pieces down to letters meets no merge across the border. Whether the two themselves
-        // merge is looked at last, because it matters only for the whole pair.
+        // merge is checked last, because it matters only for the whole pair.
         let (mut after, mut before) = (Bits::new(count, count), Bits::new(count, count));
         let (mut by_left, mut by_right) = (vec![Vec::new(); count], vec![Vec::new(); count]);
         for (&(left, right), made) in vocab.merges().iter().zip(letters..) {
