@@ -34,9 +34,10 @@ docs: build ## Build the documentation site in target/site, links and cross-refe
 
 test: lint rust-test python-test ## Everything that CI checks
 
-lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts
+lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts of Python and Rust
 	cargo fmt --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(BIN)/python .ci/rust_cycles.py
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy

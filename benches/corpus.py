@@ -24,6 +24,7 @@ from isal import igzip
 
 from dnabert2_fast import TokenBatches, Tokenizer, _native, build_corpus, read_fasta
 from dnabert2_fast.corpus import CorpusRules
+from dnabert2_fast.corpus.build import native_builder
 from dnabert2_fast.tokenizer import PACKAGED
 
 PEER_BP = 4_000_000
@@ -92,9 +93,18 @@ def stages(path, bases):
 
     def build(done):
         with tempfile.TemporaryDirectory() as folder:
-            builder = _native.CorpusBuilder(tok._native, rules, "{}", 0)
             nothing = lambda *_: None  # noqa: E731
-            builder.build(0, Path(folder), [path], 1.0, done, 0, nothing, nothing, nothing)
+            native_builder(tok, rules, "{}", 0).build(
+                number=0,
+                folder=Path(folder),
+                files=[path],
+                keep=1.0,
+                done=done,
+                shards=0,
+                report=nothing,
+                keep_origins=nothing,
+                note_shard=nothing,
+            )
 
     work = {
         "read and parse": lambda: _native.count_bases(path, True, lambda _: None),

@@ -10,7 +10,14 @@ import numpy.typing as npt
 __all__ = [
     "BpeTrainer",
     "CorpusBuilder",
+    "DetailedBatch",
+    "EncodeOptions",
     "FastaReader",
+    "FileCounts",
+    "InputCounts",
+    "MappedShard",
+    "Origins",
+    "Shard",
     "Shards",
     "Tokenizer",
     "checksum",
@@ -18,17 +25,40 @@ __all__ = [
     "write_shard",
 ]
 
-# Special tokens, most tokens, truncation and its side, dropout and its seed.
-_Options = tuple[bool, int | None, str, str, float | None, int]
+# Values and offsets.
 _Ragged = tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]
+
+@final
+class EncodeOptions:
+    def __new__(
+        cls,
+        *,
+        special_tokens: bool = True,
+        max_length: int | None = None,
+        truncation: str = "longest_first",
+        truncation_side: str = "right",
+        dropout: float | None = None,
+        seed: int = 0,
+    ) -> EncodeOptions: ...
+
+@final
+class DetailedBatch:
+    @property
+    def ids(self) -> npt.NDArray[np.uint16]: ...
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def type_ids(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def spans(self) -> npt.NDArray[np.int64]: ...
 
 @final
 class Tokenizer:
     @classmethod
-    def open(cls, path: Path, case: str, unknown: str, matching: str | None) -> Tokenizer: ...
+    def open(cls, path: Path, *, case: str, unknown: str, matching: str | None) -> Tokenizer: ...
     @classmethod
     def parse(
-        cls, text: str, source: Path, case: str, unknown: str, matching: str | None
+        cls, text: str, source: Path, *, case: str, unknown: str, matching: str | None
     ) -> Tokenizer: ...
     @property
     def text(self) -> str: ...
@@ -43,23 +73,18 @@ class Tokenizer:
         self,
         sequences: list[str | bytes],
         pairs: list[str | bytes] | None,
-        options: _Options,
+        options: EncodeOptions,
         threads: int,
-    ) -> tuple[
-        npt.NDArray[np.uint16],
-        npt.NDArray[np.int64],
-        npt.NDArray[np.int64],
-        npt.NDArray[np.int64],
-    ]: ...
+    ) -> DetailedBatch: ...
     def encode_batch(
-        self, sequences: list[str | bytes], options: _Options, threads: int
+        self, sequences: list[str | bytes], options: EncodeOptions, threads: int
     ) -> _Ragged: ...
     def encode_spans(
         self,
         text: npt.NDArray[np.uint8],
         starts: npt.NDArray[np.int64],
         ends: npt.NDArray[np.int64],
-        options: _Options,
+        options: EncodeOptions,
         threads: int,
     ) -> _Ragged: ...
     def replaced(self, sequences: list[str | bytes]) -> tuple[int, dict[str, int]]: ...
@@ -68,16 +93,26 @@ class Tokenizer:
 
 @final
 class FastaReader:
-    def __new__(cls, path: Path, most_letters: int) -> FastaReader: ...
+    def __new__(cls, path: Path, max_letters: int) -> FastaReader: ...
     def __iter__(self) -> FastaReader: ...
     def __next__(self) -> tuple[str, str]: ...
 
-_Counted = tuple[int, int, int, dict[str, int]]
+@final
+class InputCounts:
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def used_bp(self) -> int: ...
+    @property
+    def left_out_bp(self) -> int: ...
+    @property
+    def other_letters(self) -> dict[str, int]: ...
 
 @final
 class BpeTrainer:
     def __new__(
         cls,
+        *,
         window_bp: int | None,
         fold_case: bool,
         both_strands: bool,
@@ -86,11 +121,12 @@ class BpeTrainer:
         threads: int,
         spill_to: Path | None,
     ) -> BpeTrainer: ...
-    def add(self, sequence: str | bytes) -> _Counted: ...
-    def add_file(self, path: Path, report: Callable[[int], object]) -> _Counted: ...
+    def add(self, sequence: str | bytes) -> InputCounts: ...
+    def add_file(self, path: Path, report: Callable[[int], object]) -> InputCounts: ...
     def fingerprint(self) -> str: ...
     def train(
         self,
+        *,
         vocab_size: int,
         min_frequency: int,
         max_token_bp: int | None,
@@ -101,23 +137,76 @@ class BpeTrainer:
         report: Callable[[tuple[int, int]], object],
     ) -> str: ...
 
-# Names of records; file, record, start, end and strand of every window.
-_Origin = tuple[
-    list[str],
-    npt.NDArray[np.uint32],
-    npt.NDArray[np.uint32],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.uint64],
-    npt.NDArray[np.int8],
-]
+@final
+class FileCounts:
+    @property
+    def records(self) -> int: ...
+    @property
+    def bases(self) -> int: ...
+    @property
+    def other_letters(self) -> int: ...
+    @property
+    def windows(self) -> int: ...
+    @property
+    def unfit(self) -> int: ...
+    @property
+    def left_out(self) -> int: ...
+    @property
+    def duplicates(self) -> int: ...
+
+@final
+class Origins:
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def file(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def record(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def start(self) -> npt.NDArray[np.uint64]: ...
+    @property
+    def end(self) -> npt.NDArray[np.uint64]: ...
+    @property
+    def strand(self) -> npt.NDArray[np.int8]: ...
+
+@final
+class Shard:
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def xxh3(self) -> str: ...
 
 @final
 class CorpusBuilder:
     def __new__(
-        cls, tokenizer: Tokenizer, settings: dict[str, object], about: str, threads: int
+        cls,
+        tokenizer: Tokenizer,
+        *,
+        window_bp: int | None,
+        min_window_bp: int | None,
+        stride_bp: int,
+        min_bp: int,
+        both_strands: bool,
+        other_letters: str,
+        fold_case: bool,
+        seed: int,
+        valid_fraction: float,
+        deduplicate: bool,
+        shard_tokens: int,
+        threads: int,
+        about: str,
     ) -> CorpusBuilder: ...
     def build(
         self,
+        *,
         number: int,
         folder: Path,
         files: list[Path],
@@ -125,16 +214,24 @@ class CorpusBuilder:
         done: list[int],
         shards: int,
         report: Callable[[int], object],
-        keep_origins: Callable[[int, _Origin], object],
-        note_shard: Callable[[str, str, int, int, int, str], object],
-    ) -> list[tuple[int, int, int, int, int, int, int]]: ...
+        keep_origins: Callable[[int, Origins], object],
+        note_shard: Callable[[Shard], object],
+    ) -> list[FileCounts]: ...
+
+@final
+class MappedShard:
+    def __new__(
+        cls,
+        *,
+        path: Path,
+        bytes: int,
+        ids: npt.NDArray[np.uint16],
+        offsets: npt.NDArray[np.int64],
+    ) -> MappedShard: ...
 
 @final
 class Shards:
-    def __new__(
-        cls,
-        shards: list[tuple[Path, int, npt.NDArray[np.uint16], npt.NDArray[np.int64]]],
-    ) -> Shards: ...
+    def __new__(cls, shards: list[MappedShard]) -> Shards: ...
     def lengths(self, windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]: ...
     def gather(self, windows: npt.NDArray[np.int64]) -> _Ragged: ...
 

@@ -191,7 +191,7 @@ def test_a_folder_that_does_not_let_write(fasta, tmp_path, line):
 STOPPED = """
 import os, sys
 from dnabert2_fast.cli import entry_point
-from dnabert2_fast.progress import Progress
+from dnabert2_fast._internal.progress import Progress
 number, update = int(sys.argv.pop(1)), Progress.update
 def stopped(self, n=1):
     os.kill(os.getpid(), number)

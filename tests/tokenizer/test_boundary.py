@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnabert2_fast import Corpus, Tokenizer, build_corpus, read_fasta
+from dnabert2_fast import Corpus, Tokenizer, _native, build_corpus, read_fasta
 from dnabert2_fast.errors import CorpusError, Dnabert2Error, FastaError
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -55,7 +55,7 @@ def test_decoding(ids, unknown):
 def test_spans(text, spans):
     """Starts and ends that lie outside of the text, or backwards."""
     starts, ends = (np.array([span[i] for span in spans], np.int64) for i in (0, 1))
-    options = (True, None, "longest_first", "right", None, 0)
+    options = _native.EncodeOptions()
     try:
         values, offsets = tok._native.encode_spans(
             np.frombuffer(text, np.uint8), starts, ends, options, 1

@@ -41,15 +41,16 @@ __all__ = ["build_corpus", "build_planned", "build_units", "merge_units"]
 
 JOURNAL = "journal.jsonl"
 SHARD = {"name", "split", "sequences", "tokens", "bytes", "xxh3", "origins_xxh3"}
-FILE_COUNTS = (
-    "records",
-    "bases",
-    "other_letters",
-    "windows",
-    "unfit_windows",
-    "left_out_windows",
-    "repeated_windows",
-)
+# Names in the journal of the counts of a file.
+FILE_COUNTS = {
+    "records": "records",
+    "bases": "bases",
+    "other_letters": "other_letters",
+    "windows": "windows",
+    "unfit_windows": "unfit",
+    "left_out_windows": "left_out",
+    "repeated_windows": "duplicates",
+}
 
 
 def build_corpus(
@@ -193,14 +194,35 @@ def build_with_shares(
     plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
 ) -> None:
     """Build units of which the shares to keep are known."""
-    text = about(plan.rules)
-    builder = _native.CorpusBuilder(plan.tokenizer._native, plan.rules, text, threads)
+    builder = native_builder(plan.tokenizer, plan.rules, about(plan.rules), threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
             folder = plan.unit_folder(number)
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder), full_disk_of(folder):
                 _build_unit(plan, number, shares[number], builder, bar)
+
+
+def native_builder(
+    tokenizer: Tokenizer, rules: dict[str, Any], metadata: str, threads: int
+) -> _native.CorpusBuilder:
+    """Return a builder of the Rust core; `metadata` is JSON text for the shards."""
+    return _native.CorpusBuilder(
+        tokenizer._native,
+        window_bp=rules["window_bp"],
+        min_window_bp=rules["shortest_bp"],
+        stride_bp=rules["stride_bp"],
+        min_bp=rules["min_bp"],
+        both_strands=rules["both_strands"],
+        other_letters=rules["other_letters"],
+        fold_case=rules["case"] == "upper",
+        seed=rules["seed"],
+        valid_fraction=rules["valid_fraction"],
+        deduplicate=rules["drop_repeats"],
+        shard_tokens=rules["shard_tokens"],
+        threads=threads,
+        about=metadata,
+    )
 
 
 def _build_unit(
@@ -216,31 +238,39 @@ def _build_unit(
     names = [plan.names[i] for i in plan.units[number]]
     bar.note(unit=f"{number + 1}/{len(plan.units)}", file=names[0])
 
-    def keep_origins(shard: int, origin: _native._Origin) -> None:
-        write_origins(folder / shard_files(shard)[1], _origins(origin, names, inputs[0]))
+    def keep_origins(shard: int, origins: _native.Origins) -> None:
+        write_origins(folder / shard_files(shard)[1], _origins(origins, names, inputs[0]))
 
-    def note_shard(
-        name: str, split: str, sequences: int, tokens: int, size: int, checksum: str
-    ) -> None:
-        shard = {"split": split, "sequences": sequences, "tokens": tokens, "bytes": size}
+    def note_shard(shard: _native.Shard) -> None:
         origins = folder / shard_files(len(journal.shards))[1]
-        sums = {"xxh3": checksum, "origins_xxh3": _native.checksum(origins)}
-        journal.add({"name": name, **shard, **sums})
+        journal.add(
+            {
+                "name": shard.name,
+                "split": shard.split,
+                "sequences": shard.sequences,
+                "tokens": shard.tokens,
+                "bytes": shard.bytes,
+                "xxh3": shard.xxh3,
+                "origins_xxh3": _native.checksum(origins),
+            }
+        )
 
-    reports = builder.build(
-        number,
-        folder,
-        [Path(item.path) for item in inputs],
-        share,
-        journal.done(),
-        len(journal.shards),
-        bar.update,
-        keep_origins,
-        note_shard,
+    counts = builder.build(
+        number=number,
+        folder=folder,
+        files=[Path(item.path) for item in inputs],
+        keep=share,
+        done=journal.done(),
+        shards=len(journal.shards),
+        report=bar.update,
+        keep_origins=keep_origins,
+        note_shard=note_shard,
     )
     plan.check_unchanged(number)
     if journal.read is None:
-        journal.end([dict(zip(FILE_COUNTS, report, strict=True)) for report in reports])
+        journal.end(
+            [{name: getattr(file, field) for name, field in FILE_COUNTS.items()} for file in counts]
+        )
 
 
 class _Journal:
@@ -370,15 +400,14 @@ def write_merged(
     return write_contents(folder, plan.tokenizer, plan.settings, read, shards)
 
 
-def _origins(origin: _native._Origin, files: list[str], whose: Input) -> pa.Table:
-    names, file, record, start, end, strand = origin
-    first = np.zeros_like(file)
+def _origins(origins: _native.Origins, files: list[str], whose: Input) -> pa.Table:
+    first = np.zeros_like(origins.file)
     columns = [
-        _chosen(file, files),
-        _chosen(record, names),
-        numbers(start),
-        numbers(end),
-        numbers(strand),
+        _chosen(origins.file, files),
+        _chosen(origins.record, origins.names),
+        numbers(origins.start),
+        numbers(origins.end),
+        numbers(origins.strand),
         _chosen(first, [whose.species]),
         _chosen(first, [whose.group]),
     ]

@@ -284,12 +284,17 @@ class Corpus:
 
     @cached_property
     def _mapped(self) -> _native.Shards:
-        files = [
-            (self.folder / shard_files(shard["number"])[0], shard["bytes"])
-            for shard in self._shards
-        ]
-        arrays = [(shard.values, shard.offsets) for shard in self.shards]
-        return _native.Shards([(*f, *a) for f, a in zip(files, arrays, strict=True)])
+        return _native.Shards(
+            [
+                _native.MappedShard(
+                    path=self.folder / shard_files(shard["number"])[0],
+                    bytes=shard["bytes"],
+                    ids=ids.values,
+                    offsets=ids.offsets,
+                )
+                for shard, ids in zip(self._shards, self.shards, strict=True)
+            ]
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return Corpus.open, (self.folder, self.split)

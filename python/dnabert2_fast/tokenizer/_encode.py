@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -38,14 +39,18 @@ Frame = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]
 
 
 class Options(NamedTuple):
-    """How the extension encodes: a tuple in its order."""
+    """How the extension encodes; arguments of `Tokenizer.encode` by other names."""
 
-    add_special_tokens: bool
+    special_tokens: bool
     max_length: int | None = None
     truncation: Truncation = "longest_first"
     truncation_side: Side = "right"
     dropout: float | None = None
     seed: int = 0
+
+    def native(self) -> _native.EncodeOptions:
+        """Return them as the extension takes them."""
+        return _native.EncodeOptions(**self._asdict())
 
 
 def encode_batch(
@@ -66,17 +71,19 @@ def encode_batch(
     _check(options, threads)
     if isinstance(sequences, os.PathLike):
         # Each chunk draws from a seed of its own.
+        seeds = (options._replace(seed=seed).native() for seed in count(options.seed))
+        chunks = (texts for _, texts in read_chunks(sequences))
         return Ragged.concatenate(
             [
-                Ragged(*native.encode_batch(some, options._replace(seed=options.seed + i), threads))
-                for i, (_, some) in enumerate(read_chunks(sequences))
+                Ragged(*native.encode_batch(texts, seeded, threads))
+                for texts, seeded in zip(chunks, seeds, strict=False)
             ]
         )
     found = spans(sequences)
     if found is not None:
-        return Ragged(*native.encode_spans(*found, options, threads))
+        return Ragged(*native.encode_spans(*found, options.native(), threads))
     listed = sequences if isinstance(sequences, list) else list(sequences)
-    return Ragged(*native.encode_batch(listed, options, threads))
+    return Ragged(*native.encode_batch(listed, options.native(), threads))
 
 
 def encode_detailed(
@@ -88,10 +95,10 @@ def encode_detailed(
 ) -> BatchEncoding:
     """Return ids, type ids and offsets; see `Tokenizer.encode_batch_detailed`."""
     _check(options, threads)
-    ids, offsets, type_ids, places = native.encode_detailed(
-        list(sequences), None if pairs is None else list(pairs), options, threads
+    batch = native.encode_detailed(
+        list(sequences), None if pairs is None else list(pairs), options.native(), threads
     )
-    return BatchEncoding(Ragged(ids, offsets), type_ids, places)
+    return BatchEncoding(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
 
 
 def encode_windows(
@@ -117,7 +124,7 @@ def encode_windows(
 def frame_of(native: _native.Tokenizer) -> Frame:
     """Return the special tokens before and after a sequence."""
     framed, bare = (
-        native.encode_batch(["A" * 8], Options(special), 1)[0] for special in (True, False)
+        native.encode_batch(["A" * 8], Options(special).native(), 1)[0] for special in (True, False)
     )
     before = framed.tolist().index(bare[0])
     return framed[:before], framed[before + len(bare) :]

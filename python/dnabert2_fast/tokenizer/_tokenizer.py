@@ -131,7 +131,8 @@ class Tokenizer:
         >>> Tokenizer.from_file(path, case="compat")
         Tokenizer(11 tokens, bpe, case='compat')
         """
-        return cls(_native.Tokenizer.open(Path(path), case, unknown, matching), case, unknown)
+        native = _native.Tokenizer.open(Path(path), case=case, unknown=unknown, matching=matching)
+        return cls(native, case, unknown)
 
     @classmethod
     def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
@@ -149,7 +150,9 @@ class Tokenizer:
         >>> Tokenizer.from_text(tok.text).fingerprint == tok.fingerprint
         True
         """
-        native = _native.Tokenizer.parse(text, Path("in memory"), case, unknown, None)
+        native = _native.Tokenizer.parse(
+            text, Path("in memory"), case=case, unknown=unknown, matching=None
+        )
         return cls(native, case, unknown)
 
     @classmethod

@@ -118,13 +118,13 @@ class Intake:
         if self.threads < 0:
             raise ValueError(f"threads: {self.threads} is negative; 0 takes every core")
         trainer = _native.BpeTrainer(
-            self.window_bp,
-            self.fold_case,
-            self.both_strands,
-            self.sample,
-            self.seed,
-            self.threads,
-            self.spill_to,
+            window_bp=self.window_bp,
+            fold_case=self.fold_case,
+            both_strands=self.both_strands,
+            sample=self.sample,
+            seed=self.seed,
+            threads=self.threads,
+            spill_to=self.spill_to,
         )
         sources: dict[str, Source] = {}
         with progress(None, "reading", "letters") as bar:
@@ -140,26 +140,20 @@ class Intake:
                         _add(sources, name, species, trainer.add(sequence))
                         bar.update(len(sequence))
                 else:
-                    counted = trainer.add_file(Path(path), bar.update)
-                    _add(sources, name, species, counted)
+                    counts = trainer.add_file(Path(path), bar.update)
+                    _add(sources, name, species, counts)
         return trainer, TrainingReport(list(sources.values()))
 
 
-def _add(
-    sources: dict[str, Source],
-    name: str,
-    species: str,
-    counted: tuple[int, int, int, dict[str, int]],
-) -> None:
+def _add(sources: dict[str, Source], name: str, species: str, counts: _native.InputCounts) -> None:
     before = sources.get(name, Source(name, species, 0, 0, 0, {}))
-    sequences, used, left_out, others = counted
     sources[name] = Source(
         name,
         species,
-        before.sequences + sequences,
-        before.used_bp + used,
-        before.left_out_bp + left_out,
-        dict(Counter(before.other_letters) + Counter(others)),
+        before.sequences + counts.sequences,
+        before.used_bp + counts.used_bp,
+        before.left_out_bp + counts.left_out_bp,
+        dict(Counter(before.other_letters) + Counter(counts.other_letters)),
     )
 
 
@@ -198,14 +192,14 @@ def train_text(
     ):
         bar.update(least + len(merges))
         text = trainer.train(
-            vocab_size,
-            min_frequency,
-            max_token_bp,
-            memory_limit,
-            intake.threads,
-            list(special_tokens),
-            list(merges),
-            merges.append,
+            vocab_size=vocab_size,
+            min_frequency=min_frequency,
+            max_token_bp=max_token_bp,
+            memory_limit=memory_limit,
+            threads=intake.threads,
+            special_tokens=list(special_tokens),
+            known=list(merges),
+            report=merges.append,
         )
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)

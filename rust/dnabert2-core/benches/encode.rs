@@ -12,10 +12,11 @@ use std::time::Instant;
 use dnabert2_core::Tokenizer;
 use dnabert2_core::dna::{BASES, base_runs};
 use dnabert2_core::encode::{Automaton, GeneralEncoder, LongestFirst};
-use dnabert2_core::fasta::FastaReader;
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::{Matching, TokenizerFile, from_trained};
-use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
+use dnabert2_core::io::fasta::FastaReader;
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::{Definition, Matching, Options};
+use dnabert2_core::tokenizer_file::{self, from_trained, with_matching};
+use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 use dnabert2_core::vocab::Vocab;
 
 const GENOME_BP: usize = 32_000_000;
@@ -53,18 +54,21 @@ fn main() {
         env!("CARGO_MANIFEST_DIR"),
         "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    let file = TokenizerFile::open(Path::new(vocabulary)).expect("it is here");
+    let file = tokenizer_file::open(Path::new(vocabulary)).expect("it is here");
     let vocab = file.vocab().expect("it has pieces");
     compiling(vocab, "published");
     for size in [8_192, 16_384] {
-        let mut trainer = BpeTrainer::new(Intake { window_bp: Some(1_000), ..Intake::default() });
-        trainer.add(&genome[..genome.len() / 2], 1, &mut Tally::default()).expect("bases only");
+        let mut trainer =
+            BpeTrainer::new(InputConfig { window_bp: Some(1_000), ..InputConfig::default() });
+        trainer
+            .add(&genome[..genome.len() / 2], 1, &mut InputStats::default())
+            .expect("bases only");
         let vocab = trainer
             .train(&train::Options { vocab_size: size, ..Default::default() }, &[], |_| Ok(()))
             .expect("there are bases");
         compiling(&vocab, "trained");
         let text = from_trained(&vocab, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
-        let file = TokenizerFile::parse(Path::new("trained"), text).expect("our own file");
+        let file = tokenizer_file::parse(Path::new("trained"), text).expect("our own file");
         let encode = encoder(Tokenizer::new(file, Policy::default()), 1);
         let texts: Vec<&[u8]> = genome.chunks_exact(1_000).collect();
         row(&format!("automaton of {size}"), 1_000, 1, speed(&texts, &encode));
@@ -100,7 +104,7 @@ fn main() {
         }),
     );
 
-    let longest = file.clone().with_matching(Matching::Longest).expect("it has pieces");
+    let longest = with_matching(file.clone(), Matching::Longest).expect("it has pieces");
     for (name, file) in [
         ("automaton", file),
         ("longest", longest),
@@ -118,13 +122,13 @@ fn main() {
 }
 
 /// A vocabulary of all 6-mers and some letters.
-fn kmers(letters: &str) -> TokenizerFile {
+fn kmers(letters: &str) -> Definition {
     let mut text = String::from("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
     for number in 0..1_usize << 12 {
-        text.extend((0..6).map(|place| char::from(BASES[number >> (2 * place) & 3])));
+        text.extend((0..6).map(|at| char::from(BASES[number >> (2 * at) & 3])));
         text.push('\n');
     }
-    TokenizerFile::parse(Path::new("k-mers"), text + letters).expect("all k-mers")
+    tokenizer_file::parse(Path::new("k-mers"), text + letters).expect("all k-mers")
 }
 
 fn encoder(tokenizer: Tokenizer, threads: usize) -> impl Fn(&[&[u8]]) {

@@ -7,9 +7,10 @@ use std::path::Path;
 use dnabert2_core::Tokenizer;
 use dnabert2_core::dna::BASES;
 use dnabert2_core::encode::{Automaton, GeneralEncoder};
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
-use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::{Definition, Matching, Options};
+use dnabert2_core::tokenizer_file::{self, with_matching};
+use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 
 /// Bases that are the same in every run, with repeats in them as genomes have.
 fn bases(length: usize) -> Vec<u8> {
@@ -47,9 +48,9 @@ fn main() {
         env!("CARGO_MANIFEST_DIR"),
         "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    let file = TokenizerFile::open(Path::new(path)).expect("it travels with the package");
+    let file = tokenizer_file::open(Path::new(path)).expect("it travels with the package");
     let vocab = file.vocab().expect("it has pieces").clone();
-    let encode = |file: TokenizerFile, piece: usize| {
+    let encode = |file: Definition, piece: usize| {
         let tokenizer = Tokenizer::new(file, Policy::default());
         let texts: Vec<&[u8]> = text.chunks(piece).collect();
         black_box(tokenizer.encode_batch(&texts, &Options::default(), 1).expect("bases only"));
@@ -59,7 +60,7 @@ fn main() {
         "compile" => drop(black_box(Automaton::bpe(&vocab))),
         "pieces of 1 kb" => encode(file, 1_000),
         "one run" => encode(file, text.len()),
-        "longest" => encode(file.with_matching(Matching::Longest).expect("it has pieces"), 1_000),
+        "longest" => encode(with_matching(file, Matching::Longest).expect("it has pieces"), 1_000),
         "general" => {
             let codes: Vec<u8> = text
                 .iter()
@@ -73,8 +74,8 @@ fn main() {
         "train" => {
             let options = train::Options { vocab_size: 1_024, threads: 1, ..Default::default() };
             let mut trainer =
-                BpeTrainer::new(Intake { window_bp: Some(1_000), ..Intake::default() });
-            trainer.add(text, 1, &mut Tally::default()).expect("bases only");
+                BpeTrainer::new(InputConfig { window_bp: Some(1_000), ..InputConfig::default() });
+            trainer.add(text, 1, &mut InputStats::default()).expect("bases only");
             black_box(trainer.train(&options, &[], |_| Ok(())).expect("there are bases"));
         }
         other => eprintln!("there is no work called {other:?}"),

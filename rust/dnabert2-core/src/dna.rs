@@ -62,8 +62,8 @@ pub fn reverse_complement(sequence: &[u8]) -> Vec<u8> {
     sequence.iter().rev().map(|&byte| complement(byte)).collect()
 }
 
-/// Maximal runs of bases in a sequence, as `(start, bases)`; other letters stand between them, lower-case
-/// bases too unless `fold_case`.
+/// Maximal runs of bases in a sequence, as `(start, bases)`; other letters separate them, and
+/// lower-case bases too unless `fold_case`.
 ///
 /// ```
 /// let runs: Vec<_> = dnabert2_core::dna::base_runs(b"NACNNgt", true).collect();
@@ -88,9 +88,9 @@ fn run_length(letters: &[u8], fold_case: bool, bases: bool) -> usize {
         is(b'A') | is(b'C') | is(b'G') | is(b'T')
     };
     let wanted = u8::from(bases);
-    // Most runs are long: whole chunks are looked at in one go, the first that differs by letter.
-    let goes_on = |chunk: &&[u8; WIDTH]| chunk.map(is_base) == [wanted; WIDTH];
-    let whole = WIDTH * letters.as_chunks().0.iter().take_while(goes_on).count();
+    // Most runs are long: whole chunks are compared at once, the first that differs by letter.
+    let continues = |chunk: &&[u8; WIDTH]| chunk.map(is_base) == [wanted; WIDTH];
+    let whole = WIDTH * letters.as_chunks().0.iter().take_while(continues).count();
     let rest = &letters[whole..];
     whole + rest.iter().position(|&byte| is_base(byte) != wanted).unwrap_or(rest.len())
 }

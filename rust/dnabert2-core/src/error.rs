@@ -1,4 +1,4 @@
-//! One error type for the whole core, every variant with what a person needs to act.
+//! One error type for the whole core; every variant carries what is needed to act on it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A sequence file is not readable FASTA or FASTQ.
-    #[error("{}: {message}{}", path.display(), place(record, *line))]
+    #[error("{}: {message}{}", path.display(), position(record, *line))]
     Fasta {
         /// The file.
         path: PathBuf,
         /// Name of the record, empty when the first one was not reached.
         record: String,
-        /// Line in the (inflated) file, counted from 1; 0 when it is not known.
+        /// Line in the decompressed file, counted from 1; 0 when it is not known.
         line: u64,
         /// What is wrong, and the remedy.
         message: String,
@@ -35,12 +35,12 @@ pub enum Error {
         message: String,
     },
     /// A tokenizer file holds something that this encoder cannot reproduce exactly.
-    #[error("{}: at {place}: {message}", path.display())]
+    #[error("{}: at {pointer}: {message}", path.display())]
     TokenizerFile {
         /// The file.
         path: PathBuf,
-        /// JSON pointer of the place, or a line.
-        place: String,
+        /// JSON pointer, or a line.
+        pointer: String,
         /// What is wrong or not supported.
         message: String,
     },
@@ -89,7 +89,7 @@ impl Error {
     }
 }
 
-fn place(record: &str, line: u64) -> String {
+fn position(record: &str, line: u64) -> String {
     match (record.is_empty(), line) {
         (true, 0) => String::new(),
         (true, line) => format!(" (line {line})"),

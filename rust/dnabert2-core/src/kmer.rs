@@ -10,11 +10,11 @@
 
 use crate::dna::BASES;
 use crate::encode::{code, is_all_bases};
-use crate::tokenizer::{Policy, Replaced, Unknown};
+use crate::policy::{Policy, ReplacedCounts, Unknown};
 use crate::{Error, Result, TokenId};
 
-/// Most letters of a k-mer: with 4^8 of them ids of 16 bits have no room for special tokens.
-const MOST: usize = 7;
+/// Maximum letters of a k-mer: 4^8 of them would leave no ids of 16 bits for special tokens.
+const MAX_K: usize = 7;
 
 /// K-mers that are read together when they hold bases only.
 const CHUNK_OF_KMERS: usize = 256;
@@ -41,12 +41,12 @@ impl Kmers {
     /// # Errors
     /// What is missing.
     pub fn new(id: impl Fn(&str) -> Option<TokenId>) -> std::result::Result<Self, String> {
-        let k = (2..=MOST)
+        let k = (2..=MAX_K)
             .find(|&k| id(&"A".repeat(k)).is_some())
-            .ok_or_else(|| format!("no k-mer of 2 to {MOST} letters A is here"))?;
+            .ok_or_else(|| format!("no k-mer of 2 to {MAX_K} letters A is here"))?;
         let mut ids = Vec::with_capacity(1 << (2 * k));
         for number in 0..1_usize << (2 * k) {
-            let letter = |place: usize| char::from(letter(number >> (2 * (k - 1 - place)) & 3));
+            let letter = |at: usize| char::from(letter(number >> (2 * (k - 1 - at)) & 3));
             let kmer: String = (0..k).map(letter).collect();
             ids.push(id(&kmer).ok_or_else(|| format!("the k-mer {kmer} is missing"))?);
         }
@@ -109,7 +109,7 @@ impl Kmers {
         Ok(())
     }
 
-    /// Tell `emit` every token of a text and the letters that it stands for, `start..end`.
+    /// Call `emit` with every token of a text and the letters that it covers, `start..end`.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -127,7 +127,7 @@ impl Kmers {
     }
 
     /// Add the letters of a text that are read as others, or are no letters of this vocabulary.
-    pub(crate) fn replaced(&self, text: &[u8], policy: Policy, counts: &mut Replaced) {
+    pub(crate) fn replaced(&self, text: &[u8], policy: Policy, counts: &mut ReplacedCounts) {
         let has_n = self.singles.as_ref().is_some_and(|singles| singles.n.is_some());
         let known =
             |letter: char| matches!(letter, 'A' | 'C' | 'G' | 'T') || letter == 'N' && has_n;
@@ -146,7 +146,7 @@ struct Walk<'a> {
     kmers: &'a Kmers,
     text: &'a [u8],
     policy: Policy,
-    /// What stands for letters outside the vocabulary, if anything does.
+    /// Id of letters outside the vocabulary, if they have one.
     unknown: Option<TokenId>,
     /// Next byte, and its position in letters.
     next: usize,
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
                 }
             } else {
                 if byte & 0xC0 == 0x80 {
-                    continue; // goes on with a character begun before
+                    continue; // continues a character
                 }
                 let n = n.filter(|_| letter == b'N');
                 if policy.unknown == Unknown::Error && n.is_none() {
@@ -197,7 +197,7 @@ impl<'a> Walk<'a> {
                     emit(id, self.at - 1, self.at);
                 }
             }
-            // A k-mer ends here all the same, and is not known.
+            // A k-mer with an unknown letter ends here.
             if let Some(id) = unknown.filter(|_| overlap && self.at >= k) {
                 emit(id, self.at - k, self.at);
             }
@@ -240,5 +240,8 @@ impl<'a> Walk<'a> {
 }
 
 fn letter(code_of_letter: usize) -> u8 {
-    BASES.into_iter().find(|&base| usize::from(code(base)) == code_of_letter).unwrap_or(b'A')
+    BASES
+        .into_iter()
+        .find(|&base| usize::from(code(base)) == code_of_letter)
+        .expect("codes are below 4")
 }

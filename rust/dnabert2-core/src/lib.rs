@@ -1,18 +1,18 @@
 //! Exact genome BPE and memory-mapped token shards, in plain Rust.
 //!
-//! `tokenizer` turns text into ids with `encode`, by a table that `tokenizer_file` reads or `train`
-//! makes; `corpus` turns FASTA files (`fasta`, read and inflated by `blocks`) into token files (`shard`).
+//! `tokenizer` turns text into ids with `encode`, by a vocabulary that `tokenizer_file` reads or `train`
+//! makes; `corpus` turns FASTA files (`io`) into token files (`shard`).
 
-pub mod blocks;
 pub mod corpus;
 pub mod dna;
 pub mod encode;
 pub mod error;
-pub mod fasta;
+pub mod io;
 pub mod kmer;
+pub mod parallel;
+pub mod policy;
 pub mod ragged;
 pub mod shard;
-pub mod threads;
 pub mod tokenizer;
 pub mod tokenizer_file;
 pub mod train;

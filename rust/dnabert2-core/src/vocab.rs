@@ -14,7 +14,7 @@ pub type Piece = u32;
 
 /// Most letters of a piece: a longer one is no word of any genome, a few of them would take all memory,
 /// and machines keep lengths in 16 bits.
-pub const MOST_LETTERS: usize = u16::MAX as usize;
+pub const MAX_LETTERS: usize = u16::MAX as usize;
 
 /// Letters and merges of a BPE vocabulary, with the id of every piece.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Vocab {
     /// piece in the same order.
     ///
     /// # Errors
-    /// [`Error::Vocab`] when a merge names a later piece or makes one of more than [`MOST_LETTERS`]
+    /// [`Error::Vocab`] when a merge names a later piece or makes one of more than [`MAX_LETTERS`]
     /// letters, when two merges or letters give the same text, or when a piece's text does not encode
     /// to the piece itself (then the merges cannot have come from BPE training, and exact
     /// longest-match encoding does not hold).
@@ -59,8 +59,8 @@ impl Vocab {
             else {
                 return fail("it joins a later token".into());
             };
-            if start.len() + end.len() > MOST_LETTERS {
-                return fail(format!("it makes a token of more than {MOST_LETTERS} letters"));
+            if start.len() + end.len() > MAX_LETTERS {
+                return fail(format!("it makes a token of more than {MAX_LETTERS} letters"));
             }
             vocab.texts.push([&start[..], &end[..]].concat());
             vocab.by_pair.insert((left, right), rank(piece));

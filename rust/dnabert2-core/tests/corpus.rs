@@ -4,32 +4,33 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dnabert2_core::blocks;
 use dnabert2_core::corpus::{
     CorpusBuilder, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Split,
     Unit, WindowRule,
 };
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
-use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
+use dnabert2_core::io::compression;
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::Options;
+use dnabert2_core::tokenizer_file::{self, from_trained};
+use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
 
 fn tokenizer() -> Arc<Tokenizer> {
-    let mut trainer = BpeTrainer::new(Intake::default());
-    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA", 1, &mut Tally::default()).expect("bases");
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    trainer.add(b"ACGTACACAGGTTACACATTTTACGACGA", 1, &mut InputStats::default()).expect("bases");
     let merges = trainer
         .train(&train::Options { vocab_size: 24, ..Default::default() }, &[], |_| Ok(()))
         .expect("enough to merge");
     let text = from_trained(&merges, &["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]);
-    let file = TokenizerFile::parse(Path::new("test"), text).expect("our own file");
+    let file = tokenizer_file::parse(Path::new("test"), text).expect("our own file");
     Arc::new(Tokenizer::new(file, Policy::default()))
 }
 
 fn rule(window_bp: usize, stride_bp: usize, min_bp: usize) -> WindowRule {
     WindowRule {
         window_bp: Some(window_bp),
-        shortest_bp: None,
+        min_window_bp: None,
         stride_bp,
         min_bp,
         both_strands: false,
@@ -41,7 +42,7 @@ fn rule(window_bp: usize, stride_bp: usize, min_bp: usize) -> WindowRule {
 
 fn settings(rule: WindowRule, valid_fraction: f64, threads: usize) -> Settings {
     let about = "{}".into();
-    Settings { rule, valid_fraction, drop_repeats: false, shard_tokens: 2000, threads, about }
+    Settings { rule, valid_fraction, deduplicate: false, shard_tokens: 2000, threads, about }
 }
 
 fn unit(folder: &Path, fasta: &Path) -> Unit {
@@ -78,7 +79,7 @@ impl Ledger for Kept {
 fn build(unit: &Unit, settings: Settings) -> Built {
     let mut kept = Kept { first: unit.shards, ..Kept::default() };
     let mut builder = CorpusBuilder::new(tokenizer(), settings);
-    let files = builder.build(unit, blocks::open, |_| Ok(()), &mut kept);
+    let files = builder.build(unit, compression::open, |_| Ok(()), &mut kept);
     let files = files.expect("a good file and a writable folder");
     (files, kept.shards.into_iter().zip(kept.origins).collect())
 }
@@ -146,7 +147,7 @@ fn genome(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
+fn every_window_is_its_span_of_the_genome_whatever_the_threads_and_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     let fasta = genome(folder.path());
     let rule = WindowRule { both_strands: true, ..rule(50, 50, 20) };
@@ -165,7 +166,7 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
     assert_eq!((&files, &shards, &bytes), (&all[0].0, &all[0].1, &all[0].2));
     assert_eq!((files[0].records, files[0].bases, files[0].other_letters), (3, 899_907, 126));
 
-    // Stopped behind some shards, and gone on with.
+    // Stopped after some shards, and resumed.
     for stopped in [1, 7, shards.len() - 1] {
         let out = folder.path().join(format!("s{stopped}"));
         std::fs::create_dir(&out).expect("a folder");
@@ -206,9 +207,9 @@ fn every_window_is_its_stretch_of_the_genome_whatever_the_threads_and_stops() {
         assert_eq!((ids.len() as u64, bytes.len() as u64), (shard.tokens, shard.written.bytes));
         for (at, pair) in offsets.windows(2).enumerate() {
             let small = |number: u64| usize::try_from(number).expect("small");
-            let stretch = small(origin.start[at])..small(origin.end[at]);
+            let span = small(origin.start[at])..small(origin.end[at]);
             let record: usize = origin.names[origin.record[at] as usize][1..].parse().expect("r1");
-            let forward = records[record][stretch].as_bytes();
+            let forward = records[record][span].as_bytes();
             let read = match origin.strand[at] {
                 1 => forward.to_vec(),
                 _ => dnabert2_core::dna::reverse_complement(forward),
@@ -227,16 +228,16 @@ fn errors_of_any_stage_come_back() {
     let one = unit(folder.path(), &fasta);
     let mut builder = CorpusBuilder::new(tokenizer(), settings(rule(50, 50, 1), 0.0, 3));
     let mut kept = Kept::default();
-    let stopped = builder.build(&one, blocks::open, |_| Err(Error::Interrupted), &mut kept);
+    let stopped = builder.build(&one, compression::open, |_| Err(Error::Interrupted), &mut kept);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     let mut strict = Kept { refuses: true, ..Kept::default() };
-    let refused = builder.build(&one, blocks::open, |_| Ok(()), &mut strict);
+    let refused = builder.build(&one, compression::open, |_| Ok(()), &mut strict);
     assert!(matches!(refused, Err(Error::InvalidArgument { name: "shard", .. })));
     let lost = Unit { folder: folder.path().join("none"), ..one };
-    let lost = builder.build(&lost, blocks::open, |_| Ok(()), &mut kept);
+    let lost = builder.build(&lost, compression::open, |_| Ok(()), &mut kept);
     assert!(matches!(lost, Err(Error::Io { .. })));
     std::fs::write(folder.path().join("bad.fa"), "ACGT\n").expect("written");
     let bad = unit(folder.path(), &folder.path().join("bad.fa"));
-    let bad = builder.build(&bad, blocks::open, |_| Ok(()), &mut kept);
+    let bad = builder.build(&bad, compression::open, |_| Ok(()), &mut kept);
     assert!(matches!(bad, Err(Error::Fasta { .. })));
 }

@@ -8,15 +8,15 @@ use dnabert2_core::TokenId;
 use dnabert2_core::encode::{
     Automaton, GeneralEncoder, LongestFirst, Scratch, Trie, encode_with_dropout,
 };
-use dnabert2_core::tokenizer_file::TokenizerFile;
-use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
-use dnabert2_core::vocab::{MOST_LETTERS, Vocab};
+use dnabert2_core::tokenizer_file;
+use dnabert2_core::train::{BpeTrainer, InputConfig, InputStats, Options};
+use dnabert2_core::vocab::{MAX_LETTERS, Vocab};
 use proptest::prelude::*;
 
 fn trained(sequences: &[String], merges: usize) -> Vocab {
-    let mut trainer = BpeTrainer::new(Intake::default());
+    let mut trainer = BpeTrainer::new(InputConfig::default());
     for sequence in sequences {
-        trainer.add(sequence.as_bytes(), 1, &mut Tally::default()).expect("small input");
+        trainer.add(sequence.as_bytes(), 1, &mut InputStats::default()).expect("small input");
     }
     trainer
         .train(&Options { vocab_size: 9 + merges, ..Options::default() }, &[], |_| Ok(()))
@@ -51,19 +51,19 @@ fn published() -> Vocab {
         env!("CARGO_MANIFEST_DIR"),
         "/../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    let file = TokenizerFile::open(path.as_ref()).expect("it travels with the package");
+    let file = tokenizer_file::open(path.as_ref()).expect("it travels with the package");
     file.vocab().expect("it has pieces").clone()
 }
 
 /// Sequence with the repeats that make BPE hard: homopolymers, tandem repeats, few letters.
-fn dna(most: usize) -> impl Strategy<Value = String> {
+fn dna(max_length: usize) -> impl Strategy<Value = String> {
     let unit = proptest::string::string_regex("[ACGT]{1,4}").expect("a valid pattern");
     let run = (unit, 1..40_usize).prop_map(|(unit, times)| unit.repeat(times));
     let two = proptest::string::string_regex("[AT]{0,60}").expect("a valid pattern");
     let any = proptest::string::string_regex("[ACGT]{0,60}").expect("a valid pattern");
     proptest::collection::vec(prop_oneof![run, two, any], 1..6).prop_map(move |parts| {
         let mut text = parts.concat();
-        text.truncate(most);
+        text.truncate(max_length);
         text + "A"
     })
 }
@@ -206,7 +206,7 @@ fn published_vocabulary_on_repeats_of_every_length() {
     }
 }
 
-/// Cuts of long runs, with repeats across them that keep guesses wrong for thousands of letters.
+/// Cuts of long runs, with repeats across them that keep estimates wrong for thousands of letters.
 #[test]
 fn long_runs_are_exact_across_their_cuts() {
     let vocab = published();
@@ -244,7 +244,7 @@ fn long_runs_are_exact_across_their_cuts() {
 }
 
 #[test]
-fn other_letters_play_no_part_in_runs_of_bases() {
+fn other_letters_do_not_change_runs_of_bases() {
     // N, then _A, then AC and N_.
     let merges = [(5, 1), (1, 2), (0, 5)];
     let vocab = Vocab::new(b"NACGT_", &merges, (0..9).collect()).expect("sound merges");
@@ -257,9 +257,9 @@ fn other_letters_play_no_part_in_runs_of_bases() {
 /// More pieces than 16 bits have states for.
 #[test]
 fn wide_states_are_exact() {
-    let mut trainer = BpeTrainer::new(Intake::default());
+    let mut trainer = BpeTrainer::new(InputConfig::default());
     trainer
-        .add(random_bases(11, 600_000).as_bytes(), 1, &mut Tally::default())
+        .add(random_bases(11, 600_000).as_bytes(), 1, &mut InputStats::default())
         .expect("small input");
     let vocab = trainer
         .train(&Options { vocab_size: 15_000, ..Options::default() }, &[], |_| Ok(()))
@@ -311,8 +311,8 @@ fn the_longest_possible_piece_is_found() {
         whole = u32::try_from(3 + merges.len()).expect("few");
     }
     let vocab = Vocab::new(b"ACGT", &merges, (0..34).collect()).expect("sound merges");
-    assert_eq!(vocab.texts()[33].len(), MOST_LETTERS);
+    assert_eq!(vocab.texts()[33].len(), MAX_LETTERS);
     let automaton = Automaton::longest(&vocab).expect("few states");
-    let text = "A".repeat(2 * MOST_LETTERS + 1) + "C";
+    let text = "A".repeat(2 * MAX_LETTERS + 1) + "C";
     assert_eq!(scanned(&automaton, &[text]), [[33, 33, 0, 1]]);
 }

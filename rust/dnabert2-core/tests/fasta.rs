@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use dnabert2_core::blocks::Packing;
-use dnabert2_core::fasta::{FastaReader, Record};
+use dnabert2_core::io::compression::Packing;
+use dnabert2_core::io::fasta::{FastaReader, Record};
 use proptest::prelude::*;
 
 /// Gives a few bytes at a time, hence blocks of a few bytes.
@@ -61,7 +61,7 @@ fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
 proptest! {
     #[test]
     fn fasta_is_read_as_it_was_written(
-        (text, want) in fasta(), block in prop_oneof![1_usize..20, 20_usize..400], most in prop_oneof![1_usize..30, 100_usize..200],
+        (text, want) in fasta(), block in prop_oneof![1_usize..20, 20_usize..400], max in prop_oneof![1_usize..30, 100_usize..200],
     ) {
         let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
         prop_assert_eq!(&records, &want);
@@ -75,8 +75,8 @@ proptest! {
                     break; // what is left is passed over
                 }
                 let before = letters.len();
-                let count = reader.read_letters(&mut letters, most).expect("sound");
-                prop_assert!(count == letters.len() - before && count <= most);
+                let count = reader.read_letters(&mut letters, max).expect("sound");
+                prop_assert!(count == letters.len() - before && count <= max);
                 if count == 0 {
                     prop_assert_eq!(&letters, &want[number].sequence);
                     break;
@@ -142,9 +142,9 @@ fn errors_name_record_and_line() {
 
 #[test]
 fn records_read_whole_have_a_limit() {
-    for (most, fits) in [(8, true), (7, false)] {
+    for (max, fits) in [(8, true), (7, false)] {
         let mut reader = reader(">a\nACGT\nACGT\n>b\nA\n", 3);
-        reader.limit_records(most);
+        reader.limit_records(max);
         let first = reader.next().expect("there is a record");
         assert_eq!(first.is_ok(), fits);
         if let Err(error) = first {

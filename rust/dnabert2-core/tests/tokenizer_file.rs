@@ -1,17 +1,18 @@
-//! Files that cannot be reproduced exactly are refused with the place in the file.
+//! Files that cannot be reproduced exactly are refused with the pointer to it.
 
 use std::path::Path;
 
-use dnabert2_core::tokenizer::{Options, Policy};
-use dnabert2_core::tokenizer_file::{TokenizerFile, from_trained};
-use dnabert2_core::train::{self, BpeTrainer, Intake, Tally};
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::Options;
+use dnabert2_core::tokenizer_file::{self, from_trained};
+use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn small() -> Value {
-    let mut trainer = BpeTrainer::new(Intake::default());
-    trainer.add(b"ACACGTGTTTAC", 1, &mut Tally::default()).expect("small input");
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    trainer.add(b"ACACGTGTTTAC", 1, &mut InputStats::default()).expect("small input");
     let vocab = trainer
         .train(&train::Options { vocab_size: 14, ..Default::default() }, &[], |_| Ok(()))
         .expect("there are bases");
@@ -20,8 +21,8 @@ fn small() -> Value {
 }
 
 fn refusal(file: &Value) -> String {
-    match TokenizerFile::parse(Path::new("t.json"), file.to_string()) {
-        Err(Error::TokenizerFile { place, message, .. }) => format!("{place}: {message}"),
+    match tokenizer_file::parse(Path::new("t.json"), file.to_string()) {
+        Err(Error::TokenizerFile { pointer, message, .. }) => format!("{pointer}: {message}"),
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
@@ -29,7 +30,7 @@ fn refusal(file: &Value) -> String {
 #[test]
 fn what_is_written_reads_back() {
     let text = small().to_string();
-    let file = TokenizerFile::parse(Path::new("t.json"), text.clone()).expect("own file");
+    let file = tokenizer_file::parse(Path::new("t.json"), text.clone()).expect("own file");
     assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), 0, 14));
     let tokenizer = Tokenizer::new(file, Policy::default());
     let encoding = tokenizer.encode(b"acNAC", None, 0, &Options::default());
@@ -43,7 +44,7 @@ fn both_spellings_of_merges_are_read() {
         let (left, right) = merge.as_str().and_then(|m| m.split_once(' ')).expect("two parts");
         *merge = json!([left, right]);
     }
-    assert!(TokenizerFile::parse(Path::new("t.json"), file.to_string()).is_ok());
+    assert!(tokenizer_file::parse(Path::new("t.json"), file.to_string()).is_ok());
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn no_object_has_a_name_twice() {
         let file = text.replacen(once, instead, 1);
         // What refuses it is no error of JSON.
         assert!(serde_json::from_str::<Value>(&file).is_ok());
-        match TokenizerFile::parse(Path::new("t.json"), file) {
+        match tokenizer_file::parse(Path::new("t.json"), file) {
             Err(Error::TokenizerFile { message: said, .. }) => assert!(said.contains(message)),
             other => panic!("expected a refusal, got {other:?}"),
         }
@@ -70,7 +71,7 @@ fn no_object_has_a_name_twice() {
 }
 
 #[test]
-fn refusals_name_the_place() {
+fn refusals_name_the_pointer() {
     let cases: [(&str, Value, &str); 17] = [
         ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: only Strip"),
         (
@@ -102,11 +103,11 @@ fn refusals_name_the_place() {
         ("/added_tokens/1/lstrip", json!(true), "/added_tokens/1/lstrip: only false"),
         ("/added_tokens/1/id", json!(3), "/added_tokens/1/id: id 3 is not \"[CLS]\""),
     ];
-    for (place, value, expected) in cases {
+    for (pointer, value, expected) in cases {
         let mut file = small();
-        *file.pointer_mut(place).unwrap_or_else(|| panic!("{place} is in the file")) = value;
+        *file.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in the file")) = value;
         let found = refusal(&file);
-        assert!(found.starts_with(expected), "{place}: {found}");
+        assert!(found.starts_with(expected), "{pointer}: {found}");
     }
     let mut file = small();
     file["surprise"] = json!(1);
@@ -116,7 +117,7 @@ fn refusals_name_the_place() {
     file["model"]["merges"].as_array_mut().expect("a list").push(first);
     assert!(refusal(&file).contains("two merges make"));
     let deep = "[".repeat(100_000);
-    let nested = TokenizerFile::parse(Path::new("t.json"), deep);
+    let nested = tokenizer_file::parse(Path::new("t.json"), deep);
     assert!(nested.is_err_and(|e| e.to_string().contains("not JSON")));
 }
 
@@ -128,7 +129,7 @@ proptest! {
         bytes[at % length] = byte;
         bytes.truncate(length - cut.min(length));
         if let Ok(text) = String::from_utf8(bytes) {
-            let _ = TokenizerFile::parse(Path::new("t.json"), text);
+            let _ = tokenizer_file::parse(Path::new("t.json"), text);
         }
     }
 }
@@ -155,11 +156,11 @@ fn doubling(times: u32) -> String {
 #[test]
 fn tokens_too_long_to_compile_are_encoded_in_the_general_way() {
     let path = Path::new("long.json");
-    let file = TokenizerFile::parse(path, doubling(15)).expect("32,768 letters are allowed");
+    let file = tokenizer_file::parse(path, doubling(15)).expect("32,768 letters are allowed");
     let tokenizer = Tokenizer::new(file, Policy::default());
     let text = "A".repeat((1 << 16) + (1 << 12) + 1);
     let batch = tokenizer.encode_batch(&[text], &Options::default(), 1).expect("letters");
     assert_eq!(batch.get(0), [1, 23, 23, 20, 5, 2]);
-    let refused = TokenizerFile::parse(path, doubling(17)).expect_err("too long");
+    let refused = tokenizer_file::parse(path, doubling(17)).expect_err("too long");
     assert!(refused.to_string().contains("/model/merges/15: makes a token of more than 65535"));
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{codes, train_naively};
 use dnabert2_core::Error;
-use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
+use dnabert2_core::train::{BpeTrainer, InputConfig, InputStats, Options};
 use proptest::prelude::*;
 
 fn options(vocab_size: usize) -> Options {
@@ -22,10 +22,10 @@ proptest! {
         threads in 1..4_usize,
         max_token_bp in proptest::option::of(2..9_usize),
     ) {
-        let mut trainer = BpeTrainer::new(Intake { window_bp, threads, ..Intake::default() });
+        let mut trainer = BpeTrainer::new(InputConfig { window_bp, threads, ..InputConfig::default() });
         let mut windows = Vec::new();
         for sequence in &sequences {
-            trainer.add(sequence.as_bytes(), 1, &mut Tally::default()).expect("small input");
+            trainer.add(sequence.as_bytes(), 1, &mut InputStats::default()).expect("small input");
             let codes = codes(sequence);
             windows.extend(codes.chunks(window_bp.unwrap_or(codes.len())).map(<[u8]>::to_vec));
         }
@@ -42,7 +42,7 @@ proptest! {
 /// A text that does not fit the limit, in memory and on disk, with some merges known beforehand: the
 /// same merges.
 #[test]
-fn looks_at_the_text_make_the_same_merges() {
+fn passes_over_the_text_make_the_same_merges() {
     let mut text = "ACGTTGCATTAGCCATGACCA".repeat(30) + &"A".repeat(77) + &"CAG".repeat(40);
     for round in 1..9_usize {
         text += &text[round * 31..round * 97].replace("CA", "TTG");
@@ -50,8 +50,8 @@ fn looks_at_the_text_make_the_same_merges() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     for window_bp in [None, Some(50), Some(7)] {
         let whole = {
-            let mut trainer = BpeTrainer::new(Intake { window_bp, ..Intake::default() });
-            trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+            let mut trainer = BpeTrainer::new(InputConfig { window_bp, ..InputConfig::default() });
+            trainer.add(text.as_bytes(), 1, &mut InputStats::default()).expect("small input");
             trainer.train(&options(9 + 150), &[], |_| Ok(())).expect("there are bases")
         };
         let naive = train_naively(
@@ -67,9 +67,10 @@ fn looks_at_the_text_make_the_same_merges() {
         for (memory_limit, threads, known) in
             [(0, 1, 0), (0, 3, 0), (6_000, 2, 0), (0, 1, 11), (u64::MAX, 2, 40)]
         {
-            let mut trainer = BpeTrainer::new(Intake { window_bp, threads, ..Intake::default() });
+            let mut trainer =
+                BpeTrainer::new(InputConfig { window_bp, threads, ..InputConfig::default() });
             trainer.spill_to(folder.path()).expect("a file");
-            trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+            trainer.add(text.as_bytes(), 1, &mut InputStats::default()).expect("small input");
             let options = Options { memory_limit: Some(memory_limit), threads, ..options(9 + 150) };
             let known = &whole.merges()[..known];
             let vocab = trainer.train(&options, known, |_| Ok(())).expect("there are bases");
@@ -79,7 +80,7 @@ fn looks_at_the_text_make_the_same_merges() {
     }
 }
 
-/// Several stretches for the threads, and repeats across their borders.
+/// Several spans for the threads, and repeats across their borders.
 #[test]
 fn long_input_on_several_threads() {
     let mut state = 1_u64;
@@ -95,9 +96,12 @@ fn long_input_on_several_threads() {
     let windows: Vec<Vec<u8>> = codes.chunks(50_000).map(<[u8]>::to_vec).collect();
     let naive = train_naively(&windows, 25, 1, usize::MAX);
     for threads in [1, 2, 3] {
-        let mut trainer =
-            BpeTrainer::new(Intake { window_bp: Some(50_000), threads, ..Intake::default() });
-        trainer.add(text.as_bytes(), 1, &mut Tally::default()).expect("small input");
+        let mut trainer = BpeTrainer::new(InputConfig {
+            window_bp: Some(50_000),
+            threads,
+            ..InputConfig::default()
+        });
+        trainer.add(text.as_bytes(), 1, &mut InputStats::default()).expect("small input");
         let options = Options { threads, ..options(9 + 25) };
         let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
         assert_eq!(vocab.merges(), &naive[..]);
@@ -106,27 +110,27 @@ fn long_input_on_several_threads() {
 
 #[test]
 fn other_letters_end_a_run_and_are_counted() {
-    let (mut trainer, mut tally) = (BpeTrainer::new(Intake::default()), Tally::default());
-    trainer.add(b"ACNNacRAC", 1, &mut tally).expect("small input");
+    let (mut trainer, mut stats) = (BpeTrainer::new(InputConfig::default()), InputStats::default());
+    trainer.add(b"ACNNacRAC", 1, &mut stats).expect("small input");
     let others = [(b'N', 2), (b'R', 1)].into();
-    assert_eq!(tally, Tally { used: 6, left_out: 0, others });
+    assert_eq!(stats, InputStats { used: 6, left_out: 0, others });
     let vocab = trainer.train(&options(10), &[], |_| Ok(())).expect("there are bases");
     assert_eq!(vocab.texts()[4], b"AC");
 }
 
 #[test]
 fn bad_arguments_are_named() {
-    let small = BpeTrainer::new(Intake::default()).train(&options(8), &[], |_| Ok(()));
+    let small = BpeTrainer::new(InputConfig::default()).train(&options(8), &[], |_| Ok(()));
     assert!(small.is_err_and(|e| e.to_string().contains("8 is not between 9 and 65536")));
-    let empty = BpeTrainer::new(Intake::default()).train(&options(16), &[], |_| Ok(()));
+    let empty = BpeTrainer::new(InputConfig::default()).train(&options(16), &[], |_| Ok(()));
     assert!(empty.is_err_and(|e| e.to_string().contains("nothing to train on")));
 }
 
 #[test]
 fn known_merges_must_be_sound() {
     for known in [&[(0, 4)][..], &[(0, 1), (0, 1)]] {
-        let mut trainer = BpeTrainer::new(Intake::default());
-        trainer.add(b"ACGTACGTACGT", 1, &mut Tally::default()).expect("small input");
+        let mut trainer = BpeTrainer::new(InputConfig::default());
+        trainer.add(b"ACGTACGTACGT", 1, &mut InputStats::default()).expect("small input");
         let refused = trainer.train(&options(20), known, |_| Ok(()));
         assert!(matches!(refused, Err(Error::Vocab { .. })));
     }
@@ -134,8 +138,8 @@ fn known_merges_must_be_sound() {
 
 #[test]
 fn no_piece_is_longer_than_a_vocabulary_may_hold() {
-    let mut trainer = BpeTrainer::new(Intake::default());
-    trainer.add(&b"A".repeat(200_000), 1, &mut Tally::default()).expect("small input");
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    trainer.add(&b"A".repeat(200_000), 1, &mut InputStats::default()).expect("small input");
     let vocab = trainer.train(&options(30), &[], |_| Ok(())).expect("there are bases");
     let longest = vocab.texts().iter().map(Vec::len).max();
     assert!(longest.is_some_and(|letters| (1 << 15..1 << 16).contains(&letters)));
@@ -143,8 +147,8 @@ fn no_piece_is_longer_than_a_vocabulary_may_hold() {
 
 #[test]
 fn report_can_stop_the_work() {
-    let mut trainer = BpeTrainer::new(Intake::default());
-    trainer.add(b"ACGTACGTACGT", 1, &mut Tally::default()).expect("small input");
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    trainer.add(b"ACGTACGTACGT", 1, &mut InputStats::default()).expect("small input");
     let stopped = trainer.train(&options(20), &[], |merges| {
         if merges.len() > 1 { Err(Error::Interrupted) } else { Ok(()) }
     });
@@ -156,11 +160,11 @@ fn report_can_stop_the_work() {
 #[test]
 fn counts_have_64_bits() {
     for times in [1 << 31, (1 << 32) - 1, (1 << 32) + 1, 1 << 40] {
-        let mut trainer = BpeTrainer::new(Intake { threads: 2, ..Intake::default() });
-        trainer.add(&b"AC".repeat(20_000), 1, &mut Tally::default()).expect("small input");
-        trainer.add(b"GT", times, &mut Tally::default()).expect("small input");
-        trainer.add(b"TA", times - 1, &mut Tally::default()).expect("small input");
-        trainer.add(b"TANTA", 1, &mut Tally::default()).expect("small input");
+        let mut trainer = BpeTrainer::new(InputConfig { threads: 2, ..InputConfig::default() });
+        trainer.add(&b"AC".repeat(20_000), 1, &mut InputStats::default()).expect("small input");
+        trainer.add(b"GT", times, &mut InputStats::default()).expect("small input");
+        trainer.add(b"TA", times - 1, &mut InputStats::default()).expect("small input");
+        trainer.add(b"TANTA", 1, &mut InputStats::default()).expect("small input");
         // TA is seen once more than GT, AC 20,000 times, CA 19,999 times.
         let options = Options { threads: 2, ..options(9 + 4) };
         let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
@@ -170,30 +174,31 @@ fn counts_have_64_bits() {
     }
 }
 
-fn texts(intake: Intake, sequence: &str, merges: usize) -> (Vec<String>, Tally) {
-    let (mut trainer, mut tally) = (BpeTrainer::new(intake), Tally::default());
-    trainer.add(sequence.as_bytes(), 1, &mut tally).expect("small input");
+fn texts(config: InputConfig, sequence: &str, merges: usize) -> (Vec<String>, InputStats) {
+    let (mut trainer, mut stats) = (BpeTrainer::new(config), InputStats::default());
+    trainer.add(sequence.as_bytes(), 1, &mut stats).expect("small input");
     let vocab = trainer.train(&options(9 + merges), &[], |_| Ok(())).expect("there are bases");
     let texts = vocab.texts()[4..].iter().map(|text| text.escape_ascii().to_string());
-    (texts.collect(), tally)
+    (texts.collect(), stats)
 }
 
 #[test]
-fn the_intake_is_as_asked_for() {
-    let compat = Intake { fold_case: false, ..Intake::default() };
-    let (made, tally) = texts(compat, "ACgtgtgtAC", 1);
-    assert_eq!((made, tally.used, tally.others.len()), (vec!["AC".to_owned()], 4, 2));
+fn input_is_read_as_configured() {
+    let compat = InputConfig { fold_case: false, ..InputConfig::default() };
+    let (made, stats) = texts(compat, "ACgtgtgtAC", 1);
+    assert_eq!((made, stats.used, stats.others.len()), (vec!["AC".to_owned()], 4, 2));
 
-    let both = Intake { both_strands: true, ..Intake::default() };
-    let (made, tally) = texts(both, "AACAACAA", 2);
-    assert_eq!((made[0].as_str(), tally.used), ("AA", 8)); // AA and TT tie
+    let both = InputConfig { both_strands: true, ..InputConfig::default() };
+    let (made, stats) = texts(both, "AACAACAA", 2);
+    assert_eq!((made[0].as_str(), stats.used), ("AA", 8)); // AA and TT tie
     assert_eq!(made[1], "TT");
 
     let text = "ACGTTGCATTAGCCATGACC".repeat(500);
-    let sample = Intake { window_bp: Some(10), sample: 0.3, seed: 5, ..Intake::default() };
-    let (made, tally) = texts(sample, &text, 8);
-    assert_eq!(tally.used + tally.left_out, 10_000);
-    assert!((2_500..3_500).contains(&tally.used), "{tally:?}");
-    assert_eq!(texts(sample, &text, 8), (made, tally.clone()));
-    assert_ne!(texts(Intake { seed: 6, ..sample }, &text, 8).1.used, tally.used);
+    let sample =
+        InputConfig { window_bp: Some(10), sample: 0.3, seed: 5, ..InputConfig::default() };
+    let (made, stats) = texts(sample, &text, 8);
+    assert_eq!(stats.used + stats.left_out, 10_000);
+    assert!((2_500..3_500).contains(&stats.used), "{stats:?}");
+    assert_eq!(texts(sample, &text, 8), (made, stats.clone()));
+    assert_ne!(texts(InputConfig { seed: 6, ..sample }, &text, 8).1.used, stats.used);
 }

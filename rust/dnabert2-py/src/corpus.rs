@@ -1,38 +1,55 @@
-//! Building corpora, as Python sees it.
+//! The builder of corpora as a Python class.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use dnabert2_core::Error;
 use dnabert2_core::corpus::{
     self, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Unit, WindowRule,
 };
+use dnabert2_core::parallel::lock;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
-use crate::error::{Result, tell};
+use crate::error::{Result, call_report};
 use crate::fasta::open;
 use crate::tokenizer::{Tokenizer, choose};
 
-/// Settings of a build, a dictionary with these keys.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-struct Build {
-    window_bp: Option<usize>,
-    shortest_bp: Option<usize>,
-    stride_bp: usize,
-    min_bp: usize,
-    both_strands: bool,
-    other_letters: String,
-    case: String,
-    seed: u64,
-    valid_fraction: f64,
-    drop_repeats: bool,
-    shard_tokens: usize,
+/// Counts of one input file.
+#[pyclass(frozen, get_all, module = "dnabert2_fast._native")]
+pub struct FileCounts {
+    records: u64,
+    bases: u64,
+    other_letters: u64,
+    windows: u64,
+    unfit: u64,
+    left_out: u64,
+    duplicates: u64,
 }
 
-/// Records, bases, other letters, windows, windows unfit, left out and repeated.
-type Report = (u64, u64, u64, u64, u64, u64, u64);
+/// Origins of the windows of one shard, an entry per window.
+#[pyclass(frozen, get_all, module = "dnabert2_fast._native")]
+pub struct Origins {
+    /// Names of records.
+    names: Vec<String>,
+    file: Py<PyArray1<u32>>,
+    /// Position of the record in `names`.
+    record: Py<PyArray1<u32>>,
+    start: Py<PyArray1<u64>>,
+    end: Py<PyArray1<u64>>,
+    strand: Py<PyArray1<i8>>,
+}
+
+/// A shard on disk.
+#[pyclass(frozen, get_all, module = "dnabert2_fast._native")]
+pub struct Shard {
+    name: String,
+    split: &'static str,
+    sequences: u64,
+    tokens: u64,
+    bytes: u64,
+    xxh3: String,
+}
 
 /// Builds the units of one corpus.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
@@ -41,39 +58,76 @@ pub struct CorpusBuilder(Mutex<corpus::CorpusBuilder>);
 #[pymethods]
 impl CorpusBuilder {
     #[new]
-    fn new(tokenizer: &Tokenizer, settings: Build, about: String, threads: usize) -> Result<Self> {
+    #[pyo3(signature = (
+        tokenizer,
+        *,
+        window_bp,
+        min_window_bp,
+        stride_bp,
+        min_bp,
+        both_strands,
+        other_letters,
+        fold_case,
+        seed,
+        valid_fraction,
+        deduplicate,
+        shard_tokens,
+        threads,
+        about,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn new(
+        tokenizer: &Tokenizer,
+        window_bp: Option<usize>,
+        min_window_bp: Option<usize>,
+        stride_bp: usize,
+        min_bp: usize,
+        both_strands: bool,
+        other_letters: &str,
+        fold_case: bool,
+        seed: u64,
+        valid_fraction: f64,
+        deduplicate: bool,
+        shard_tokens: usize,
+        threads: usize,
+        about: String,
+    ) -> Result<Self> {
         let ways = [
             ("split", OtherLetters::Split),
             ("drop", OtherLetters::Drop),
             ("keep", OtherLetters::Keep),
         ];
-        let other_letters = choose("other_letters", &settings.other_letters, &ways)?;
         let rule = WindowRule {
-            window_bp: settings.window_bp,
-            shortest_bp: settings.shortest_bp,
-            stride_bp: settings.stride_bp,
-            min_bp: settings.min_bp,
-            both_strands: settings.both_strands,
-            other_letters,
-            fold_case: settings.case == "upper",
-            seed: settings.seed,
+            window_bp,
+            min_window_bp,
+            stride_bp,
+            min_bp,
+            both_strands,
+            other_letters: choose("other_letters", other_letters, &ways)?,
+            fold_case,
+            seed,
         };
-        let settings = Settings {
-            rule,
-            valid_fraction: settings.valid_fraction,
-            drop_repeats: settings.drop_repeats,
-            shard_tokens: settings.shard_tokens,
-            threads,
-            about,
-        };
+        let settings = Settings { rule, valid_fraction, deduplicate, shard_tokens, threads, about };
         let builder = corpus::CorpusBuilder::new(tokenizer.inner.clone(), settings);
         Ok(Self(Mutex::new(builder)))
     }
 
-    /// Build what a unit lacks; `report` is called with the letters worked through since,
-    /// `keep_origins` with a shard's number and where its windows came from, then `note_shard` with the
+    /// Build the missing shards of a unit; `report` is called with the letters processed since,
+    /// `keep_origins` with a shard's number and the origins of its windows, then `note_shard` with the
     /// shard.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a unit, flat for Python")]
+    #[pyo3(signature = (
+        *,
+        number,
+        folder,
+        files,
+        keep,
+        done,
+        shards,
+        report,
+        keep_origins,
+        note_shard,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call")]
     fn build(
         &self,
         py: Python<'_>,
@@ -86,23 +140,23 @@ impl CorpusBuilder {
         report: Py<PyAny>,
         keep_origins: Py<PyAny>,
         note_shard: Py<PyAny>,
-    ) -> Result<Vec<Report>> {
+    ) -> Result<Vec<FileCounts>> {
         let unit = Unit { number, folder, files, keep, done, shards };
         let mut raised = None;
         let mut ledger = PyLedger { keep_origins, note_shard, raised: None };
         let outcome = py.detach(|| {
-            let mut builder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let report = |letters| tell(&report, letters, &mut raised);
+            let mut builder = lock(&self.0);
+            let report = |letters| call_report(&report, letters, &mut raised);
             builder.build(&unit, open, report, &mut ledger)
         });
         match (outcome, raised.or(ledger.raised)) {
             (Err(Error::Interrupted), Some(error)) => Err(error.into()),
-            (outcome, _) => Ok(outcome?.iter().map(listed).collect()),
+            (outcome, _) => Ok(outcome?.into_iter().map(counts).collect()),
         }
     }
 }
 
-/// Hands on to Python; what is raised there is kept, and the core is asked to stop.
+/// Calls Python. An exception raised there is kept, and stops the core.
 struct PyLedger {
     keep_origins: Py<PyAny>,
     note_shard: Py<PyAny>,
@@ -121,15 +175,15 @@ impl PyLedger {
 impl Ledger for PyLedger {
     fn keep(&mut self, shard: usize, origin: Provenance) -> dnabert2_core::Result<()> {
         Python::attach(|py| {
-            let columns = (
-                origin.names,
-                PyArray1::from_vec(py, origin.file),
-                PyArray1::from_vec(py, origin.record),
-                PyArray1::from_vec(py, origin.start),
-                PyArray1::from_vec(py, origin.end),
-                PyArray1::from_vec(py, origin.strand),
-            );
-            let kept = self.keep_origins.call1(py, (shard, columns));
+            let origins = Origins {
+                names: origin.names,
+                file: PyArray1::from_vec(py, origin.file).unbind(),
+                record: PyArray1::from_vec(py, origin.record).unbind(),
+                start: PyArray1::from_vec(py, origin.start).unbind(),
+                end: PyArray1::from_vec(py, origin.end).unbind(),
+                strand: PyArray1::from_vec(py, origin.strand).unbind(),
+            };
+            let kept = self.keep_origins.call1(py, (shard, origins));
             self.stop(kept)
         })
     }
@@ -137,14 +191,21 @@ impl Ledger for PyLedger {
     fn note(&mut self, shard: ShardReport) -> dnabert2_core::Result<()> {
         Python::attach(|py| {
             let ShardReport { name, split, sequences, tokens, written } = shard;
-            let told = (name, split.name(), sequences, tokens, written.bytes, written.xxh3);
-            let noted = self.note_shard.call1(py, told);
+            let shard = Shard {
+                name,
+                split: split.name(),
+                sequences,
+                tokens,
+                bytes: written.bytes,
+                xxh3: written.xxh3,
+            };
+            let noted = self.note_shard.call1(py, (shard,));
             self.stop(noted)
         })
     }
 }
 
-fn listed(file: &FileReport) -> Report {
-    let FileReport { records, bases, other_letters, windows, unfit, left_out, repeats } = *file;
-    (records, bases, other_letters, windows, unfit, left_out, repeats)
+fn counts(file: FileReport) -> FileCounts {
+    let FileReport { records, bases, other_letters, windows, unfit, left_out, duplicates } = file;
+    FileCounts { records, bases, other_letters, windows, unfit, left_out, duplicates }
 }

@@ -16,9 +16,9 @@ pub enum Failure {
     Python(PyErr),
 }
 
-/// Tell Python's `report` a number and look for Ctrl-C. What is raised there is kept in `raised`, and
-/// the core is asked to stop.
-pub fn tell<N>(
+/// Call Python's `report` with a number, and check for Ctrl-C. An exception raised there is kept in
+/// `raised`, and stops the core.
+pub fn call_report<N>(
     report: &Py<PyAny>,
     number: N,
     raised: &mut Option<PyErr>,
@@ -27,8 +27,8 @@ where
     N: for<'a> IntoPyObject<'a>,
 {
     Python::attach(|py| {
-        let told = report.call1(py, (number,)).and_then(|_| py.check_signals());
-        told.map_err(|error| {
+        let called = report.call1(py, (number,)).and_then(|_| py.check_signals());
+        called.map_err(|error| {
             *raised = Some(error);
             Error::Interrupted
         })
@@ -62,9 +62,9 @@ impl From<Failure> for PyErr {
             Error::Io { path, source } => match source.raw_os_error() {
                 Some(code) => {
                     // "No such file or directory (os error 2)": Python adds the number itself.
-                    let said = source.to_string();
-                    let said = said.split(" (os error").next().unwrap_or_default().to_owned();
-                    PyOSError::new_err((code, said, path))
+                    let text = source.to_string();
+                    let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+                    PyOSError::new_err((code, text, path))
                 }
                 None => PyOSError::new_err(text),
             },

@@ -1,22 +1,24 @@
-//! Sequence files, as Python reads them; gzip is inflated by the package `isal` where it is installed.
+//! The reader of sequence files as a Python class; gzip is inflated by the package `isal` if it is
+//! installed.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use dnabert2_core::blocks::{self, Block, Packing, ReadAhead, Source};
 use dnabert2_core::dna::count_bases;
-use dnabert2_core::fasta;
+use dnabert2_core::io::compression::{self, Block, Packing, ReadAhead, Source};
+use dnabert2_core::io::fasta;
+use dnabert2_core::parallel::lock;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::error::{Result, tell};
+use crate::error::{Result, call_report};
 
-/// Bytes asked of `isal` at a time.
+/// Bytes per read from `isal`.
 const BLOCK: usize = 1 << 19;
 
-/// Letters from which on memory may run out.
+/// Minimum letters of a record for which memory may run out.
 const HUGE: usize = 1 << 26;
 
 /// Letters between two reports.
@@ -33,7 +35,7 @@ pub fn open(path: &Path) -> dnabert2_core::Result<Box<dyn Source>> {
             return Ok(Box::new(Isal(file)));
         }
     }
-    blocks::open(path)
+    compression::open(path)
 }
 
 /// Read a sequence file, inflated on a thread of its own.
@@ -64,9 +66,9 @@ pub struct FastaReader {
 #[pymethods]
 impl FastaReader {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, most_letters: usize) -> Result<Self> {
+    fn new(py: Python<'_>, path: PathBuf, max_letters: usize) -> Result<Self> {
         let mut reader = py.detach(|| read(&path))?;
-        reader.limit_records(most_letters);
+        reader.limit_records(max_letters);
         Ok(Self { inner: Mutex::new(reader) })
     }
 
@@ -76,7 +78,7 @@ impl FastaReader {
 
     fn __next__<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyAny>)>> {
         let read = || {
-            let mut reader = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut reader = lock(&self.inner);
             reader.next().transpose()
         };
         let Some(record) = py.detach(read)? else { return Ok(None) };
@@ -98,7 +100,7 @@ impl FastaReader {
     }
 }
 
-/// Count the bases of a sequence file; `report` is called with the letters worked through since.
+/// Count the bases of a sequence file; `report` is called with the letters processed since.
 #[pyfunction]
 #[pyo3(name = "count_bases")]
 pub fn count_file(
@@ -117,11 +119,11 @@ pub fn count_file(
                 letters += text.len();
                 text.clear();
                 if letters >= REPORT_BP {
-                    tell(&report, std::mem::take(&mut letters), &mut raised)?;
+                    call_report(&report, std::mem::take(&mut letters), &mut raised)?;
                 }
             }
         }
-        tell(&report, letters, &mut raised)?;
+        call_report(&report, letters, &mut raised)?;
         Ok::<_, dnabert2_core::Error>(bases)
     });
     if let Some(error) = raised {

@@ -13,15 +13,15 @@ mod train;
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
-    use crate::corpus::CorpusBuilder;
+    use crate::corpus::{CorpusBuilder, FileCounts, Origins, Shard};
     #[pymodule_export]
     use crate::fasta::{FastaReader, count_file};
     #[pymodule_export]
-    use crate::shards::{Shards, checksum, write_shard};
+    use crate::shards::{MappedShard, Shards, checksum, write_shard};
     #[pymodule_export]
-    use crate::tokenizer::Tokenizer;
+    use crate::tokenizer::{DetailedBatch, EncodeOptions, Tokenizer};
     #[pymodule_export]
-    use crate::train::BpeTrainer;
+    use crate::train::{BpeTrainer, InputCounts};
 }
 
 /// Keeps the pages of large batches from call to call; the system's allocator gives them back and

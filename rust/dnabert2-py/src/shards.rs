@@ -7,14 +7,41 @@ use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::{Failure, Result};
+use crate::tokenizer::{RaggedArrays, signed};
 
-/// A shard's file, its length in bytes, and its ids and offsets.
-type Mapped = (PathBuf, u64, Py<PyArray1<TokenId>>, Py<PyArray1<i64>>);
+/// A mapped shard: its file, the length in bytes, and its ids and offsets.
+#[pyclass(frozen, module = "dnabert2_fast._native")]
+pub struct MappedShard {
+    path: PathBuf,
+    bytes: u64,
+    ids: Py<PyArray1<TokenId>>,
+    offsets: Py<PyArray1<i64>>,
+    windows: usize,
+}
+
+#[pymethods]
+impl MappedShard {
+    #[new]
+    #[pyo3(signature = (*, path, bytes, ids, offsets))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        bytes: u64,
+        ids: Py<PyArray1<TokenId>>,
+        offsets: Py<PyArray1<i64>>,
+    ) -> Result<Self> {
+        let Some(windows) = offsets.bind(py).readonly().len().checked_sub(1) else {
+            let message = "damaged: it has no offsets; build the corpus again".into();
+            return Err(Error::Shard { path, message }.into());
+        };
+        Ok(Self { path, bytes, ids, offsets, windows })
+    }
+}
 
 /// The windows of several shards, numbered through; the arrays are mapped files.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
 pub struct Shards {
-    shards: Vec<Mapped>,
+    shards: Vec<Py<MappedShard>>,
     /// Number of the first window of each shard, and of all windows.
     first: Vec<usize>,
 }
@@ -22,11 +49,10 @@ pub struct Shards {
 #[pymethods]
 impl Shards {
     #[new]
-    fn new(py: Python<'_>, shards: Vec<Mapped>) -> Self {
+    fn new(shards: Vec<Py<MappedShard>>) -> Self {
         let mut first = vec![0];
-        for (_, _, _, offsets) in &shards {
-            let windows = offsets.bind(py).readonly().len().saturating_sub(1);
-            first.push(first[first.len() - 1] + windows);
+        for shard in &shards {
+            first.push(first[first.len() - 1] + shard.get().windows);
         }
         Self { shards, first }
     }
@@ -38,22 +64,21 @@ impl Shards {
         windows: PyReadonlyArray1<'py, i64>,
     ) -> Result<Bound<'py, PyArray1<i64>>> {
         let mut lengths = Vec::with_capacity(windows.len());
-        self.each(py, &windows, |ids| lengths.push(signed(ids.len())))?;
+        self.each(py, &windows, |ids| lengths.push(signed(ids.len() as u64)))?;
         Ok(PyArray1::from_vec(py, lengths))
     }
 
     /// Ids of the given windows, one after the other, and offsets.
-    #[expect(clippy::type_complexity, reason = "what Python calls a ragged batch")]
     fn gather<'py>(
         &self,
         py: Python<'py>,
         windows: PyReadonlyArray1<'py, i64>,
-    ) -> Result<(Bound<'py, PyArray1<TokenId>>, Bound<'py, PyArray1<i64>>)> {
+    ) -> Result<RaggedArrays<'py>> {
         let (mut values, mut ends) = (Vec::new(), Vec::with_capacity(windows.len() + 1));
         ends.push(0);
         self.each(py, &windows, |ids| {
             values.extend_from_slice(ids);
-            ends.push(signed(values.len()));
+            ends.push(signed(values.len() as u64));
         })?;
         Ok((PyArray1::from_vec(py, values), PyArray1::from_vec(py, ends)))
     }
@@ -63,7 +88,7 @@ impl Shards {
     /// Call `take` with the ids of each window.
     ///
     /// A file that became shorter since it was mapped would end the process when it is touched (SIGBUS):
-    /// the length of every file is looked at before it is read.
+    /// the length of every file is checked before it is read.
     fn each(
         &self,
         py: Python<'_>,
@@ -74,12 +99,13 @@ impl Shards {
             name: "windows",
             message: "an array without gaps, of windows that there are, is expected".into(),
         };
-        // A shard's arrays are borrowed when one of its windows is first asked for.
+        // A shard's arrays are borrowed when one of its windows is first read.
         let mut borrowed: Vec<Option<_>> = self.shards.iter().map(|_| None).collect();
         for &window in windows.as_slice().map_err(|_| Failure::from(malformed()))? {
             let window = usize::try_from(window).map_err(|_| malformed())?;
             let number = self.first.partition_point(|&first| first <= window) - 1;
-            let (path, bytes, ids, offsets) = self.shards.get(number).ok_or_else(malformed)?;
+            let shard = self.shards.get(number).ok_or_else(malformed)?;
+            let MappedShard { path, bytes, ids, offsets, .. } = shard.get();
             if borrowed[number].is_none() {
                 let found = std::fs::metadata(path).map_err(Error::io(path))?.len();
                 if found != *bytes {
@@ -112,17 +138,13 @@ fn row_of<'a>(ids: &'a [TokenId], offsets: &[i64], row: usize) -> Option<&'a [To
     ids.get(from..to)
 }
 
-fn signed(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX) // nothing in memory is as long
-}
-
 /// Checksum of a file (XXH3 of 128 bits).
 #[pyfunction]
 pub fn checksum(py: Python<'_>, path: PathBuf) -> Result<String> {
     Ok(py.detach(|| shard::checksum(&path))?)
 }
 
-/// Write ids and offsets as one shard; its bytes and checksum.
+/// Write ids and offsets as one shard. Returns its bytes and checksum.
 #[pyfunction]
 pub fn write_shard(
     py: Python<'_>,

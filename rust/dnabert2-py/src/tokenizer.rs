@@ -1,13 +1,13 @@
-//! The tokenizer and its trainer, as Python sees them.
+//! The tokenizer of the core as a Python class.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use std::collections::BTreeMap;
-
-use dnabert2_core::threads::share_out;
-use dnabert2_core::tokenizer::{Dropout, Encoding, Options, Policy, Truncation, Unknown};
-use dnabert2_core::tokenizer_file::{Matching, TokenizerFile};
+use dnabert2_core::parallel::parallel_map;
+use dnabert2_core::policy::{Policy, Unknown};
+use dnabert2_core::tokenizer::{Definition, Dropout, Encoding, Matching, Options, Truncation};
+use dnabert2_core::tokenizer_file::{self, with_matching};
 use dnabert2_core::{Error, Ragged, TokenId};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyTypeError;
@@ -48,16 +48,56 @@ impl AsRef<[u8]> for Text {
     }
 }
 
-/// Options of one call: special tokens, most tokens, truncation and its side, dropout and its seed.
-type RawOptions = (bool, Option<usize>, String, String, Option<f64>, u64);
+/// Options of a call of the encoder.
+#[pyclass(frozen, module = "dnabert2_fast._native")]
+pub struct EncodeOptions(Options);
 
-/// Ids, offsets of the sequences, type ids, and the start and end of every token.
-type Detailed<'py> = (
-    Bound<'py, PyArray1<TokenId>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray2<i64>>,
-);
+#[pymethods]
+impl EncodeOptions {
+    #[new]
+    #[pyo3(signature = (
+        *,
+        special_tokens = true,
+        max_length = None,
+        truncation = "longest_first",
+        truncation_side = "right",
+        dropout = None,
+        seed = 0,
+    ))]
+    fn new(
+        special_tokens: bool,
+        max_length: Option<usize>,
+        truncation: &str,
+        truncation_side: &str,
+        dropout: Option<f64>,
+        seed: u64,
+    ) -> Result<Self> {
+        let ways = [
+            ("longest_first", Truncation::LongestFirst),
+            ("only_first", Truncation::OnlyFirst),
+            ("only_second", Truncation::OnlySecond),
+        ];
+        let sides = [("left", true), ("right", false)];
+        Ok(Self(Options {
+            special_tokens,
+            max_length,
+            truncation: choose("truncation", truncation, &ways)?,
+            from_left: choose("truncation_side", truncation_side, &sides)?,
+            dropout: dropout.map(|rate| Dropout { rate, seed }),
+        }))
+    }
+}
+
+/// A batch with type ids and the start and end of every token.
+#[pyclass(frozen, get_all, module = "dnabert2_fast._native")]
+pub struct DetailedBatch {
+    ids: Py<PyArray1<TokenId>>,
+    /// Of the sequences in `ids`.
+    offsets: Py<PyArray1<i64>>,
+    type_ids: Py<PyArray1<i64>>,
+    /// Of every token, shape (tokens, 2).
+    spans: Py<PyArray2<i64>>,
+}
 
 /// Values and offsets of a batch.
 pub type RaggedArrays<'py> = (Bound<'py, PyArray1<TokenId>>, Bound<'py, PyArray1<i64>>);
@@ -70,7 +110,7 @@ pub fn to_numpy(py: Python<'_>, batch: Ragged) -> RaggedArrays<'_> {
     )
 }
 
-fn signed(value: u64) -> i64 {
+pub fn signed(value: u64) -> i64 {
     i64::try_from(value).expect("positions fit 63 bits")
 }
 
@@ -84,6 +124,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Read a tokenizer file.
     #[classmethod]
+    #[pyo3(signature = (path, *, case, unknown, matching))]
     fn open(
         _cls: &Bound<'_, PyType>,
         py: Python<'_>,
@@ -92,11 +133,12 @@ impl Tokenizer {
         unknown: &str,
         matching: Option<&str>,
     ) -> Result<Self> {
-        Self::prepare(py, case, unknown, matching, || TokenizerFile::open(&path))
+        Self::prepare(py, case, unknown, matching, || tokenizer_file::open(&path))
     }
 
     /// Read the text of a tokenizer file; `source` names it in messages.
     #[classmethod]
+    #[pyo3(signature = (text, source, *, case, unknown, matching))]
     fn parse(
         _cls: &Bound<'_, PyType>,
         py: Python<'_>,
@@ -106,7 +148,7 @@ impl Tokenizer {
         unknown: &str,
         matching: Option<&str>,
     ) -> Result<Self> {
-        Self::prepare(py, case, unknown, matching, || TokenizerFile::parse(&source, text))
+        Self::prepare(py, case, unknown, matching, || tokenizer_file::parse(&source, text))
     }
 
     /// Text of the tokenizer file.
@@ -136,20 +178,21 @@ impl Tokenizer {
 
     /// Whether each id is special, shape (`vocab_size`,).
     fn special<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<bool>> {
-        let ids = (0..self.inner.vocab_size()).filter_map(|id| TokenId::try_from(id).ok());
+        let ids =
+            (0..self.inner.vocab_size()).map(|id| TokenId::try_from(id).expect("ids have 16 bits"));
         PyArray1::from_iter(py, ids.map(|id| self.inner.is_special(id)))
     }
 
-    /// Encode many sequences or pairs with all that is known of their tokens.
-    fn encode_detailed<'py>(
+    /// Encode many sequences or pairs, with type ids and spans.
+    fn encode_detailed(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         sequences: Vec<Text>,
         pairs: Option<Vec<Text>>,
-        options: RawOptions,
+        options: &EncodeOptions,
         threads: usize,
-    ) -> Result<Detailed<'py>> {
-        let options = read_options(&options)?;
+    ) -> Result<DetailedBatch> {
+        let options = options.0;
         let count = sequences.len();
         if let Some(pairs) = pairs.as_ref().filter(|pairs| pairs.len() != count) {
             let message = format!("{} of them, but {count} sequences", pairs.len());
@@ -161,7 +204,7 @@ impl Tokenizer {
                 let pair = pairs.as_ref().map(|pairs| pairs[i].as_ref());
                 self.inner.encode(sequences[i].as_ref(), pair, i, &options)
             };
-            let done = share_out(threads, &items, || (), encode);
+            let done = parallel_map(threads, &items, || (), encode);
             done.into_iter().collect::<dnabert2_core::Result<Vec<Encoding>>>()
         })?;
         let mut batch = Ragged::default();
@@ -174,7 +217,12 @@ impl Tokenizer {
         let type_ids = PyArray1::from_iter(py, type_ids);
         let spans = encodings.iter().flat_map(|e| &e.offsets).flat_map(|&(a, b)| [a, b]);
         let spans = PyArray1::from_iter(py, spans.map(|at| signed(at as u64)));
-        Ok((ids, offsets, type_ids, spans.reshape([tokens, 2])?))
+        Ok(DetailedBatch {
+            ids: ids.unbind(),
+            offsets: offsets.unbind(),
+            type_ids: type_ids.unbind(),
+            spans: spans.reshape([tokens, 2])?.unbind(),
+        })
     }
 
     /// Encode many sequences.
@@ -182,32 +230,32 @@ impl Tokenizer {
         &self,
         py: Python<'py>,
         sequences: Vec<Text>,
-        options: RawOptions,
+        options: &EncodeOptions,
         threads: usize,
     ) -> Result<RaggedArrays<'py>> {
-        let options = read_options(&options)?;
+        let options = options.0;
         let batch = py.detach(|| self.inner.encode_batch(&sequences, &options, threads))?;
         Ok(to_numpy(py, batch))
     }
 
-    /// Encode stretches `starts[i]..ends[i]` of one text in memory.
+    /// Encode the spans `starts[i]..ends[i]` of one text in memory.
     fn encode_spans<'py>(
         &self,
         py: Python<'py>,
         text: PyReadonlyArray1<'py, u8>,
         starts: PyReadonlyArray1<'py, i64>,
         ends: PyReadonlyArray1<'py, i64>,
-        options: RawOptions,
+        options: &EncodeOptions,
         threads: usize,
     ) -> Result<RaggedArrays<'py>> {
-        let options = read_options(&options)?;
+        let options = options.0;
         let text = text.as_slice().map_err(PyErr::from)?;
         let spans = starts.as_array().into_iter().zip(ends.as_array());
-        let stretch = |(&start, &end): (&i64, &i64)| {
+        let span = |(&start, &end): (&i64, &i64)| {
             let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
             text.get(start..end)
         };
-        let texts: Vec<&[u8]> = spans.map(stretch).collect::<Option<_>>().ok_or_else(|| {
+        let texts: Vec<&[u8]> = spans.map(span).collect::<Option<_>>().ok_or_else(|| {
             let message = "an offset lies outside the text".into();
             Error::InvalidArgument { name: "sequences", message }
         })?;
@@ -251,14 +299,14 @@ impl Tokenizer {
         case: &str,
         unknown: &str,
         matching: Option<&str>,
-        read: impl FnOnce() -> dnabert2_core::Result<TokenizerFile> + Send,
+        read: impl FnOnce() -> dnabert2_core::Result<Definition> + Send,
     ) -> Result<Self> {
         let policy = policy(case, unknown)?;
         let matching = matching.map(|name| choose("matching", name, &MATCHING)).transpose()?;
         let inner = py.detach(|| {
             let file = read()?;
             let file = match matching {
-                Some(matching) => file.with_matching(matching)?,
+                Some(matching) => with_matching(file, matching)?,
                 None => file,
             };
             Ok::<_, Error>(dnabert2_core::Tokenizer::new(file, policy))
@@ -277,22 +325,6 @@ fn policy(case: &str, unknown: &str) -> Result<Policy> {
     let fold_case = choose("case", case, &[("upper", true), ("compat", false)])?;
     let ways = [("unk", Unknown::Unk), ("split", Unknown::Split), ("error", Unknown::Error)];
     Ok(Policy { fold_case, unknown: choose("unknown", unknown, &ways)? })
-}
-
-fn read_options(options: &RawOptions) -> Result<Options> {
-    let (special_tokens, max_length, truncation, side, dropout, seed) = options;
-    let ways = [
-        ("longest_first", Truncation::LongestFirst),
-        ("only_first", Truncation::OnlyFirst),
-        ("only_second", Truncation::OnlySecond),
-    ];
-    Ok(Options {
-        special_tokens: *special_tokens,
-        max_length: *max_length,
-        truncation: choose("truncation", truncation, &ways)?,
-        from_left: choose("truncation_side", side, &[("left", true), ("right", false)])?,
-        dropout: dropout.map(|rate| Dropout { rate, seed: *seed }),
-    })
 }
 
 pub fn choose<T: Copy>(name: &'static str, value: &str, allowed: &[(&str, T)]) -> Result<T> {

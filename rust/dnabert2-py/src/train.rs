@@ -1,20 +1,27 @@
-//! The trainer, as Python sees it.
+//! The trainer of the core as a Python class.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use dnabert2_core::Error;
+use dnabert2_core::parallel::lock;
 use dnabert2_core::tokenizer_file::from_trained;
-use dnabert2_core::train::{self, Intake, Options, Pair, Tally};
+use dnabert2_core::train::{self, InputConfig, InputStats, Options, Pair};
 use pyo3::prelude::*;
 
-use crate::error::{Result, tell};
+use crate::error::{Result, call_report};
 use crate::fasta::{REPORT_BP, read};
 use crate::tokenizer::Text;
 
-/// Sequences, bases used and left out, and how often every other letter occurs.
-type Counted = (u64, u64, u64, BTreeMap<char, u64>);
+/// Counts of one input.
+#[pyclass(frozen, get_all, module = "dnabert2_fast._native")]
+pub struct InputCounts {
+    sequences: u64,
+    used_bp: u64,
+    left_out_bp: u64,
+    other_letters: BTreeMap<char, u64>,
+}
 
 /// Collects sequences, then trains a vocabulary on them, once.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
@@ -23,6 +30,7 @@ pub struct BpeTrainer(Mutex<Option<train::BpeTrainer>>);
 #[pymethods]
 impl BpeTrainer {
     #[new]
+    #[pyo3(signature = (*, window_bp, fold_case, both_strands, sample, seed, threads, spill_to))]
     fn new(
         window_bp: Option<usize>,
         fold_case: bool,
@@ -32,8 +40,8 @@ impl BpeTrainer {
         threads: usize,
         spill_to: Option<PathBuf>,
     ) -> Result<Self> {
-        let intake = Intake { window_bp, fold_case, both_strands, sample, seed, threads };
-        let mut trainer = train::BpeTrainer::new(intake);
+        let config = InputConfig { window_bp, fold_case, both_strands, sample, seed, threads };
+        let mut trainer = train::BpeTrainer::new(config);
         if let Some(folder) = spill_to {
             trainer.spill_to(&folder)?;
         }
@@ -41,41 +49,40 @@ impl BpeTrainer {
     }
 
     /// Add one sequence.
-    fn add(&self, py: Python<'_>, sequence: Text) -> Result<Counted> {
-        let tally = py.detach(|| {
-            let mut tally = Tally::default();
-            self.with(|trainer| trainer.add(sequence.as_ref(), 1, &mut tally))?;
-            Ok::<_, Error>(tally)
+    fn add(&self, py: Python<'_>, sequence: Text) -> Result<InputCounts> {
+        let stats = py.detach(|| {
+            let mut stats = InputStats::default();
+            self.with(|trainer| trainer.add(sequence.as_ref(), 1, &mut stats))?;
+            Ok::<_, Error>(stats)
         })?;
-        Ok(counted(1, &tally))
+        Ok(counted(1, &stats))
     }
 
-    /// Add the records of a FASTA or FASTQ file; `report` is called with the letters worked through
-    /// since.
-    fn add_file(&self, py: Python<'_>, path: PathBuf, report: Py<PyAny>) -> Result<Counted> {
+    /// Add the records of a FASTA or FASTQ file; `report` is called with the letters processed since.
+    fn add_file(&self, py: Python<'_>, path: PathBuf, report: Py<PyAny>) -> Result<InputCounts> {
         let mut raised = None;
         let outcome = py.detach(|| {
-            let (mut records, mut letters, mut tally) = (0, 0, Tally::default());
+            let (mut records, mut letters, mut stats) = (0, 0, InputStats::default());
             for record in read(&path)? {
                 let sequence = record?.sequence;
-                self.with(|trainer| trainer.add(&sequence, 1, &mut tally))?;
+                self.with(|trainer| trainer.add(&sequence, 1, &mut stats))?;
                 records += 1;
                 letters += sequence.len();
                 if letters >= REPORT_BP {
-                    tell(&report, std::mem::take(&mut letters), &mut raised)?;
+                    call_report(&report, std::mem::take(&mut letters), &mut raised)?;
                 }
             }
-            tell(&report, letters, &mut raised)?;
-            Ok::<_, Error>((records, tally))
+            call_report(&report, letters, &mut raised)?;
+            Ok::<_, Error>((records, stats))
         });
         if let Some(error) = raised {
             return Err(error.into());
         }
-        let (records, tally) = outcome?;
-        Ok(counted(records, &tally))
+        let (records, stats) = outcome?;
+        Ok(counted(records, &stats))
     }
 
-    /// SHA-256 of all that was taken in.
+    /// SHA-256 of all windows so far.
     fn fingerprint(&self) -> Result<String> {
         let mut fingerprint = String::new();
         self.with(|trainer| {
@@ -85,9 +92,20 @@ impl BpeTrainer {
         Ok(fingerprint)
     }
 
-    /// Train, after the merges that are known; returns the text of the tokenizer.json. `report` is
+    /// Train, after the known merges; returns the text of the tokenizer.json. `report` is
     /// called with the two parts of every merge.
-    #[expect(clippy::too_many_arguments, reason = "the options of one call, flat for Python")]
+    #[pyo3(signature = (
+        *,
+        vocab_size,
+        min_frequency,
+        max_token_bp,
+        memory_limit,
+        threads,
+        special_tokens,
+        known,
+        report,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one call")]
     fn train(
         &self,
         py: Python<'_>,
@@ -100,15 +118,18 @@ impl BpeTrainer {
         known: Vec<Pair>,
         report: Py<PyAny>,
     ) -> Result<String> {
-        let special = u16::try_from(special_tokens.len()).unwrap_or(u16::MAX);
+        let special = u16::try_from(special_tokens.len()).map_err(|_| {
+            let message = format!("{} are more than 65,535", special_tokens.len());
+            Error::InvalidArgument { name: "special_tokens", message }
+        })?;
         let options =
             Options { vocab_size, special, min_frequency, max_token_bp, memory_limit, threads };
-        let trainer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let trainer = lock(&self.0).take();
         let trainer = trainer.ok_or_else(used)?;
         let mut raised = None;
         let outcome = py.detach(|| {
             trainer.train(&options, &known, |merges| match merges.last() {
-                Some(&pair) => tell(&report, pair, &mut raised),
+                Some(&pair) => call_report(&report, pair, &mut raised),
                 None => Ok(()),
             })
         });
@@ -125,7 +146,7 @@ impl BpeTrainer {
         &self,
         work: impl FnOnce(&mut train::BpeTrainer) -> dnabert2_core::Result<()>,
     ) -> dnabert2_core::Result<()> {
-        work(self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().ok_or_else(used)?)
+        work(lock(&self.0).as_mut().ok_or_else(used)?)
     }
 }
 
@@ -133,7 +154,12 @@ fn used() -> Error {
     Error::InvalidArgument { name: "trainer", message: "it has trained already".into() }
 }
 
-fn counted(sequences: u64, tally: &Tally) -> Counted {
-    let others = tally.others.iter().map(|(&letter, &count)| (char::from(letter), count));
-    (sequences, tally.used, tally.left_out, others.collect())
+fn counted(sequences: u64, stats: &InputStats) -> InputCounts {
+    let others = stats.others.iter().map(|(&letter, &count)| (char::from(letter), count));
+    InputCounts {
+        sequences,
+        used_bp: stats.used,
+        left_out_bp: stats.left_out,
+        other_letters: others.collect(),
+    }
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use dnabert2_core::encode::{Automaton, GeneralEncoder, Scratch};
-use dnabert2_core::train::{BpeTrainer, Intake, Options, Tally};
+use dnabert2_core::train::{BpeTrainer, InputConfig, InputStats, Options};
 use libfuzzer_sys::fuzz_target;
 
 #[path = "../../tests/common/mod.rs"]
@@ -14,13 +14,15 @@ fuzz_target!(|input: (u8, &[u8])| {
     let (merges, bytes) = input;
     let text: String = bytes
         .iter()
-        .flat_map(|byte| (0..4).map(move |place| b"ACGT"[usize::from(byte >> (2 * place) & 3)]))
+        .flat_map(|byte| (0..4).map(move |at| b"ACGT"[usize::from(byte >> (2 * at) & 3)]))
         .map(char::from)
         .take(2_000)
         .collect();
     let (training, text) = text.split_at(text.len() / 2);
-    let mut trainer = BpeTrainer::new(Intake { threads: 1, ..Intake::default() });
-    if training.is_empty() || trainer.add(training.as_bytes(), 1, &mut Tally::default()).is_err() {
+    let mut trainer = BpeTrainer::new(InputConfig { threads: 1, ..InputConfig::default() });
+    if training.is_empty()
+        || trainer.add(training.as_bytes(), 1, &mut InputStats::default()).is_err()
+    {
         return;
     }
     let options = Options { vocab_size: 9 + usize::from(merges), threads: 1, ..Options::default() };

@@ -5,17 +5,17 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use dnabert2_core::Result;
-use dnabert2_core::blocks::{Packing, inflate};
-use dnabert2_core::fasta::{FastaReader, Record};
+use dnabert2_core::io::compression::{Packing, inflate};
+use dnabert2_core::io::fasta::{FastaReader, Record};
 use libfuzzer_sys::fuzz_target;
 
-/// Gives no more than so many bytes at a time.
+/// Reads at most this many bytes at a time.
 struct Trickle(Cursor<Vec<u8>>, usize);
 
 impl Read for Trickle {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let most = self.1.min(buffer.len());
-        self.0.read(&mut buffer[..most])
+        let length = self.1.min(buffer.len());
+        self.0.read(&mut buffer[..length])
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use dnabert2_core::Tokenizer;
-use dnabert2_core::tokenizer::{Options, Policy};
+use dnabert2_core::policy::Policy;
+use dnabert2_core::tokenizer::Options;
+use dnabert2_core::tokenizer_file;
 use libfuzzer_sys::fuzz_target;
 
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
@@ -13,7 +15,8 @@ static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
         env!("CARGO_MANIFEST_DIR"),
         "/../../../python/dnabert2_fast/data/dnabert2.tokenizer.json"
     );
-    Tokenizer::open(Path::new(path), Policy::default()).expect("it travels with the package")
+    let file = tokenizer_file::open(Path::new(path)).expect("it is part of the package");
+    Tokenizer::new(file, Policy::default())
 });
 
 fuzz_target!(|texts: Vec<Vec<u8>>| {

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::blocks::Source;
-use crate::corpus::choose::{Chooser, Seen};
-use crate::corpus::cut::Cutter;
 use crate::corpus::pipeline::{Cutting, Pipeline};
-use crate::corpus::write::Writer;
-use crate::corpus::{FileReport, Ledger, Settings, Unit};
-use crate::{Result, Tokenizer, threads};
+use crate::corpus::report::{FileReport, Ledger};
+use crate::corpus::select::{Seen, WindowFilter};
+use crate::corpus::settings::{Settings, Unit};
+use crate::corpus::shard_writer::Writer;
+use crate::corpus::windows::Windower;
+use crate::io::compression::Source;
+use crate::{Result, Tokenizer, parallel};
 
 /// Builds the units of one corpus.
 pub struct CorpusBuilder {
@@ -25,15 +26,15 @@ impl CorpusBuilder {
         Self { tokenizer, settings, seen: Seen::default() }
     }
 
-    /// Build what a unit lacks. `open` opens a file, as [`blocks::open`](crate::blocks::open) does;
-    /// `report` hears on this thread how many more letters were worked through. Returns what each
-    /// file gave.
+    /// Build the missing shards of a unit. `open` opens a file, as [`compression::open`](crate::io::compression::open) does;
+    /// `report` is called on this thread with the number of letters processed since. Returns the
+    /// counts of each file.
     ///
-    /// Repeats are dropped over all units that one builder builds; one that is there already must
-    /// be built again all the same, with [`Unit::done`] at its greatest, for its windows to count.
+    /// Duplicates are dropped over all units of one builder. A unit that exists must be built again all
+    /// the same, with [`Unit::done`] at its maximum, so that its windows are seen.
     ///
     /// # Errors
-    /// Those of [`FastaReader`](crate::fasta::FastaReader), of encoding and of writing, and whatever
+    /// Those of [`FastaReader`](crate::io::fasta::FastaReader), of encoding and of writing, and whatever
     /// `report` or `ledger` returns.
     pub fn build(
         &mut self,
@@ -43,17 +44,17 @@ impl CorpusBuilder {
         ledger: &mut dyn Ledger,
     ) -> Result<Vec<FileReport>> {
         let Self { tokenizer, settings, seen } = self;
-        let chooser = Chooser::new(settings, unit, seen);
+        let filter = WindowFilter::new(settings, unit, seen);
         let cutting = Cutting {
             open: Box::new(open),
             files: &unit.files,
-            cutter: Cutter::new(&settings.rule, chooser, unit.number),
+            windower: Windower::new(&settings.rule, filter, unit.number),
             reader: None,
             reports: Vec::with_capacity(unit.files.len()),
             unreported: 0,
         };
         let writer = Writer::new(settings, unit, ledger);
-        let threads = threads::count(settings.threads);
+        let threads = parallel::count(settings.threads);
         Pipeline::new(tokenizer, threads, cutting, writer).run(&mut report)
     }
 }

@@ -1,35 +1,35 @@
 //! The steps of a build (read ahead, cut, encode, append), of which every thread takes whichever is ready.
 //!
 //! All but encoding keep the order of the input, one thread at a time each. There are as many threads as
-//! cores, and none waits while a step is ready: a thread for each step would wait for blocks and chunks
-//! at every turn, or for another thread on its core while the next core has nothing to do.
+//! cores, and none waits while a step is ready. With one thread per step, threads would wait for blocks
+//! and chunks, or share a core while another core is idle.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::blocks::{Packing, Source, Supply};
-use crate::corpus::FileReport;
-use crate::corpus::cut::{Chunk, Cutter, FULL_BP, Sink};
-use crate::corpus::write::Writer;
+use crate::corpus::report::FileReport;
+use crate::corpus::shard_writer::Writer;
+use crate::corpus::windows::{Chunk, MAX_CHUNK_BP, Sink, Windower};
 use crate::encode::Scratch;
-use crate::fasta::FastaReader;
+use crate::io::compression::{Packing, ReadAheadQueue, Source};
+use crate::io::fasta::FastaReader;
+use crate::parallel::lock;
 use crate::tokenizer::Options;
 use crate::{Error, Result, Tokenizer};
 
-/// Chunks that wait to be encoded, for every thread: with fewer, one has nothing to do at times while
-/// another cuts.
+/// Chunks waiting to be encoded, per thread: with fewer, threads are idle at times while one cuts.
 const WAITING: usize = 2;
 
-/// Chunks on their way, beside one for every thread: some time's work while a shard is written.
-const AHEAD: usize = 24;
+/// Chunks in flight beyond one per thread, so that threads have work while a shard is written.
+const EXTRA_CHUNKS: usize = 24;
 
-/// Letters on their way; more only if one window has more.
+/// Maximum letters in flight; more only if one window has more.
 const IN_FLIGHT_BP: usize = 1 << 26;
 
 /// A chunk of more letters holds a giant window, which all threads encode together.
-const GIANT_BP: usize = 4 * FULL_BP;
+const GIANT_BP: usize = 4 * MAX_CHUNK_BP;
 
 /// Letters between two reports.
 const REPORT_BP: u64 = 1 << 22;
@@ -37,7 +37,7 @@ const REPORT_BP: u64 = 1 << 22;
 /// Time between two reports while there is nothing to do.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hears how many more letters were worked through.
+/// Called with the number of letters processed since.
 pub type Report<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 
 /// The pipeline of one unit.
@@ -51,12 +51,12 @@ pub struct Pipeline<'a> {
     room: Condvar,
 }
 
-/// What waits between steps, and those who keep the order, unless a thread is at work with them.
+/// What waits between steps, and the ordered steps, unless a thread has taken one.
 struct State<'a> {
-    supply: Supply,
+    queue: ReadAheadQueue,
     reading: bool,
     cutting: Option<Box<Cutting<'a>>>,
-    /// What every file gave, once all is cut.
+    /// Counts of every file, once all is cut.
     cut: Option<Result<Vec<FileReport>>>,
     /// Chunks to encode.
     chunks: VecDeque<Chunk>,
@@ -65,16 +65,16 @@ struct State<'a> {
     /// Chunks cut and chunks written so far.
     numbers: [u64; 2],
     spare: Vec<Chunk>,
-    /// Letters of all chunks on their way.
+    /// Letters of all chunks in flight.
     letters: usize,
-    /// Letters worked through: what each report is to say.
+    /// Letters processed, one number per report.
     unreported: VecDeque<u64>,
     failed: Option<Error>,
 }
 
-/// What a thread can do.
+/// A step that a thread can take.
 enum Step<'a> {
-    Read(Supply),
+    Read(ReadAheadQueue),
     Cut(Box<Cutting<'a>>),
     Encode(Chunk),
     Append(Box<Writer<'a>>, Chunk),
@@ -87,7 +87,7 @@ pub type Open<'a> = dyn FnMut(&Path) -> Result<Box<dyn Source>> + Send + 'a;
 pub struct Cutting<'a> {
     pub open: Box<Open<'a>>,
     pub files: &'a [PathBuf],
-    pub cutter: Cutter<'a>,
+    pub windower: Windower<'a>,
     pub reader: Option<FastaReader>,
     pub reports: Vec<FileReport>,
     pub unreported: u64,
@@ -101,7 +101,7 @@ impl<'a> Pipeline<'a> {
         writer: Writer<'a>,
     ) -> Self {
         let state = State {
-            supply: Supply::default(),
+            queue: ReadAheadQueue::default(),
             reading: false,
             cutting: Some(Box::new(cutting)),
             cut: None,
@@ -123,7 +123,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Build everything; what each file gave.
+    /// Build everything. Returns the counts of each file.
     pub fn run(self, report: &mut Report<'_>) -> Result<Vec<FileReport>> {
         std::thread::scope(|scope| {
             for _ in 1..self.threads {
@@ -171,7 +171,8 @@ impl<'a> Pipeline<'a> {
         self.changed.notify_all();
     }
 
-    /// The next step that is ready. Whoever takes one while another is ready wakes another thread.
+    /// The next step that is ready. A thread that takes one wakes another thread, as another step may be
+    /// ready.
     fn next(&self, state: &mut State<'a>) -> Option<Step<'a>> {
         let step = state.next(self.threads)?;
         self.changed.notify_one();
@@ -180,8 +181,8 @@ impl<'a> Pipeline<'a> {
 
     fn take(&self, step: Step<'a>, scratch: &mut Scratch) {
         match step {
-            Step::Read(supply) => {
-                supply.read_ahead();
+            Step::Read(queue) => {
+                queue.read_ahead();
                 self.state().reading = false;
             }
             Step::Cut(mut cutting) => {
@@ -226,15 +227,15 @@ impl<'a> Pipeline<'a> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<'a>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl<'a> State<'a> {
     fn next(&mut self, threads: usize) -> Option<Step<'a>> {
-        if !self.reading && self.supply.has_room() {
+        if !self.reading && self.queue.has_room() {
             self.reading = true;
-            return Some(Step::Read(self.supply.clone()));
+            return Some(Step::Read(self.queue.clone()));
         }
         let number = self.numbers[1];
         if self.encoded.contains_key(&number)
@@ -245,7 +246,7 @@ impl<'a> State<'a> {
         }
         if self.chunks.len() < WAITING * threads
             && !self.is_crowded(threads, 0)
-            && self.supply.is_ready()
+            && self.queue.is_ready()
             && let Some(cutting) = self.cutting.take()
         {
             return Some(Step::Cut(cutting));
@@ -253,18 +254,18 @@ impl<'a> State<'a> {
         self.chunks.pop_front().map(Step::Encode)
     }
 
-    /// Whether no chunk of so many letters may be cut now.
+    /// Whether a chunk of this many letters must wait to be cut.
     fn is_crowded(&self, threads: usize, letters: usize) -> bool {
         let [cut, written] = self.numbers;
         self.letters > 0 && self.letters + letters > IN_FLIGHT_BP
-            || cut - written >= (threads + AHEAD) as u64
+            || cut - written >= (threads + EXTRA_CHUNKS) as u64
     }
 
     fn give_back(&mut self, writer: Box<Writer<'a>>, chunk: Chunk) {
         self.writer = Some(writer);
         self.numbers[1] += 1;
         self.letters -= chunk.text.len();
-        if chunk.text.capacity() <= 2 * FULL_BP {
+        if chunk.text.capacity() <= 2 * MAX_CHUNK_BP {
             self.spare.push(chunk);
         }
     }
@@ -275,7 +276,7 @@ impl<'a> State<'a> {
 }
 
 impl Cutting<'_> {
-    /// Cut what has been read; once all files are, what each of them gave.
+    /// Cut what has been read. Returns the counts of each file once all files are cut.
     fn advance(
         &mut self,
         pipeline: &Pipeline<'_>,
@@ -285,20 +286,21 @@ impl Cutting<'_> {
         let Some(reader) = &mut self.reader else {
             let number = self.reports.len();
             let Some(path) = self.files.get(number) else {
-                self.cutter.finish(&mut outlet)?;
+                self.windower.finish(&mut outlet)?;
                 return Ok(Some(std::mem::take(&mut self.reports)));
             };
-            let supply = Supply::new((self.open)(path)?);
-            pipeline.state().supply = supply.clone();
+            let queue = ReadAheadQueue::new((self.open)(path)?);
+            pipeline.state().queue = queue.clone();
             let packing = Packing::of_file(path)?;
-            self.reader = Some(FastaReader::new(path, packing, Box::new(supply))?);
-            self.cutter.begin_file(u32::try_from(number).unwrap_or(u32::MAX));
+            self.reader = Some(FastaReader::new(path, packing, Box::new(queue))?);
+            self.windower
+                .begin_file(u32::try_from(number).expect("a unit has fewer than 2^32 files"));
             return Ok(None);
         };
-        let (letters, more) = self.cutter.cut(reader, &mut outlet)?;
+        let (letters, more) = self.windower.cut(reader, &mut outlet)?;
         self.unreported += letters;
         if !more {
-            self.reports.push(self.cutter.report().clone());
+            self.reports.push(self.windower.report().clone());
             self.reader = None;
         }
         if !more || self.unreported >= REPORT_BP {
@@ -309,7 +311,7 @@ impl Cutting<'_> {
     }
 }
 
-/// Where full chunks go.
+/// Passes full chunks on to be encoded.
 struct Outlet<'a, 'p> {
     pipeline: &'p Pipeline<'a>,
     scratch: &'p mut Scratch,

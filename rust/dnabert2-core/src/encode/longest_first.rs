@@ -1,11 +1,10 @@
 //! Longest token first, ties to the more frequent: the sentence of the DNABERT-2 paper.
 //!
-//! Of all tokens that occur in a text the longest is taken, of equally long ones the one merged
-//! earlier (which training found more frequent), of its places the leftmost; then the same in what
-//! is left on both sides. The order in which tokens are tried is thus fixed by the vocabulary: here
-//! the places of all tokens are sorted into it, each place with the longest token that it begins.
-//! A place whose letters are taken when its turn comes is tried again with the longest shorter token
-//! that still fits.
+//! The longest token that occurs in a text is taken first; ties go to the token merged earlier, which
+//! training found more frequent, then to the leftmost position. The rest on both sides is split in the
+//! same way. So the vocabulary fixes the order in which tokens are tried. Here all positions are sorted
+//! into that order, each with the longest token that begins there. A position whose letters are partly
+//! taken by then is tried again with the longest shorter token that still fits.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -29,21 +28,21 @@ pub struct LongestFirst {
     trie: Trie,
     /// Pieces in the order in which they are tried.
     order: Vec<Piece>,
-    /// Place of every piece in that order.
-    turn: Vec<u32>,
+    /// Position of every piece in that order.
+    rank: Vec<u32>,
 }
 
 impl LongestFirst {
-    /// Put the pieces into their order.
+    /// Sort the pieces into their order.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
         let mut order: Vec<Piece> = (0..).take(vocab.len()).collect();
         order.sort_by_key(|&p| (Reverse(vocab.texts()[p as usize].len()), p));
-        let mut turn = vec![0; order.len()];
+        let mut rank = vec![0; order.len()];
         for (&piece, at) in order.iter().zip(0..) {
-            turn[piece as usize] = at;
+            rank[piece as usize] = at;
         }
-        Self { trie: Trie::new(vocab), order, turn }
+        Self { trie: Trie::new(vocab), order, rank }
     }
 
     /// Append the pieces of `codes` (letter ranks) to `out`. Takes some 13 bytes a letter.
@@ -52,8 +51,8 @@ impl LongestFirst {
     /// When a code is not below the number of letters, or for 2^32 letters or more.
     pub fn encode(&self, codes: &[u8], out: &mut Vec<Piece>) {
         assert!(u32::try_from(codes.len()).is_ok(), "a run of 2^32 letters or more");
-        // A try is a turn and a place, in one number that sorts by both.
-        let try_at = |piece: Piece, at: u64| u64::from(self.turn[piece as usize]) << 32 | at;
+        // A try is a rank and a position, in one number that sorts by both.
+        let try_at = |piece: Piece, at: u64| u64::from(self.rank[piece as usize]) << 32 | at;
         let mut first: Vec<u64> = (0..)
             .zip(0..codes.len())
             .map(|(at, i)| try_at(self.trie.longest(&codes[i..]), at))
@@ -69,10 +68,10 @@ impl LongestFirst {
             let Some(next) = next else { break };
             let (mut piece, at) =
                 (self.order[(next >> 32) as usize], (next & 0xffff_ffff) as usize);
-            let stretch = &mut taken[at..at + self.trie.length(piece)];
-            match stretch.iter().position(|&taken| taken) {
+            let span = &mut taken[at..at + self.trie.length(piece)];
+            match span.iter().position(|&taken| taken) {
                 None => {
-                    stretch.fill(true);
+                    span.fill(true);
                     chosen[at] = piece;
                 }
                 Some(0) => {}

@@ -1,11 +1,11 @@
-//! The pieces of a vocabulary as a trie over letter ranks, for finding the longest one at a place.
+//! The pieces of a vocabulary as a trie over letter ranks, for finding the longest one at a position.
 
 use crate::vocab::{Piece, Vocab};
 
 /// No piece.
 pub(super) const NONE: Piece = Piece::MAX;
 
-/// Most entries of the table of first letters.
+/// Maximum entries of the table of first letters.
 const HEADS: usize = 1 << 12;
 
 /// All pieces, any alphabet.

@@ -1,21 +1,22 @@
 //! Many texts at once: runs of several texts fill the lanes of the encoder together.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::encode::{LONG, Scratch, TOGETHER};
-use crate::threads::{count, share_out};
-use crate::tokenizer::runs::Run;
-use crate::tokenizer::split::Part;
-use crate::tokenizer::{Options, Rule, Tokenizer, at_sequence, room};
-use crate::tokenizer_file::Slot;
+use crate::parallel::{count, lock, parallel_map};
+use crate::tokenizer::definition::Slot;
+use crate::tokenizer::dispatch::Run;
+use crate::tokenizer::encoding::{Tokenizer, at_sequence};
+use crate::tokenizer::options::{Options, room};
+use crate::tokenizer::pretokenize::{Part, Rule};
 use crate::{Ragged, Result, TokenId};
 
-/// Letters encoded together at least: then come as many runs as no column stays empty for.
-const GROUP: usize = 1 << 16;
+/// Minimum letters encoded together; more runs follow until they fill all columns.
+const MIN_GROUP: usize = 1 << 16;
 
-/// Letters encoded together at most, whatever their runs.
-const FULL: usize = 32 * GROUP;
+/// Maximum letters encoded together, whatever their runs.
+const MAX_GROUP: usize = 32 * MIN_GROUP;
 
 /// Bytes of text that one thread takes at a time.
 const SHARE: usize = 1 << 20;
@@ -44,14 +45,14 @@ impl Tokenizer {
         if count(threads) == 1 || shares.len() < 2 {
             return encode(texts, 0, threads);
         }
-        // Threads share out the shares, but a giant among them is worked on by all together.
+        // Every thread takes shares, but a giant is encoded by all threads together.
         let (giants, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|(_, b)| *b >= GIANT);
         let mut parts = Vec::with_capacity(giants.len() + others.len());
         for (share, _) in giants {
             let part = encode(&texts[share.clone()], share.start, threads);
             parts.push((share.start, part));
         }
-        parts.extend(share_out(
+        parts.extend(parallel_map(
             threads,
             &others,
             || (),
@@ -92,7 +93,7 @@ impl Tokenizer {
         batch.done.values.reserve(letters / 4 + 4 * texts.len());
         batch.done.offsets.reserve(texts.len());
         if let Rule::Kmers(kmers) = &self.rule {
-            self.draw(options, 0)?; // k-mers know no dropout, and say so
+            self.draw(options, 0)?; // an error: k-mers have no merges to leave out
             for (text, index) in texts.iter().zip(first..) {
                 batch.begin();
                 let values = &mut batch.done.values;
@@ -131,8 +132,8 @@ impl Tokenizer {
             })
             .map_err(|error| at_sequence(error, index))?;
             group.steps.push(Step::End);
-            let filled = group.letters >= GROUP && group.runs.len().is_multiple_of(TOGETHER);
-            if filled || group.letters >= FULL {
+            let filled = group.letters >= MIN_GROUP && group.runs.len().is_multiple_of(TOGETHER);
+            if filled || group.letters >= MAX_GROUP {
                 self.flush(&mut group, threads, scratch, &mut batch);
             }
         }
@@ -198,8 +199,8 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new(template: &[Slot], options: &Options, done: &'a mut Ragged) -> Result<Self> {
-        let place = template.iter().position(|slot| !matches!(slot, Slot::Special(..)));
-        let (before, after) = template.split_at(place.unwrap_or(template.len()));
+        let position = template.iter().position(|slot| !matches!(slot, Slot::Special(..)));
+        let (before, after) = template.split_at(position.unwrap_or(template.len()));
         let special = |slots: &[Slot]| -> Vec<TokenId> {
             let ids = slots.iter().filter_map(|slot| match slot {
                 Slot::Special(id, _) if options.special_tokens => Some(*id),
@@ -264,23 +265,22 @@ fn joined(parts: Vec<Ragged>, threads: usize) -> Ragged {
     }
     let mut values = vec![0; tokens];
     let mut rest = &mut values[..];
-    let mut places = Vec::with_capacity(parts.len());
+    let mut targets = Vec::with_capacity(parts.len());
     for part in parts {
-        let (place, more) = rest.split_at_mut(part.values.len());
-        places.push(Mutex::new((place, part)));
+        let (target, more) = rest.split_at_mut(part.values.len());
+        targets.push(Mutex::new((target, part)));
         rest = more;
     }
-    share_out(
+    parallel_map(
         threads,
-        &places,
+        &targets,
         || (),
-        |(), place| {
-            let mut guard = place.lock().unwrap_or_else(PoisonError::into_inner);
-            let (place, part) = &mut *guard;
-            place.copy_from_slice(&part.values);
+        |(), target| {
+            let (target, part) = &mut *lock(target);
+            target.copy_from_slice(&part.values);
         },
     );
-    drop(places);
+    drop(targets);
     Ragged { values, offsets }
 }
 

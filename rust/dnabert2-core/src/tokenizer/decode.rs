@@ -1,24 +1,14 @@
-//! From ids back to text and coordinates, and which letters of a text no token stands for.
+//! From ids back to text and coordinates, and counts of the letters that have no token.
 
-use std::collections::BTreeMap;
-
-use crate::tokenizer::split::Part;
-use crate::tokenizer::{Rule, Tokenizer, Unknown};
+use crate::policy::{ReplacedCounts, Unknown};
+use crate::tokenizer::encoding::Tokenizer;
+use crate::tokenizer::pretokenize::{Part, Rule};
 use crate::{Error, Result, TokenId};
 
-/// Letters that are read as others, or that the vocabulary cannot spell.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Replaced {
-    /// Lower-case letters read as upper-case ones.
-    pub folded: u64,
-    /// Letters outside the vocabulary, and how many there are of each.
-    pub unknown: BTreeMap<char, u64>,
-}
-
 impl Tokenizer {
-    /// The text behind `ids`: `unknown` stands for each unknown token (and for a gap), other special
-    /// tokens vanish, `separator` stands between tokens. Overlapping k-mers become the letters they
-    /// cover when there is no separator.
+    /// Return the text of `ids`: `unknown` replaces each unknown token and each gap, other special tokens
+    /// are dropped, `separator` is put between tokens. Overlapping k-mers become the letters they cover
+    /// when there is no separator.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an id that no token has.
@@ -43,7 +33,7 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Every letter is told by any k-mer that covers it.
+    /// Any k-mer gives the letters that it covers.
     fn decode_overlapping(&self, ids: &[TokenId], k: usize, unknown: &str) -> Result<String> {
         let mut letters: Vec<Option<char>> = Vec::with_capacity(ids.len() + k);
         let mut at = 0;
@@ -54,8 +44,8 @@ impl Tokenizer {
             }
             letters.resize(at + k, None);
             if id != self.unknown {
-                for (letter, told) in letters[at..].iter_mut().zip(token.chars()) {
-                    *letter = Some(told);
+                for (letter, known) in letters[at..].iter_mut().zip(token.chars()) {
+                    *letter = Some(known);
                 }
             }
             at += 1;
@@ -95,10 +85,10 @@ impl Tokenizer {
         ids.iter().map(span).collect()
     }
 
-    /// Count what [`Policy`](crate::tokenizer::Policy) does to texts.
+    /// Count what [`Policy`](crate::policy::Policy) does to texts.
     #[must_use]
-    pub fn replaced<T: AsRef<[u8]>>(&self, texts: &[T]) -> Replaced {
-        let mut counts = Replaced::default();
+    pub fn replaced<T: AsRef<[u8]>>(&self, texts: &[T]) -> ReplacedCounts {
+        let mut counts = ReplacedCounts::default();
         for text in texts.iter().map(AsRef::as_ref) {
             match &self.rule {
                 Rule::Pieces(_) => self.replaced_letters(text, &mut counts),
@@ -108,7 +98,7 @@ impl Tokenizer {
         counts
     }
 
-    fn replaced_letters(&self, text: &[u8], counts: &mut Replaced) {
+    fn replaced_letters(&self, text: &[u8], counts: &mut ReplacedCounts) {
         let Rule::Pieces(reader) = &self.rule else { return };
         let letters = reader.pieces.vocab.letters();
         // Positions of parts are in characters, of which every letter in a run is one.
@@ -136,31 +126,6 @@ impl Tokenizer {
                 *counts.unknown.entry(letter).or_default() += 1;
             }
         }
-    }
-
-    /// A token by its id.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for an id that no token has.
-    pub fn token(&self, id: TokenId) -> Result<&str> {
-        let size = self.tokens.len();
-        self.tokens.get(usize::from(id)).map(String::as_str).ok_or_else(|| Error::InvalidArgument {
-            name: "ids",
-            message: format!("{id}: ids are below {size}"),
-        })
-    }
-
-    /// How many letters of the sequence a token stands for: 1 for the unknown token, 0 for the
-    /// other special tokens and for ids outside the vocabulary.
-    #[must_use]
-    pub fn bases_of(&self, id: TokenId) -> usize {
-        self.bases.get(usize::from(id)).copied().unwrap_or(0)
-    }
-
-    /// Whether a token is special: the unknown one, or not spelled by the vocabulary's letters.
-    #[must_use]
-    pub fn is_special(&self, id: TokenId) -> bool {
-        id == self.unknown || self.bases_of(id) == 0
     }
 
     /// Letters of a token, where tokens overlap.

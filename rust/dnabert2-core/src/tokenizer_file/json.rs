@@ -7,22 +7,22 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::model::{added_tokens, merge_table, model_settings, token_table};
-use super::place::Place;
-use super::steps::{Normalizer, gap, normalizer, pre_tokenizer, templates};
-use super::unique::Unique;
-use super::{Model, Pieces, TokenizerFile};
+use crate::tokenizer::{Definition, Model, Pieces};
+use crate::tokenizer_file::model::{added_tokens, merge_table, model_settings, token_table};
+use crate::tokenizer_file::pipeline::{Normalizer, gap, normalizer, pre_tokenizer, templates};
+use crate::tokenizer_file::pointer::JsonPointer;
+use crate::tokenizer_file::strict_json::Unique;
 use crate::{Result, TokenId};
 
-pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
-    let place = Place { path: path.to_owned(), pointer: String::new() };
+pub fn parse(path: &Path, text: String) -> Result<Definition> {
+    let pointer = JsonPointer { path: path.to_owned(), pointer: String::new() };
     let Unique(root) = serde_json::from_str(&text).map_err(|error| {
-        place.fail(match error.classify() {
+        pointer.fail(match error.classify() {
             Category::Data => format!("{error}; leave one"),
             _ => format!("not JSON: {error}; is the file complete?"),
         })
     })?;
-    let top = place.object(&root)?;
+    let top = pointer.object(&root)?;
     let known = [
         "version",
         "truncation",
@@ -34,12 +34,12 @@ pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
         "decoder",
         "model",
     ];
-    place.only(top, &known)?;
-    let model_place = place.at("model");
-    let model = model_place.object(top.get("model").unwrap_or(&Value::Null))?;
-    let matching = model_settings(&model_place, model)?;
-    let mut tokens = token_table(&model_place, model)?;
-    let added = added_tokens(&place.at("added_tokens"), top.get("added_tokens"), &mut tokens)?;
+    pointer.only(top, &known)?;
+    let model_pointer = pointer.at("model");
+    let model = model_pointer.object(top.get("model").unwrap_or(&Value::Null))?;
+    let matching = model_settings(&model_pointer, model)?;
+    let mut tokens = token_table(&model_pointer, model)?;
+    let added = added_tokens(&pointer.at("added_tokens"), top.get("added_tokens"), &mut tokens)?;
     let ids: FxHashMap<&str, TokenId> =
         tokens.iter().zip(0..).map(|(token, id)| (token.as_str(), id)).collect();
     let unknown = model
@@ -47,29 +47,22 @@ pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
         .and_then(Value::as_str)
         .and_then(|token| ids.get(token).copied())
         .ok_or_else(|| {
-            let place = model_place.at("unk_token");
-            place.fail("an unknown token that is in the vocabulary is needed")
+            let pointer = model_pointer.at("unk_token");
+            pointer.fail("an unknown token that is in the vocabulary is needed")
         })?;
-    let vocab = merge_table(&model_place, model, &tokens, &ids, &added)?;
+    let vocab = merge_table(&model_pointer, model, &tokens, &ids, &added)?;
     for (content, _) in &added {
         if vocab.letters().contains(&content.as_bytes()[0]) {
             let message = format!("{content:?} begins with a letter of the vocabulary");
-            return Err(place.at("added_tokens").fail(message));
+            return Err(pointer.at("added_tokens").fail(message));
         }
     }
     let (single, pair) =
-        templates(&place.at("post_processor"), top.get("post_processor"), tokens.len())?;
+        templates(&pointer.at("post_processor"), top.get("post_processor"), tokens.len())?;
     let Normalizer { strips, replace } =
-        normalizer(&place.at("normalizer"), top.get("normalizer"))?;
-    let split = pre_tokenizer(&place.at("pre_tokenizer"), top.get("pre_tokenizer"))?;
-    let gap = gap(&place, replace, &split, &vocab, &ids)?;
+        normalizer(&pointer.at("normalizer"), top.get("normalizer"))?;
+    let split = pre_tokenizer(&pointer.at("pre_tokenizer"), top.get("pre_tokenizer"))?;
+    let gap = gap(&pointer, replace, &split, &vocab, &ids)?;
     let pieces = Pieces { vocab, matching, added, splits_words: split.at_words, strips, gap };
-    Ok(TokenizerFile {
-        text,
-        tokens,
-        unknown,
-        single,
-        pair,
-        model: Model::Pieces(Box::new(pieces)),
-    })
+    Ok(Definition { text, tokens, unknown, single, pair, model: Model::Pieces(Box::new(pieces)) })
 }

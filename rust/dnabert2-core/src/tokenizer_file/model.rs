@@ -3,14 +3,32 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
-use super::Matching;
-use super::place::Place;
-use crate::vocab::{MOST_LETTERS, Piece, Vocab};
+use crate::tokenizer::Matching;
+use crate::tokenizer_file::pointer::JsonPointer;
+use crate::vocab::{MAX_LETTERS, Piece, Vocab};
 use crate::{Result, TokenId};
+
+/// `/model/type` of each way to match pieces. Hugging Face `tokenizers` reads the first only, and refuses
+/// the others.
+const MODEL_TYPES: [(&str, Matching); 3] = [
+    ("BPE", Matching::Bpe),
+    ("LongestMatch", Matching::Longest),
+    ("LongestFirst", Matching::LongestFirst),
+];
+
+/// Return `/model/type` of a way to match pieces.
+pub(super) fn model_type(matching: Matching) -> &'static str {
+    let (name, _) =
+        MODEL_TYPES.into_iter().find(|(_, way)| *way == matching).expect("all are listed");
+    name
+}
 
 /// How pieces are matched. Every option of the BPE model that changes ids in a way not reproduced here
 /// is refused.
-pub(super) fn model_settings(place: &Place, model: &Map<String, Value>) -> Result<Matching> {
+pub(super) fn model_settings(
+    pointer: &JsonPointer,
+    model: &Map<String, Value>,
+) -> Result<Matching> {
     let known = [
         "type",
         "dropout",
@@ -23,35 +41,38 @@ pub(super) fn model_settings(place: &Place, model: &Map<String, Value>) -> Resul
         "vocab",
         "merges",
     ];
-    place.only(model, &known)?;
+    pointer.only(model, &known)?;
     let matching = match model.get("type") {
         None => Some(Matching::Bpe),
-        Some(kind) => Matching::TYPES.iter().find(|(name, _)| kind == name).map(|(_, way)| *way),
+        Some(kind) => MODEL_TYPES.iter().find(|(name, _)| kind == name).map(|(_, way)| *way),
     };
     let matching = matching.ok_or_else(|| {
-        let known = Matching::TYPES.map(|(name, _)| name).join(", ");
-        place.at("type").fail(format!("only {known} are supported"))
+        let known = MODEL_TYPES.map(|(name, _)| name).join(", ");
+        pointer.at("type").fail(format!("only {known} are supported"))
     })?;
     for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
         if !model.get(key).is_none_or(|value| value.is_null() || value == "" || value == 0.0) {
-            return Err(place.at(key).fail("only null is supported"));
+            return Err(pointer.at(key).fail("only null is supported"));
         }
     }
     for key in ["fuse_unk", "byte_fallback", "ignore_merges"] {
         if !model.get(key).is_none_or(|value| value == false) {
-            return Err(place.at(key).fail("only false is supported"));
+            return Err(pointer.at(key).fail("only false is supported"));
         }
     }
     Ok(matching)
 }
 
 /// Tokens by id: every id from 0 up must be given once.
-pub(super) fn token_table(place: &Place, model: &Map<String, Value>) -> Result<Vec<String>> {
-    let place = place.at("vocab");
-    let entries = place.object(model.get("vocab").unwrap_or(&Value::Null))?;
+pub(super) fn token_table(
+    pointer: &JsonPointer,
+    model: &Map<String, Value>,
+) -> Result<Vec<String>> {
+    let pointer = pointer.at("vocab");
+    let entries = pointer.object(model.get("vocab").unwrap_or(&Value::Null))?;
     let mut tokens = vec![None; entries.len()];
     for (token, value) in entries {
-        let here = place.at(token);
+        let here = pointer.at(token);
         let id = here.id(Some(value))?;
         match tokens.get_mut(usize::from(id)) {
             Some(slot @ None) => *slot = Some(token.clone()),
@@ -68,14 +89,14 @@ pub(super) fn token_table(place: &Place, model: &Map<String, Value>) -> Result<V
 }
 
 pub(super) fn added_tokens(
-    place: &Place,
+    pointer: &JsonPointer,
     value: Option<&Value>,
     tokens: &mut Vec<String>,
 ) -> Result<Vec<(String, TokenId)>> {
     let mut added = Vec::new();
     let mut known: FxHashSet<String> = tokens.iter().cloned().collect();
-    for (index, entry) in place.array(value.or(Some(&json!([]))))?.iter().enumerate() {
-        let here = place.at(index);
+    for (index, entry) in pointer.array(value.or(Some(&json!([]))))?.iter().enumerate() {
+        let here = pointer.at(index);
         let entry = here.object(entry)?;
         let content = here.at("content").string(entry.get("content"))?;
         if content.is_empty() {
@@ -100,7 +121,7 @@ pub(super) fn added_tokens(
 }
 
 pub(super) fn merge_table(
-    place: &Place,
+    pointer: &JsonPointer,
     model: &Map<String, Value>,
     tokens: &[String],
     ids: &FxHashMap<&str, TokenId>,
@@ -113,17 +134,17 @@ pub(super) fn merge_table(
         // A letter that is also an added token never reaches BPE.
         if token.chars().count() == 1 && !added.iter().any(|(content, _)| content == token) {
             let &[letter] = token.as_bytes() else {
-                return Err(place.at("vocab").at(token).fail("letters must be ASCII"));
+                return Err(pointer.at("vocab").at(token).fail("letters must be ASCII"));
             };
-            pieces.insert(token, Piece::try_from(letters.len()).unwrap_or(Piece::MAX));
+            pieces.insert(token, piece(letters.len()));
             letters.push(letter);
             piece_ids.push(id);
         }
     }
-    let place = place.at("merges");
+    let pointer = pointer.at("merges");
     let mut merges = Vec::new();
-    for (index, entry) in place.array(model.get("merges"))?.iter().enumerate() {
-        let here = place.at(index);
+    for (index, entry) in pointer.array(model.get("merges"))?.iter().enumerate() {
+        let here = pointer.at(index);
         let halves = match entry {
             Value::String(line) => line.split_once(' '),
             Value::Array(two) => match two.as_slice() {
@@ -144,13 +165,13 @@ pub(super) fn merge_table(
         };
         let (left_piece, right_piece) = (part(left)?, part(right)?);
         let joined = format!("{left}{right}");
-        if joined.len() > MOST_LETTERS {
-            return Err(here.fail(format!("makes a token of more than {MOST_LETTERS} letters")));
+        if joined.len() > MAX_LETTERS {
+            return Err(here.fail(format!("makes a token of more than {MAX_LETTERS} letters")));
         }
         let Some((&token, &id)) = ids.get_key_value(joined.as_str()) else {
             return Err(here.fail(format!("{joined:?} is not in the vocabulary")));
         };
-        let rank = Piece::try_from(piece_ids.len()).unwrap_or(Piece::MAX);
+        let rank = piece(piece_ids.len());
         if pieces.insert(token, rank).is_some() {
             return Err(here.fail(format!("two merges make {joined:?}; exact encoding needs one")));
         }
@@ -158,7 +179,11 @@ pub(super) fn merge_table(
         piece_ids.push(id);
     }
     if letters.is_empty() {
-        return Err(place.fail("the vocabulary has no single letters to start from"));
+        return Err(pointer.fail("the vocabulary has no single letters to start from"));
     }
-    Vocab::new(&letters, &merges, piece_ids).map_err(|error| place.fail(error.to_string()))
+    Vocab::new(&letters, &merges, piece_ids).map_err(|error| pointer.fail(error.to_string()))
+}
+
+fn piece(number: usize) -> Piece {
+    Piece::try_from(number).expect("every piece has an id of 16 bits")
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use super::place::Place;
-use super::{Model, Slot, TokenizerFile};
 use crate::kmer::Kmers;
+use crate::tokenizer::{Definition, Model, Slot};
+use crate::tokenizer_file::pointer::JsonPointer;
 use crate::{Result, TokenId};
 
 /// Whether a text is no JSON but a list of tokens.
@@ -19,12 +19,12 @@ pub fn is_one(text: &str) -> bool {
     begin.starts_with('<') || (begin.starts_with('[') && begin.lines().next() == Some("[PAD]"))
 }
 
-pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
-    let place = |line: &str| Place { path: path.to_owned(), pointer: line.to_owned() };
+pub fn parse(path: &Path, text: String) -> Result<Definition> {
+    let pointer = |line: &str| JsonPointer { path: path.to_owned(), pointer: line.to_owned() };
     let tokens: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut ids: FxHashMap<&str, TokenId> = FxHashMap::default();
     for (token, line) in tokens.iter().zip(0_usize..) {
-        let here = place(&format!("line {}", line + 1));
+        let here = pointer(&format!("line {}", line + 1));
         let id = TokenId::try_from(line).map_err(|_| here.fail("there are more than 65,536"))?;
         if ids.insert(token, id).is_some() {
             return Err(here.fail(format!("{token:?} stands here for the second time")));
@@ -33,13 +33,13 @@ pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
     let special = |names: [&str; 2]| names.iter().find_map(|name| ids.get(name).copied());
     let needed = |names: [&str; 2]| {
         let message = || format!("a line with {} or {} is needed", names[0], names[1]);
-        special(names).ok_or_else(|| place("end").fail(message()))
+        special(names).ok_or_else(|| pointer("end").fail(message()))
     };
-    let kmers = Kmers::new(|token| ids.get(token).copied()).map_err(|m| place("end").fail(m))?;
+    let kmers = Kmers::new(|token| ids.get(token).copied()).map_err(|m| pointer("end").fail(m))?;
     let known = kmers.count() + tokens.iter().filter(|t| t.starts_with(['[', '<'])).count();
     if known != tokens.len() {
         let message = format!("{} tokens are neither special nor k-mers", tokens.len() - known);
-        return Err(place("end").fail(message));
+        return Err(pointer("end").fail(message));
     }
     let unknown = needed(["[UNK]", "<unk>"])?;
     let start = Slot::Special(needed(["[CLS]", "<cls>"])?, 0);
@@ -51,5 +51,5 @@ pub fn parse(path: &Path, text: String) -> Result<TokenizerFile> {
     } else {
         (vec![start, Slot::First(0)], Vec::new())
     };
-    Ok(TokenizerFile { text, tokens, unknown, single, pair, model: Model::Kmers(kmers) })
+    Ok(Definition { text, tokens, unknown, single, pair, model: Model::Kmers(kmers) })
 }

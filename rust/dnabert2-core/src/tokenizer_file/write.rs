@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Matching, Model, TokenizerFile};
+use crate::tokenizer::{Definition, Matching, Model};
+use crate::tokenizer_file::model::model_type;
 use crate::vocab::{Piece, Vocab};
 use crate::{Error, Result};
 
@@ -59,22 +60,20 @@ fn pretty(file: &Value) -> String {
     serde_json::to_string_pretty(file).expect("JSON values can be written")
 }
 
-impl TokenizerFile {
-    /// The same vocabulary, matched in another way; the file says so from here on.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for a vocabulary of k-mers, which are not matched.
-    pub fn with_matching(mut self, matching: Matching) -> Result<Self> {
-        let Model::Pieces(pieces) = &mut self.model else {
-            let message = "a vocabulary of k-mers has one way only".into();
-            return Err(Error::InvalidArgument { name: "matching", message });
-        };
-        if pieces.matching != matching {
-            pieces.matching = matching;
-            let mut file: Value = serde_json::from_str(&self.text).unwrap_or_default();
-            file["model"]["type"] = matching.model_type().into();
-            self.text = pretty(&file);
-        }
-        Ok(self)
+/// Return the same vocabulary, matched in another way, which its text declares.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a vocabulary of k-mers, which are not matched.
+pub fn with_matching(mut definition: Definition, matching: Matching) -> Result<Definition> {
+    let Model::Pieces(pieces) = &mut definition.model else {
+        let message = "a vocabulary of k-mers has one way only".into();
+        return Err(Error::InvalidArgument { name: "matching", message });
+    };
+    if pieces.matching != matching {
+        pieces.matching = matching;
+        let mut file: Value = serde_json::from_str(&definition.text).unwrap_or_default();
+        file["model"]["type"] = model_type(matching).into();
+        definition.text = pretty(&file);
     }
+    Ok(definition)
 }

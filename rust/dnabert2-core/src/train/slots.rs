@@ -1,6 +1,6 @@
-//! The text under training: one slot a piece, shrinking as pieces merge.
+//! The text under training: one slot per piece, shrinking as pieces merge.
 //!
-//! A merge leaves gaps: the new piece stands at its first slot and again, marked, at its last, so
+//! A merge leaves gaps: the new piece is written to its first slot and again, marked, to its last, so
 //! that both neighbours are found without links; slots between are marked zeros. [`compact`] closes
 //! the gaps. Slots are as narrow as the pieces' numbers allow.
 

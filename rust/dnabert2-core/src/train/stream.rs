@@ -1,63 +1,63 @@
-//! Merges without the text in memory: looks at it (`ahead.rs`) settle merges until what is left of the
+//! Merges without the text in memory: passes over it (`speculate.rs`) settle merges until the rest of the
 //! text fits.
 
-use crate::train::Work;
-use crate::train::ahead::{EVERY, FIRST, Settled, guess, look_ahead};
-use crate::train::generation::Pair;
-use crate::train::part::Part;
+use crate::train::packed_text::PackedText;
+use crate::train::pair::Pair;
+use crate::train::speculate::{FIRST_MERGES, Outcome, SAMPLE_STRIDE, candidates, pass};
+use crate::train::state::Work;
 use crate::{Error, Result};
 
 /// Bytes that training in memory takes for each piece of the text.
-const BYTES_A_PIECE: u64 = 4;
+const BYTES_PER_PIECE: u64 = 4;
 
-/// Part of the limit that a sample may take.
-const SAMPLE: u64 = 4;
+/// One in this many bytes of the limit is for the sample.
+const SAMPLE_SHARE: u64 = 4;
 
-/// Make merges by looks at the text until what is left of it fits `memory_limit` bytes. Returns whether
+/// Make merges by passes over the text until the rest of it fits `memory_limit` bytes. Returns whether
 /// there are more merges to make.
 pub(super) fn stream(
     work: &mut Work,
-    parts: &mut [Part],
+    texts: &mut [PackedText],
     memory_limit: u64,
     report: &mut impl FnMut(&[Pair]) -> Result<()>,
 ) -> Result<bool> {
-    let slots = parts.iter().map(Part::slots).sum::<usize>() as u64;
-    if work.merges.is_empty() && slots.saturating_mul(BYTES_A_PIECE) <= memory_limit {
+    let slots = texts.iter().map(PackedText::slots).sum::<usize>() as u64;
+    if work.merges.is_empty() && slots * BYTES_PER_PIECE <= memory_limit {
         return Ok(true);
     }
-    let every = slots * BYTES_A_PIECE * SAMPLE / memory_limit.max(1);
-    let every = usize::try_from(every).unwrap_or(usize::MAX).max(EVERY);
-    let mut guesses = Vec::new();
-    while work.lengths.len() < work.most {
-        if work.merges.len() < FIRST {
-            guesses = guess(work, parts, every)?;
+    let stride = slots * BYTES_PER_PIECE * SAMPLE_SHARE / memory_limit.max(1);
+    let stride = usize::try_from(stride).expect("not above the slots").max(SAMPLE_STRIDE);
+    let mut next = Vec::new();
+    while work.lengths.len() < work.max_pieces {
+        if work.merges.len() < FIRST_MERGES {
+            next = candidates(work, texts, stride)?;
         }
-        match look_ahead(work, parts, &guesses, report)? {
-            Settled::More { pieces, .. } if pieces * BYTES_A_PIECE <= memory_limit => {
+        match pass(work, texts, &next, report)? {
+            Outcome::More { pieces, .. } if pieces * BYTES_PER_PIECE <= memory_limit => {
                 return Ok(true);
             }
-            // Later on the next merges are pairs that are frequent now.
-            Settled::More { frequent, .. } => guesses = possible(work, frequent)?,
-            Settled::All => return Ok(false),
+            // Later the next merges are pairs that are frequent now.
+            Outcome::More { frequent, .. } => next = possible(work, frequent)?,
+            Outcome::Complete => return Ok(false),
         }
     }
     Ok(false)
 }
 
-/// Guesses without those that cannot be merges beside the others: equal texts, for one, that other
-/// neighbours have cut in two ways.
-fn possible(work: &Work, mut guesses: Vec<Pair>) -> Result<Vec<Pair>> {
+/// The candidates without those that cannot be merges beside the others. Two of equal text are an
+/// example, which different neighbours cut in two ways.
+fn possible(work: &Work, mut candidates: Vec<Pair>) -> Result<Vec<Pair>> {
     let vocab = work.vocab()?;
     let text = |&(left, right): &Pair| -> Vec<u8> {
         [left, right].map(|piece| &vocab.texts()[piece as usize][..]).concat()
     };
     loop {
-        let Err(Error::Vocab { token, message }) = work.with(&guesses).vocab() else {
-            return Ok(guesses);
+        let Err(Error::Vocab { token, message }) = work.with(&candidates).vocab() else {
+            return Ok(candidates);
         };
-        let Some(at) = guesses.iter().rposition(|pair| text(pair) == token.as_bytes()) else {
+        let Some(at) = candidates.iter().rposition(|pair| text(pair) == token.as_bytes()) else {
             return Err(Error::Vocab { token, message });
         };
-        guesses.remove(at);
+        candidates.remove(at);
     }
 }

@@ -27,7 +27,7 @@ fn spells(vocab: &Vocab, piece: Piece, codes: &[u8]) -> bool {
     vocab.texts()[piece as usize].iter().eq(codes.iter().map(|&c| &vocab.letters()[usize::from(c)]))
 }
 
-/// From left to right, the longest piece at each place.
+/// From left to right, the longest piece at each position.
 pub fn longest_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
     let (mut pieces, mut at) = (Vec::new(), 0);
     while at < codes.len() {
@@ -50,27 +50,27 @@ pub fn longest_first_naively(vocab: &Vocab, codes: &[u8]) -> Vec<Piece> {
     let mut best: Option<(usize, Piece, usize)> = None;
     for (piece, text) in (0..).zip(vocab.texts()) {
         let length = text.len();
-        let place = codes.windows(length).position(|window| spells(vocab, piece, window));
-        if let Some(place) = place
+        let start = codes.windows(length).position(|window| spells(vocab, piece, window));
+        if let Some(start) = start
             && best.is_none_or(|(longest, ..)| length > longest)
         {
-            best = Some((length, piece, place));
+            best = Some((length, piece, start));
         }
     }
-    let (length, piece, place) = best.expect("letters are pieces");
-    let left = longest_first_naively(vocab, &codes[..place]);
-    let right = longest_first_naively(vocab, &codes[place + length..]);
+    let (length, piece, start) = best.expect("letters are pieces");
+    let left = longest_first_naively(vocab, &codes[..start]);
+    let right = longest_first_naively(vocab, &codes[start + length..]);
     [left, vec![piece], right].concat()
 }
 
 /// BPE training as it is defined, on windows of letter ranks: count all neighbours, merge the most
-/// frequent pair (ties to the smaller one, none of more than `most` letters) from left to right, count
+/// frequent pair (ties to the smaller one, none of more than `max_letters`) from left to right, count
 /// again.
 pub fn train_naively(
     windows: &[Vec<u8>],
     merges: usize,
     min_count: u64,
-    most: usize,
+    max_letters: usize,
 ) -> Vec<(Piece, Piece)> {
     let mut lengths = vec![1; 4];
     let mut windows: Vec<Vec<Piece>> =
@@ -84,7 +84,7 @@ pub fn train_naively(
             }
         }
         let length = |pair: &(Piece, Piece)| lengths[pair.0 as usize] + lengths[pair.1 as usize];
-        counts.retain(|pair, _| length(pair) <= most);
+        counts.retain(|pair, _| length(pair) <= max_letters);
         let best = counts.iter().max_by_key(|&(&pair, &count)| (count, std::cmp::Reverse(pair)));
         let Some((&pair, _)) = best.filter(|&(_, &count)| count >= min_count) else { break };
         made.push(pair);

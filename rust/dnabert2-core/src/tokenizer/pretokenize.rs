@@ -1,0 +1,235 @@
+//! The steps before the pieces: text becomes runs of letters and single tokens.
+
+use std::sync::Arc;
+
+use crate::encode::is_all_bases;
+use crate::kmer::Kmers;
+use crate::policy::{Policy, Unknown};
+use crate::tokenizer::definition::{Gap, Pieces};
+use crate::tokenizer::dispatch::{Run, RunEncoder};
+use crate::{Error, Result, TokenId};
+
+const NO_LETTER: u8 = u8::MAX;
+
+/// A part of a text.
+pub(super) enum Part<'a> {
+    /// Letters of the vocabulary, for the encoder.
+    Run(Run<'a>),
+    /// One token: an added one, a k-mer, a gap, or the unknown one.
+    Token {
+        id: TokenId,
+        /// Characters that it covers.
+        letters: usize,
+    },
+}
+
+/// How letters become tokens.
+#[derive(Debug, Clone)]
+pub(super) enum Rule {
+    Pieces(Arc<Reader>),
+    Kmers(Kmers),
+}
+
+/// Properties of every byte, and the encoders.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub pieces: Pieces,
+    /// Rank of the letter that a byte is read as.
+    pub code: [u8; 256],
+    /// Number of the byte's letter among those that pieces join; letters of two islands never meet in a
+    /// piece, so a run may be cut between them.
+    island: [u8; 256],
+    /// Bytes with which an added token begins.
+    begins_added: [bool; 256],
+    /// Whether A, C, G, T are letters, and whether a, c, g, t are read as them.
+    bases: Option<bool>,
+    pub runs: RunEncoder,
+}
+
+impl Reader {
+    pub fn new(pieces: Pieces, policy: Policy) -> Self {
+        let letters = pieces.vocab.letters();
+        let mut code = [NO_LETTER; 256];
+        for (&letter, rank) in letters.iter().zip(0..NO_LETTER) {
+            code[usize::from(letter)] = rank;
+        }
+        let mut islands: Vec<u8> = (0..NO_LETTER).take(letters.len()).collect();
+        for text in pieces.vocab.texts() {
+            let island = |byte: &u8| islands[usize::from(code[usize::from(*byte)])];
+            let (one, other) = (island(&text[0]), island(&text[text.len() - 1]));
+            // A piece is a chain of merges, so comparing the ends of every piece is enough.
+            for island in islands.iter_mut().filter(|island| **island == other) {
+                *island = one;
+            }
+        }
+        if policy.fold_case {
+            for lower in b'a'..=b'z' {
+                let folded = code[usize::from(lower.to_ascii_uppercase())];
+                let slot = &mut code[usize::from(lower)];
+                if *slot == NO_LETTER {
+                    *slot = folded;
+                }
+            }
+        }
+        let island = code.map(|rank| islands.get(usize::from(rank)).copied().unwrap_or(NO_LETTER));
+        let mut begins_added = [false; 256];
+        for (content, _) in &pieces.added {
+            begins_added[usize::from(content.as_bytes()[0])] = true;
+        }
+        let of = |byte: u8| code[usize::from(byte)];
+        let bases = b"ACGT"
+            .iter()
+            .all(|&base| of(base) != NO_LETTER)
+            .then(|| b"ACGT".iter().all(|&base| of(base) == of(base.to_ascii_lowercase())));
+        let runs = RunEncoder::new(&pieces);
+        Self { pieces, code, island, begins_added, bases, runs }
+    }
+
+    /// Letters of the vocabulary that `rest` begins with and that are encoded together.
+    fn run_length(&self, rest: &[u8]) -> usize {
+        let (word, island) = (is_word(rest[0]), self.island[usize::from(rest[0])]);
+        let in_run = |&byte: &u8| {
+            self.island[usize::from(byte)] == island
+                && (!self.pieces.splits_words || is_word(byte) == word)
+        };
+        if island == NO_LETTER {
+            return 0;
+        }
+        let run = rest.iter().position(|byte| !in_run(byte)).unwrap_or(rest.len());
+        self.pieces.gap.map_or(run, |gap| self.before_gap(gap, &rest[..run]))
+    }
+
+    /// Letters of `run` before the first gap in it.
+    fn before_gap(&self, gap: Gap, run: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(next) = run[at..].iter().position(|&byte| self.is_gap(gap, byte)) {
+            at += next;
+            let length = self.gap_length(gap, &run[at..]);
+            if length >= gap.min_length {
+                return at;
+            }
+            at += length;
+        }
+        run.len()
+    }
+
+    fn gap_length(&self, gap: Gap, rest: &[u8]) -> usize {
+        rest.iter().position(|&byte| !self.is_gap(gap, byte)).unwrap_or(rest.len())
+    }
+
+    fn is_gap(&self, gap: Gap, byte: u8) -> bool {
+        self.code[usize::from(byte)] == self.code[usize::from(gap.letter)]
+    }
+
+    fn added_at(&self, rest: &[u8]) -> Option<&(String, TokenId)> {
+        if !self.begins_added[usize::from(rest[0])] {
+            return None;
+        }
+        self.pieces.added.iter().find(|(content, _)| rest.starts_with(content.as_bytes()))
+    }
+
+    /// Where the text between added tokens that begins at `at` begins and ends without the white space
+    /// that is stripped from it.
+    fn stripped(&self, text: &[u8], at: usize) -> (usize, usize) {
+        if self.pieces.strips == (false, false) {
+            return (at, text.len());
+        }
+        let end = (at..text.len()).find(|&i| self.added_at(&text[i..]).is_some());
+        let between = &text[at..end.unwrap_or(text.len())];
+        let (left, right) = match std::str::from_utf8(between) {
+            Ok(between) => (between.trim_start().len(), between.trim_end().len()),
+            Err(_) => (between.trim_ascii_start().len(), between.trim_ascii_end().len()),
+        };
+        let from = if self.pieces.strips.0 { at + between.len() - left } else { at };
+        (from, if self.pieces.strips.1 { at + right } else { at + between.len() })
+    }
+}
+
+impl Rule {
+    /// Call `emit(part, position)` for every part of a text, positions in characters; `unknown` is the id
+    /// of the unknown token.
+    pub(super) fn split<'a>(
+        &self,
+        text: &'a [u8],
+        policy: Policy,
+        unknown: TokenId,
+        mut emit: impl FnMut(Part<'a>, usize),
+    ) -> Result<()> {
+        let reader = match self {
+            Rule::Pieces(reader) => reader,
+            Rule::Kmers(kmers) => {
+                return kmers.encode_spans(text, policy, unknown, |id, start, end| {
+                    emit(Part::Token { id, letters: end - start }, start);
+                });
+            }
+        };
+        let pieces = &reader.pieces;
+        if reader.bases.is_some_and(|fold| is_all_bases(text, fold)) {
+            if !text.is_empty() {
+                emit(Part::Run(Run { letters: text, bases: true }), 0);
+            }
+            return Ok(());
+        }
+        let (mut at, mut position) = (0, 0);
+        let mut between = reader.stripped(text, 0);
+        while at < text.len() {
+            let rest = &text[at..];
+            let run = reader.run_length(rest);
+            if run > 0 {
+                let letters = &rest[..run];
+                let bases = reader.bases.is_some_and(|fold| is_all_bases(letters, fold));
+                emit(Part::Run(Run { letters, bases }), position);
+                at += run;
+                position += run;
+                continue;
+            }
+            if let Some(gap) = pieces.gap.filter(|gap| reader.is_gap(*gap, rest[0])) {
+                let letters = reader.gap_length(gap, rest);
+                emit(Part::Token { id: gap.id, letters }, position);
+                at += letters;
+                position += letters;
+                continue;
+            }
+            if let Some((content, id)) = reader.added_at(rest) {
+                let letters = content.chars().count();
+                emit(Part::Token { id: *id, letters }, position);
+                at += content.len();
+                position += letters;
+                between = reader.stripped(text, at);
+                continue;
+            }
+            let (letter, length) = character(rest);
+            let vanishes = letter.is_whitespace()
+                && (pieces.splits_words || at < between.0 || at >= between.1);
+            if !vanishes {
+                match policy.unknown {
+                    Unknown::Unk => {
+                        emit(Part::Token { id: unknown, letters: 1 }, position);
+                    }
+                    Unknown::Split => {}
+                    Unknown::Error => {
+                        return Err(Error::UnknownLetter { sequence: 0, letter, position });
+                    }
+                }
+            }
+            at += length;
+            position += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The character that `rest` begins with and its bytes; a byte that is not UTF-8 is one character.
+fn character(rest: &[u8]) -> (char, usize) {
+    let head = &rest[..rest.len().min(4)];
+    let valid = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    valid.chars().next().map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8()))
+}
+
+/// Whether an ASCII letter of a vocabulary belongs to words rather than to punctuation.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}

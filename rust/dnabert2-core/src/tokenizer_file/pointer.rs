@@ -1,0 +1,57 @@
+//! Places in a tokenizer file, for messages.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Result, TokenId};
+
+/// A JSON pointer in a file, for messages.
+#[derive(Clone)]
+pub(super) struct JsonPointer {
+    pub path: PathBuf,
+    pub pointer: String,
+}
+
+impl JsonPointer {
+    pub fn at(&self, key: impl std::fmt::Display) -> Self {
+        let key = key.to_string().replace('~', "~0").replace('/', "~1");
+        Self { path: self.path.clone(), pointer: format!("{}/{key}", self.pointer) }
+    }
+
+    pub fn fail(&self, message: impl Into<String>) -> Error {
+        let pointer = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        Error::TokenizerFile {
+            path: self.path.clone(),
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+
+    pub fn object<'v>(&self, value: &'v Value) -> Result<&'v Map<String, Value>> {
+        value.as_object().ok_or_else(|| self.fail("an object {...} is needed here"))
+    }
+
+    pub fn array<'v>(&self, value: Option<&'v Value>) -> Result<&'v [Value]> {
+        let array = value.and_then(Value::as_array);
+        array.map(Vec::as_slice).ok_or_else(|| self.fail("a list [...] is needed here"))
+    }
+
+    pub fn string<'v>(&self, value: Option<&'v Value>) -> Result<&'v str> {
+        value.and_then(Value::as_str).ok_or_else(|| self.fail("a string is needed here"))
+    }
+
+    pub fn id(&self, value: Option<&Value>) -> Result<TokenId> {
+        value
+            .and_then(Value::as_u64)
+            .and_then(|id| TokenId::try_from(id).ok())
+            .ok_or_else(|| self.fail("an id from 0 to 65535 is needed here"))
+    }
+
+    pub fn only(&self, object: &Map<String, Value>, known: &[&str]) -> Result<()> {
+        match object.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(self.at(key).fail("this field is not supported")),
+            None => Ok(()),
+        }
+    }
+}
