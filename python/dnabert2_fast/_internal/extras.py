@@ -1,81 +1,75 @@
 """The extras of the package: what each unlocks, and which to install for a library that is missing.
 
-The tests hold this table against ``pyproject.toml``. Nothing is imported to look a library up.
+Requirements are those of the installed package's metadata. No library is imported to look it up.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["BASE", "EXTRAS", "EXTRA_OF", "Extra", "Found", "find", "install", "needs", "remedy"]
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+__all__ = [
+    "EXTRA_OF",
+    "UNLOCKS",
+    "Extra",
+    "Found",
+    "base",
+    "extras",
+    "find",
+    "install",
+    "needs",
+    "remedy",
+]
 
 
 class Extra(NamedTuple):
-    """What an extra unlocks, the least version of each library, and the extras that it contains."""
+    """The libraries that an extra requires, and the extras that it contains."""
 
-    unlocks: str
-    packages: dict[str, str]
-    contains: tuple[str, ...] = ()
+    libraries: tuple[Requirement, ...]
+    contains: tuple[str, ...]
 
 
 class Found(NamedTuple):
-    """A library as it is installed; `version` is None when it is missing."""
+    """A required library as it is installed; `version` is None when it is missing."""
 
-    package: str
+    library: Requirement
     version: str | None
-    least: str
 
     @property
     def enough(self) -> bool:
-        """Whether it is there and new enough."""
-        return self.version is not None and _number(self.version) >= _number(self.least)
+        """Whether it is installed and new enough; builds of 2.6 such as 2.6.0a0+nv count as 2.6."""
+        if self.version is None:
+            return False
+        from packaging.version import Version
 
+        return Version(self.version).base_version in self.library.specifier
 
-BASE = {"isal": "1.6", "numpy": "1.26", "pyarrow": "15", "tqdm": "4.66", "tyro": "0.9"}
 
 # A library that several extras have is looked for in the first of them.
-EXTRAS = {
-    "model": Extra(
-        "pretrain, embed, predict, likelihood, fill-mask",
-        {"torch": "2.6", "safetensors": "0.4", "huggingface_hub": "0.26"},
-    ),
-    "finetune": Extra(
-        "finetune, evaluate, DnaEmbedder, KmerVectorizer",
-        {
-            "transformers": "4.57",
-            "accelerate": "1.1",
-            "peft": "0.17",
-            "scikit-learn": "1.4",
-            "scipy": "1.11",
-        },
-        ("model",),
-    ),
-    "hf": Extra("dnabert2_fast.hf for transformers", {"transformers": "4.57"}, ("model",)),
-    "variants": Extra("score-variants; indexed FASTA", {"pysam": "0.22"}),
-    "plots": Extra("pictures", {"matplotlib": "3.8", "logomaker": "0.8.6"}),
-    "umap": Extra(
-        "maps of vectors by UMAP", {"scikit-learn": "1.4", "umap-learn": "0.5.6"}, ("plots",)
-    ),
-    "tracks": Extra("bigWig files", {"pyBigWig": "0.3.24"}),
-    "attribution": Extra(
-        "attribute, enriched k-mers", {"scipy": "1.11"}, ("model", "plots", "tracks")
-    ),
-    "onnx": Extra(
-        "export_onnx; running its files",
-        {"onnx": "1.18", "onnxruntime": "1.20", "onnxscript": "0.5"},
-        ("model",),
-    ),
-    "gue": Extra("gue and its pictures", {}, ("finetune", "plots")),
-    "anndata": Extra("embed to .h5ad", {"anndata": "0.11"}),
-    "datasets": Extra("corpora as Hugging Face datasets", {"datasets": "3"}),
-    "ray": Extra("corpora and vectors by a Ray cluster", {"ray": "2.40"}),
-    "tensorboard": Extra("pretrain --tensorboard", {"tensorboard": "2.15"}),
-    "wandb": Extra("pretrain --wandb", {"wandb": "0.17"}),
-    "xformers": Extra("one more attention backend on CUDA", {"xformers": "0.0.30"}),
+UNLOCKS = {
+    "model": "pretrain, embed, predict, likelihood, fill-mask",
+    "finetune": "finetune, evaluate, DnaEmbedder, KmerVectorizer",
+    "demo": "demo",
+    "hf": "dnabert2_fast.hf for transformers",
+    "variants": "score-variants; indexed FASTA",
+    "plots": "plots",
+    "umap": "maps of vectors by UMAP",
+    "tracks": "bigWig files",
+    "attribution": "attribute, enriched k-mers",
+    "onnx": "export_onnx; running its files",
+    "gue": "gue and its plots",
+    "anndata": "embed to .h5ad",
+    "datasets": "corpora as Hugging Face datasets",
+    "ray": "corpora and vectors by a Ray cluster",
+    "tensorboard": "pretrain --tensorboard",
+    "wandb": "pretrain --wandb",
+    "xformers": "one more attention backend on CUDA",
 }
 
 # Public names and verbs that need more than the first library that they miss tells.
@@ -88,26 +82,57 @@ EXTRA_OF = {
     "gue": "gue",
     "attribute": "attribution",
     "score-variants": "model,variants",
-    "demo": "finetune,plots",
+    "demo": "demo",
 }
 
 # Names to import that are not names to install.
 PACKAGE_OF = {"sklearn": "scikit-learn", "umap": "umap-learn"}
 
 
-def find(packages: dict[str, str]) -> list[Found]:
-    """Look up the installed version of each library.
+def base() -> tuple[Requirement, ...]:
+    """Return what the package requires without any extra."""
+    return tuple(r for r in _requirements() if r.marker is None)
 
-    >>> find({"numpy": "1.26", "no-such-thing": "1"})[1]
-    Found(package='no-such-thing', version=None, least='1')
+
+@cache
+def extras() -> dict[str, Extra]:
+    """Return the extras of `UNLOCKS` by name, in that order.
+
+    >>> [library.name for library in extras()["tracks"].libraries]
+    ['pyBigWig']
+    >>> extras()["umap"].contains
+    ('plots',)
     """
-    found = []
-    for package, least in packages.items():
-        try:
-            found.append(Found(package, version(package), least))
-        except PackageNotFoundError:
-            found.append(Found(package, None, least))
+    found = {}
+    for name in UNLOCKS:
+        mine = [r for r in _requirements() if r.marker and r.marker.evaluate({"extra": name})]
+        libraries = tuple(r for r in mine if r.name != "dnabert2-fast")
+        contains = (extra for r in mine if r.name == "dnabert2-fast" for extra in sorted(r.extras))
+        found[name] = Extra(libraries, tuple(contains))
     return found
+
+
+def _requirements() -> list[Requirement]:
+    """Return all requirements; none where the package runs from a folder, not installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        return [Requirement(text) for text in requires("dnabert2-fast") or ()]
+    except PackageNotFoundError:
+        return []
+
+
+def find(library: Requirement) -> Found:
+    """Look up the installed version of a library.
+
+    >>> from packaging.requirements import Requirement
+    >>> find(Requirement("no-such-thing>=1")).version is None
+    True
+    """
+    try:
+        return Found(library, version(library.name))
+    except PackageNotFoundError:
+        return Found(library, None)
 
 
 def install(extra: str) -> str:
@@ -124,8 +149,8 @@ def remedy(module: str | None) -> str | None:
     """
     name = (module or "").partition(".")[0]
     package = PACKAGE_OF.get(name, name)
-    for extra, (_, packages, _) in EXTRAS.items():
-        if package in packages:
+    for extra, (libraries, _) in extras().items():
+        if any(library.name == package for library in libraries):
             return install(extra)
     return None
 
@@ -144,7 +169,7 @@ def needs(what: str, extra: str | None = None) -> Iterator[None]:
     Raises
     ------
     ModuleNotFoundError
-        In place of Python's own, with the command to run.
+        Instead of Python's own, with the command to run.
 
     Examples
     --------
@@ -162,12 +187,3 @@ def needs(what: str, extra: str | None = None) -> Iterator[None]:
             raise
         message = f"{what} needs {library}: {command}"
         raise ModuleNotFoundError(message, name=error.name) from error
-
-
-def _number(text: str) -> tuple[int, ...]:
-    """Return the release of a version: 2.6.0+cpu is (2, 6), and so is 2.6rc1."""
-    release = re.match(r"\d+(\.\d+)*", text)
-    numbers = [int(digits) for digits in release[0].split(".")] if release else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)

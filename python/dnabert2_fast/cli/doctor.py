@@ -13,7 +13,9 @@ import subprocess
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dnabert2_fast._internal.extras import BASE, EXTRAS, Found, find, install
+from packaging.requirements import Requirement
+
+from dnabert2_fast._internal.extras import UNLOCKS, Found, base, extras, find, install
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +36,8 @@ def report() -> str:
     dnabert2-fast
     """
     findings: list[str] = []
-    (own,) = find({"dnabert2-fast": "0"})
     lines = [
-        f"dnabert2-fast {own.version}",
+        f"dnabert2-fast {find(Requirement('dnabert2-fast')).version}",
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores",
         "",
@@ -53,20 +54,23 @@ def report() -> str:
 
 
 def _packages(findings: list[str]) -> list[str]:
-    lines = ["Packages", *_row("base", find(BASE), "tokenize, build-corpus", None, findings)]
-    for name, extra in EXTRAS.items():
-        lines += _row(name, find(extra.packages), extra.unlocks, install(name), findings)
+    found = [find(library) for library in base()]
+    lines = ["Packages", *_row("base", found, "tokenize, build-corpus", None, findings)]
+    for name, extra in extras().items():
+        found = [find(library) for library in extra.libraries]
+        lines += _row(name, found, UNLOCKS[name], install(name), findings)
     return lines
 
 
 def _row(
     name: str, libraries: list[Found], unlocks: str, command: str | None, findings: list[str]
 ) -> list[str]:
-    found = ", ".join(f"{x.package} {x.version or 'missing'}" for x in libraries)
+    found = ", ".join(f"{x.library.name} {x.version or 'missing'}" for x in libraries)
     lines = [f"  {name:11s} {unlocks}", f"{'':14s}{found}"]
     upgrade = (command or 'pip install "dnabert2-fast"').replace("install", "install --upgrade", 1)
     findings += [
-        f"{x.package} {x.version} is older than {x.least}: {unlocks} may fail -> {upgrade}"
+        f"{x.library.name} {x.version} is not {x.library.specifier}: "
+        f"{unlocks} may fail -> {upgrade}"
         for x in libraries
         if x.version is not None and not x.enough
     ]
@@ -92,7 +96,8 @@ def _tokenizer(findings: list[str]) -> list[str]:
 
 
 def _models(findings: list[str]) -> list[str]:
-    (found,) = find({"torch": EXTRAS["model"].packages["torch"]})
+    (library,) = (r for r in extras()["model"].libraries if r.name == "torch")
+    found = find(library)
     remedy = install("model")
     if found.version is None:
         findings.append(
