@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BUILT := .venv/.built
+DEMO := .venv/.demo
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo docs test lint rust-test python-test slow slow-test fuzz sanitize arm instructions bench gpu dist audit licenses clean
+.PHONY: help build demo docs test lint rust-test python-test test-full hostile slow slow-test mutants coverage fuzz sanitize arm instructions bench gpu dist audit licenses clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,13 +19,19 @@ $(BIN)/python:
 	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo) is needed" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-$(BUILT): $(BIN)/python pyproject.toml $(RUST)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(DEMO): $(BIN)/python pyproject.toml $(RUST)
+	@echo "Building the extension and installing the demo's libraries into .venv (minutes, the first time)"
+	$(BIN)/python -m pip install --quiet --progress-bar on --editable '.[demo]'
 	@touch $@
 
-build: $(BUILT) ## Make .venv, install what is needed, build the extension in release mode
+$(BUILT): $(BIN)/python pyproject.toml $(RUST)
+	@echo "Building the extension and installing the developers' libraries into .venv (minutes, the first time)"
+	$(BIN)/python -m pip install --quiet --progress-bar on --editable '.[dev]'
+	@touch $@ $(DEMO)
 
-demo: build ## Run the whole library on a small real genome (about two minutes)
+build: $(BUILT) ## Create .venv, install what developers need, build the extension
+
+demo: $(DEMO) ## Run the whole library on a small real genome (about 90 seconds)
 	$(BIN)/dnabert2-fast demo
 
 docs: build ## Build the documentation site in target/site, links and cross-references checked
@@ -32,7 +39,7 @@ docs: build ## Build the documentation site in target/site, links and cross-refe
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs target/site
 	@echo "target/site/index.html"
 
-test: lint rust-test python-test ## Everything that CI checks
+test: lint rust-test python-test ## Formatting, types, layers, and the tests of Rust and Python (under five minutes)
 
 lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts of Python and Rust
 	cargo fmt --check
@@ -47,8 +54,15 @@ lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, impo
 rust-test: ## Tests of the Rust core, documentation examples included
 	cargo test --quiet -p dnabert2-core
 
-python-test: build ## Tests of the Python package, README and command line
-	$(BIN)/python -m pytest
+python-test: build ## Tests of the Python package, README and command line, on all cores
+	$(BIN)/python -m pytest $(PARALLEL)
+
+PARALLEL := -n logical --dist worksteal
+test-full: build ## What `make test` leaves out: whole tools, long trainings, kernels, the documentation
+	$(BIN)/python -m pytest -m full $(PARALLEL)
+
+hostile: build ## `make python-test` in random order under load, on one core, without network, not as root ...
+	$(BIN)/python .ci/hostile.py
 
 slow: instructions fuzz slow-test audit arm ## What takes long: instruction counts, a minute of fuzzing each target, large data, audits
 

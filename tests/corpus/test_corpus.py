@@ -89,7 +89,7 @@ def held(folder):
 @settings(max_examples=25, deadline=None)
 @given(
     window=st.none() | st.integers(20, 3000),
-    stride=st.integers(10, 3000),
+    stride=st.integers(50, 3000),
     least=st.integers(1, 60),
     both=st.booleans(),
     other=st.sampled_from(["split", "drop", "keep"]),

@@ -6,6 +6,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+from helpers.processes import TIMEOUT_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,9 +98,16 @@ def test_how_far_one_looks_ahead_changes_nothing(corpora, monkeypatch, look_ahea
     assert windows() == want
 
 
+@pytest.fixture(scope="module")
+def drawn_alone(corpora):
+    return [b.windows.tolist() for b in islice(TokenBatches(corpora[0], 400, seed=1), 270)]
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 30))
-def test_ranks_and_workers_share_the_same_batches_and_go_on(corpora, ranks, workers, stop):
+def test_ranks_and_workers_share_the_same_batches_and_go_on(
+    corpora, drawn_alone, ranks, workers, stop
+):
     def batches(rank, worker, state=None):
         return TokenBatches(
             corpora[0],
@@ -113,7 +121,7 @@ def test_ranks_and_workers_share_the_same_batches_and_go_on(corpora, ranks, work
         )
 
     steps = 3 * workers
-    one = [b.windows.tolist() for b in islice(TokenBatches(corpora[0], 400, seed=1), 90 * ranks)]
+    one = drawn_alone[: 90 * ranks]
     for rank in range(ranks):
         drawn = [islice(batches(rank, worker), steps) for worker in range(workers)]
         # The loader takes one of each worker in turn.
@@ -203,12 +211,18 @@ def test_other_processes_draw_the_same(corpora, method):
     process = context.Process(target=first_windows, args=(corpora[0], queue))
     process.start()
     want = [b.windows.tolist() for b in islice(TokenBatches(corpora[0], 300, seed=2), 5)]
-    assert queue.get(timeout=60) == want
+    assert queue.get(timeout=TIMEOUT_S) == want
     process.join()
+    assert process.exitcode == 0
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    "method", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.full)]
+)
 def test_loaders_of_torch(corpora, method):
+    """A server with torch, or a fresh process, gets its data set pickled."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
     data = pytest.importorskip("torch.utils.data")
     from dnabert2_fast.corpus.dataset import CorpusDataset
 

@@ -3,11 +3,10 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers.processes import run
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
@@ -177,9 +176,7 @@ def test_a_shard_cut_off_beneath_its_map(folder, length):
         "    try: look()\n"
         "    except Exception as error: print(type(error).__name__, error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False
-    )
+    done = run("-c", program, folder, cwd=folder.parent)
     assert done.returncode == 0, (done.returncode, done.stderr)
     lines = done.stdout.splitlines()
     assert len(lines) == 2

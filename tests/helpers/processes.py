@@ -6,6 +6,7 @@ What is imported at all, or what exec() does, is tested with `subprocess` instea
 """
 
 import multiprocessing
+import multiprocessing.util
 import os
 import resource
 import runpy
@@ -24,6 +25,17 @@ if SERVER:
         ["pytest", "torch", "pyarrow.parquet", "dnabert2_fast.cli", "dnabert2_fast.model"]
     )
 TIMEOUT_S = 300
+
+
+def _short_sockets() -> None:
+    """Let multiprocessing's sockets lie in /tmp, for paths of AF_UNIX have 107 bytes at most."""
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    multiprocessing.util.get_temp_dir()  # which is kept
+    tempfile.tempdir = before
+
+
+if SERVER:
+    _short_sockets()
 
 
 class Ended(NamedTuple):

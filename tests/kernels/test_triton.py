@@ -1,13 +1,11 @@
 """Triton kernels without a GPU: the interpreter runs them, the compiler builds them for cards."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import run
 from helpers.project import ROOT
 
 triton = pytest.importorskip("triton")
@@ -39,20 +37,49 @@ POINTERS = {
 SHARED_KB = {80: 163, 89: 99, 90: 227, 100: 227}
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/kernels/device run on the GPU itself")
-def test_kernels_under_the_interpreter():
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", str(Path(__file__).parent / "device")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+# Each kernel, forward and backward, at a few tiny shapes.
+EACH_ONCE = "test_fused and not dropout_of_geglu or steep_slopes or blocks_met or single_tokens"
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """For kernels in a process of their own: the interpreter, and no cache outside the test."""
+    mine = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    outer = ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT")
+    return {**mine, **dict.fromkeys(outer)}
+
+
+def run_device_tests(folder, environment, *options):
+    tests = Path(__file__).parent / "device"
+    options = ("-p", "no:cacheprovider", f"--basetemp={folder / 'inner'}", *options)
+    done = run("-m", "pytest", tests, *options, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "passed" in done.stdout
+    assert "skipped" not in done.stdout
 
 
-def test_the_gpu_benchmark_runs_in_all_its_parts():
-    script = ROOT / "benches" / "gpu.py"
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, str(script), "--smoke"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/kernels/device run on the GPU itself")
+def test_each_kernel_under_the_interpreter(tmp_path, environment):
+    run_device_tests(tmp_path, environment, "-k", EACH_ONCE)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/kernels/device run on the GPU itself")
+def test_kernels_under_the_interpreter(tmp_path, environment):
+    run_device_tests(tmp_path, environment)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it would measure")
+def test_the_gpu_benchmark_needs_a_gpu(tmp_path, environment):
+    """Whatever it imports is there."""
+    done = run(ROOT / "benches" / "gpu.py", cwd=tmp_path, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "error: torch sees no CUDA device here; nothing to measure\n"
+
+
+@pytest.mark.full
+def test_the_gpu_benchmark_runs_in_all_its_parts(tmp_path, environment):
+    done = run(ROOT / "benches" / "gpu.py", "--smoke", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "failed" not in done.stdout
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -140,21 +167,33 @@ def check_all_compile(monkeypatch, dtype, size, dropout_p, capability):
                 assert "mma" in built.asm["ptx"], "attention must run on tensor cores"
 
 
-def test_kernels_compile_for_the_h200(monkeypatch):
-    check_all_compile(monkeypatch, torch.bfloat16, 64, 0.1, 90)
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Compile anew, and nowhere but here."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
+def test_kernels_compile_in_small_tiles(monkeypatch):
+    """Seconds in place of a minute: fewer numbers to a thread, and no dropout."""
+    small = triton_varlen.Tiles(32, 32, 4, 2)
+    monkeypatch.setattr(triton_varlen, "tiles_for", lambda *_, **__: small)
+    check_all_compile(monkeypatch, torch.float16, 16, 0.0, 90)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize(
-    ("dtype", "size", "capability"),
+    ("dtype", "size", "dropout_p", "capability"),
     [
-        (torch.float32, 64, 80),
-        (torch.float16, 128, 80),
-        (torch.float16, 16, 89),
-        (torch.bfloat16, 128, 89),
-        (torch.bfloat16, 128, 90),
-        (torch.bfloat16, 64, 100),
+        (torch.bfloat16, 64, 0.1, 90),
+        (torch.float32, 64, 0.0, 80),
+        (torch.float16, 128, 0.0, 80),
+        (torch.float16, 16, 0.0, 89),
+        (torch.bfloat16, 128, 0.0, 89),
+        (torch.bfloat16, 128, 0.0, 90),
+        (torch.bfloat16, 64, 0.0, 100),
     ],
 )
-def test_kernels_compile_for_other_cards(monkeypatch, dtype, size, capability):
-    check_all_compile(monkeypatch, dtype, size, 0.0, capability)
+def test_kernels_compile_for_every_card(monkeypatch, dtype, size, dropout_p, capability):
+    check_all_compile(monkeypatch, dtype, size, dropout_p, capability)

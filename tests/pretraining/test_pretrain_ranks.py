@@ -1,21 +1,22 @@
 """Two processes train as one does: same losses, same weights, and each takes up the other's run."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
 import sys
-import time
+from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
 import torch
+from helpers.processes import TIMEOUT_S, Program
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from dnabert2_fast import PretrainConfig, Tokenizer, build_corpus, pretrain
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.optim import learning_rate
-from dnabert2_fast.pretraining import train as module
+
+RATE = "dnabert2_fast.pretraining.train.learning_rate"
 
 SETTINGS = {
     "size": "tiny",
@@ -31,15 +32,23 @@ SETTINGS = {
     "dtype": "float32",
 }
 
-# Several runs in the same processes, because starting them takes longest.
-WORKER = """
-import json, os, sys, torch
-torch.set_num_threads(1)
+# Each run by itself, one after the other: a port, its settings, and where rank 1 is told to stop.
+WORKER = f"""
+import json, os, signal, sys
+from unittest.mock import patch
 from dnabert2_fast import PretrainConfig, pretrain
-for port, settings in json.loads(sys.argv[1]):
+from dnabert2_fast.optim import learning_rate
+
+def asked(step, **arguments):
+    if step == stop_at and os.environ["RANK"] == "1":
+        signal.raise_signal(signal.SIGTERM)
+    return learning_rate(step, **arguments)
+
+for port, settings, stop_at in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     try:
-        pretrain(PretrainConfig(**settings))
+        with patch("{RATE}", asked):
+            pretrain(PretrainConfig(**settings))
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -62,33 +71,51 @@ def alone(corpus, out, **changes):
         torch.set_num_threads(before)
 
 
-def start_two(*runs):
-    ports = []
-    for _ in runs:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    work = json.dumps(list(zip(ports, runs, strict=True)))
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, work],
-            env={
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-            },
-            stderr=subprocess.PIPE,
-            text=True,
+def stop_alone(step, corpus, out, **changes):
+    """Begin a run and stop it by SIGTERM after a step."""
+
+    def asked(now, **arguments):
+        if now == step:
+            signal.raise_signal(signal.SIGTERM)
+        return learning_rate(now, **arguments)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RATE, asked)
+        alone(corpus, out, **changes)
+
+
+def two(folder, *runs, code=0):
+    """Two processes do all runs, given as settings and the step at which rank 1 hears SIGTERM.
+
+    They meet as torchrun's do: at a store that this process holds, on a port that is free.
+    """
+    stores = [
+        TCPStore(
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False,
+            timeout=timedelta(seconds=TIMEOUT_S),
         )
-        for rank in range(2)
-    ]
-
-
-def end(processes, code):
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [code, code], errors
+        for _ in runs
+    ]  # fmt: skip
+    work = json.dumps([(store.port, *run) for store, run in zip(stores, runs, strict=True)])
+    common = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+    }
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(
+                Program(
+                    "-c", WORKER, work,
+                    cwd=folder,
+                    env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                )
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        done = [rank.ended() for rank in ranks]
+    assert [rank.returncode for rank in done] == [code, code], done
 
 
 def assert_equal(folder, other, weights_within=1e-5):
@@ -96,8 +123,9 @@ def assert_equal(folder, other, weights_within=1e-5):
         [json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()]
         for f in (folder, other)
     )
-    assert [line["step"] for line in ours] == [0, 3, 6, 9, 12]
+    assert len(ours) > 1
     for mine, yours in zip(ours, theirs, strict=True):
+        assert mine["step"] == yours["step"]
         for name in set(mine) - {"tokens_per_second", "memory_gb"}:
             assert mine[name] == pytest.approx(yours[name], abs=2e-5), name
     one, two = (load_file(f / "model.safetensors") for f in (folder, other))
@@ -108,51 +136,49 @@ def assert_equal(folder, other, weights_within=1e-5):
     )
 
 
-def test_two_processes_train_as_one_does(corpus, tmp_path, monkeypatch):
+def newest_step(folder):
+    newest = sorted(folder.glob("checkpoints/step-*"))[-1]
+    return json.loads((newest / "position.json").read_text())["step"]
+
+
+def check_preempted(corpus, folder, stop_at, **changes):
+    """One of two hears the signal, both stop after the same step; one process ends the run.
+
+    Muon computes in bfloat16 within, which turns a last bit of a gradient into 2^-8 of an update.
+    """
+    changes["optimizer"] = "muon"
+    alone(corpus, folder / "one", **changes)
+    settings = {**SETTINGS, **changes, "corpus": str(corpus), "out": str(folder / "run")}
+    two(folder, ({**settings, "fsdp": True}, stop_at), code=130)
+    assert newest_step(folder / "run") == stop_at + 1
+    assert not (folder / "run" / "model.safetensors").exists()
+    alone(corpus, folder / "run", **changes)
+    assert_equal(folder / "run", folder / "one", weights_within=2e-3)
+
+
+def test_two_begin_what_one_ends(corpus, tmp_path):
+    few = {"steps": 3, "log_every": 1, "eval_every": 3, "eval_tokens": 1500, "warmup_steps": 1}
+    check_preempted(corpus, tmp_path, 1, **few)
+
+
+@pytest.mark.full
+def test_preempted_processes_are_gone_on_with_by_one(corpus, tmp_path):
+    check_preempted(corpus, tmp_path, 7)
+
+
+@pytest.mark.full
+def test_two_processes_train_as_one_does(corpus, tmp_path):
     """Copies of the model (with Muon), a sharded one, and a run that one process had begun."""
     alone(corpus, tmp_path / "one")
     alone(corpus, tmp_path / "muon", optimizer="muon", both_strands=True)
-
-    def stop(step, **arguments):
-        if step == 7:
-            signal.raise_signal(signal.SIGTERM)
-        return learning_rate(step, **arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "learning_rate", stop)
-        alone(corpus, tmp_path / "begun")
+    stop_alone(7, corpus, tmp_path / "begun")
     common = {"corpus": str(corpus), **SETTINGS}
-    processes = start_two(
-        {**common, "out": str(tmp_path / "two"), "optimizer": "muon", "both_strands": True},
-        {**common, "out": str(tmp_path / "sharded"), "fsdp": True},
-        {**common, "out": str(tmp_path / "begun")},
+    two(
+        tmp_path,
+        ({**common, "out": str(tmp_path / "two"), "optimizer": "muon", "both_strands": True}, None),
+        ({**common, "out": str(tmp_path / "sharded"), "fsdp": True}, None),
+        ({**common, "out": str(tmp_path / "begun")}, None),
     )
-    end(processes, 0)
-    # Muon computes in bfloat16 within, which turns a last bit of a gradient into 2^-8 of an update.
     assert_equal(tmp_path / "two", tmp_path / "muon", weights_within=2e-3)
     assert_equal(tmp_path / "sharded", tmp_path / "one")
     assert_equal(tmp_path / "begun", tmp_path / "one")
-
-
-def test_preempted_processes_are_gone_on_with_by_one(corpus, tmp_path):
-    """One of them hears the signal, all stop after the same step; one process ends the run."""
-    changes = {"steps": 100_000, "log_every": 100, "eval_every": 100_000}
-    out = tmp_path / "run"
-    changes["optimizer"] = "muon"
-    settings = {**SETTINGS, **changes, "corpus": str(corpus), "out": str(out), "fsdp": True}
-    processes = start_two(settings)
-    deadline = time.monotonic() + 90
-    while not list(out.glob("checkpoints/step-*")):
-        assert all(process.poll() is None for process in processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    processes[1].send_signal(signal.SIGTERM)
-    end(processes, 130)
-    newest = sorted(out.glob("checkpoints/step-*"))[-1]
-    step = json.loads((newest / "position.json").read_text())["step"]
-    assert step >= 5
-    # As many steps as asked for are part of a run's settings; here a few more end it.
-    about = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps({**about, "steps": step + 2, "decay_steps": 1}))
-    ended = alone(corpus, out, **{**changes, "steps": step + 2, "decay_steps": 1})
-    assert ended.metrics[-1]["step"] == step + 2

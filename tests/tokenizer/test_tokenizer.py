@@ -141,15 +141,23 @@ def test_threads_do_not_change_ids():
 FOLDERS = ["dnabert2", "gena_t2t_1000h_multi_32k", "metagene1_mgfm1024", "tiny_bpe100"]
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_every_genome(shared, folder):
-    path = shared / "data" / "tokenizers" / folder / "tokenizer.json"
-    ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
-    rng = random.Random(5)
+@pytest.fixture(scope="module")
+def stretches(shared):
+    """Three stretches of the first record of every genome."""
+    rng, found = random.Random(5), {}
     for genome in sorted((shared / "data" / "genomes").glob("*.fa.gz")):
         record = next(iter(read_fasta(genome))).sequence
         starts = [rng.randrange(max(1, len(record) - 20_000)) for _ in range(3)]
-        texts = [record[s : s + n] for s, n in zip(starts, (101, 3000, 20_000), strict=True)]
+        lengths = (101, 3000, 20_000)
+        found[genome.name] = [record[s : s + n] for s, n in zip(starts, lengths, strict=True)]
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_genome(shared, stretches, folder):
+    path = shared / "data" / "tokenizers" / folder / "tokenizer.json"
+    ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
+    for genome, texts in stretches.items():
         assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], (
             genome
         )
@@ -253,7 +261,14 @@ def hf_train(pieces: list[str], vocab_size: int, min_frequency: int = 0) -> Refe
 
 @pytest.mark.parametrize(
     ("vocab_size", "window_bp", "min_frequency"),
-    [(300, 100, 0), (1024, 1000, 0), (5000, 1000, 4), (40_000, 1000, 0)],  # slots of 1, 2, 4 bytes
+    # Slots have 1 byte, 2 from 127 tokens on, 4 from 32,767 on; short windows train in a second.
+    [
+        (300, 100, 0),
+        (1024, 1000, 0),
+        (5000, 1000, 4),
+        (33_500, 100, 0),
+        pytest.param(40_000, 1000, 0, marks=pytest.mark.full),
+    ],
 )
 def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_path):
     genome = PUBLISHED.parent / "demo" / "hpylori_G27.fa.gz"
@@ -277,15 +292,19 @@ def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_
 
 
 @pytest.mark.parametrize(
+    ("bases", "vocab_size"), [(150_000, 700), pytest.param(800_000, 2000, marks=pytest.mark.full)]
+)
+@pytest.mark.parametrize(
     "name", ["human_chr22_20-21M_GRCh38", "plasmodium_falciparum", "ecoli_K12_MG1655", "ssuis_SC84"]
 )
-def test_training_on_several_genomes(shared, tmp_path, name):
+def test_training_on_several_genomes(shared, tmp_path, name, bases, vocab_size):
     text = next(iter(read_fasta(shared / "data" / "genomes" / f"{name}.fa.gz"))).sequence.upper()
-    pieces = [text[i : i + 1000] for i in range(0, 800_000, 1000)]
+    pieces = [text[i : i + 1000] for i in range(0, bases, 1000)]
     pieces = [piece for piece in pieces if set(piece) <= set("ACGT")]
-    theirs = json.loads(hf_train(pieces, 2000).to_str())["model"]["merges"]
+    assert len(pieces) > 100
+    theirs = json.loads(hf_train(pieces, vocab_size).to_str())["model"]["merges"]
     for threads in (1, 2, 3):
-        Tokenizer.train(pieces, 2000, threads=threads).save(tmp_path / "t.json")
+        Tokenizer.train(pieces, vocab_size, threads=threads).save(tmp_path / "t.json")
         saved = json.loads((tmp_path / "t.json").read_text())["model"]["merges"]
         assert [merge.split() for merge in saved] == theirs
 

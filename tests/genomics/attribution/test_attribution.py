@@ -3,8 +3,6 @@
 import gzip
 import math
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 import torch
 from helpers.dna import reverse_complement
 from helpers.models import classifier, encoder, masked_lm, tok
+from helpers.processes import run
 from helpers.project import ROOT
 from helpers.tracks import read_bedgraph
 
@@ -301,27 +300,48 @@ def test_bad_arguments():
 # --- pictures, files, command line ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_pictures(tmp_path, suffix):
-    text = "".join(rng.choices("ACGT", k=130)) + "N"
-    effects = np.random.default_rng(0).normal(size=(131, 4))
-    effects[-1] = np.nan
-    found = Attribution(text, "mutagenesis", "log_odds", -effects.mean(1), effects)
-    plot_attribution(found, tmp_path / f"x.{suffix}", title="a")
-    head = (tmp_path / f"x.{suffix}").read_bytes()[:200]
-    assert head.startswith(b"\x89PNG") if suffix == "png" else b"<?xml" in head
-    empty = Attribution(
-        "NN", "mutagenesis", "log_odds", np.full(2, np.nan), np.full((2, 4), np.nan)
+def random_mutagenesis(length):
+    """Random effects of a random sequence whose last letter is no base."""
+    draws = np.random.default_rng(0)
+    text, effects = (
+        "".join(draws.choice([*"ACGT"], length - 1)) + "N",
+        draws.normal(size=(length, 4)),
     )
-    plot_attribution(empty, tmp_path / f"empty.{suffix}")
+    effects[-1] = np.nan
+    return Attribution(text, "mutagenesis", "log_odds", -effects.mean(1), effects)
+
+
+def test_pictures(tmp_path):
+    def head(found, name, **options):
+        plot_attribution(found, tmp_path / name, **options)
+        assert (tmp_path / name).stat().st_size > 1000
+        return (tmp_path / name).read_bytes()[:200]
+
+    found = random_mutagenesis(20)
+    assert head(found, "x.png", title="a").startswith(b"\x89PNG")
+    assert b"<?xml" in head(found, "x.svg", title="a")
+    nothing = np.full((2, 4), np.nan)
+    head(Attribution("NN", "mutagenesis", "log_odds", nothing[:, 0], nothing), "empty.png")
+    looks = attribute(found.sequence, cls, tok, rules(method="attention"))
+    assert b"<?xml" in head(looks, "looks.svg")
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
         plot_attribution(found, tmp_path / "x.pdf")
-    looks = attribute(text, cls, tok, rules(method="attention"))
-    plot_attribution(looks, tmp_path / f"looks.{suffix}")
-    assert (tmp_path / f"looks.{suffix}").stat().st_size > 1000
     long = Attribution("A" * 2001, "occlusion", "log_odds", np.zeros(2001))
     with pytest.raises(ValueError, match="2,001 bases are more"):
         plot_attribution(long, tmp_path / "y.png")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_pictures_of_two_lines(tmp_path, suffix):
+    found = random_mutagenesis(131)
+    looks = attribute(found.sequence, cls, tok, rules(method="attention"))
+    for name, each in (("x", found), ("looks", looks)):
+        plot_attribution(each, tmp_path / f"{name}.{suffix}")
+        assert (tmp_path / f"{name}.{suffix}").stat().st_size > 1000
+    nothing = np.full((2, 4), np.nan)
+    empty = Attribution("NN", "mutagenesis", "log_odds", nothing[:, 0], nothing)
+    plot_attribution(empty, tmp_path / f"empty.{suffix}")
 
 
 @pytest.fixture
@@ -441,9 +461,9 @@ def test_command_line(files, capsys):
     assert "give at least one of out, plots, motifs" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_the_example_runs(tmp_path):
-    path = ROOT / "examples" / "attribute.py"
-    done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True)
+    done = run(ROOT / "examples" / "attribute.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"mutagenesis.png", "gradients.png"}
 

@@ -3,6 +3,7 @@
 import gzip
 import math
 import random
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -105,14 +106,20 @@ def test_an_even_model_has_the_perplexity_of_its_vocabulary():
 # --- tracks ---------------------------------------------------------------------------------------
 
 
+WORDS = [word if set(word) <= set("ACGT") else "" for word in tok.vocabulary]
+
+
+@cache
+def tokens_with(base, place):
+    """Ids of the tokens that have a base in this place."""
+    return [i for i, word in enumerate(WORDS) if word[place : place + 1] == base]
+
+
 def entropy_of(row, place):
     """Bits of the base in this place of a token, over all tokens that are long enough."""
-    mass = dict.fromkeys("ACGT", 0.0)
-    for word, share in zip(tok.vocabulary, row.tolist(), strict=True):
-        if set(word) <= set("ACGT") and len(word) > place:
-            mass[word[place]] += share
-    total = sum(mass.values())
-    return -sum(m / total * math.log2(m / total) for m in mass.values() if m)
+    masses = [float(row[tokens_with(base, place)].sum()) for base in "ACGT"]
+    total = sum(masses)
+    return -sum(m / total * math.log2(m / total) for m in masses if m)
 
 
 def window_values(text, kind):

@@ -2,14 +2,13 @@
 
 import gzip
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from helpers.dna import reverse_complement
 from helpers.models import classifier, masked_lm, tok
+from helpers.processes import run
 from helpers.project import ROOT
 from helpers.variants import (
     CONTIG,
@@ -292,9 +291,8 @@ def test_dbsnp_rows(shared):
         check(score, twin(mlm, variant, record.sequence[: variant.end + 5000], rules))
 
 
-def test_the_example_runs():
-    path = ROOT / "examples" / "score_variants.py"
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+def test_the_example_runs(tmp_path):
+    done = run(ROOT / "examples" / "score_variants.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     statuses = [line.split("\t")[2] for line in done.stdout.splitlines()]
     assert statuses == ["scored"] * 5 + ["ref_mismatch"]
