@@ -1,5 +1,6 @@
 """Fixtures that several test files use, and the state in which every test begins."""
 
+import gc
 import os
 import random
 import re
@@ -23,6 +24,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def pytest_configure():
     """Ctrl-C is heard even where the parent ignores it, as under nohup; children inherit this."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imports_are_not_garbage():
+    """Trainer collects garbage after each run, which is slow over all of torch's objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

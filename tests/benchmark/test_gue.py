@@ -9,22 +9,25 @@ import pytest
 import torch
 
 from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, GueConfig, Tokenizer, cli, gue
-from dnabert2_fast.benchmark import systems
+from dnabert2_fast.benchmark import gue_report, systems
 from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.sets import SETS, TASKS, find_set, sets_of
 from dnabert2_fast.benchmark.summary import Result, published_sets, summarise, top_two
 from dnabert2_fast.errors import CheckpointError, DataError
 
-# A random model that has seen 60 rows may well give one answer to all.
+# A random model that has seen 24 rows may well give one answer to all.
 pytestmark = pytest.mark.filterwarnings("ignore:.*collapsed")
 
-QUICK = Fit(epochs=2, batch_size=16, learning_rate=3e-3, warmup_steps=2)
+QUICK = Fit(epochs=1, batch_size=16, learning_rate=3e-3, warmup_steps=2)
+
+
+ROWS = {"train": 24, "dev": 12, "test": 12}
 
 
 def write(folder, classes, seed, pairs=False):
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    for split, rows in (("train", 60), ("dev", 24), ("test", 24)):
+    for split, rows in ROWS.items():
         lines = ["sequence1,sequence2,label" if pairs else "sequence,label"]
         for i in range(rows):
             weights = np.full(4, 0.2)
@@ -60,10 +63,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
+    """The network trains for one epoch, and pictures are drawn where they are looked at."""
     plain = systems.CnnSystem
     monkeypatch.setattr(
         "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
     )
+    for name in ("plot_sets", "plot_tasks"):
+        monkeypatch.setattr(gue_report, name, lambda summary, path: path.write_bytes(b""))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,8 @@ def done(config):
         patch.setattr(
             "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
         )
+        for name in ("plot_sets", "plot_tasks"):
+            patch.setattr(gue_report, name, lambda summary, path: path.write_bytes(b""))
         return gue(config)
 
 
@@ -136,7 +144,7 @@ def test_results(done, config, data):
     assert done.skipped["splice/reconstructed"] == "no such folder"
     assert len(done.skipped) == 33
     for one in done.results:
-        assert one.rows == {"train": 60, "dev": 24, "test": 24}
+        assert one.rows == ROWS
         wanted = "f1" if one.set == "virus/covid" else "mcc"
         assert one.score == 100 * one.metrics["test"][wanted]
         assert 0 < one.flops < one.reference_flops
@@ -187,8 +195,16 @@ def test_report(done):
             assert float(row["deviation"]) == pytest.approx(spread, abs=1e-3)
         assert int(row["runs"]) == len(runs)
     assert sum(row["source"] == "paper" for row in rows) == 10 + 2  # covid; EPI/0
+
+
+def test_pictures(done, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    shutil.copytree(done.folder / "results", tmp_path / "results")
+    gue_report.write_report(tmp_path, done.skipped)
     for picture in ("tasks.png", "sets.png"):
-        assert (done.folder / picture).stat().st_size > 10_000
+        assert (tmp_path / picture).stat().st_size > 10_000
+    for name in ("report.md", "scores.csv"):
+        assert (tmp_path / name).read_bytes() == (done.folder / name).read_bytes()
 
 
 def test_it_goes_on(done, config, monkeypatch):

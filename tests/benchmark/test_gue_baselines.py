@@ -26,22 +26,27 @@ from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.task import Labelled, Task
 
 TASK = Task("classes", ("0", "1"), window_bp=60)
-SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.2,
+}
+RULE = Fit(epochs=3, batch_size=8, learning_rate=1e-2, warmup_steps=5)
+LETTERS = "ACGTTGCAGGATTCCAACTGAGTC"
 
 
-def table(rows, seed, pairs=False):
-    """Two classes that differ in composition, in the second sequence if there are two."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(rows) % 2
-    weights = np.array([[0.47, 0.47, 0.03, 0.03], [0.03, 0.03, 0.47, 0.47]])
-    texts = ["".join(rng.choice(list("ACGT"), rng.integers(30, 60), p=weights[c])) for c in labels]
-    plain = ["".join(rng.choice(list("ACGT"), 40)) for _ in labels]
-    return Labelled(plain, labels, texts) if pairs else Labelled(texts, labels)
+def table(times, pairs=False):
+    """Two classes whose sequences repeat other motifs: the second ones, if there are two."""
+    labels = np.arange(16 * times) % 2
+    texts = [("AC", "GT")[label] * (15 + row % 8 * 2) for row, label in enumerate(labels)]
+    return (
+        Labelled(["GATTACA" * 6] * len(texts), labels, texts) if pairs else Labelled(texts, labels)
+    )
 
 
 def tables(pairs=False):
-    rows = {"train": 96, "dev": 32, "test": 32}
-    return {split: table(n, seed, pairs) for seed, (split, n) in enumerate(rows.items())}
+    return {split: table(n, pairs) for split, n in (("train", 6), ("dev", 1), ("test", 1))}
 
 
 def mcc(outputs, split="test"):
@@ -74,10 +79,10 @@ def folders(tmp_path_factory):
             token_dropout=True,
         )
     ).save_pretrained(made["nt"])
-    tok = Tokenizer.train(table(20, 9).sequences, vocab_size=40)
+    tok = Tokenizer.train([*table(2).sequences, LETTERS], vocab_size=12)
     tok.save(made["llama"] / "tokenizer.json")
     LlamaForCausalLM(
-        LlamaConfig(**{**sizes, "vocab_size": 40}, num_key_value_heads=2, bos_token_id=1)
+        LlamaConfig(**{**sizes, "vocab_size": 12}, num_key_value_heads=2, bos_token_id=1)
     ).save_pretrained(made["llama"])
     return made
 
@@ -85,10 +90,8 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("name", ["dnabert", "nt", "llama"])
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_checkpoints_learn(folders, name, mode):
-    rule = Fit(epochs=6, batch_size=16, learning_rate=5e-3, warmup_steps=5)
-    done = train_foreign(folders[name], TASK, tables(), mode, rule, seed=1)
-    # Composition is plain in 3-mers and short merges; of 4,096 6-mers many are seen once or never.
-    assert mcc(done.outputs) > (0.5 if name == "nt" else 0.7)
+    done = train_foreign(folders[name], TASK, tables(), mode, RULE, seed=1)
+    assert mcc(done.outputs) == 1
     every = done.cost.parameters
     assert done.trained == every if mode == "full" else 0 < done.trained < every / 2
 
@@ -132,7 +135,7 @@ def test_checkpoints_read_pairs(folders, name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "_outputs", watched)
         done = train_foreign(folders[name], task, tables(True), "probe", Fit(1, 32, 1e-3), seed=1)
-    assert done.outputs["test"].shape == (32, 2)
+    assert done.outputs["test"].shape == (16, 2)
     assert {0, 1} in seen
 
 
@@ -141,8 +144,7 @@ def test_the_published_tokenizer_of_metagene(shared, tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(source.read_bytes())
     sizes = {**SHAPE, "intermediate_size": 48, "vocab_size": 1024}
     LlamaForCausalLM(LlamaConfig(**sizes)).save_pretrained(tmp_path)
-    rule = Fit(epochs=4, batch_size=16, learning_rate=5e-3, warmup_steps=5)
-    assert mcc(train_foreign(tmp_path, TASK, tables(), "full", rule, seed=1).outputs) > 0.5
+    assert mcc(train_foreign(tmp_path, TASK, tables(), "full", RULE, seed=1).outputs) == 1
 
 
 def test_bad_checkpoints(folders, tmp_path):
@@ -168,10 +170,9 @@ def test_bad_checkpoints(folders, tmp_path):
 
 @pytest.mark.parametrize("pairs", [False, True])
 def test_cnn(pairs):
-    rule = Fit(epochs=6, batch_size=16, learning_rate=3e-3, warmup_steps=5)
-    done = cnn.train_cnn(tables(pairs), 2, seed=3, rule=rule)
-    assert scores(tables()["test"].labels, done.outputs["test"])["mcc"] > 0.8
-    again = cnn.train_cnn(tables(pairs), 2, seed=3, rule=rule)
+    done = cnn.train_cnn(tables(pairs), 2, seed=3, rule=RULE._replace(epochs=2))
+    assert mcc(done.outputs) == 1
+    again = cnn.train_cnn(tables(pairs), 2, seed=3, rule=RULE._replace(epochs=2))
     np.testing.assert_array_equal(again.outputs["test"], done.outputs["test"])
     assert done.flops > 2 * 40 * (4 * 15 * 64) * (1 + pairs)  # at least the first layer's
 
@@ -197,7 +198,7 @@ def test_kmers_of_pairs_and_of_three_classes(tmp_path):
     task = Task("classes", ("0", "1"), pairs=True)
     case = Case(whole_set("EPI/0"), tmp_path, task, tables(True))
     done = KmerSystem().run(case, 0, tmp_path)
-    assert done.metrics["test"]["mcc"] > 0.9
+    assert done.metrics["test"]["mcc"] == 1
     assert done.parameters == 2 * sum(4**k for k in range(1, 7)) + 1
     three = {s: t._replace(labels=np.arange(len(t.labels)) % 3) for s, t in tables().items()}
     case = Case(whole_set("virus/covid"), tmp_path, Task("classes", ("0", "1", "2")), three)

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from functools import cache
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,9 +34,15 @@ def files(tmp_path_factory):
     return folder
 
 
+@cache
+def model_of(folder):
+    return Predictor.load(folder).model
+
+
+@cache
 def slow_logits(folder, sequence):
     """One sequence alone."""
-    model = Predictor.load(folder).model
+    model = model_of(folder)
     with torch.inference_mode():
         return model(PackedBatch.from_ragged(tok.encode_batch([sequence]))).logits.double().numpy()
 

@@ -219,12 +219,8 @@ def test_pipelines(folder, tmp_path_factory):
 
 
 def labelled(count=24):
-    rng = random.Random(2)
-    rows = []
-    for i in range(count):
-        letters = "ACAC" if i % 2 else "GTGT"
-        rows.append({"sequence": "".join(rng.choices(letters, k=20)), "label": i % 2})
-    return rows
+    """Rows that repeat one motif or another, so that every letter says its label."""
+    return [{"sequence": ("GT", "AC")[i % 2] * (8 + i % 3), "label": i % 2} for i in range(count)]
 
 
 def arguments(folder, **more):
@@ -259,7 +255,7 @@ def test_trainer_and_lora(folder, tmp_path):
     trainer = Trainer(
         model=model,
         args=arguments(
-            tmp_path, num_train_epochs=30, learning_rate=1e-2, gradient_checkpointing=True
+            tmp_path, num_train_epochs=10, learning_rate=2e-2, gradient_checkpointing=True
         ),
         train_dataset=rows,
         eval_dataset=rows,
@@ -269,7 +265,7 @@ def test_trainer_and_lora(folder, tmp_path):
         },
     )
     trainer.train()
-    assert trainer.evaluate()["eval_accuracy"] >= 0.9
+    assert trainer.evaluate()["eval_accuracy"] == 1
     assert all(weight.any() for name, weight in model.named_parameters() if "lora_B" in name)
     model.save_pretrained(tmp_path / "adapter")
     again = AutoPeftModelForSequenceClassification.from_pretrained(
@@ -284,17 +280,17 @@ def test_trainer_and_lora(folder, tmp_path):
 
 def test_trainer_of_masked_tokens(folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = HFDnabert2ForMaskedLM(small())
+    model = HFDnabert2ForMaskedLM(small(initializer_range=0.2))
     rows = [tokenizer(row["sequence"]) for row in labelled()]
     trainer = Trainer(
         model=model,
-        args=arguments(tmp_path, max_steps=20, learning_rate=5e-3, logging_steps=5),
+        args=arguments(tmp_path, max_steps=20, learning_rate=2e-2, logging_steps=5),
         train_dataset=rows,
         data_collator=DataCollatorForLanguageModeling(tokenizer),
     )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0] / 2
     trainer.save_model(tmp_path / "end")
     Dnabert2ForMaskedLM.from_pretrained(tmp_path / "end")
 

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import random
 
 import numpy as np
 import pytest
 import sklearn.metrics
 import torch
 import transformers
+from helpers.toys import write_toys
 from peft import LoraConfig, get_peft_model
 
 import dnabert2_fast.hf
@@ -50,15 +50,8 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    rng = random.Random(7)
-    for name, rows in (("train", 96), ("dev", 32), ("test", 64)):
-        with open(tmp_path / f"{name}.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["sequence", "label"])
-            for i in range(rows):
-                letters = ("ACAC", "GTGT")[i % 2]
-                writer.writerow(["".join(rng.choices(letters, k=rng.randint(20, 40))), i % 2])
-    return tmp_path
+    write_toys(tmp_path / "tables", lambda i, s: i % 2)
+    return tmp_path / "tables"
 
 
 class SupervisedDataset(torch.utils.data.Dataset):
@@ -148,11 +141,11 @@ def test_finetunes_as_the_official_script_does(checkpoint, tables, use_lora):
             output_dir=str(tables / "output"),
             per_device_train_batch_size=8,
             per_device_eval_batch_size=16,
-            learning_rate=3e-3,
-            num_train_epochs=30,
+            learning_rate=1e-2,
+            num_train_epochs=5,
             eval_strategy="steps",
-            eval_steps=90,
-            save_steps=90,
+            eval_steps=20,
+            save_steps=20,
             load_best_model_at_end=True,
             dataloader_pin_memory=False,
             report_to=[],
@@ -166,7 +159,7 @@ def test_finetunes_as_the_official_script_does(checkpoint, tables, use_lora):
         data_collator=Collator(tokenizer),
     )
     trainer.train()
-    assert trainer.evaluate(eval_dataset=test)["eval_matthews_correlation"] >= 0.8
+    assert trainer.evaluate(eval_dataset=test)["eval_matthews_correlation"] == 1
     # What safe_save_model_for_hf_trainer of the script does.
     state = {key: value.cpu() for key, value in trainer.model.state_dict().items()}
     trainer._save(str(tables / "best"), state_dict=state)

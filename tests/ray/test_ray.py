@@ -2,8 +2,10 @@
 
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +16,9 @@ import pytest
 from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusRules, plan
 from dnabert2_fast.errors import CorpusError, FastaError
-
-ray = pytest.importorskip("ray", reason="needs the extra ray")
-pytest.importorskip("ray.data", reason="needs the extra ray")
+from dnabert2_fast.ray import build_corpus as build_over_ray
+from dnabert2_fast.ray import corpus, embedding
+from dnabert2_fast.ray import embed_file as embed_over_ray
 
 tok = Tokenizer.from_pretrained("dnabert2")
 RULES = {"window_bp": 200, "shard_tokens": 1 << 12, "both_strands": True}
@@ -24,24 +26,52 @@ RULES = {"window_bp": 200, "shard_tokens": 1 << 12, "both_strands": True}
 
 @pytest.fixture(scope="module")
 def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    """Ray on two processors; its sockets need a short path, whatever TMPDIR is."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
+    )
+    ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["here", pytest.param("cluster", marks=pytest.mark.full)])
+def tasks(request, monkeypatch):
+    """Tasks run one after the other in this process, or on the cluster, which takes seconds."""
+    if request.param == "cluster":
+        request.getfixturevalue("cluster")
+    else:
+        for module in (corpus, embedding):
+            monkeypatch.setattr(module, "each", one_after_the_other)
+
+
+def one_after_the_other(numbers, task, **_):
+    return {number: task(number) for number in numbers}
+
+
+def four_species(folder, length_bp):
+    """Make the inputs of four species, each a unit of its own; of one only half is taken."""
+    files = []
+    for i in range(4):
+        letters = "".join(random.Random(i).choices("ACGT", k=length_bp))
+        files.append(folder / f"{i}.fa")
+        files[-1].write_text("".join(f">r{n}\n{letters[n:]}\n" for n in range(30)))
+    caps = [None, 15 * length_bp, None, None]
+    return [Input(f, f"s{i}", "g", 1.0, caps[i]) for i, f in enumerate(files)]
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Four species, each a unit of its own, large enough that a worker can be met at work."""
-    folder = tmp_path_factory.mktemp("genomes")
-    files = []
-    for i in range(4):
-        letters = "".join(random.Random(i).choices("ACGT", k=60_000))
-        files.append(folder / f"{i}.fa")
-        files[-1].write_text("".join(f">r{n}\n{letters[n:]}\n" for n in range(30)))
-    caps = [None, 900_000, None, None]
-    return [Input(f, f"s{i}", "g", 1.0, caps[i]) for i, f in enumerate(files)]
+    return four_species(tmp_path_factory.mktemp("genomes"), 3_000)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +81,15 @@ def whole(inputs, tmp_path_factory):
 
 def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def is_ours(process):
+    """Whether a process descends from this one; other clusters may be at work beside it."""
+    while process > 1:
+        if process == os.getpid():
+            return True
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
 
 
 @contextmanager
@@ -64,7 +103,8 @@ def one_killed_after(begun):
                 continue
             for folder in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # a process that has ended meanwhile
-                    if (folder / "cmdline").read_bytes().startswith(b"ray::Map"):
+                    at_work = (folder / "cmdline").read_bytes().startswith(b"ray::Map")
+                    if at_work and is_ours(int(folder.name)):
                         os.kill(int(folder.name), signal.SIGKILL)
                         killed.append(folder.name)
                         break
@@ -79,19 +119,27 @@ def one_killed_after(begun):
     assert killed
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
-def test_local_paths_with_a_worker_killed(cluster, inputs, whole, tmp_path):
-    from dnabert2_fast.ray import build_corpus as build_over_ray
+def test_local_paths_with_a_worker_killed(cluster, tmp_path):
+    """The genomes are large enough that a worker is met at work."""
+    inputs = four_species(tmp_path, 60_000)
+    whole = build_corpus(inputs, tmp_path / "whole", tok, **RULES)
+    out = tmp_path / "out"
+    out.mkdir()
+    with one_killed_after(lambda: any(out.glob(".c.building/unit-*/*.parquet"))):
+        build_over_ray(inputs, out / "c", tok, CorpusRules(**RULES))
+    assert contents(out / "c") == contents(whole.folder)
+    assert [path.name for path in out.iterdir()] == ["c"]
 
-    with one_killed_after(lambda: any(tmp_path.glob(".c.building/unit-*/*.parquet"))):
-        build_over_ray(inputs, tmp_path / "c", tok, CorpusRules(**RULES))
+
+def test_local_paths(tasks, inputs, whole, tmp_path):
+    build_over_ray(inputs, tmp_path / "c", tok, CorpusRules(**RULES))
     assert contents(tmp_path / "c") == contents(whole.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
-def test_uris(cluster, inputs, whole, tmp_path):
-    from dnabert2_fast.ray import build_corpus as build_over_ray
-
+def test_uris(tasks, inputs, whole, tmp_path):
     named = [item._replace(path=item.path.as_uri()) for item in inputs]
     out = tmp_path / "c"
     build_over_ray(named, out.as_uri(), tok, CorpusRules(**RULES))
@@ -103,9 +151,7 @@ def test_uris(cluster, inputs, whole, tmp_path):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)
 
 
-def test_a_damaged_file_is_one_line(cluster, inputs, tmp_path):
-    from dnabert2_fast.ray import build_corpus as build_over_ray
-
+def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
     (tmp_path / "x.fa").write_text(">a\nAC\0GT\n")
     with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):
         build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusRules(**RULES))
@@ -113,8 +159,6 @@ def test_a_damaged_file_is_one_line(cluster, inputs, tmp_path):
 
 
 def test_repeats_need_one_process(tmp_path):
-    from dnabert2_fast.ray import build_corpus as build_over_ray
-
     with pytest.raises(CorpusError, match="one process only"):
         build_over_ray([], tmp_path / "c", tok, CorpusRules(drop_repeats=True))
 
@@ -123,21 +167,24 @@ def test_units_are_by_species(inputs, tmp_path):
     assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusRules(**RULES)).units) == 4
 
 
-@pytest.fixture(scope="module")
-def reads(tmp_path_factory):
-    """Four stretches of sequences, and a small model in a folder."""
+def make_reads(folder, stretches):
+    """Write so many stretches of sequences, the last one not full, and a small model."""
     torch = pytest.importorskip("torch")
     from dnabert2_fast import Dnabert2Config, Dnabert2Model
 
-    folder = tmp_path_factory.mktemp("reads")
     torch.manual_seed(1)
     sizes = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 8}
     Dnabert2Model(Dnabert2Config(num_hidden_layers=1, **sizes)).save_pretrained(folder / "model")
-    random.seed(1)
+    draws = random.Random(1)
     with (folder / "x.fa").open("w") as file:
-        for i in range(4 * 4096 - 100):
-            file.write(f">r{i}\n{''.join(random.choices('ACGT', k=random.randrange(8, 24)))}\n")
+        for i in range(stretches * 4096 - 100):
+            file.write(f">r{i}\n{''.join(draws.choices('ACGT', k=draws.randrange(8, 13)))}\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def reads(tmp_path_factory):
+    return make_reads(tmp_path_factory.mktemp("reads"), 3)
 
 
 def embed_here(reads, out, **how):
@@ -148,10 +195,11 @@ def embed_here(reads, out, **how):
     )
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
-def test_vectors_with_a_worker_killed(cluster, reads, tmp_path):
-    from dnabert2_fast.ray import embed_file as embed_over_ray
-
+def test_vectors_with_a_worker_killed(cluster, tmp_path):
+    """Each of the two tasks has several stretches to come when the first is there."""
+    reads = make_reads(tmp_path, 12)
     rows = embed_here(reads, tmp_path / "v.parquet", pooling="max")
     out = tmp_path / "ray" / "v.parquet"
     out.parent.mkdir()
@@ -161,10 +209,7 @@ def test_vectors_with_a_worker_killed(cluster, reads, tmp_path):
     assert contents(out.parent) == {Path("v.parquet"): (tmp_path / "v.parquet").read_bytes()}
 
 
-def test_vectors_by_uri_gone_on_with(cluster, reads, tmp_path, monkeypatch):
-    from dnabert2_fast.ray import embed_file as embed_over_ray
-    from dnabert2_fast.ray import embedding
-
+def test_vectors_by_uri_gone_on_with(tasks, reads, tmp_path, monkeypatch):
     out = tmp_path / "ray" / "v.npy"
     out.parent.mkdir()
     given = ((reads / "x.fa").as_uri(), str(reads / "model"), tok, out.as_uri())
@@ -194,9 +239,7 @@ def stopped_after_one(numbers, task, **_):
     raise KeyboardInterrupt
 
 
-def test_what_cannot_be_embedded_over_ray(cluster, reads, tmp_path, monkeypatch):
-    from dnabert2_fast.ray import embed_file as embed_over_ray
-
+def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
     given = (str(reads / "model"), tok, tmp_path / "v.npy")
     with pytest.raises(ValueError, match="parts: 0 is not positive"):
         embed_over_ray(reads / "x.fa", *given, parts=0)
