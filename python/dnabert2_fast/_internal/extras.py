@@ -55,7 +55,6 @@ class Found(NamedTuple):
 UNLOCKS = {
     "model": "pretrain, embed, predict, likelihood, fill-mask",
     "finetune": "finetune, evaluate, DnaEmbedder, KmerVectorizer",
-    "demo": "demo",
     "hf": "dnabert2_fast.hf for transformers",
     "variants": "score-variants; indexed FASTA",
     "plots": "plots",
@@ -70,6 +69,7 @@ UNLOCKS = {
     "tensorboard": "pretrain --tensorboard",
     "wandb": "pretrain --wandb",
     "xformers": "one more attention backend on CUDA",
+    "demo": "demo",
 }
 
 # Public names and verbs that need more than the first library that they miss tells.
@@ -99,7 +99,7 @@ def extras() -> dict[str, Extra]:
     """Return the extras of `UNLOCKS` by name, in that order.
 
     >>> [library.name for library in extras()["tracks"].libraries]
-    ['pyBigWig']
+    ['pybigwig']
     >>> extras()["umap"].contains
     ('plots',)
     """
@@ -145,12 +145,16 @@ def remedy(module: str | None) -> str | None:
 
     >>> remedy("sklearn.metrics")
     'pip install "dnabert2-fast[finetune]"'
+    >>> remedy("huggingface_hub")
+    'pip install "dnabert2-fast[model]"'
     >>> remedy("antigravity")
     """
+    from packaging.utils import canonicalize_name
+
     name = (module or "").partition(".")[0]
-    package = PACKAGE_OF.get(name, name)
+    package = canonicalize_name(PACKAGE_OF.get(name, name))
     for extra, (libraries, _) in extras().items():
-        if any(library.name == package for library in libraries):
+        if any(canonicalize_name(library.name) == package for library in libraries):
             return install(extra)
     return None
 
