@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from dnabert2_fast import (
-    AttributionRules,
     Dnabert2Config,
     Dnabert2ForSequenceClassification,
     PackedBatch,
@@ -26,6 +25,7 @@ from dnabert2_fast import (
     attribute,
     read_fasta,
 )
+from dnabert2_fast.genomics import AttributionRules
 
 LENGTH_BP = 300
 LOOPED = 45  # mutants of the loop that are timed, before and after each

@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnabert2_fast import (
-    AttributionRules,
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
@@ -36,6 +35,7 @@ from dnabert2_fast import (
 from dnabert2_fast import attention as package
 from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
 from dnabert2_fast.attention.alibi import alibi_bias
+from dnabert2_fast.genomics import AttributionRules
 from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
 from dnabert2_fast.pretraining.flops import training_flops
 

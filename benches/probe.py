@@ -19,7 +19,8 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dnabert2_fast import Dnabert2Model, KmerVectorizer, Tokenizer, embed
+from dnabert2_fast import Dnabert2Model, Tokenizer, embed
+from dnabert2_fast.benchmark import KmerVectorizer
 from dnabert2_fast.finetuning.task import read_labelled
 
 SEEDS = 5

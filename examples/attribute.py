@@ -8,14 +8,8 @@ import gzip
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import (
-    AttributionRules,
-    Dnabert2Config,
-    Dnabert2ForSequenceClassification,
-    Tokenizer,
-    attribute,
-    plot_attribution,
-)
+from dnabert2_fast import Dnabert2Config, Dnabert2ForSequenceClassification, Tokenizer, attribute
+from dnabert2_fast.genomics import AttributionRules, plot_attribution
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import dnabert2_fast
-from dnabert2_fast import Dnabert2Config, Dnabert2Model, DnaEmbedder, Tokenizer
+from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer
+from dnabert2_fast.genomics import DnaEmbedder
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo" / "prom_core_tata"
 

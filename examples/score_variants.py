@@ -6,16 +6,9 @@ The model has random weights, so the numbers mean nothing; put a trained one in 
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import (
-    Dnabert2Config,
-    Dnabert2ForMaskedLM,
-    Reference,
-    ScoringRules,
-    Tokenizer,
-    Variant,
-    read_fasta,
-    score_variants,
-)
+from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, read_fasta, score_variants
+from dnabert2_fast.genomics import ScoringRules, Variant
+from dnabert2_fast.io import Reference
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 

@@ -9,14 +9,8 @@ from csv import DictReader
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import (
-    Dnabert2Config,
-    Dnabert2Model,
-    Tokenizer,
-    embed,
-    plot_embeddings,
-    read_fasta,
-)
+from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed, read_fasta
+from dnabert2_fast.genomics import plot_embeddings
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 WINDOW_BP = 70

@@ -12,14 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnabert2_fast import (
-    AttributionRules,
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
-    Reference,
     Tokenizer,
-    Variant,
     attribute,
     embed,
     pseudo_likelihood,
@@ -27,6 +24,8 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.attention import alibi_slopes, attention, flex
 from dnabert2_fast.errors import DivergedError
+from dnabert2_fast.genomics import AttributionRules, Variant
+from dnabert2_fast.io import Reference
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import PACKAGED

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, GueConfig, Tokenizer, cli, gue
-from dnabert2_fast.benchmark import gue_report, systems
+from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, cli
+from dnabert2_fast.benchmark import GueConfig, gue, gue_report, systems
 from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.sets import SETS, TASKS, find_set, sets_of
 from dnabert2_fast.benchmark.summary import Result, published_sets, summarise, top_two

@@ -14,9 +14,9 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils import estimator_checks as checks
 
-from dnabert2_fast import DnaEmbedder
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
 from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.genomics import DnaEmbedder
 
 
 def counted(texts, k):

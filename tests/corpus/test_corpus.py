@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus, read_fasta
+from dnabert2_fast import Corpus, Tokenizer, build_corpus, read_fasta
 from dnabert2_fast.errors import CorpusError, FastaError
+from dnabert2_fast.io import Input
 
 tok = Tokenizer.from_pretrained("dnabert2")
 COMPLEMENT = str.maketrans("ACGTacgt", "TGCAtgca")

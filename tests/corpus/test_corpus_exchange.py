@@ -5,10 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dnabert2_fast import Corpus, Input, TokenBatches, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
 from dnabert2_fast.corpus.format import ORIGIN
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.io import Input
 
 IDS = pa.schema([("input_ids", pa.list_(pa.int64()))])
 tok = Tokenizer.from_pretrained("dnabert2")

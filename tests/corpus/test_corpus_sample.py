@@ -10,10 +10,11 @@ from helpers.processes import TIMEOUT_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnabert2_fast import Corpus, Input, Mixture, TokenBatches, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, Mixture, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import sample
 from dnabert2_fast.corpus.sample import shuffled
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.io import Input
 from dnabert2_fast.io.manifest import read_manifest
 
 tok = Tokenizer.from_pretrained("dnabert2")

@@ -5,10 +5,11 @@ import zlib
 
 import pytest
 
-from dnabert2_fast import Tokenizer, read_manifest
+from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import DataError, Dnabert2Error
 from dnabert2_fast.finetuning import task as labelled
 from dnabert2_fast.finetuning.task import read_labelled, read_rows, read_splits
+from dnabert2_fast.io import read_manifest
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed
 from dnabert2_fast.io.tables import read_column

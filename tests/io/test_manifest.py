@@ -2,8 +2,8 @@
 
 import pytest
 
-from dnabert2_fast import Input, read_manifest
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.io import Input, read_manifest
 from dnabert2_fast.io.manifest import species_by_path
 
 

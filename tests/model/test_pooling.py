@@ -13,7 +13,6 @@ from transformers import AutoModelForSequenceClassification
 
 import dnabert2_fast.hf as hf
 from dnabert2_fast import (
-    AttributionRules,
     Dnabert2Config,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
@@ -21,16 +20,15 @@ from dnabert2_fast import (
     PackedBatch,
     Predictor,
     Ragged,
-    Reference,
-    ScoringRules,
     Tokenizer,
-    Variant,
     attribute,
     finetune,
     score_variants,
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.genomics import AttributionRules, ScoringRules, Variant
+from dnabert2_fast.io import Reference
 
 tok = Tokenizer.from_pretrained("dnabert2")
 ROWS = [[1, 9, 20, 31, 2], [1, 2], [], [1, 7, 7, 7, 7, 7, 7, 8, 2]]

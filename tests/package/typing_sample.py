@@ -12,30 +12,26 @@ from dnabert2_fast import (
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Dnabert2Model,
-    DnaEmbedder,
     FinetuneConfig,
     PackedBatch,
     Predictor,
     PretrainConfig,
     Ragged,
-    Record,
-    Reference,
-    ScoringRules,
     TokenBatches,
     Tokenizer,
-    Variant,
-    VariantScore,
     build_corpus,
     embed,
     embed_positions,
     evaluate,
-    export_onnx,
     finetune,
     pretrain,
     read_fasta,
     score_variants,
 )
 from dnabert2_fast.finetuning.predictor import Answers
+from dnabert2_fast.genomics import DnaEmbedder, ScoringRules, Variant, VariantScore
+from dnabert2_fast.io import Record, Reference
+from dnabert2_fast.model import export_onnx
 
 Vectors = npt.NDArray[np.float32]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dnabert2_fast import Corpus, Input, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusRules, plan
 from dnabert2_fast.errors import CorpusError, FastaError
+from dnabert2_fast.io import Input
 from dnabert2_fast.ray import build_corpus as build_over_ray
 from dnabert2_fast.ray import corpus, embedding
 from dnabert2_fast.ray import embed_file as embed_over_ray

@@ -50,9 +50,20 @@ NOBODY = _Whose("", "", 1.0)
 
 
 def as_table(corpus: Corpus) -> pa.Table:
-    """Return the windows as an Arrow table with one column ``input_ids``, over the mapped files.
+    r"""Return the windows as an Arrow table with one column ``input_ids``, over the mapped files.
 
     Nothing is read until it is looked at, and nothing is copied.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> as_table(corpus).num_rows
+    4
     """
     chunks = [shard.to_arrow() for shard in corpus.shards]
     return pa.table({IDS: pa.chunked_array(chunks, pa.large_list(pa.uint16()))})
@@ -71,10 +82,22 @@ def as_dataset(corpus: Corpus) -> Any:
 
 
 def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
-    """Write ids, origins and weights of all windows to a Parquet file, a shard a row group.
+    r"""Write ids, origins and weights of all windows to a Parquet file, a shard a row group.
 
     Columns: ``input_ids``, those of `Corpus.origins`, and ``weight``, how often a window is drawn
     in training.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> export_parquet(corpus, folder / "c.parquet")
+    >>> pq.read_table(folder / "c.parquet", columns=["record", "start"]).to_pylist()[1]
+    {'record': 'a', 'start': 100}
     """
     ids_field, weight_field = pa.field(IDS, pa.large_list(pa.uint16())), (WEIGHT, pa.float64())
     schema = pa.schema([ids_field, *ORIGIN, weight_field])

@@ -118,5 +118,14 @@ def _input(folder: Path, row: dict[str, str | None], where: str) -> Input:
 
 
 def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the species of every file that a manifest names, by path."""
+    r"""Return the species of every file that a manifest names, by path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = Path(tempfile.mkdtemp(), "genomes.tsv")
+    >>> _ = table.write_text("path\tspecies\n/data/hs.fa.gz\thuman\n")
+    >>> species_by_path(table)
+    {'/data/hs.fa.gz': 'human'}
+    """
     return {str(item.path): item.species for item in read_manifest(path)}

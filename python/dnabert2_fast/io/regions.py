@@ -85,12 +85,20 @@ def read_pieces(
 
 
 def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
-    """Return the regions of a BED file, plain or gz, in its order; the strand is not looked at.
+    r"""Return the regions of a BED file, plain or gz, in its order; the strand is not looked at.
 
     Raises
     ------
     DataError
         When a line is no BED or no place of the genome; names file and line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.bed")
+    >>> _ = path.write_text("1\t2\t4\tpeak\n")
+    >>> [span.name for span in read_bed(path, Reference({"1": "ACGTACGT"}))]
+    ['peak']
     """
     spans = []
     try:

@@ -25,12 +25,20 @@ def is_table_or_lines(path: str | os.PathLike[str]) -> bool:
 
 
 def read_column(path: str | os.PathLike[str], column: str) -> Iterator[str]:
-    """Yield the values of a column of a .csv or .tsv, or the lines of a .txt; plain or gz, zst.
+    r"""Yield the values of a column of a .csv or .tsv, or the lines of a .txt; plain or gz, zst.
 
     Raises
     ------
     DataError
         When there is no such column, or the table is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.csv")
+    >>> _ = open(path, "w").write("name,sequence\na,ACGT\nb,TTAA\n")
+    >>> list(read_column(path, "sequence"))
+    ['ACGT', 'TTAA']
     """
     import pyarrow as pa
     from pyarrow import csv

@@ -157,6 +157,8 @@ def table(genomes: Sequence[Assessment]) -> str:
 def overlap(one: Tokenizer, other: Tokenizer) -> float:
     """Return the share of tokens that two vocabularies have in common, of all that either has.
 
+    Examples
+    --------
     >>> tok = Tokenizer.from_pretrained("dnabert2")
     >>> overlap(tok, tok)
     1.0
@@ -189,7 +191,7 @@ def vocab_sizes(
     files: Sequence[str | os.PathLike[str]],
     sizes: Sequence[int] = SIZES,
 ) -> list[dict[str, float]]:
-    """Measure the trade-off between sizes of a vocabulary: shorter sequences, rarer tokens.
+    r"""Measure the trade-off between sizes of a vocabulary: shorter sequences, rarer tokens.
 
     Parameters
     ----------
@@ -206,6 +208,15 @@ def vocab_sizes(
         ``used``, ``rare`` (see `Assessment`) and ``megaflops_per_base``: two operations a weight
         and token of a DNABERT-2 encoder and of its masked-LM head on masked tokens, over the bases
         of a token, in millions.
+
+    Examples
+    --------
+    >>> import tempfile, os
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.fa")
+    >>> _ = open(path, "w").write(">a\nACGTTGCATTAGC\n")
+    >>> rows = vocab_sizes(Tokenizer.from_pretrained("dnabert2"), [path], sizes=[256, 4096])
+    >>> [(row["vocab_size"], round(row["bases_per_token"], 2)) for row in rows]
+    [(256, 2.6), (4096, 3.25)]
     """
     rows = []
     for size in sorted(size for size in sizes if size <= tokenizer.vocab_size):

@@ -44,7 +44,7 @@ def tokenize_file(
     max_length: int | None = None,
     threads: int = 0,
 ) -> Tokenized:
-    """Write the ids of every record of a FASTA or FASTQ file.
+    r"""Write the ids of every record of a FASTA or FASTQ file.
 
     Parameters
     ----------
@@ -66,6 +66,18 @@ def tokenize_file(
         When the file is not readable to its end; `out` is then not written.
     ValueError
         When the suffix of `out` is another one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCA\n>two\nACN\n")
+    >>> tok = Tokenizer.from_pretrained("dnabert2")
+    >>> done = tokenize_file(folder / "x.fa", tok, folder / "x.tsv")
+    >>> done.records, done.replaced.unknown
+    (2, {'N': 1})
+    >>> (folder / "x.tsv").read_text().splitlines()
+    ['one\t1 5 134 32 2', 'two\t1 5 6 0 2']
     """
     replaced = Replaced(0, {})
 

@@ -16,22 +16,18 @@ from helpers.project import ROOT
 from helpers.tracks import read_bedgraph
 
 import dnabert2_fast
-from dnabert2_fast import (
-    Attribution,
-    AttributionRules,
-    PackedBatch,
-    Ragged,
-    Reference,
-    ScoringRules,
-    Variant,
-    attribute,
-    cli,
-    plot_attribution,
-    score_variants,
-)
+from dnabert2_fast import PackedBatch, Ragged, attribute, cli, score_variants
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.genomics import (
+    Attribution,
+    AttributionRules,
+    ScoringRules,
+    Variant,
+    plot_attribution,
+)
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
+from dnabert2_fast.io import Reference
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from helpers.dna import reverse_complement
 
-from dnabert2_fast import (
-    Attribution,
-    enriched_kmers,
-)
+from dnabert2_fast.genomics import Attribution, enriched_kmers
 from dnabert2_fast.genomics.attribution.motifs import high_regions
 
 

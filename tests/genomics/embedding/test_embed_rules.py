@@ -13,16 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from dnabert2_fast import (
-    DnaEmbedder,
-    PackedBatch,
-    cli,
-    embed,
-    embed_file,
-    embed_positions,
-    plot_embeddings,
-)
+from dnabert2_fast import PackedBatch, cli, embed, embed_file, embed_positions
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics import DnaEmbedder, plot_embeddings
 
 model = encoder().eval()
 rng = np.random.default_rng(0)

@@ -14,16 +14,9 @@ from helpers.dna import reverse_complement
 from helpers.models import masked_lm, tok
 
 import dnabert2_fast
-from dnabert2_fast import (
-    PackedBatch,
-    Ragged,
-    Tokenizer,
-    cli,
-    fill_mask,
-    likelihood_track,
-    pseudo_likelihood,
-)
+from dnabert2_fast import PackedBatch, Ragged, Tokenizer, cli, fill_mask, pseudo_likelihood
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.genomics import likelihood_track
 from dnabert2_fast.genomics.likelihood.table import likelihood_table
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
