@@ -23,7 +23,7 @@ import numpy as np
 from isal import igzip
 
 from dnabert2_fast import TokenBatches, Tokenizer, _native, build_corpus, read_fasta
-from dnabert2_fast.corpus import CorpusRules
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.corpus.build import native_builder
 from dnabert2_fast.tokenizer import PACKAGED
 
@@ -88,13 +88,13 @@ def one_file(path, folder):
 
 def stages(path, bases):
     """Each stage with those before it; all threads at work."""
-    rules = {"case": "upper", **CorpusRules(window_bp=WINDOW_BP).resolved()}
+    resolved = {"case": "upper", **CorpusConfig(window_bp=WINDOW_BP).resolved()}
     every = [2**64 - 1] * 2
 
     def build(done):
         with tempfile.TemporaryDirectory() as folder:
             nothing = lambda *_: None  # noqa: E731
-            native_builder(tok, rules, "{}", 0).build(
+            native_builder(tok, resolved, "{}", 0).build(
                 number=0,
                 folder=Path(folder),
                 files=[path],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus, read_fasta
 from dnabert2_fast.errors import CorpusError, FastaError
-from dnabert2_fast.io import Input
+from dnabert2_fast.io import SourceFile
 
 tok = Tokenizer.from_pretrained("dnabert2")
 COMPLEMENT = str.maketrans("ACGTacgt", "TGCAtgca")
@@ -111,7 +111,7 @@ def test_a_corpus_is_what_the_rules_say(
         min_bp=least,
         both_strands=both,
         other_letters=other,
-        drop_repeats=not repeats,
+        deduplicate=not repeats,
         valid_fraction=valid,
         shard_tokens=shard_tokens,
     )
@@ -124,7 +124,7 @@ def test_a_corpus_is_what_the_rules_say(
 
 
 def test_drawn_lengths_lie_side_by_side(genome, tmp_path):
-    rules = {"window_bp": 200, "shortest_bp": 50, "min_bp": 1, "valid_fraction": 0}
+    rules = {"window_bp": 200, "min_window_bp": 50, "min_bp": 1, "valid_fraction": 0}
     windows = {}
     for seed in (0, 0, 1):
         build_corpus([genome[0]], tmp_path / f"c{seed}", tok, seed=seed, **rules)
@@ -179,7 +179,10 @@ def contents(folder, but=""):
 def test_caps_species_and_groups(genome, tmp_path):
     other = tmp_path / "g.fa"  # of the same name, in another folder
     other.write_text(">x\n" + "ACGGTCA" * 3000 + "\n")
-    inputs = [Input(genome[0], "yeast", "fungi", 2.0, 8_000), Input(other, "phage", "viruses")]
+    inputs = [
+        SourceFile(genome[0], "yeast", "fungi", 2.0, 8_000),
+        SourceFile(other, "phage", "viruses"),
+    ]
     out = build_corpus(inputs, tmp_path / "c", tok, window_bp=100, valid_fraction=0).folder
     corpus = Corpus.open(out)
     bases = sum(sum(c in "ACGTacgt" for c in text) for text in genome[1].values())
@@ -196,7 +199,7 @@ def test_caps_species_and_groups(genome, tmp_path):
     read = corpus.read[0]
     assert read["bases"] == bases
     assert read["windows"] == len(want)
-    assert read["left_out_windows"] > 100
+    assert read["left_out"] > 100
     assert corpus.origins().to_pylist() == [w._asdict() for w in where]
 
 
@@ -291,8 +294,8 @@ def test_bad_input_is_named(genome, tmp_path):
         ({"window_bp": 0}, "window_bp: 0 is not positive"),
         ({"valid_fraction": 2}, "valid_fraction: 2 is not between"),
         ({"window_bp": 20, "min_bp": 21}, "min_bp: 21 is more than window_bp, 20"),
-        ({"shortest_bp": 2000}, "shortest_bp: 2000 is more than window_bp"),
-        ({"shortest_bp": 20, "stride_bp": 5}, "lie side by side"),
+        ({"min_window_bp": 2000}, "min_window_bp: 2000 is more than window_bp"),
+        ({"min_window_bp": 20, "stride_bp": 5}, "lie side by side"),
         ({"other_letters": "burn"}, "other_letters: .burn. is not one of"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -321,7 +324,7 @@ def test_real_genomes(shared, tmp_path):
 def test_a_corpus_of_all_genomes(shared, tmp_path):
     """Twenty species, both strands: every base is accounted for, and windows are where they say."""
     paths = sorted((shared / "data" / "genomes").glob("*.fa.gz"))
-    inputs = [Input(path, path.name.partition("_")[0]) for path in paths]
+    inputs = [SourceFile(path, path.name.partition("_")[0]) for path in paths]
     corpus = build_corpus(inputs, tmp_path / "c", tok, both_strands=True, valid_fraction=0.02)
     corpus.verify()
     held_out = Corpus.open(tmp_path / "c", "valid")

@@ -9,7 +9,7 @@ from dnabert2_fast import Corpus, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
 from dnabert2_fast.corpus.format import ORIGIN
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io import Input
+from dnabert2_fast.io import SourceFile
 
 IDS = pa.schema([("input_ids", pa.list_(pa.int64()))])
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -21,7 +21,7 @@ def corpus(tmp_path_factory):
     for i in range(2):
         letters = "".join(np.random.default_rng(i).choice(list("ACGT"), 12_000))
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
-    inputs = [Input(folder / f"{i}.fa", f"s{i}", "g") for i in range(2)]
+    inputs = [SourceFile(folder / f"{i}.fa", f"s{i}", "g") for i in range(2)]
     rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
     return build_corpus(inputs, folder / "c", tok, both_strands=True, **rules)
 
@@ -104,7 +104,7 @@ def weighted(tmp_path_factory):
     for i, (species, group, weight) in enumerate(whose):
         letters = "".join(np.random.default_rng(i).choice(list("ACGT"), 9_000))
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
-        inputs.append(Input(folder / f"{i}.fa", species, group, weight))
+        inputs.append(SourceFile(folder / f"{i}.fa", species, group, weight))
     rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
     return build_corpus(inputs, folder / "c", tok, **rules)
 

@@ -14,7 +14,7 @@ from dnabert2_fast import Corpus, Mixture, TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.corpus import sample
 from dnabert2_fast.corpus.sample import shuffled
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io import Input
+from dnabert2_fast.io import SourceFile
 from dnabert2_fast.io.manifest import read_manifest
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -31,10 +31,10 @@ def corpora(tmp_path_factory):
     """Three species of weights 1, 2 and 0.5 in one corpus of many shards, and one more corpus."""
     folder = tmp_path_factory.mktemp("corpora")
     inputs = [
-        Input(random_fasta(folder / f"{i}.fa", i, 9_000 + 1_000 * i), f"s{i}", weight=weight)
+        SourceFile(random_fasta(folder / f"{i}.fa", i, 9_000 + 1_000 * i), f"s{i}", weight=weight)
         for i, weight in enumerate((1.0, 2.0, 0.5))
     ]
-    rules = {"window_bp": 90, "shortest_bp": 30, "valid_fraction": 0, "shard_tokens": 700}
+    rules = {"window_bp": 90, "min_window_bp": 30, "valid_fraction": 0, "shard_tokens": 700}
     first = build_corpus(inputs, folder / "a", tok, **rules)
     plain = [random_fasta(folder / "p.fa", 7, 8_000)]
     return first, build_corpus(plain, folder / "b", tok, **rules)

@@ -12,7 +12,7 @@ from helpers.processes import run
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusPlan, plan
 from dnabert2_fast.corpus.build import build_units, merge_units
-from dnabert2_fast.corpus.plan import CorpusRules
+from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.errors import CorpusError, FastaError
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -54,13 +54,13 @@ def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatc
     monkeypatch.setattr(plan, "UNIT_BYTES", 1)  # a unit a file
     more = tmp_path / "more.fa"
     more.write_text(">m\n" + "ACGTTGCAAT" * 900 + "\n")
-    for repeats in (False, True):
-        rules = {**SMALL, "drop_repeats": repeats}
+    for deduplicate in (False, True):
+        rules = {**SMALL, "deduplicate": deduplicate}
         files = [genome[0], more, genome[0]]
-        whole = build_corpus(files, tmp_path / f"whole{repeats}", tok, **rules).folder
+        whole = build_corpus(files, tmp_path / f"whole{deduplicate}", tok, **rules).folder
         shards = len(list(whole.glob("*.safetensors")))
         assert shards > 20
-        out = tmp_path / f"c{repeats}"
+        out = tmp_path / f"c{deduplicate}"
         kills = 0
         while not out.exists():
             with contextlib.suppress(KeyboardInterrupt):
@@ -131,7 +131,7 @@ def test_killed_processes(genome, tmp_path):
 
 
 def test_two_builds_at_once(genome, tmp_path):
-    mine = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(window_bp=60))
+    mine = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusConfig(window_bp=60))
     mine.prepare()
     mine.unit_folder(0).mkdir()
     with (
@@ -148,7 +148,7 @@ def test_parts_are_put_together(genome, tmp_path, monkeypatch):
         files.append(tmp_path / f"{i}.fa")
         files[-1].write_text(f">r{i}\n" + "".join(random.Random(i).choices("ACGT", k=5000)) + "\n")
     whole = build_corpus(files, tmp_path / "whole", tok, **SMALL).folder
-    shared = CorpusPlan(files, tmp_path / "c", tok, CorpusRules(**SMALL))
+    shared = CorpusPlan(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     for part in (3, 1):
         build_units(shared, shared.part(part, 3))
     with pytest.raises(CorpusError, match="unit 2 of 5 is not built"):
@@ -158,14 +158,14 @@ def test_parts_are_put_together(genome, tmp_path, monkeypatch):
     assert contents(tmp_path / "c") == contents(whole)
     with pytest.raises(ValueError, match="part: 4/3"):
         shared.part(4, 3)
-    alone = CorpusPlan(files, tmp_path / "d", tok, CorpusRules(drop_repeats=True))
-    with pytest.raises(CorpusError, match="repeats are found by one process"):
+    alone = CorpusPlan(files, tmp_path / "d", tok, CorpusConfig(deduplicate=True))
+    with pytest.raises(CorpusError, match="duplicates are found by one process"):
         build_units(alone, alone.part(1, 2))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_named(genome, tmp_path):
-    started = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusRules(**SMALL))
+    started = CorpusPlan([genome[0]], tmp_path / "c", tok, CorpusConfig(**SMALL))
     started.prepare()
     started.unit_folder(0).mkdir()
     full = started.unit_folder(0) / "shard-00002.safetensors"

@@ -9,7 +9,7 @@ import pytest
 from helpers.processes import run
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
-from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
+from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
 from dnabert2_fast.errors import CorpusError
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -143,7 +143,7 @@ def test_descriptions(folder, text, message):
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{}", '{"settings": 3}', "\0"])
 def test_plans_of_builds_begun(source, tmp_path, text):
-    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusRules(window_bp=40))
+    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(window_bp=40))
     plan.prepare()
     (plan.folder / "plan.json").write_text(text)
     with pytest.raises(CorpusError, match=r"plan\.json: .*delete "):
@@ -154,7 +154,7 @@ def test_plans_of_builds_begun(source, tmp_path, text):
 def test_journals_of_builds_begun(source, tmp_path, line):
     """What is damaged is built again, and the corpus is the same."""
     rules = {"window_bp": 40, "valid_fraction": 0}
-    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusRules(**rules))
+    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**rules))
     plan.prepare()
     plan.unit_folder(0).mkdir()
     (plan.unit_folder(0) / "journal.jsonl").write_text(line + "\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.io import Input, read_manifest
+from dnabert2_fast.io import SourceFile, read_manifest
 from dnabert2_fast.io.manifest import species_by_path
 
 
@@ -17,8 +17,8 @@ def test_columns_in_any_order(tmp_path, comma):
     path = tmp_path / "m.tsv"
     path.write_text("\ufeff" + "\r\n".join(comma.join(row) for row in rows) + "\r\n", "utf-8")
     assert read_manifest(path) == [
-        Input(tmp_path / "a.fa.gz", "Homo sapiens", "mammals", 2.5, 1_000_000),
-        Input(tmp_path / "sub/b.fa"),
+        SourceFile(tmp_path / "a.fa.gz", "Homo sapiens", "mammals", 2.5, 1_000_000),
+        SourceFile(tmp_path / "sub/b.fa"),
     ]
     assert species_by_path(path)[str(tmp_path / "a.fa.gz")] == "Homo sapiens"
 

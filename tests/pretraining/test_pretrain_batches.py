@@ -17,7 +17,7 @@ tok = Tokenizer.from_pretrained("dnabert2")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batches")
     vocabulary = Tokenizer.train([GENOME], 256)
-    return build_corpus([GENOME], folder / "c", vocabulary, window_bp=300, shortest_bp=40)
+    return build_corpus([GENOME], folder / "c", vocabulary, window_bp=300, min_window_bp=40)
 
 
 def same(corpus):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
-from dnabert2_fast.corpus import CorpusRules, plan
+from dnabert2_fast.corpus import CorpusConfig, plan
 from dnabert2_fast.errors import CorpusError, FastaError
-from dnabert2_fast.io import Input
+from dnabert2_fast.io import SourceFile
 from dnabert2_fast.ray import build_corpus as build_over_ray
 from dnabert2_fast.ray import corpus, embedding
 from dnabert2_fast.ray import embed_file as embed_over_ray
@@ -67,7 +67,7 @@ def four_species(folder, length_bp):
         files.append(folder / f"{i}.fa")
         files[-1].write_text("".join(f">r{n}\n{letters[n:]}\n" for n in range(30)))
     caps = [None, 15 * length_bp, None, None]
-    return [Input(f, f"s{i}", "g", 1.0, caps[i]) for i, f in enumerate(files)]
+    return [SourceFile(f, f"s{i}", "g", 1.0, caps[i]) for i, f in enumerate(files)]
 
 
 @pytest.fixture(scope="module")
@@ -129,13 +129,13 @@ def test_local_paths_with_a_worker_killed(cluster, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     with one_killed_after(lambda: any(out.glob(".c.building/unit-*/*.parquet"))):
-        build_over_ray(inputs, out / "c", tok, CorpusRules(**RULES))
+        build_over_ray(inputs, out / "c", tok, CorpusConfig(**RULES))
     assert contents(out / "c") == contents(whole.folder)
     assert [path.name for path in out.iterdir()] == ["c"]
 
 
 def test_local_paths(tasks, inputs, whole, tmp_path):
-    build_over_ray(inputs, tmp_path / "c", tok, CorpusRules(**RULES))
+    build_over_ray(inputs, tmp_path / "c", tok, CorpusConfig(**RULES))
     assert contents(tmp_path / "c") == contents(whole.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
@@ -143,11 +143,11 @@ def test_local_paths(tasks, inputs, whole, tmp_path):
 def test_uris(tasks, inputs, whole, tmp_path):
     named = [item._replace(path=item.path.as_uri()) for item in inputs]
     out = tmp_path / "c"
-    build_over_ray(named, out.as_uri(), tok, CorpusRules(**RULES))
+    build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
     assert contents(out) == contents(whole.folder)
     Corpus.open(out).verify()
     with pytest.raises(CorpusError, match="a corpus is there already"):
-        build_over_ray(named, out.as_uri(), tok, CorpusRules(**RULES))
+        build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)
 
@@ -155,17 +155,17 @@ def test_uris(tasks, inputs, whole, tmp_path):
 def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
     (tmp_path / "x.fa").write_text(">a\nAC\0GT\n")
     with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):
-        build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusRules(**RULES))
+        build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(**RULES))
     assert not (tmp_path / "c").exists()
 
 
-def test_repeats_need_one_process(tmp_path):
+def test_duplicates_need_one_process(tmp_path):
     with pytest.raises(CorpusError, match="one process only"):
-        build_over_ray([], tmp_path / "c", tok, CorpusRules(drop_repeats=True))
+        build_over_ray([], tmp_path / "c", tok, CorpusConfig(deduplicate=True))
 
 
 def test_units_are_by_species(inputs, tmp_path):
-    assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusRules(**RULES)).units) == 4
+    assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusConfig(**RULES)).units) == 4
 
 
 def make_reads(folder, stretches):

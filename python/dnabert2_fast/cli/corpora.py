@@ -9,13 +9,13 @@ from typing import Annotated
 import tyro
 
 from dnabert2_fast.cli._args import load_tokenizer, part_of
-from dnabert2_fast.corpus.plan import CorpusRules
+from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.corpus.read import Corpus
 
 __all__ = ["build_corpus"]
 
 Some = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
-Rules = Annotated[CorpusRules, tyro.conf.arg(name="")]
+Config = Annotated[CorpusConfig, tyro.conf.arg(name="")]
 
 
 def build_corpus(
@@ -25,7 +25,7 @@ def build_corpus(
     out: Path,
     manifest: Path | None = None,
     tokenizer: str = "dnabert2",
-    rules: Rules = CorpusRules(),  # noqa: B008 (it is frozen)
+    config: Config = CorpusConfig(),  # noqa: B008 (it is frozen)
     part: str | None = None,
     merge: bool = False,
     threads: int = 0,
@@ -58,7 +58,7 @@ def build_corpus(
     if merge and part is not None:
         raise ValueError("merge: is for when all parts are built; leave out part")
     listed = read_manifest(manifest) if manifest else []
-    plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), rules)
+    plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), config)
     try:
         if part is not None:
             units = plan.part(*part_of(part))

@@ -85,14 +85,14 @@ def _rule(settings: dict[str, Any]) -> str:
     """How windows were cut, as one reads it."""
     if "window_bp" not in settings:
         return "imported"
-    window, shortest = settings["window_bp"], settings["shortest_bp"]
+    window, shortest = settings["window_bp"], settings["min_window_bp"]
     whole = "whole runs" if settings["other_letters"] == "split" else "whole records"
     length = f"{shortest} to {window} bp" if shortest else f"{window} bp" if window else whole
     words = [length, f"other letters: {settings['other_letters']}"]
     if settings["stride_bp"] != window and window:
         words.append(f"every {settings['stride_bp']} bp")
     words += ["both strands"] * settings["both_strands"]
-    words += ["repeats dropped"] * settings["drop_repeats"]
+    words += ["duplicates dropped"] * settings["deduplicate"]
     return ", ".join(words)
 
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from dnabert2_fast.corpus.build import build_corpus
     from dnabert2_fast.corpus.dataset import CorpusDataset
     from dnabert2_fast.corpus.exchange import as_dataset, as_table, export_parquet, import_parquet
-    from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
+    from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
     from dnabert2_fast.corpus.read import Corpus, Window
     from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
 
 __all__ = [
     "Batch",
     "Corpus",
+    "CorpusConfig",
     "CorpusDataset",
     "CorpusPlan",
-    "CorpusRules",
     "Mixture",
     "TokenBatches",
     "Window",
@@ -42,7 +42,7 @@ _HOME = {
     "Corpus": "read",
     "CorpusDataset": "dataset",
     "CorpusPlan": "plan",
-    "CorpusRules": "plan",
+    "CorpusConfig": "plan",
     "Mixture": "sample",
     "TokenBatches": "sample",
     "Window": "read",

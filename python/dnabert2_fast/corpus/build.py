@@ -31,40 +31,32 @@ from dnabert2_fast.corpus.format import (
     write_contents,
     write_origins,
 )
-from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules, locked, refuse_other
+from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan, locked, refuse_other
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io.manifest import Input
+from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["build_corpus", "build_planned", "build_units", "merge_units"]
 
 JOURNAL = "journal.jsonl"
 SHARD = {"name", "split", "sequences", "tokens", "bytes", "xxh3", "origins_xxh3"}
-# Names in the journal of the counts of a file.
-FILE_COUNTS = {
-    "records": "records",
-    "bases": "bases",
-    "other_letters": "other_letters",
-    "windows": "windows",
-    "unfit_windows": "unfit",
-    "left_out_windows": "left_out",
-    "repeated_windows": "duplicates",
-}
+# Counts of each file in the journal and in ``corpus.json``, named as in `_native.FileCounts`.
+FILE_COUNTS = ("records", "bases", "other_letters", "windows", "unfit", "left_out", "duplicates")
 
 
 def build_corpus(
-    files: Iterable[str | os.PathLike[str] | Input],
+    files: Iterable[str | os.PathLike[str] | SourceFile],
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
     *,
     window_bp: int | None = 1000,
-    shortest_bp: int | None = None,
+    min_window_bp: int | None = None,
     stride_bp: int | None = None,
     min_bp: int | None = None,
     both_strands: bool = False,
     other_letters: Literal["split", "drop", "keep"] = "split",
-    drop_repeats: bool = False,
+    deduplicate: bool = False,
     valid_fraction: float = 0.05,
     shard_tokens: int = 1 << 22,
     seed: int = 0,
@@ -78,7 +70,7 @@ def build_corpus(
 
     Parameters
     ----------
-    files : iterable of paths or Input
+    files : iterable of paths or SourceFile
         FASTA or FASTQ, plain or gz, bgz, zst; windows keep the order of files and records.
         `read_manifest` makes a list with species, groups, weights and caps.
     out : path
@@ -87,7 +79,7 @@ def build_corpus(
     window_bp : int, optional
         Length of a window in bases; None takes each run whole, or each record if `other_letters` is
         not ``"split"``. Memory grows with the longest window (about 6 bytes a base).
-    shortest_bp : int, optional
+    min_window_bp : int, optional
         Draw each window's length evenly between this and `window_bp`, by `seed`.
     stride_bp : int, optional
         From one window's start to the next; `window_bp` when left out.
@@ -98,8 +90,9 @@ def build_corpus(
     other_letters : {"split", "drop", "keep"}
         Letters other than A, C, G, T end a run of bases, and windows are cut from runs; or windows
         are cut from whole records, and those with such letters are dropped, or kept.
-    drop_repeats : bool
-        Drop a window whose letters an earlier one has had (a 64-bit hash; 16 bytes a window).
+    deduplicate : bool
+        Drop a window that has the same letters as an earlier one (a 64-bit hash; 16 bytes per
+        window).
     valid_fraction : float
         Share held out as split ``"valid"``, in blocks of 64 windows spread evenly.
     shard_tokens : int
@@ -131,19 +124,19 @@ def build_corpus(
     >>> len(corpus), corpus.where(1).start
     (2, 10)
     """
-    rules = CorpusRules(
+    config = CorpusConfig(
         window_bp=window_bp,
-        shortest_bp=shortest_bp,
+        min_window_bp=min_window_bp,
         stride_bp=stride_bp,
         min_bp=min_bp,
         both_strands=both_strands,
         other_letters=other_letters,
-        drop_repeats=drop_repeats,
+        deduplicate=deduplicate,
         valid_fraction=valid_fraction,
         shard_tokens=shard_tokens,
         seed=seed,
     )
-    return build_planned(CorpusPlan(files, out, tokenizer, rules), threads=threads)
+    return build_planned(CorpusPlan(files, out, tokenizer, config), threads=threads)
 
 
 def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
@@ -177,13 +170,13 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
     Raises
     ------
     CorpusError
-        When another process is building one of them, repeats are to be dropped and not all units
-        are given, or as for `build_corpus`.
+        When another process is building one of them, `deduplicate` is set and not all units are
+        given, or as for `build_corpus`.
     """
     units = list(units)
-    if plan.rules["drop_repeats"] and units != list(range(len(plan.units))):
+    if plan.resolved["deduplicate"] and units != list(range(len(plan.units))):
         raise CorpusError(
-            "drop_repeats: repeats are found by one process only; build the corpus in one part"
+            "deduplicate: duplicates are found by one process only; build the corpus in one part"
         )
     if _finished(plan) is not None:
         return
@@ -194,7 +187,7 @@ def build_with_shares(
     plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
 ) -> None:
     """Build units of which the shares to keep are known."""
-    builder = native_builder(plan.tokenizer, plan.rules, about(plan.rules), threads)
+    builder = native_builder(plan.tokenizer, plan.resolved, about(plan.resolved), threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
             folder = plan.unit_folder(number)
@@ -204,22 +197,22 @@ def build_with_shares(
 
 
 def native_builder(
-    tokenizer: Tokenizer, rules: dict[str, Any], metadata: str, threads: int
+    tokenizer: Tokenizer, resolved: dict[str, Any], metadata: str, threads: int
 ) -> _native.CorpusBuilder:
     """Return a builder of the Rust core; `metadata` is JSON text for the shards."""
     return _native.CorpusBuilder(
         tokenizer._native,
-        window_bp=rules["window_bp"],
-        min_window_bp=rules["shortest_bp"],
-        stride_bp=rules["stride_bp"],
-        min_bp=rules["min_bp"],
-        both_strands=rules["both_strands"],
-        other_letters=rules["other_letters"],
-        fold_case=rules["case"] == "upper",
-        seed=rules["seed"],
-        valid_fraction=rules["valid_fraction"],
-        deduplicate=rules["drop_repeats"],
-        shard_tokens=rules["shard_tokens"],
+        window_bp=resolved["window_bp"],
+        min_window_bp=resolved["min_window_bp"],
+        stride_bp=resolved["stride_bp"],
+        min_bp=resolved["min_bp"],
+        both_strands=resolved["both_strands"],
+        other_letters=resolved["other_letters"],
+        fold_case=resolved["case"] == "upper",
+        seed=resolved["seed"],
+        valid_fraction=resolved["valid_fraction"],
+        deduplicate=resolved["deduplicate"],
+        shard_tokens=resolved["shard_tokens"],
         threads=threads,
         about=metadata,
     )
@@ -232,7 +225,7 @@ def _build_unit(
     journal = _Journal(folder)
     if journal.read is None:
         journal.mend()
-    elif not plan.rules["drop_repeats"]:
+    elif not plan.resolved["deduplicate"]:
         return
     inputs = [plan.inputs[i] for i in plan.units[number]]
     names = [plan.names[i] for i in plan.units[number]]
@@ -268,9 +261,7 @@ def _build_unit(
     )
     plan.check_unchanged(number)
     if journal.read is None:
-        journal.end(
-            [{name: getattr(file, field) for name, field in FILE_COUNTS.items()} for file in counts]
-        )
+        journal.end([{name: getattr(file, name) for name in FILE_COUNTS} for file in counts])
 
 
 class _Journal:
@@ -395,12 +386,12 @@ def write_merged(
     if not shards:
         shutil.rmtree(plan.folder, ignore_errors=True)
         raise CorpusError(
-            f"{', '.join(plan.names)}: no window has {plan.rules['min_bp']} bases (min_bp)"
+            f"{', '.join(plan.names)}: no window has {plan.resolved['min_bp']} bases (min_bp)"
         )
     return write_contents(folder, plan.tokenizer, plan.settings, read, shards)
 
 
-def _origins(origins: _native.Origins, files: list[str], whose: Input) -> pa.Table:
+def _origins(origins: _native.Origins, files: list[str], whose: SourceFile) -> pa.Table:
     first = np.zeros_like(origins.file)
     columns = [
         _chosen(origins.file, files),

@@ -1,4 +1,4 @@
-"""What a corpus will hold: rules, inputs, and the units it is built in.
+"""What a corpus will hold: settings, inputs, and the units it is built in.
 
 A unit is some consecutive files of one species and weight. It fills shards of its own, so units can
 be built in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the
@@ -23,24 +23,24 @@ from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.corpus.format import encoded_with, write_json
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io.manifest import Input
+from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["CorpusPlan", "CorpusRules"]
+__all__ = ["CorpusConfig", "CorpusPlan"]
 
 UNIT_BYTES = 1 << 28
 """Files of one species are taken together until they have so many bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorpusRules:
+class CorpusConfig:
     """How windows are cut and chosen.
 
     Parameters
     ----------
     window_bp
         Length of a window in bases; None takes each run (or record, see other_letters) whole.
-    shortest_bp
+    min_window_bp
         Draw each window's length evenly between this and window_bp, by seed; they lie side by side.
     stride_bp
         Bases from one window's start to the next; the window's length if left out.
@@ -51,8 +51,9 @@ class CorpusRules:
     other_letters
         split: letters other than A, C, G, T end a run, and windows are cut from runs; drop: windows
         are cut from whole records, and those with such letters are dropped; keep: they are kept.
-    drop_repeats
-        Drop a window whose letters an earlier one has had; takes 16 bytes of memory a window.
+    deduplicate
+        Drop a window that has the same letters as an earlier one; takes 16 bytes of memory per
+        window.
     valid_fraction
         Share held out as split "valid", in blocks of 64 windows spread evenly.
     shard_tokens
@@ -62,18 +63,18 @@ class CorpusRules:
     """
 
     window_bp: int | None = 1000
-    shortest_bp: int | None = None
+    min_window_bp: int | None = None
     stride_bp: int | None = None
     min_bp: int | None = None
     both_strands: bool = False
     other_letters: Literal["split", "drop", "keep"] = "split"
-    drop_repeats: bool = False
+    deduplicate: bool = False
     valid_fraction: float = 0.05
     shard_tokens: int = 1 << 22
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("window_bp", "shortest_bp", "stride_bp", "min_bp", "shard_tokens"):
+        for name in ("window_bp", "min_window_bp", "stride_bp", "min_bp", "shard_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: {value} is not positive")
@@ -83,10 +84,10 @@ class CorpusRules:
             raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
         if self.window_bp and self.min_bp and self.min_bp > self.window_bp:
             raise ValueError(f"min_bp: {self.min_bp} is more than window_bp, {self.window_bp}")
-        if self.shortest_bp is not None:
-            if self.window_bp is None or self.shortest_bp > self.window_bp:
+        if self.min_window_bp is not None:
+            if self.window_bp is None or self.min_window_bp > self.window_bp:
                 raise ValueError(
-                    f"shortest_bp: {self.shortest_bp} is more than window_bp, {self.window_bp}"
+                    f"min_window_bp: {self.min_window_bp} is more than window_bp, {self.window_bp}"
                 )
             if self.stride_bp is not None:
                 raise ValueError(
@@ -94,8 +95,8 @@ class CorpusRules:
                 )
 
     def resolved(self) -> dict[str, Any]:
-        """Return all rules, with what was left out filled in."""
-        length = self.shortest_bp or self.window_bp
+        """Return all settings, with those that were left out filled in."""
+        length = self.min_window_bp or self.window_bp
         return {
             **asdict(self),
             "stride_bp": self.stride_bp or self.window_bp or 1,
@@ -108,12 +109,12 @@ class CorpusPlan:
 
     Parameters
     ----------
-    files : iterable of paths or Input
+    files : iterable of paths or SourceFile
         FASTA or FASTQ, plain or gz, bgz, zst; `read_manifest` says whose they are.
     out : path
         Folder of the corpus to be.
     tokenizer : Tokenizer
-    rules : CorpusRules
+    config : CorpusConfig
     stamps : list of list of int, optional
         Length in bytes and time of change of each file, where the system cannot tell them.
 
@@ -130,24 +131,23 @@ class CorpusPlan:
 
     def __init__(
         self,
-        files: Iterable[str | os.PathLike[str] | Input],
+        files: Iterable[str | os.PathLike[str] | SourceFile],
         out: str | os.PathLike[str],
         tokenizer: Tokenizer,
-        rules: CorpusRules,
+        config: CorpusConfig,
         *,
         stamps: list[list[int]] | None = None,
     ) -> None:
         self.out = Path(out)
         self.tokenizer = tokenizer
-        self.inputs = [file if isinstance(file, Input) else Input(Path(file)) for file in files]
+        self.inputs = [
+            file if isinstance(file, SourceFile) else SourceFile(Path(file)) for file in files
+        ]
         if not self.inputs:
             raise ValueError("files: at least one is needed")
         self._stamps = stamps or [_stamp(Path(item.path)) for item in self.inputs]
         self.names = _names([Path(item.path) for item in self.inputs])
-        self.rules = {
-            **encoded_with(tokenizer),
-            **rules.resolved(),
-        }
+        self.resolved = {**encoded_with(tokenizer), **config.resolved()}
         self.units = self._units()
 
     @property
@@ -157,7 +157,7 @@ class CorpusPlan:
             {**item._asdict(), "path": name, "bytes": stamp[0]}
             for item, name, stamp in zip(self.inputs, self.names, self._stamps, strict=True)
         ]
-        return {**self.rules, "inputs": inputs}
+        return {**self.resolved, "inputs": inputs}
 
     @property
     def folder(self) -> Path:
@@ -249,7 +249,7 @@ class CorpusPlan:
 
     def count_bases(self, path: Path, report: Callable[[int], object]) -> int:
         """Count the bases of a file, as the tokenizer reads letters."""
-        return _native.count_bases(path, self.rules["case"] == "upper", report)
+        return _native.count_bases(path, self.resolved["case"] == "upper", report)
 
     def shares(self, bases_of: Callable[[Path], int]) -> list[float]:
         """Return the share of each unit's windows that its species' `max_bp` leaves."""

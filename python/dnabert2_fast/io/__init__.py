@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnabert2_fast.io.fasta import Record, read_chunks, read_fasta
-    from dnabert2_fast.io.manifest import Input, read_manifest, species_by_path
+    from dnabert2_fast.io.manifest import SourceFile, read_manifest, species_by_path
     from dnabert2_fast.io.reference import Reference
     from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
     from dnabert2_fast.io.strand import COMPLEMENT
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPLEMENT",
-    "Input",
     "Piece",
     "Record",
     "Reference",
+    "SourceFile",
     "Span",
     "read_bed",
     "read_chunks",
@@ -38,7 +38,7 @@ __all__ = [
 
 _HOME = {
     "COMPLEMENT": "strand",
-    "Input": "manifest",
+    "SourceFile": "manifest",
     "Piece": "regions",
     "Record": "fasta",
     "Reference": "reference",

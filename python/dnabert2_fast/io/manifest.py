@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from dnabert2_fast.errors import DataError
 
-__all__ = ["Input", "read_manifest", "species_by_path"]
+__all__ = ["SourceFile", "read_manifest", "species_by_path"]
 
 
-class Input(NamedTuple):
+class SourceFile(NamedTuple):
     r"""One file of sequence, and whose it is.
 
     Attributes
@@ -32,7 +32,7 @@ class Input(NamedTuple):
     >>> from dnabert2_fast import Tokenizer, build_corpus
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
-    >>> one = Input(folder / "x.fa", species="yeast", weight=2.0)
+    >>> one = SourceFile(folder / "x.fa", species="yeast", weight=2.0)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
     >>> corpus = build_corpus([one], folder / "corpus", tok, window_bp=100)
     >>> list(corpus.by_species), corpus.where(0).species
@@ -46,7 +46,7 @@ class Input(NamedTuple):
     max_bp: int | None = None
 
 
-def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
+def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
     r"""Read a table of files, one a line.
 
     Parameters
@@ -71,8 +71,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
     [('hs.fa.gz', 'human', 1000000)]
     """
     path = Path(path)
-    inputs: list[Input] = []
-    of_species: dict[str, Input] = {}
+    inputs: list[SourceFile] = []
+    of_species: dict[str, SourceFile] = {}
     try:
         text = path.read_text(encoding="utf-8-sig")
         if "\0" in text:
@@ -99,7 +99,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[Input]:
     return inputs
 
 
-def _input(folder: Path, row: dict[str, str | None], where: str) -> Input:
+def _input(folder: Path, row: dict[str, str | None], where: str) -> SourceFile:
     cells = {name: value.strip() for name, value in row.items() if name and value}
     if not cells.get("path"):
         raise DataError(f"{where}: no path")
@@ -114,7 +114,7 @@ def _input(folder: Path, row: dict[str, str | None], where: str) -> Input:
     if max_bp is not None and not species:
         raise DataError(f"{where}: max_bp belongs to a species, and there is none")
     path = cells["path"]
-    return Input(path if "://" in path else folder / path, species, group, weight, max_bp)
+    return SourceFile(path if "://" in path else folder / path, species, group, weight, max_bp)
 
 
 def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:

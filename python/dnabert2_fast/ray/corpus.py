@@ -19,9 +19,9 @@ from dnabert2_fast.corpus.build import (
     merge_units,
     write_merged,
 )
-from dnabert2_fast.corpus.plan import CorpusPlan, CorpusRules
+from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io.manifest import Input
+from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
@@ -30,10 +30,10 @@ __all__ = ["build_corpus"]
 
 
 def build_corpus(
-    files: Iterable[str | os.PathLike[str] | Input],
+    files: Iterable[str | os.PathLike[str] | SourceFile],
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
-    rules: CorpusRules | None = None,
+    config: CorpusConfig | None = None,
     *,
     threads: int = 1,
 ) -> None:
@@ -41,13 +41,13 @@ def build_corpus(
 
     Parameters
     ----------
-    files : iterable of paths, URIs, or Input
+    files : iterable of paths, URIs, or SourceFile
         All local if `out` is, else any mixture.
     out : path or URI
         Folder of the corpus. Below a URI, a corpus is whole once its ``corpus.json`` is there.
     tokenizer : Tokenizer
-    rules : CorpusRules, optional
-        `drop_repeats` is refused: repeats are found by one process only.
+    config : CorpusConfig, optional
+        `deduplicate` is refused: duplicates are found by one process only.
     threads : int
         Of each task, and the processors that Ray sets apart for it.
 
@@ -56,13 +56,13 @@ def build_corpus(
     FastaError, CorpusError
         As `dnabert2_fast.build_corpus`; whatever else a task met, as Ray reports it.
     """
-    rules = rules or CorpusRules()
-    if rules.drop_repeats:
-        raise CorpusError("drop_repeats: repeats are found by one process only; use build_corpus")
+    config = config or CorpusConfig()
+    if config.deduplicate:
+        raise CorpusError("deduplicate: duplicates are found by one process only; use build_corpus")
     if "://" in os.fspath(out):
-        _build_remotely(list(files), os.fspath(out), tokenizer, rules, threads)
+        _build_remotely(list(files), os.fspath(out), tokenizer, config, threads)
         return
-    plan = CorpusPlan(files, out, tokenizer, rules)
+    plan = CorpusPlan(files, out, tokenizer, config)
     each(
         range(len(plan.units)),
         lambda unit: build_units(plan, [unit], threads=threads),
@@ -72,19 +72,21 @@ def build_corpus(
 
 
 def _build_remotely(
-    files: list[str | os.PathLike[str] | Input],
+    files: list[str | os.PathLike[str] | SourceFile],
     out: str,
     tokenizer: Tokenizer,
-    rules: CorpusRules,
+    config: CorpusConfig,
     threads: int,
 ) -> None:
-    inputs = [file if isinstance(file, Input) else Input(os.fspath(file)) for file in files]
+    inputs = [
+        file if isinstance(file, SourceFile) else SourceFile(os.fspath(file)) for file in files
+    ]
     places = [storage_of(os.fspath(item.path)) for item in inputs]
     plan = CorpusPlan(
         [item._replace(path=Path(path)) for item, (_, path) in zip(inputs, places, strict=True)],
         Path("corpus"),
         tokenizer,
-        rules,
+        config,
         stamps=[stamp_of(*place) for place in places],
     )
     storage, home = storage_of(out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.tokenizer._results import BatchEncoding, Encoding, Replaced, Windows
+    from dnabert2_fast.tokenizer._results import EncodedBatch, Encoding, ReplacedCounts, Windows
     from dnabert2_fast.tokenizer._tokenizer import Tokenizer
     from dnabert2_fast.tokenizer._train import Source, TrainingReport
     from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "PACKAGED",
     "Assessment",
-    "BatchEncoding",
     "Case",
+    "EncodedBatch",
     "Encoding",
-    "Replaced",
+    "ReplacedCounts",
     "Source",
     "Tokenized",
     "Tokenizer",
@@ -48,10 +48,10 @@ __all__ = [
 _HOME = {
     "PACKAGED": "_vocabulary",
     "Assessment": "assessment",
-    "BatchEncoding": "_results",
+    "EncodedBatch": "_results",
     "Case": "_vocabulary",
     "Encoding": "_results",
-    "Replaced": "_results",
+    "ReplacedCounts": "_results",
     "Source": "_train",
     "Tokenized": "file",
     "Tokenizer": "_tokenizer",

@@ -15,7 +15,7 @@ from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer._inputs import spans
-from dnabert2_fast.tokenizer._results import BatchEncoding, Windows, cut_windows
+from dnabert2_fast.tokenizer._results import EncodedBatch, Windows, cut_windows
 from dnabert2_fast.tokenizer._vocabulary import as_ids
 
 if TYPE_CHECKING:
@@ -92,13 +92,13 @@ def encode_detailed(
     pairs: Sequence[str | bytes] | None,
     options: Options,
     threads: int = 0,
-) -> BatchEncoding:
+) -> EncodedBatch:
     """Return ids, type ids and offsets; see `Tokenizer.encode_batch_detailed`."""
     _check(options, threads)
     batch = native.encode_detailed(
         list(sequences), None if pairs is None else list(pairs), options.native(), threads
     )
-    return BatchEncoding(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
+    return EncodedBatch(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
 
 
 def encode_windows(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dnabert2_fast.ragged import Ragged
 
-__all__ = ["BatchEncoding", "Encoding", "Replaced", "Windows", "cut_windows"]
+__all__ = ["EncodedBatch", "Encoding", "ReplacedCounts", "Windows", "cut_windows"]
 
 
 class Encoding(NamedTuple):
@@ -40,7 +40,7 @@ class Encoding(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
-class BatchEncoding(NamedTuple):
+class EncodedBatch(NamedTuple):
     """Ids of many sequences or pairs with what is known of each token.
 
     Attributes
@@ -98,7 +98,7 @@ class Windows(NamedTuple):
     end_bp: npt.NDArray[np.int64]
 
 
-class Replaced(NamedTuple):
+class ReplacedCounts(NamedTuple):
     """Letters that the policies of a tokenizer change.
 
     Attributes
@@ -122,9 +122,9 @@ class Replaced(NamedTuple):
     folded: int
     unknown: dict[str, int]
 
-    def plus(self, other: Replaced) -> Replaced:
+    def plus(self, other: ReplacedCounts) -> ReplacedCounts:
         """Add up the counts of two parts."""
-        return Replaced(
+        return ReplacedCounts(
             self.folded + other.folded, dict(Counter(self.unknown) + Counter(other.unknown))
         )
 
@@ -138,7 +138,7 @@ class Replaced(NamedTuple):
 
 
 def cut_windows(
-    whole: BatchEncoding,
+    whole: EncodedBatch,
     room: int,
     stride: int,
     frame: tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]],

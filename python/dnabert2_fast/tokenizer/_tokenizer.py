@@ -34,7 +34,7 @@ from dnabert2_fast.tokenizer._encode import (
     frame_of,
     other_strand,
 )
-from dnabert2_fast.tokenizer._results import BatchEncoding, Encoding, Replaced, Windows
+from dnabert2_fast.tokenizer._results import EncodedBatch, Encoding, ReplacedCounts, Windows
 from dnabert2_fast.tokenizer._train import (
     SPECIAL_TOKENS,
     Intake,
@@ -473,7 +473,7 @@ class Tokenizer:
         truncation: Truncation = "longest_first",
         truncation_side: Side = "right",
         threads: int = 0,
-    ) -> BatchEncoding:
+    ) -> EncodedBatch:
         """Return ids, type ids and offsets of many sequences or pairs.
 
         Parameters
@@ -606,13 +606,13 @@ class Tokenizer:
         whole = other_strand(self._native, rows, self._frame)
         return whole if isinstance(ids, Ragged) else whole.values
 
-    def replaced(self, sequences: Sequence[str | bytes]) -> Replaced:
+    def replaced(self, sequences: Sequence[str | bytes]) -> ReplacedCounts:
         """Count the letters that the policies change: those folded, and those without a token.
 
         >>> Tokenizer.from_pretrained("dnabert2").replaced(["acGTN", "NNR"])
-        Replaced(folded=2, unknown={'N': 3, 'R': 1})
+        ReplacedCounts(folded=2, unknown={'N': 3, 'R': 1})
         """
-        return Replaced(*self._native.replaced(list(sequences)))
+        return ReplacedCounts(*self._native.replaced(list(sequences)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.

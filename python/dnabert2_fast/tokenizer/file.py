@@ -16,7 +16,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.ragged import Ragged
-from dnabert2_fast.tokenizer._results import Replaced
+from dnabert2_fast.tokenizer._results import ReplacedCounts
 from dnabert2_fast.tokenizer._tokenizer import Tokenizer
 
 __all__ = ["Tokenized", "tokenize_file"]
@@ -28,12 +28,12 @@ class Tokenized(NamedTuple):
     Attributes
     ----------
     records : int
-    replaced : Replaced
+    replaced : ReplacedCounts
         Letters that were folded or have no token.
     """
 
     records: int
-    replaced: Replaced
+    replaced: ReplacedCounts
 
 
 def tokenize_file(
@@ -79,7 +79,7 @@ def tokenize_file(
     >>> (folder / "x.tsv").read_text().splitlines()
     ['one\t1 5 134 32 2', 'two\t1 5 6 0 2']
     """
-    replaced = Replaced(0, {})
+    replaced = ReplacedCounts(0, {})
 
     def encoded() -> Iterator[tuple[list[str], Ragged]]:
         nonlocal replaced
