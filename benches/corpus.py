@@ -49,7 +49,7 @@ def built(paths):
     for _ in range(ROUNDS):
         folder = Path(tempfile.mkdtemp())
         start = time.perf_counter()
-        corpus = build_corpus(paths, folder / "c", tok, window_bp=WINDOW_BP)
+        corpus = build_corpus(paths, folder / "c", tok, CorpusConfig(window_bp=WINDOW_BP))
         times.append(time.perf_counter() - start)
         bases = sum(file["bases"] for file in corpus.read)
         size = sum(path.stat().st_size for path in corpus.folder.iterdir())
@@ -132,7 +132,9 @@ def processor_time(path, letters):
     with tempfile.TemporaryDirectory() as folder:
         places = iter(range(99))
         row["build"] = cpu(
-            lambda: build_corpus([path], f"{folder}/{next(places)}", tok, window_bp=WINDOW_BP)
+            lambda: build_corpus(
+                [path], f"{folder}/{next(places)}", tok, CorpusConfig(window_bp=WINDOW_BP)
+            )
         )
     show(figure="processor seconds", **row)
 
@@ -189,11 +191,12 @@ def many_files(paths, folder):
     program = (
         "import re, sys\n"
         "from dnabert2_fast import Tokenizer, build_corpus\n"
+        "from dnabert2_fast.corpus import CorpusConfig\n"
         "tok = Tokenizer.from_pretrained('dnabert2')\n"
         "def peak():\n"
         "    return re.search('VmHWM:.*?([0-9]+)', open('/proc/self/status').read())[1]\n"
         "before = peak()\n"
-        f"build_corpus(sys.argv[2:], sys.argv[1], tok, window_bp={WINDOW_BP})\n"
+        f"build_corpus(sys.argv[2:], sys.argv[1], tok, CorpusConfig(window_bp={WINDOW_BP}))\n"
         "print(peak(), before)"
     )
     one_line = folder / "one_line.fa"
@@ -209,7 +212,7 @@ def many_files(paths, folder):
 
 
 def batches(paths, folder):
-    corpus = build_corpus(paths, folder / "batches", tok, window_bp=WINDOW_BP)
+    corpus = build_corpus(paths, folder / "batches", tok, CorpusConfig(window_bp=WINDOW_BP))
     start, tokens = time.perf_counter(), 0
     for batch in TokenBatches(corpus, 1 << 15, epochs=1):
         tokens += len(batch.ids.values)

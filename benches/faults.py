@@ -42,6 +42,7 @@ from dnabert2_fast import (
     build_corpus,
     cli,
 )
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.finetuning.task import Task
 
 # Imported before trials are forked.
@@ -72,7 +73,9 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     genome.write_text("".join(f">r{i}\n{record}\n" for i, record in enumerate(records)))
     tokenizer = Tokenizer.train([letters[:100_000]], 64)
     tokenizer.save(folder / "tokenizer.json")
-    build_corpus([genome], folder / "corpus", tokenizer, window_bp=200, valid_fraction=0.02)
+    build_corpus(
+        [genome], folder / "corpus", tokenizer, CorpusConfig(window_bp=200, valid_fraction=0.02)
+    )
     model = folder / "model"
     shape = Dnabert2Config(
         vocab_size=64,

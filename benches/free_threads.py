@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
+from dnabert2_fast.corpus import CorpusConfig
 
 THREADS = 32
 
@@ -29,7 +30,9 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "x.fa").write_text("".join(f">r{i}\n{text}\n" for i, text in enumerate(texts)))
-        build_corpus([folder / "x.fa"], folder / "corpus", tokenizer, window_bp=100, min_bp=1)
+        build_corpus(
+            [folder / "x.fa"], folder / "corpus", tokenizer, CorpusConfig(window_bp=100, min_bp=1)
+        )
         corpus = Corpus.open(folder / "corpus")
 
         def answers(seed: int) -> list[object]:

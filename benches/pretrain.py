@@ -21,6 +21,7 @@ from torch import nn
 
 from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.attention import alibi_slopes
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.pretraining import train as pretrain
 from dnabert2_fast.pretraining.distributed import join_fleet
@@ -103,7 +104,7 @@ def main(path, repetitions=5):
     with tempfile.TemporaryDirectory() as name, join_fleet("cpu") as fleet:
         folder = Path(name)
         tokenizer = Tokenizer.from_pretrained("dnabert2")
-        corpus = build_corpus([path], folder / "c", tokenizer, window_bp=WINDOW_BP)
+        corpus = build_corpus([path], folder / "c", tokenizer, CorpusConfig(window_bp=WINDOW_BP))
         config = PretrainConfig(str(folder / "c"), str(folder / "run"), eval_tokens=1000)
         held_out = Corpus.open(folder / "c", "valid")
         job = pretrain._prepare(config, Run(folder / "run"), fleet, corpus, held_out)

@@ -28,6 +28,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast._internal import atomic
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
@@ -95,7 +96,9 @@ def inputs(tmp_path_factory):
     records = [f">r{i}\n{line}\n" for i, line in enumerate(lines)]
     (folder / "g.fa").write_text("".join(records))
     (folder / "few.fa").write_text("".join(records[:60]))
-    build_corpus([folder / "g.fa"], folder / "corpus", tok, window_bp=200, valid_fraction=0.01)
+    build_corpus(
+        [folder / "g.fa"], folder / "corpus", tok, CorpusConfig(window_bp=200, valid_fraction=0.01)
+    )
     shape = Dnabert2Config(
         hidden_size=64, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
@@ -230,14 +233,16 @@ def test_two_processes_that_build_one_corpus(fasta, tmp_path):
         assert sum("another process is building this now" in e.stderr for e in both) == 1
     corpus = Corpus.open(tmp_path / "c")
     corpus.verify()
-    build_corpus([fasta], tmp_path / "alone", tok, window_bp=100)
+    build_corpus([fasta], tmp_path / "alone", tok, CorpusConfig(window_bp=100))
     for path in (tmp_path / "alone").iterdir():
         assert (tmp_path / "c" / path.name).read_bytes() == path.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "c", "alone"}
 
 
 def test_thirty_two_threads_on_one_tokenizer_and_one_corpus(fasta, tmp_path):
-    corpus = build_corpus([fasta], tmp_path / "c", tok, window_bp=100, valid_fraction=0)
+    corpus = build_corpus(
+        [fasta], tmp_path / "c", tok, CorpusConfig(window_bp=100, valid_fraction=0)
+    )
     fresh = Tokenizer.from_pretrained("dnabert2")  # none of its tables is made yet
     texts = [LETTERS[i : i + 500 + 37 * i] for i in range(64)]
     want = [ids.tolist() for ids in tok.encode_batch(texts)]
@@ -259,7 +264,9 @@ def test_thirty_two_threads_on_one_tokenizer_and_one_corpus(fasta, tmp_path):
 @pytest.mark.filterwarnings("ignore:This process")
 def test_live_objects_in_other_processes(fasta, tmp_path, method):
     """Tokenizer and corpus were used, threads and all, before the process is forked."""
-    corpus = build_corpus([fasta], tmp_path / "c", tok, window_bp=100, valid_fraction=0)
+    corpus = build_corpus(
+        [fasta], tmp_path / "c", tok, CorpusConfig(window_bp=100, valid_fraction=0)
+    )
     want = tok.encode(LETTERS).tolist(), corpus.gather([3, 1]).to_list()
     tok.encode_batch([LETTERS] * 8, threads=4)
     context = multiprocessing.get_context(method)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus, read_fasta
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError, FastaError
 from dnabert2_fast.io import SourceFile
 
@@ -29,11 +30,9 @@ def corpus(genome, tmp_path_factory):
         [genome[0]],
         out,
         tok,
-        window_bp=60,
-        min_bp=40,
-        both_strands=True,
-        valid_fraction=1 / 3,
-        shard_tokens=900,
+        CorpusConfig(
+            window_bp=60, min_bp=40, both_strands=True, valid_fraction=1 / 3, shard_tokens=900
+        ),
     )
 
 
@@ -106,14 +105,16 @@ def test_a_corpus_is_what_the_rules_say(
         [genome[0]],
         out,
         tok,
-        window_bp=window,
-        stride_bp=stride,
-        min_bp=least,
-        both_strands=both,
-        other_letters=other,
-        deduplicate=not repeats,
-        valid_fraction=valid,
-        shard_tokens=shard_tokens,
+        CorpusConfig(
+            window_bp=window,
+            stride_bp=stride,
+            min_bp=least,
+            both_strands=both,
+            other_letters=other,
+            deduplicate=not repeats,
+            valid_fraction=valid,
+            shard_tokens=shard_tokens,
+        ),
     )
     rules = {"window": window, "stride": stride, "least": least, "both": both, "other": other}
     wanted = naive(genome[1], **rules, repeats=repeats, valid=valid)
@@ -127,7 +128,7 @@ def test_drawn_lengths_lie_side_by_side(genome, tmp_path):
     rules = {"window_bp": 200, "min_window_bp": 50, "min_bp": 1, "valid_fraction": 0}
     windows = {}
     for seed in (0, 0, 1):
-        build_corpus([genome[0]], tmp_path / f"c{seed}", tok, seed=seed, **rules)
+        build_corpus([genome[0]], tmp_path / f"c{seed}", tok, CorpusConfig(seed=seed, **rules))
         windows[seed] = [row[:3] for row in held(tmp_path / f"c{seed}")[0]]
     assert windows[0] != windows[1]
     drawn = []
@@ -153,7 +154,7 @@ def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
     packed.write_bytes(gzip.compress(genome[0].read_bytes()))
     folders = []
     for name, file, threads in (("one", genome[0], 1), ("two", genome[0], 2), ("gz", packed, 3)):
-        build_corpus([file], tmp_path / name, tok, window_bp=70, threads=threads)
+        build_corpus([file], tmp_path / name, tok, CorpusConfig(window_bp=70), threads=threads)
         folders.append(contents(tmp_path / name, but="corpus.json"))
     assert folders[0] == folders[1] == folders[2]
 
@@ -163,7 +164,9 @@ def test_windows_of_many_times_the_letters(genome, tmp_path):
     rules = {"window_bp": 1000, "stride_bp": 2, "shard_tokens": 1 << 16, "both_strands": True}
     folders = []
     for threads in (1, 2, 5):
-        corpus = build_corpus([genome[0]], tmp_path / f"{threads}", tok, threads=threads, **rules)
+        corpus = build_corpus(
+            [genome[0]], tmp_path / f"{threads}", tok, CorpusConfig(**rules), threads=threads
+        )
         folders.append(contents(corpus.folder))
     assert folders[0] == folders[1] == folders[2]
     rules = {"window": 1000, "stride": 2, "least": 100, "both": True, "other": "split"}
@@ -183,7 +186,9 @@ def test_caps_species_and_groups(genome, tmp_path):
         SourceFile(genome[0], "yeast", "fungi", 2.0, 8_000),
         SourceFile(other, "phage", "viruses"),
     ]
-    out = build_corpus(inputs, tmp_path / "c", tok, window_bp=100, valid_fraction=0).folder
+    out = build_corpus(
+        inputs, tmp_path / "c", tok, CorpusConfig(window_bp=100, valid_fraction=0)
+    ).folder
     corpus = Corpus.open(out)
     bases = sum(sum(c in "ACGTacgt" for c in text) for text in genome[1].values())
     rules = {"window": 100, "stride": 100, "least": 10, "both": False, "other": "split"}
@@ -261,7 +266,9 @@ def test_pickled_and_described(corpus):
 
 def test_the_case_policy_comes_back(genome, tmp_path):
     compat = Tokenizer.from_pretrained("dnabert2", case="compat")
-    corpus = build_corpus([genome[0]], tmp_path / "c", compat, window_bp=None, min_bp=5)
+    corpus = build_corpus(
+        [genome[0]], tmp_path / "c", compat, CorpusConfig(window_bp=None, min_bp=5)
+    )
     assert corpus.tokenizer.case == "compat"
     where = corpus.where(0)
     assert genome[1][where.record][where.start : where.end].isupper()
@@ -269,15 +276,15 @@ def test_the_case_policy_comes_back(genome, tmp_path):
 
 def test_same_again_is_reused_and_other_settings_are_refused(genome, tmp_path):
     out = tmp_path / "c"
-    build_corpus([genome[0]], out, tok, window_bp=80)
+    build_corpus([genome[0]], out, tok, CorpusConfig(window_bp=80))
     before = (out / "corpus.json").stat().st_mtime_ns
-    build_corpus([genome[0]], out, tok, window_bp=80)
+    build_corpus([genome[0]], out, tok, CorpusConfig(window_bp=80))
     assert (out / "corpus.json").stat().st_mtime_ns == before
     with pytest.raises(CorpusError, match="built with window_bp 80, asked for 81"):
-        build_corpus([genome[0]], out, tok, window_bp=81)
+        build_corpus([genome[0]], out, tok, CorpusConfig(window_bp=81))
     other = Tokenizer.train([genome[0]], vocab_size=40)
     with pytest.raises(CorpusError, match="built with tokenizer_sha256"):
-        build_corpus([genome[0]], out, other, window_bp=80)
+        build_corpus([genome[0]], out, other, CorpusConfig(window_bp=80))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
     with pytest.raises(CorpusError, match="not a corpus"):
@@ -299,7 +306,7 @@ def test_bad_input_is_named(genome, tmp_path):
         ({"other_letters": "burn"}, "other_letters: .burn. is not one of"),
     ):
         with pytest.raises(ValueError, match=message):
-            build_corpus([genome[0]], tmp_path / "w", tok, **wrong)
+            build_corpus([genome[0]], tmp_path / "w", tok, CorpusConfig(**wrong))
     assert not (tmp_path / "c").exists()
     bad.write_text("not fasta")
     with pytest.raises(FastaError, match=r"bad\.fa"):
@@ -310,7 +317,9 @@ def test_bad_input_is_named(genome, tmp_path):
 def test_real_genomes(shared, tmp_path):
     """Windows of a real genome are those that its records have."""
     path = shared / "data" / "genomes" / "vertebrates_8species_region_softmasked.fa.gz"
-    corpus = build_corpus([path], tmp_path / "c", tok, window_bp=500, valid_fraction=0)
+    corpus = build_corpus(
+        [path], tmp_path / "c", tok, CorpusConfig(window_bp=500, valid_fraction=0)
+    )
     records = {record.name: record.sequence for record in read_fasta(path)}
     for i in random.Random(0).sample(range(len(corpus)), 300):
         where = corpus.where(i)
@@ -325,7 +334,9 @@ def test_a_corpus_of_all_genomes(shared, tmp_path):
     """Twenty species, both strands: every base is accounted for, and windows are where they say."""
     paths = sorted((shared / "data" / "genomes").glob("*.fa.gz"))
     inputs = [SourceFile(path, path.name.partition("_")[0]) for path in paths]
-    corpus = build_corpus(inputs, tmp_path / "c", tok, both_strands=True, valid_fraction=0.02)
+    corpus = build_corpus(
+        inputs, tmp_path / "c", tok, CorpusConfig(both_strands=True, valid_fraction=0.02)
+    )
     corpus.verify()
     held_out = Corpus.open(tmp_path / "c", "valid")
     assert 0.01 < len(held_out) / (len(corpus) + len(held_out)) < 0.03

@@ -6,7 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from dnabert2_fast import Corpus, TokenBatches, Tokenizer, build_corpus
-from dnabert2_fast.corpus import as_dataset, as_table, exchange, export_parquet, import_parquet
+from dnabert2_fast.corpus import (
+    CorpusConfig,
+    as_dataset,
+    as_table,
+    exchange,
+    export_parquet,
+    import_parquet,
+)
 from dnabert2_fast.corpus.format import ORIGIN
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io import SourceFile
@@ -23,7 +30,7 @@ def corpus(tmp_path_factory):
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
     inputs = [SourceFile(folder / f"{i}.fa", f"s{i}", "g") for i in range(2)]
     rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
-    return build_corpus(inputs, folder / "c", tok, both_strands=True, **rules)
+    return build_corpus(inputs, folder / "c", tok, CorpusConfig(both_strands=True, **rules))
 
 
 def rows(corpus):
@@ -106,7 +113,7 @@ def weighted(tmp_path_factory):
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
         inputs.append(SourceFile(folder / f"{i}.fa", species, group, weight))
     rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
-    return build_corpus(inputs, folder / "c", tok, **rules)
+    return build_corpus(inputs, folder / "c", tok, CorpusConfig(**rules))
 
 
 def of_windows(corpus):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnabert2_fast import Corpus, Mixture, TokenBatches, Tokenizer, build_corpus
-from dnabert2_fast.corpus import sample
+from dnabert2_fast.corpus import CorpusConfig, sample
 from dnabert2_fast.corpus.sample import shuffled
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io import SourceFile
@@ -35,9 +35,9 @@ def corpora(tmp_path_factory):
         for i, weight in enumerate((1.0, 2.0, 0.5))
     ]
     rules = {"window_bp": 90, "min_window_bp": 30, "valid_fraction": 0, "shard_tokens": 700}
-    first = build_corpus(inputs, folder / "a", tok, **rules)
+    first = build_corpus(inputs, folder / "a", tok, CorpusConfig(**rules))
     plain = [random_fasta(folder / "p.fa", 7, 8_000)]
-    return first, build_corpus(plain, folder / "b", tok, **rules)
+    return first, build_corpus(plain, folder / "b", tok, CorpusConfig(**rules))
 
 
 @given(st.integers(1, 5_000), st.integers(0, 2**64 - 1), st.integers(0, 99))
@@ -170,7 +170,9 @@ def test_weights_need_no_species(tmp_path):
         rows.append(f"{i}.fa,{weight}")
     (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
     inputs = read_manifest(tmp_path / "m.csv")
-    corpus = build_corpus(inputs, tmp_path / "c", tok, window_bp=100, valid_fraction=0)
+    corpus = build_corpus(
+        inputs, tmp_path / "c", tok, CorpusConfig(window_bp=100, valid_fraction=0)
+    )
     assert corpus.weights == [(30, 1.0), (60, 3.0)]
     mixture = Mixture([corpus])
     drawn = mixture.draw(np.arange(len(mixture)), 0, 0)

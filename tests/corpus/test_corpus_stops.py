@@ -31,20 +31,20 @@ def test_a_build_that_met_bad_input_goes_on_once_it_is_mended(genome, tmp_path, 
     good = "".join(f"@r{i}\n{'ACGGT' * 20}\n+\n{'I' * 100}\n" for i in range(50))
     reads.write_text(good)
     files = [genome[0], reads]
-    build_corpus(files, tmp_path / "whole", tok, **SMALL)
+    build_corpus(files, tmp_path / "whole", tok, CorpusConfig(**SMALL))
     stamp = reads.stat()
     reads.write_text(good[:-1] + "?")  # as long as before, and with a quality too many
     os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     with pytest.raises(FastaError, match="FASTQ record is damaged"):
-        build_corpus(files, tmp_path / "c", tok, **SMALL)
+        build_corpus(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     assert list((tmp_path / ".c.building" / "unit-00000").glob("*.safetensors"))
     reads.write_text(good)
     with pytest.raises(CorpusError, match=r"r\.fq: has changed since the build began"):
-        build_corpus(files, tmp_path / "c", tok, **SMALL)
+        build_corpus(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     with pytest.raises(CorpusError, match="built with window_bp 60, asked for 61"):
-        build_corpus(files, tmp_path / "c", tok, **{**SMALL, "window_bp": 61})
-    build_corpus(files, tmp_path / "c", tok, **SMALL)
+        build_corpus(files, tmp_path / "c", tok, CorpusConfig(**{**SMALL, "window_bp": 61}))
+    build_corpus(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     assert contents(tmp_path / "c") == contents(tmp_path / "whole")
     assert not (tmp_path / ".c.building").exists()
 
@@ -57,7 +57,9 @@ def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatc
     for deduplicate in (False, True):
         rules = {**SMALL, "deduplicate": deduplicate}
         files = [genome[0], more, genome[0]]
-        whole = build_corpus(files, tmp_path / f"whole{deduplicate}", tok, **rules).folder
+        whole = build_corpus(
+            files, tmp_path / f"whole{deduplicate}", tok, CorpusConfig(**rules)
+        ).folder
         shards = len(list(whole.glob("*.safetensors")))
         assert shards > 20
         out = tmp_path / f"c{deduplicate}"
@@ -90,13 +92,14 @@ def killed_after(shards, files, out, rules, monkeypatch):
     write_origins = build.write_origins
     with monkeypatch.context() as patch:
         patch.setattr(build, "write_origins", write)
-        build_corpus(files, out, tok, **rules)
+        build_corpus(files, out, tok, CorpusConfig(**rules))
 
 
 # Killed outright when the origins of a given shard are about to be written; -1 for never.
 KILLED = """
 import os, signal, sys
 from dnabert2_fast import Tokenizer, build_corpus
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.corpus import build
 left, write_origins = int(sys.argv[3]), build.write_origins
 def write(path, table):
@@ -107,7 +110,7 @@ def write(path, table):
     write_origins(path, table)
 build.write_origins = write
 tok = Tokenizer.from_pretrained("dnabert2")
-build_corpus([sys.argv[1]], sys.argv[2], tok, window_bp=200, shard_tokens=1 << 14)
+build_corpus([sys.argv[1]], sys.argv[2], tok, CorpusConfig(window_bp=200, shard_tokens=1 << 14))
 """
 
 
@@ -118,7 +121,7 @@ def test_killed_processes(genome, tmp_path):
     letters = "".join(text.upper().replace("N", "").replace("R", "") for text in genome[1].values())
     big.write_text("".join(f">r{i}\n{letters}\n" for i in range(12)))
     rules = {"window_bp": 200, "shard_tokens": 1 << 14}
-    whole = build_corpus([big], tmp_path / "whole", tok, **rules).folder
+    whole = build_corpus([big], tmp_path / "whole", tok, CorpusConfig(**rules)).folder
     assert len(list(whole.glob("*.safetensors"))) > 5
     for shards, code in ((0, -9), (1, -9), (2, -9), (-1, 0)):
         ended = run("-c", KILLED, big, tmp_path / "c", shards, cwd=tmp_path)
@@ -138,7 +141,7 @@ def test_two_builds_at_once(genome, tmp_path):
         plan.locked(mine.unit_folder(0)),
         pytest.raises(CorpusError, match="another process is building this now"),
     ):
-        build_corpus([genome[0]], tmp_path / "c", tok, window_bp=60)
+        build_corpus([genome[0]], tmp_path / "c", tok, CorpusConfig(window_bp=60))
 
 
 def test_parts_are_put_together(genome, tmp_path, monkeypatch):
@@ -147,7 +150,7 @@ def test_parts_are_put_together(genome, tmp_path, monkeypatch):
     for i in range(4):
         files.append(tmp_path / f"{i}.fa")
         files[-1].write_text(f">r{i}\n" + "".join(random.Random(i).choices("ACGT", k=5000)) + "\n")
-    whole = build_corpus(files, tmp_path / "whole", tok, **SMALL).folder
+    whole = build_corpus(files, tmp_path / "whole", tok, CorpusConfig(**SMALL)).folder
     shared = CorpusPlan(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     for part in (3, 1):
         build_units(shared, shared.part(part, 3))
@@ -171,10 +174,10 @@ def test_a_full_disk_is_named(genome, tmp_path):
     full = started.unit_folder(0) / "shard-00002.safetensors"
     full.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as caught:
-        build_corpus([genome[0]], tmp_path / "c", tok, **SMALL)
+        build_corpus([genome[0]], tmp_path / "c", tok, CorpusConfig(**SMALL))
     assert "shard-00002" in str(caught.value)
     full.unlink()
-    build_corpus([genome[0]], tmp_path / "c", tok, **SMALL).verify()
+    build_corpus([genome[0]], tmp_path / "c", tok, CorpusConfig(**SMALL)).verify()
 
 
 def test_damage_is_found(genome, tmp_path):

@@ -19,7 +19,7 @@ tok = Tokenizer.from_pretrained("dnabert2")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     (folder / "x.fa").write_text(">a\n" + "ACGTTGCATTAGC" * 40 + "\n")
-    build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=40, valid_fraction=0)
+    build_corpus([folder / "x.fa"], folder / "c", tok, CorpusConfig(window_bp=40, valid_fraction=0))
     return folder
 
 
@@ -147,7 +147,7 @@ def test_plans_of_builds_begun(source, tmp_path, text):
     plan.prepare()
     (plan.folder / "plan.json").write_text(text)
     with pytest.raises(CorpusError, match=r"plan\.json: .*delete "):
-        build_corpus([source / "x.fa"], tmp_path / "c", tok, window_bp=40)
+        build_corpus([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(window_bp=40))
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"name": 1}', "[" * 100_000, '{"a": "\0"}'])
@@ -158,7 +158,7 @@ def test_journals_of_builds_begun(source, tmp_path, line):
     plan.prepare()
     plan.unit_folder(0).mkdir()
     (plan.unit_folder(0) / "journal.jsonl").write_text(line + "\n")
-    build_corpus([source / "x.fa"], tmp_path / "c", tok, **rules)
+    build_corpus([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**rules))
     for path in (tmp_path / "c").iterdir():
         assert path.read_bytes() == (source / "c" / path.name).read_bytes()
 
@@ -212,5 +212,5 @@ def test_file_times_do_not_matter_unless_they_change(source, tmp_path):
         path.write_bytes((source / "x.fa").read_bytes())
         os.utime(path, (seconds, seconds))
         out = tmp_path / str(seconds)
-        build_corpus([path], out, tok, window_bp=40, valid_fraction=0)
+        build_corpus([path], out, tok, CorpusConfig(window_bp=40, valid_fraction=0))
         assert (out / "shard-00000.safetensors").read_bytes() == want

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from dnabert2_fast import Corpus, Tokenizer, build_corpus, cli, read_fasta
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.io import fasta
 
@@ -73,7 +74,7 @@ def test_refused_with_file_place_and_remedy(tmp_path, capsys, content, message):
     assert "\n" not in str(caught.value)
     # The verbs that stream letters say the same, and leave nothing.
     with pytest.raises(FastaError, match=message):
-        build_corpus([path], tmp_path / "c", tok, window_bp=4)
+        build_corpus([path], tmp_path / "c", tok, CorpusConfig(window_bp=4))
     with pytest.raises(FastaError, match=message):
         Tokenizer.train([path], 20)
     assert cli.main(["train-tokenizer", str(path), "--out", str(tmp_path / "t.json")]) == 2
@@ -107,7 +108,7 @@ def test_odd_and_right(tmp_path, content, records):
 def test_same_names_stay_two_records(tmp_path):
     path = tmp_path / "twice.fa"
     path.write_bytes(b">a\nACGT\n>a\nTTGG\n")
-    corpus = build_corpus([path], tmp_path / "c", tok, window_bp=4, valid_fraction=0)
+    corpus = build_corpus([path], tmp_path / "c", tok, CorpusConfig(window_bp=4, valid_fraction=0))
     assert [tok.decode(corpus.gather([i])[0]) for i in (0, 1)] == ["ACGT", "TTGG"]
     assert [corpus.where(i).record for i in (0, 1)] == ["a", "a"]
 
@@ -153,7 +154,10 @@ def run_within(megabytes, program, *arguments):
 
 
 BUILD = """
-build_corpus([sys.argv[1]], sys.argv[2], tok, window_bp=1000, shard_tokens=1 << 16, threads=1)
+from dnabert2_fast.corpus import CorpusConfig
+
+config = CorpusConfig(window_bp=1000, shard_tokens=1 << 16)
+build_corpus([sys.argv[1]], sys.argv[2], tok, config, threads=1)
 """
 
 
@@ -163,7 +167,9 @@ def test_a_long_line_is_cut_like_a_wrapped_one(tmp_path):
     wrapped = b"".join(letters[i : i + 70] + b"\n" for i in range(0, len(letters), 70))
     (tmp_path / "wrapped.fa").write_bytes(b">a\n" + wrapped)
     one, other = (
-        build_corpus([tmp_path / f"{name}.fa"], tmp_path / name, tok, window_bp=None, threads=1)
+        build_corpus(
+            [tmp_path / f"{name}.fa"], tmp_path / name, tok, CorpusConfig(window_bp=None), threads=1
+        )
         for name in ("line", "wrapped")
     )
     every = range(len(one))

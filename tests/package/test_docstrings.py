@@ -21,7 +21,7 @@ PACKAGES = (
 # Results are shown by what returns them; the others need a cluster, a plot or a file of their own.
 WITHOUT_EXAMPLE = {
     "tokenizer": "Assessment Source Tokenized TrainingReport plot_assessments plot_vocab_sizes",
-    "corpus": "Batch CorpusPlan CorpusConfig Window as_dataset",
+    "corpus": "Batch CorpusPlan Window as_dataset",
     "io": "Piece Span read_chunks read_pieces",
     "model": "ClassifierOutput EncoderOutput MaskedLMOutput",
     "pretraining": "PretrainResult",

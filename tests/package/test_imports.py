@@ -9,6 +9,7 @@ LIGHT = """
 import sys
 import dnabert2_fast as d
 from dnabert2_fast import Tokenizer, Corpus, build_corpus, read_fasta
+from dnabert2_fast.corpus import CorpusConfig
 import tempfile, pathlib
 folder = pathlib.Path(tempfile.mkdtemp())
 (folder / "x.fa").write_text(">a\\nACGTTGCATTAGCATTTACGGATTA\\n")
@@ -16,7 +17,8 @@ tok = Tokenizer.from_pretrained("dnabert2")
 tok.encode("ACGTN"), tok.decode([5, 6]), tok.offsets([1, 5]), tok.encode_batch(["A"]).to_arrow()
 tok.encode_batch(["ACGT"]).to_padded(); tok.save(folder / "t.json")
 Tokenizer.train([folder / "x.fa"], 12)
-corpus = build_corpus([folder / "x.fa"], folder / "c", tok, min_bp=5, valid_fraction=0)
+config = CorpusConfig(min_bp=5, valid_fraction=0)
+corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
 corpus.gather([0]), corpus.where(0), list(read_fasta(folder / "x.fa"))
 from dnabert2_fast import cli
 cli.main(["tokenize", str(folder / "x.fa")]), cli.main(["info", str(folder / "c")])
@@ -35,9 +37,10 @@ def test_tokenizing_and_building_a_corpus_leave_pandas_unimported(tmp_path):
     (tmp_path / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50 + "\n")
     code = (
         "import sys; from dnabert2_fast import Tokenizer, build_corpus\n"
+        "from dnabert2_fast.corpus import CorpusConfig\n"
         "from dnabert2_fast.tokenizer.file import tokenize_file\n"
         f"tok, folder = Tokenizer.from_pretrained('dnabert2'), {str(tmp_path)!r}\n"
-        "build_corpus([folder + '/x.fa'], folder + '/c', tok, window_bp=100)\n"
+        "build_corpus([folder + '/x.fa'], folder + '/c', tok, CorpusConfig(window_bp=100))\n"
         "tokenize_file(folder + '/x.fa', tok, out=folder + '/x.parquet')\n"
         "print('loaded:', sorted({'pandas'} & set(sys.modules)))"
     )

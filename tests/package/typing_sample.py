@@ -28,6 +28,7 @@ from dnabert2_fast import (
     read_fasta,
     score_variants,
 )
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.finetuning.predictor import Answers
 from dnabert2_fast.genomics import DnaEmbedder, ScoringRules, Variant, VariantScore
 from dnabert2_fast.io import Record, Reference
@@ -48,7 +49,9 @@ def tokens(fasta: Path) -> Ragged:
 
 
 def corpus(fasta: Path, tokenizer: Tokenizer) -> Corpus:
-    built = build_corpus([fasta], fasta.with_suffix(".corpus"), tokenizer, window_bp=400)
+    built = build_corpus(
+        [fasta], fasta.with_suffix(".corpus"), tokenizer, CorpusConfig(window_bp=400)
+    )
     assert_type(len(built), int)
     assert_type(built.gather([0, 1]), Ragged)
     for batch in TokenBatches(built, batch_tokens=4096, seed=1, epochs=1):

@@ -26,6 +26,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import GENOME
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
 from dnabert2_fast.optim import learning_rate
 from dnabert2_fast.pretraining import checkpoints
@@ -56,7 +57,7 @@ def _no_picture(monkeypatch):
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrain")
     tok = Tokenizer.train([GENOME], 64)
-    build_corpus([GENOME], folder / "c", tok, window_bp=120, valid_fraction=0.02)
+    build_corpus([GENOME], folder / "c", tok, CorpusConfig(window_bp=120, valid_fraction=0.02))
     return folder / "c"
 
 
@@ -322,7 +323,7 @@ def test_bad_input(corpus, tmp_path):
     with pytest.raises(ValueError, match="start them with torchrun"):
         pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")
-    build_corpus([GENOME], tmp_path / "all", tok, valid_fraction=0)
+    build_corpus([GENOME], tmp_path / "all", tok, CorpusConfig(valid_fraction=0))
     with pytest.raises(CorpusError, match="no window in its split 'valid'"):
         pretrain(settings(tmp_path / "all", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -336,7 +337,10 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
     with pytest.raises(ValueError, match="size: the model of init_from has its own"):
         settings(corpus, tmp_path, init_from="model")
     other = build_corpus(
-        [GENOME], tmp_path / "c", Tokenizer.train([GENOME], 64, window_bp=100), window_bp=500
+        [GENOME],
+        tmp_path / "c",
+        Tokenizer.train([GENOME], 64, window_bp=100),
+        CorpusConfig(window_bp=500),
     )
     with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus; build"):
         pretrain(
@@ -346,7 +350,7 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
 
 def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
     tok = Tokenizer.from_pretrained(corpus)
-    build_corpus([GENOME], tmp_path / "v", tok, window_bp=400, valid_fraction=1)
+    build_corpus([GENOME], tmp_path / "v", tok, CorpusConfig(window_bp=400, valid_fraction=1))
     other = pretrain(settings(corpus, tmp_path / "run", eval_corpus=str(tmp_path / "v")))
     # What is trained is the same.
     assert (other.folder / "model.safetensors").read_bytes() == (
@@ -354,7 +358,7 @@ def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
     ).read_bytes()
     assert other.eval_loss != undisturbed.eval_loss
     published = Tokenizer.from_pretrained("dnabert2")
-    build_corpus([GENOME], tmp_path / "d", published, valid_fraction=1)
+    build_corpus([GENOME], tmp_path / "d", published, CorpusConfig(valid_fraction=1))
     with pytest.raises(CorpusError, match=r"another tokenizer than .*; build it with"):
         pretrain(settings(corpus, tmp_path / "x", eval_corpus=str(tmp_path / "d")))
 

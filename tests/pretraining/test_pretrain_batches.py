@@ -6,6 +6,7 @@ import torch
 
 from dnabert2_fast import TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.cli.demo import GENOME
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.pretraining.microbatch import WINDOW_PLACES, Variation, ahead, cut, step_batches
@@ -17,7 +18,9 @@ tok = Tokenizer.from_pretrained("dnabert2")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batches")
     vocabulary = Tokenizer.train([GENOME], 256)
-    return build_corpus([GENOME], folder / "c", vocabulary, window_bp=300, min_window_bp=40)
+    return build_corpus(
+        [GENOME], folder / "c", vocabulary, CorpusConfig(window_bp=300, min_window_bp=40)
+    )
 
 
 def same(corpus):
@@ -168,7 +171,9 @@ def test_windows_encoded_anew(corpus):
 
 def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
     (tmp_path / "x.fa").write_text(">a\n" + "ACGTNACGT" * 30 + "\n")
-    kept = build_corpus([tmp_path / "x.fa"], tmp_path / "c", tok, other_letters="keep")
+    kept = build_corpus(
+        [tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(other_letters="keep")
+    )
     with pytest.raises(CorpusError, match="build it with other_letters=split"):
         Variation(kept, 0.1, False, seed=0)
     assert not Variation(kept, 0.0, False, seed=0).needed

@@ -14,6 +14,7 @@ from torch.distributed import TCPStore
 
 from dnabert2_fast import PretrainConfig, Tokenizer, build_corpus, pretrain
 from dnabert2_fast.cli.demo import GENOME
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.optim import learning_rate
 
 RATE = "dnabert2_fast.pretraining.train.learning_rate"
@@ -58,7 +59,7 @@ for port, settings, stop_at in json.loads(sys.argv[1]):
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     tok = Tokenizer.train([GENOME], 64)
-    build_corpus([GENOME], folder / "c", tok, window_bp=120, valid_fraction=0.02)
+    build_corpus([GENOME], folder / "c", tok, CorpusConfig(window_bp=120, valid_fraction=0.02))
     return folder / "c"
 
 

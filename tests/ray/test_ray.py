@@ -1,5 +1,6 @@
 """Ray's tasks give what one process gives, also when a worker is killed among them."""
 
+import inspect
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import dnabert2_fast.ray
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
 from dnabert2_fast.errors import CorpusError, FastaError
@@ -77,7 +79,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(inputs, tmp_path_factory):
-    return build_corpus(inputs, tmp_path_factory.mktemp("whole") / "c", tok, **RULES)
+    return build_corpus(inputs, tmp_path_factory.mktemp("whole") / "c", tok, CorpusConfig(**RULES))
 
 
 def contents(folder):
@@ -125,7 +127,7 @@ def one_killed_after(begun):
 def test_local_paths_with_a_worker_killed(cluster, tmp_path):
     """The genomes are large enough that a worker is met at work."""
     inputs = four_species(tmp_path, 60_000)
-    whole = build_corpus(inputs, tmp_path / "whole", tok, **RULES)
+    whole = build_corpus(inputs, tmp_path / "whole", tok, CorpusConfig(**RULES))
     out = tmp_path / "out"
     out.mkdir()
     with one_killed_after(lambda: any(out.glob(".c.building/unit-*/*.parquet"))):
@@ -135,7 +137,8 @@ def test_local_paths_with_a_worker_killed(cluster, tmp_path):
 
 
 def test_local_paths(tasks, inputs, whole, tmp_path):
-    build_over_ray(inputs, tmp_path / "c", tok, CorpusConfig(**RULES))
+    corpus = build_over_ray(inputs, tmp_path / "c", tok, CorpusConfig(**RULES))
+    assert (corpus.split, len(corpus)) == ("train", len(whole))
     assert contents(tmp_path / "c") == contents(whole.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
@@ -143,7 +146,7 @@ def test_local_paths(tasks, inputs, whole, tmp_path):
 def test_uris(tasks, inputs, whole, tmp_path):
     named = [item._replace(path=item.path.as_uri()) for item in inputs]
     out = tmp_path / "c"
-    build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
+    assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
     assert contents(out) == contents(whole.folder)
     Corpus.open(out).verify()
     with pytest.raises(CorpusError, match="a corpus is there already"):
@@ -162,6 +165,43 @@ def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
 def test_duplicates_need_one_process(tmp_path):
     with pytest.raises(CorpusError, match="one process only"):
         build_over_ray([], tmp_path / "c", tok, CorpusConfig(deduplicate=True))
+
+
+def test_tasks_have_as_many_threads_as_processors(inputs, tmp_path, monkeypatch):
+    asked = {}
+
+    def once(numbers, task, *, num_cpus):
+        asked["num_cpus"] = num_cpus
+        return one_after_the_other(numbers, task)
+
+    monkeypatch.setattr(corpus, "each", once)
+    monkeypatch.setattr(corpus, "build_units", lambda *_, threads: asked.update(threads=threads))
+    monkeypatch.setattr(corpus, "merge_units", lambda plan: plan)
+    build_over_ray(inputs, tmp_path / "c", tok, num_cpus=3)
+    assert asked == {"num_cpus": 3, "threads": 3}
+    build_over_ray(inputs, tmp_path / "c", tok, threads=2)
+    assert asked == {"num_cpus": 1, "threads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "added"),
+    [
+        ("build_corpus", [], ["num_cpus"]),
+        ("embed_file", ["part"], ["parts", "num_cpus", "num_gpus", "attention", "dtype"]),
+    ],
+)
+def test_signatures_are_the_local_ones_and_what_ray_adds(name, left_out, added):
+    pytest.importorskip("torch")
+    there, here = (
+        dict(inspect.signature(getattr(module, name)).parameters)
+        for module in (dnabert2_fast.ray, dnabert2_fast)
+    )
+    assert all(there.pop(option).kind is inspect.Parameter.KEYWORD_ONLY for option in added)
+    assert all(here.pop(option).default is None for option in left_out)
+    local, remote = (
+        [(p.name, p.kind, p.default) for p in given.values()] for given in (here, there)
+    )
+    assert remote == local
 
 
 def test_units_are_by_species(inputs, tmp_path):

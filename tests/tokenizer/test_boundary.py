@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnabert2_fast import Corpus, Tokenizer, _native, build_corpus, read_fasta
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError, Dnabert2Error, FastaError
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -123,7 +124,9 @@ def test_any_windows_of_a_corpus(corpus, windows):
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("boundary")
     (folder / "x.fa").write_text(">a\n" + "ACGTTGCATTAGC" * 40 + "\n")
-    return build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=40, valid_fraction=0)
+    return build_corpus(
+        [folder / "x.fa"], folder / "c", tok, CorpusConfig(window_bp=40, valid_fraction=0)
+    )
 
 
 @given(data=st.data())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
 
 from dnabert2_fast import Ragged, Tokenizer, build_corpus, read_fasta
+from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.tokenizer import PACKAGED
 
 PUBLISHED = PACKAGED["dnabert2"]
@@ -105,7 +106,7 @@ def test_matching_is_recorded(tmp_path):
     assert Tokenizer.from_file(tmp_path / "longest.json", matching="bpe").matching == "bpe"
     with pytest.raises(Exception, match=r"ModelUntagged|did not match"):
         Reference.from_file(str(tmp_path / "longest.json"))
-    corpus = build_corpus([genome], tmp_path / "corpus", tok, window_bp=1000)
+    corpus = build_corpus([genome], tmp_path / "corpus", tok, CorpusConfig(window_bp=1000))
     assert corpus.settings["matching"] == "longest"
     assert corpus.tokenizer.matching == "longest"
     assert json.loads((tmp_path / "corpus" / "corpus.json").read_text())["settings"]["matching"]

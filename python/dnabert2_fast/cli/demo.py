@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.corpus.build import build_corpus
+from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.finetuning.task import read_labelled
@@ -76,7 +77,9 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
         tokenizer = Tokenizer.train([GENOME], VOCAB_SIZE, window_bp=1000)
         tokenizer.save(folder / "tokenizer.json")
         print("2/5 building a corpus", flush=True)
-        corpus = build_corpus([GENOME], folder / "corpus", tokenizer, window_bp=WINDOW_BP)
+        corpus = build_corpus(
+            [GENOME], folder / "corpus", tokenizer, CorpusConfig(window_bp=WINDOW_BP)
+        )
         print("3/5 pre-training a tiny model", flush=True)
         pretrained = pretrain(
             PretrainConfig(

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,17 +49,8 @@ def build_corpus(
     files: Iterable[str | os.PathLike[str] | SourceFile],
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
+    config: CorpusConfig | None = None,
     *,
-    window_bp: int | None = 1000,
-    min_window_bp: int | None = None,
-    stride_bp: int | None = None,
-    min_bp: int | None = None,
-    both_strands: bool = False,
-    other_letters: Literal["split", "drop", "keep"] = "split",
-    deduplicate: bool = False,
-    valid_fraction: float = 0.05,
-    shard_tokens: int = 1 << 22,
-    seed: int = 0,
     threads: int = 0,
 ) -> Corpus:
     r"""Cut genomes into windows, encode them, and write a corpus folder.
@@ -76,28 +67,9 @@ def build_corpus(
     out : path
         Folder to make. It appears when it is whole.
     tokenizer : Tokenizer
-    window_bp : int, optional
-        Length of a window in bases; None takes each run whole, or each record if `other_letters` is
-        not ``"split"``. Memory grows with the longest window (about 6 bytes a base).
-    min_window_bp : int, optional
-        Draw each window's length evenly between this and `window_bp`, by `seed`.
-    stride_bp : int, optional
-        From one window's start to the next; `window_bp` when left out.
-    min_bp : int, optional
-        Windows with fewer bases are dropped; a tenth of the (shortest) length when left out.
-    both_strands : bool
-        Follow each window with its reverse complement.
-    other_letters : {"split", "drop", "keep"}
-        Letters other than A, C, G, T end a run of bases, and windows are cut from runs; or windows
-        are cut from whole records, and those with such letters are dropped, or kept.
-    deduplicate : bool
-        Drop a window that has the same letters as an earlier one (a 64-bit hash; 16 bytes per
-        window).
-    valid_fraction : float
-        Share held out as split ``"valid"``, in blocks of 64 windows spread evenly.
-    shard_tokens : int
-        Tokens of one shard file, about.
-    seed : int
+    config : CorpusConfig, optional
+        How windows are cut, chosen and stored. Memory grows with the longest window, by about 6
+        bytes per base.
     threads : int
         Threads; 0 is one for every core. The bytes written do not depend on it.
 
@@ -120,23 +92,14 @@ def build_corpus(
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\nACGTACGTNNTTTTTTTTTT\n")
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, valid_fraction=0, min_bp=1)
+    >>> config = CorpusConfig(valid_fraction=0, min_bp=1)
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
     >>> len(corpus), corpus.where(1).start
     (2, 10)
     """
-    config = CorpusConfig(
-        window_bp=window_bp,
-        min_window_bp=min_window_bp,
-        stride_bp=stride_bp,
-        min_bp=min_bp,
-        both_strands=both_strands,
-        other_letters=other_letters,
-        deduplicate=deduplicate,
-        valid_fraction=valid_fraction,
-        shard_tokens=shard_tokens,
-        seed=seed,
+    return build_planned(
+        CorpusPlan(files, out, tokenizer, config or CorpusConfig()), threads=threads
     )
-    return build_planned(CorpusPlan(files, out, tokenizer, config), threads=threads)
 
 
 def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:

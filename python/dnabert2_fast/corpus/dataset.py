@@ -32,10 +32,11 @@ class CorpusDataset(IterableDataset[Batch]):
     >>> import tempfile
     >>> from torch.utils.data import DataLoader
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = tempfile.mkdtemp()
     >>> _ = open(f"{folder}/x.fa", "w").write(">a\n" + "ACGTTGCA" * 50 + "\n")
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, window_bp=40)
+    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, CorpusConfig(window_bp=40))
     >>> loader = DataLoader(CorpusDataset(corpus, 60, epochs=1), batch_size=None, num_workers=0)
     >>> sum(len(batch.windows) for batch in loader)
     10

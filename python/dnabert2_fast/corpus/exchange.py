@@ -58,10 +58,12 @@ def as_table(corpus: Corpus) -> pa.Table:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> config = CorpusConfig(window_bp=100, valid_fraction=0)
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
     >>> as_table(corpus).num_rows
     4
     """
@@ -91,10 +93,12 @@ def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> config = CorpusConfig(window_bp=100, valid_fraction=0)
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
     >>> export_parquet(corpus, folder / "c.parquet")
     >>> pq.read_table(folder / "c.parquet", columns=["record", "start"]).to_pylist()[1]
     {'record': 'a', 'start': 100}

@@ -60,6 +60,11 @@ class CorpusConfig:
         Tokens of one shard file, about.
     seed
         Start of the draws.
+
+    Examples
+    --------
+    >>> CorpusConfig(window_bp=700, min_window_bp=100, both_strands=True).resolved()["min_bp"]
+    10
     """
 
     window_bp: int | None = 1000

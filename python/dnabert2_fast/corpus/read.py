@@ -56,10 +56,12 @@ class Corpus:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">chr1\n" + "ACGTTGCA" * 50)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100, valid_fraction=0)
+    >>> config = CorpusConfig(window_bp=100, valid_fraction=0)
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
     >>> len(corpus), corpus.where(3).record, corpus.where(3).start, corpus.where(3).end
     (4, 'chr1', 300, 400)
     >>> corpus.gather([3, 0])
@@ -94,11 +96,12 @@ class Corpus:
         --------
         >>> import tempfile
         >>> from dnabert2_fast import build_corpus
+        >>> from dnabert2_fast.corpus import CorpusConfig
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 2000)
         >>> tok = Tokenizer.from_pretrained("dnabert2")
-        >>> _ = build_corpus([folder / "x.fa"], folder / "c", tok, window_bp=100,
-        ...                  valid_fraction=0.4)
+        >>> config = CorpusConfig(window_bp=100, valid_fraction=0.4)
+        >>> _ = build_corpus([folder / "x.fa"], folder / "c", tok, config)
         >>> len(Corpus.open(folder / "c")), len(Corpus.open(folder / "c", "valid"))
         (96, 64)
         """
@@ -190,10 +193,12 @@ class Corpus:
         --------
         >>> import tempfile
         >>> from dnabert2_fast import build_corpus
+        >>> from dnabert2_fast.corpus import CorpusConfig
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "x.fa").write_text(">a\nACGTACGTNNTTTTTTTTTT\n")
         >>> tok = Tokenizer.from_pretrained("dnabert2")
-        >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, valid_fraction=0, min_bp=1)
+        >>> config = CorpusConfig(valid_fraction=0, min_bp=1)
+        >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
         >>> [tok.decode(ids) for ids in corpus.gather([1, 0])]
         ['TTTTTTTTTT', 'ACGTACGT']
         """

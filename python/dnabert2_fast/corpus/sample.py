@@ -86,14 +86,13 @@ class Mixture:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> tok, folder = Tokenizer.from_pretrained("dnabert2"), tempfile.mkdtemp()
-    >>> corpora = []
+    >>> config, corpora = CorpusConfig(window_bp=40, valid_fraction=0), []
     >>> for name, motif in (("x", "ACGTTGCA"), ("y", "GATTACAT")):
-    ...     _ = open(f"{folder}/{name}.fa", "w").write(f">{name}\n" + motif * 50)
-    ...     corpora.append(
-    ...         build_corpus([f"{folder}/{name}.fa"], f"{folder}/{name}", tok, window_bp=40,
-    ...                      valid_fraction=0)
-    ...     )
+    ...     path = f"{folder}/{name}"
+    ...     _ = open(f"{path}.fa", "w").write(f">{name}\n" + motif * 50)
+    ...     corpora.append(build_corpus([f"{path}.fa"], path, tok, config))
     >>> both = Mixture(corpora, weights=[1, 2])
     >>> len(both), [len(corpus) for corpus in corpora]
     (30, [10, 10])
@@ -239,10 +238,11 @@ class TokenBatches:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = tempfile.mkdtemp()
     >>> _ = open(f"{folder}/x.fa", "w").write(">a\n" + "ACGTTGCA" * 50 + "\n")
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, window_bp=40)
+    >>> corpus = build_corpus([f"{folder}/x.fa"], f"{folder}/c", tok, CorpusConfig(window_bp=40))
     >>> batches = TokenBatches(corpus, batch_tokens=60, seed=1, epochs=1)
     >>> sum(len(batch.ids) for batch in batches) == len(corpus)
     True

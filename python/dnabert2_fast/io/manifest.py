@@ -30,11 +30,12 @@ class SourceFile(NamedTuple):
     --------
     >>> import tempfile
     >>> from dnabert2_fast import Tokenizer, build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCA" * 50)
     >>> one = SourceFile(folder / "x.fa", species="yeast", weight=2.0)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> corpus = build_corpus([one], folder / "corpus", tok, window_bp=100)
+    >>> corpus = build_corpus([one], folder / "corpus", tok, CorpusConfig(window_bp=100))
     >>> list(corpus.by_species), corpus.where(0).species
     (['yeast'], 'yeast')
     """

@@ -96,11 +96,12 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     --------
     >>> import tempfile
     >>> from dnabert2_fast import build_corpus
+    >>> from dnabert2_fast.corpus import CorpusConfig
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\n" + "ACGTTGCATTAGCA" * 500)
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> _ = build_corpus([folder / "x.fa"], folder / "corpus", tok, window_bp=50,
-    ...                  valid_fraction=0.4)
+    >>> windows = CorpusConfig(window_bp=50, valid_fraction=0.4)
+    >>> _ = build_corpus([folder / "x.fa"], folder / "corpus", tok, windows)
     >>> result = pretrain(PretrainConfig(
     ...     str(folder / "corpus"), out=str(folder / "run"), size="tiny", steps=2,
     ...     batch_tokens=512, dtype="float32"

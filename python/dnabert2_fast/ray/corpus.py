@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs
 
@@ -20,6 +21,7 @@ from dnabert2_fast.corpus.build import (
     write_merged,
 )
 from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
+from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
@@ -35,9 +37,12 @@ def build_corpus(
     tokenizer: Tokenizer,
     config: CorpusConfig | None = None,
     *,
-    threads: int = 1,
-) -> None:
+    threads: int = 0,
+    num_cpus: int = 1,
+) -> Corpus | None:
     """Build a corpus with the tasks of a Ray cluster; call ``ray.init`` first to choose one.
+
+    The corpus is that of `dnabert2_fast.build_corpus`, to the byte.
 
     Parameters
     ----------
@@ -47,9 +52,17 @@ def build_corpus(
         Folder of the corpus. Below a URI, a corpus is whole once its ``corpus.json`` is there.
     tokenizer : Tokenizer
     config : CorpusConfig, optional
-        `deduplicate` is refused: duplicates are found by one process only.
+        As in `dnabert2_fast.build_corpus`; `deduplicate` is refused, because duplicates are found
+        by one process only.
     threads : int
-        Of each task, and the processors that Ray sets apart for it.
+        Threads of each task; 0 is `num_cpus`. The bytes written do not depend on it.
+    num_cpus : int
+        Processors that Ray reserves for each task.
+
+    Returns
+    -------
+    Corpus or None
+        Split ``"train"``; None if `out` is a URI, because only local files can be mapped.
 
     Raises
     ------
@@ -59,16 +72,24 @@ def build_corpus(
     config = config or CorpusConfig()
     if config.deduplicate:
         raise CorpusError("deduplicate: duplicates are found by one process only; use build_corpus")
+    share = _Share(threads or num_cpus, num_cpus)
     if "://" in os.fspath(out):
-        _build_remotely(list(files), os.fspath(out), tokenizer, config, threads)
-        return
+        _build_remotely(list(files), os.fspath(out), tokenizer, config, share)
+        return None
     plan = CorpusPlan(files, out, tokenizer, config)
     each(
         range(len(plan.units)),
-        lambda unit: build_units(plan, [unit], threads=threads),
-        num_cpus=threads,
+        lambda unit: build_units(plan, [unit], threads=share.threads),
+        num_cpus=share.num_cpus,
     )
-    merge_units(plan)
+    return merge_units(plan)
+
+
+class _Share(NamedTuple):
+    """What a task has of its machine."""
+
+    threads: int
+    num_cpus: int
 
 
 def _build_remotely(
@@ -76,7 +97,7 @@ def _build_remotely(
     out: str,
     tokenizer: Tokenizer,
     config: CorpusConfig,
-    threads: int,
+    share: _Share,
 ) -> None:
     inputs = [
         file if isinstance(file, SourceFile) else SourceFile(os.fspath(file)) for file in files
@@ -93,14 +114,18 @@ def _build_remotely(
     if storage.get_file_info(f"{home}/corpus.json").type != fs.FileType.NotFound:
         raise CorpusError(f"{out}: a corpus is there already; delete it or choose another place")
     capped = [number for number, item in enumerate(inputs) if item.max_bp is not None]
-    counts = each(capped, lambda number: _count(plan, number, places[number]), num_cpus=threads)
+    counts = each(
+        capped, lambda number: _count(plan, number, places[number]), num_cpus=share.num_cpus
+    )
     bases = {plan.inputs[number].path: count for number, count in counts.items()}
     shares = plan.shares(lambda path: int(bases[path]))
 
     def build(unit: int) -> int:
-        return _build_unit(plan, unit, shares, places, (storage, f"{home}/.building"), threads)
+        return _build_unit(
+            plan, unit, shares, places, (storage, f"{home}/.building"), share.threads
+        )
 
-    each(range(len(plan.units)), build, num_cpus=threads)
+    each(range(len(plan.units)), build, num_cpus=share.num_cpus)
     with tempfile.TemporaryDirectory() as scratch:
         local = plan.moved(Path(scratch, "corpus"), {})
         for unit in range(len(plan.units)):
