@@ -1,11 +1,12 @@
 """Output is whole or absent."""
 
 import errno
+import json
 import os
 
 import pytest
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast._internal.progress import progress
 
 
@@ -24,6 +25,21 @@ def test_file_is_replaced_only_when_whole(tmp_path):
         assert path.suffix == ".txt"
         path.write_text("new")
     assert (target.read_text(), leftovers(tmp_path)) == ("new", ["a.txt"])
+
+
+def test_json(tmp_path):
+    """Names that are not UTF-8 are written too; what cannot be written leaves the file."""
+    target = tmp_path / "a.json"
+    value = {"name": os.fsdecode(b"\xff\xc3\xa9"), "numbers": [1, 2.5, None]}
+    atomic_json(target, value)
+    text = target.read_bytes()
+    assert json.loads(text) == value
+    assert text.endswith(b"}\n")
+    with pytest.raises(TypeError):
+        atomic_json(target, {"name": object()})
+    assert (target.read_bytes(), leftovers(tmp_path)) == (text, ["a.json"])
+    atomic_json(target, value, indent=None)
+    assert len(target.read_text().splitlines()) == 1
 
 
 def test_folder(tmp_path):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import glob
 import itertools
+import json
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "full_disk_of", "temporary_beside"]
+__all__ = ["atomic_json", "atomic_path", "full_disk_of", "temporary_beside"]
 
 # What writing says of a full disk, a quota and a limit of the process.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -55,6 +56,39 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
                 shutil.rmtree(target.with_name(name))
         else:
             temporary.replace(target)
+
+
+def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | None = 1) -> None:
+    """Write a value as JSON text; the file is whole or as it was before.
+
+    The same value gives the same bytes. Letters outside ASCII are escaped, so that file names of
+    any encoding can be written.
+
+    Parameters
+    ----------
+    target : path
+    value : object
+        Whatever `json` can write.
+    indent : int, optional
+        Spaces per level; None writes one line.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written.
+    TypeError
+        When `json` cannot write the value.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.json")
+    >>> atomic_json(path, {"seed": 1})
+    >>> path.read_text().split()
+    ['{', '"seed":', '1', '}']
+    """
+    with atomic_path(target) as path:
+        path.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ says what was done and what it does not show.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast.corpus.build import build_corpus
 from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.finetuning.config import FinetuneConfig
@@ -118,7 +117,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
         shutil.copy(folder / "pretrained" / "loss.png", folder / "loss.png")
         summary = _summary(results)
         (folder / "summary.md").write_text(summary, encoding="utf-8")
-        (folder / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+        atomic_json(folder / "results.json", results)
     return f"{summary}\nEverything is in {out}/"
 
 

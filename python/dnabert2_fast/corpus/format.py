@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.tokenizer import Tokenizer
@@ -93,13 +94,8 @@ def write_contents(
         "shards": shards,
         "others": [{"name": name, "xxh3": _native.checksum(folder / name)}],
     }
-    write_json(folder / CONTENTS, contents)
+    atomic_json(folder / CONTENTS, contents)
     return [name, CONTENTS]
-
-
-def write_json(path: Path, contents: object) -> None:
-    """Write JSON text, the same for the same contents."""
-    path.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_origins(path: Path, table: pa.Table) -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.strict_json import read_object
-from dnabert2_fast.corpus.format import encoded_with, write_json
+from dnabert2_fast.corpus.format import encoded_with
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
@@ -203,10 +204,8 @@ class CorpusPlan:
             if any(item.max_bp is not None for item in self.inputs):
                 with progress(None, "counting bases", "letters") as bar:
                     shares = self.shares(lambda path: self.count_bases(path, bar.update))
-            temporary = path.with_suffix(".part")
             plan = {"settings": self.settings, "stamps": self._stamps, "shares": shares}
-            write_json(temporary, plan)
-            temporary.replace(path)
+            atomic_json(path, plan)
         return shares
 
     def is_being_built(self) -> bool:

@@ -6,7 +6,6 @@ reading the input again and encoding it with those merges, which takes seconds a
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnabert2_fast import _native
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
@@ -228,8 +227,7 @@ class _Merges(list[tuple[int, int]]):
     def write(self) -> None:
         if self._path is not None:
             contents = {"format": FORMAT, "version": VERSION, **self._settings, "merges": self}
-            with atomic_path(self._path) as temporary:
-                temporary.write_text(json.dumps(contents), encoding="utf-8")
+            atomic_json(self._path, contents, indent=None)
         self._written = time.monotonic()
 
 
