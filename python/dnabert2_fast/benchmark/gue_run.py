@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.flops import REFERENCE, published_cost
@@ -261,8 +261,7 @@ def _once(
         "reference_flops": reference,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    atomic_json(path, content)
     # The scores are what is kept; weights of every run would fill a disk.
     shutil.rmtree(work, ignore_errors=True)
     for folder in (work.parent, work.parent.parent, out / "unfinished"):

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from transformers import set_seed
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import FinetuneConfig, Kind, Mode, Pooling
@@ -138,14 +138,14 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     result = _together(out, results)
     for run in results:  # they have moved with the folder once it is published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
-        _write(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
+        atomic_json(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
     best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
     content = {
         "mean": result.metrics,
         "deviation": result.deviations,
         "best_on_dev": results[best].folder.name,
     }
-    _write(unfinished / "metrics.json", content)
+    atomic_json(unfinished / "metrics.json", content)
     _publish(unfinished, out)
     return result
 
@@ -206,7 +206,7 @@ def _unfinished(config: FinetuneConfig, data: str) -> Path:
             )
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "run.json", settings)
+    atomic_json(folder / "run.json", settings)
     return folder
 
 
@@ -221,11 +221,6 @@ def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
             f"{out}: exists already{what}; choose another folder or delete this one"
         )
     return result
-
-
-def _write(path: Path, content: Any) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _publish(unfinished: Path, out: Path) -> None:
@@ -312,8 +307,8 @@ def _run(
     shutil.rmtree(folder / "epochs")
     _save(model, tokenizer, task, folder)
     counts = {"trained": trained, "parameters": parameters}
-    _write(folder / "run.json", {**_settings(config, data), **counts})
-    _write(folder / "metrics.json", metrics)  # the last one: with it a run is done
+    atomic_json(folder / "run.json", {**_settings(config, data), **counts})
+    atomic_json(folder / "metrics.json", metrics)  # the last one: with it a run is done
     _publish(folder, Path(config.out))
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
 
@@ -328,4 +323,4 @@ def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> 
     config["label2id"] = {name: i for i, name in enumerate(task.names)}
     if task.kind in HF_PROBLEMS:
         config["problem_type"] = HF_PROBLEMS[task.kind]
-    _write(folder / "config.json", config)
+    atomic_json(folder / "config.json", config)

@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dnabert2_fast._internal.atomic import atomic_path, full_disk_of
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path, full_disk_of
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CheckpointError
 
@@ -56,8 +56,7 @@ class Run:
                 f"{self.folder}: holds something else than a run; choose another one"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(about) as path:
-            path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        atomic_json(about, settings)
 
     @property
     def finished(self) -> bool:
