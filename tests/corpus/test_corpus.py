@@ -298,8 +298,8 @@ def test_bad_input_is_named(genome, tmp_path):
     with pytest.raises(CorpusError, match="no window has 100 bases"):
         build_corpus([bad], tmp_path / "c", tok)
     for wrong, message in (
-        ({"window_bp": 0}, "window_bp: 0 is not positive"),
-        ({"valid_fraction": 2}, "valid_fraction: 2 is not between"),
+        ({"window_bp": 0}, r"window_bp: must be at least 1 \(got 0\)\."),
+        ({"valid_fraction": 2}, "valid_fraction: must be between 0 and 1"),
         ({"window_bp": 20, "min_bp": 21}, "min_bp: 21 is more than window_bp, 20"),
         ({"min_window_bp": 2000}, "min_window_bp: 2000 is more than window_bp"),
         ({"min_window_bp": 20, "stride_bp": 5}, "lie side by side"),

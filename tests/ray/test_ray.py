@@ -282,7 +282,7 @@ def stopped_after_one(numbers, task, **_):
 
 def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
     given = (str(reads / "model"), tok, tmp_path / "v.npy")
-    with pytest.raises(ValueError, match="parts: 0 is not positive"):
+    with pytest.raises(ValueError, match="parts: must be at least 1"):
         embed_over_ray(reads / "x.fa", *given, parts=0)
     with pytest.raises(ValueError, match="pooling"):
         embed_over_ray(reads / "x.fa", *given, parts=1, pooling="sum")

@@ -366,9 +366,13 @@ def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
         ),
         (lambda p: compat.encode(5), TypeError, "a sequence is str or bytes, not int"),
         (lambda p: compat.encode("A\ud800"), ValueError, "surrogates not allowed"),
-        (lambda p: compat.encode("A", max_length=-1), ValueError, "max_length: -1 is negative"),
-        (lambda p: compat.encode("A", "C", seed=-1), ValueError, "seed: -1 is not between 0 and"),
-        (lambda p: compat.encode_batch(["A"], threads=-1), ValueError, "threads: -1 is negative"),
+        (lambda p: compat.encode("A", max_length=-1), ValueError, "max_length: must be at least 0"),
+        (lambda p: compat.encode("A", "C", seed=-1), ValueError, "seed: must be between 0 and"),
+        (
+            lambda p: compat.encode_batch(["A"], threads=-1),
+            ValueError,
+            "threads: must be at least 0",
+        ),
     ],
 )
 def test_errors(call, error, message, tmp_path):

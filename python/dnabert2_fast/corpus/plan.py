@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.corpus.format import encoded_with
@@ -81,13 +82,9 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         for name in ("window_bp", "min_window_bp", "stride_bp", "min_bp", "shard_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: {value} is not positive")
-        if not 0 <= self.valid_fraction <= 1:
-            raise ValueError(f"valid_fraction: {self.valid_fraction} is not between 0 and 1")
-        if not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
+            check_at_least(name, getattr(self, name), 1)
+        check_between("valid_fraction", self.valid_fraction, 0, 1)
+        check_seed(self.seed)
         if self.window_bp and self.min_bp and self.min_bp > self.window_bp:
             raise ValueError(f"min_bp: {self.min_bp} is more than window_bp, {self.window_bp}")
         if self.min_window_bp is not None:
@@ -176,8 +173,7 @@ class CorpusPlan:
 
     def part(self, part: int, parts: int) -> list[int]:
         """Return the numbers of the units of part 1, 2, ... of so many parts."""
-        if not 1 <= part <= parts:
-            raise ValueError(f"part: {part}/{parts} is not between 1/{parts} and {parts}/{parts}")
+        check_between("part", part, 1, parts)
         return list(range(part - 1, len(self.units), parts))
 
     def prepare(self) -> list[float]:

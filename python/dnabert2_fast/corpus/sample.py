@@ -15,6 +15,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.ragged import Ragged
@@ -232,7 +233,7 @@ class TokenBatches:
     CorpusError
         When there is nothing to draw.
     ValueError
-        When `batch_tokens` is not positive, or a rank or worker is not one of so many.
+        When `batch_tokens` is less than 1, or a rank or worker is not one of so many.
 
     Examples
     --------
@@ -264,8 +265,7 @@ class TokenBatches:
     ) -> None:
         if not 0 <= rank < ranks or not 0 <= worker < workers:
             raise ValueError(f"rank {rank} of {ranks}, worker {worker} of {workers}")
-        if batch_tokens < 1:
-            raise ValueError(f"batch_tokens: {batch_tokens} is not positive")
+        check_at_least("batch_tokens", batch_tokens, 1)
         self.source = source if isinstance(source, Mixture) else Mixture([source])
         self.batch_tokens, self.seed, self.shuffle, self.epochs = (
             batch_tokens,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pyarrow import fs
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
@@ -85,7 +86,7 @@ def embed_file(
     Raises
     ------
     ValueError
-        When `parts` is not positive, or a setting makes no sense.
+        When `parts` is less than 1, or a setting makes no sense.
     FileNotFoundError
         When there is no such file.
     ModuleNotFoundError
@@ -101,8 +102,7 @@ def embed_file(
         embed_file("s3://genomes/human.fa.gz", "zhihan1996/DNABERT-2-117M", None,
                    "s3://vectors/human.parquet", parts=64, num_gpus=1, window_bp=1000)
     """
-    if parts < 1:
-        raise ValueError(f"parts: {parts} is not positive")
+    check_at_least("parts", parts, 1)
     with needs("dnabert2_fast.ray.embed_file"):
         from dnabert2_fast.genomics.embedding.file import check_settings
         from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.checks import check_at_least, check_seed
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.ragged import Ragged
@@ -155,9 +156,6 @@ def _is_framed(ids: npt.NDArray[np.uint16], frame: Frame) -> bool:
 
 
 def _check(options: Options, threads: int) -> None:
-    if options.max_length is not None and options.max_length < 0:
-        raise ValueError(f"max_length: {options.max_length} is negative")
-    if not 0 <= options.seed < 1 << 64:
-        raise ValueError(f"seed: {options.seed} is not between 0 and 2^64")
-    if threads < 0:
-        raise ValueError(f"threads: {threads} is negative; 0 takes every core")
+    check_at_least("max_length", options.max_length, 0)
+    check_seed(options.seed)
+    check_at_least("threads", threads, 0)

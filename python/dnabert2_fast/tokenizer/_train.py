@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
@@ -108,14 +109,11 @@ class Intake:
         self, inputs: Iterable[str | bytes | os.PathLike[str]]
     ) -> tuple[_native.BpeTrainer, TrainingReport]:
         """Take in all input."""
-        if self.window_bp is not None and self.window_bp < 1:
-            raise ValueError(f"window_bp: {self.window_bp} is not positive")
+        check_at_least("window_bp", self.window_bp, 1)
         if not 0 < self.sample <= 1:
-            raise ValueError(f"sample: {self.sample} is not above 0 and at most 1")
-        if not 0 <= self.seed < 1 << 64:
-            raise ValueError(f"seed: {self.seed} is not between 0 and 2^64")
-        if self.threads < 0:
-            raise ValueError(f"threads: {self.threads} is negative; 0 takes every core")
+            raise ValueError(f"sample: must be above 0 and at most 1 (got {self.sample}).")
+        check_seed(self.seed)
+        check_at_least("threads", self.threads, 0)
         trainer = _native.BpeTrainer(
             window_bp=self.window_bp,
             fold_case=self.fold_case,
@@ -177,12 +175,10 @@ def train_text(
     if starts := [token for token in special_tokens if token[0] in BASES]:
         raise ValueError(f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]")
     least, most = len(special_tokens) + len(BASES), 1 << 16
-    if not least <= vocab_size <= most:
-        raise ValueError(f"vocab_size: {vocab_size} is not between {least} and {most}")
+    check_between("vocab_size", vocab_size, least, most)
     limits = {"min_frequency": min_frequency, "max_token_bp": max_token_bp}
     for name, value in {**limits, "memory_limit": memory_limit}.items():
-        if value is not None and value < 0:
-            raise ValueError(f"{name}: {value} is negative")
+        check_at_least(name, value, 0)
     trainer, report = intake.read(inputs)
     settings = {"text_sha256": trainer.fingerprint(), "both_strands": intake.both_strands, **limits}
     with (

@@ -1,0 +1,68 @@
+"""Numeric options of functions and commands, checked with one form of message."""
+
+from __future__ import annotations
+
+__all__ = ["check_at_least", "check_between", "check_seed"]
+
+
+def check_at_least(name: str, value: float | None, minimum: float) -> None:
+    """Raise ValueError unless an option is at least `minimum`; None, left out, passes.
+
+    Parameters
+    ----------
+    name : str
+        The option as the caller typed it.
+    value : float, optional
+    minimum : float
+
+    Raises
+    ------
+    ValueError
+        When `value` is smaller, or NaN.
+
+    Examples
+    --------
+    >>> check_at_least("window_bp", 1, 1)
+    >>> check_at_least("window_bp", 0, 1)
+    Traceback (most recent call last):
+    ValueError: window_bp: must be at least 1 (got 0).
+    """
+    if value is not None and not value >= minimum:
+        raise ValueError(f"{name}: must be at least {minimum} (got {value}).")
+
+
+def check_between(name: str, value: float | None, minimum: float, maximum: float) -> None:
+    """Raise ValueError unless an option is in a range, both ends included; None passes.
+
+    Parameters
+    ----------
+    name : str
+        The option as the caller typed it.
+    value : float, optional
+    minimum, maximum : float
+
+    Raises
+    ------
+    ValueError
+        When `value` is outside the range, or NaN.
+
+    Examples
+    --------
+    >>> check_between("valid_fraction", 0.05, 0, 1)
+    >>> check_between("valid_fraction", 2, 0, 1)
+    Traceback (most recent call last):
+    ValueError: valid_fraction: must be between 0 and 1 (got 2).
+    """
+    if value is not None and not minimum <= value <= maximum:
+        raise ValueError(f"{name}: must be between {minimum} and {maximum} (got {value}).")
+
+
+def check_seed(value: int) -> None:
+    """Raise ValueError unless a seed fits in 64 bits.
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    ValueError: seed: must be between 0 and 2^64 - 1 (got -1).
+    """
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"seed: must be between 0 and 2^64 - 1 (got {value}).")
