@@ -16,7 +16,7 @@ from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
 from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
-from dnabert2_fast.ragged import token_batches
+from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Answers", "Predictor"]
@@ -243,12 +243,10 @@ class Predictor:
         """Return a row a sequence, or a row a token, in the order of the input."""
         lengths = inputs.ids.lengths
         outputs = np.empty((rows, len(self.task.names)))
-        order = np.argsort(-lengths, kind="stable")
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
-            for stretch in token_batches(lengths[order], self.batch_tokens):
-                chosen = order[stretch]
+            for chosen in length_sorted_batches(lengths, self.batch_tokens):
                 logits = self.model(inputs.batch(chosen)).logits
                 places = chosen
                 if self.task.by_position:

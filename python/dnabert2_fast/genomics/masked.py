@@ -17,9 +17,10 @@ import torch
 from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import Pretrained
-from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = [
@@ -139,11 +140,8 @@ def predictions(
 
     Call it within `evaluating`. The bar counts masked copies.
     """
-    lengths = ids.lengths[masks.rows]
-    order = np.argsort(-lengths, kind="stable")
     counts = np.diff(masks.offsets)
-    for stretch in token_batches(lengths[order], batch_tokens):
-        copies = order[stretch]
+    for copies in length_sorted_batches(ids.lengths[masks.rows], batch_tokens):
         packed = ids.take(masks.rows[copies])
         owner = np.repeat(np.arange(len(copies)), counts[copies])
         first = np.cumsum(counts[copies]) - counts[copies]

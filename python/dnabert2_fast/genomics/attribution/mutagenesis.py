@@ -27,9 +27,9 @@ from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.auto import Model
-from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
-from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
@@ -295,9 +295,6 @@ def _ratios(
 def _answers(ask: Question, ids: Ragged, rules: AttributionRules) -> npt.NDArray[np.float64]:
     """Return the target of many sequences, in order."""
     found = np.empty(len(ids))
-    order = np.argsort(-ids.lengths, kind="stable")
-    for stretch in token_batches(ids.lengths[order], rules.batch_tokens):
-        rows = order[stretch]
-        batch = PackedBatch.from_ragged(ids.take(rows))
+    for rows, batch in packed_batches(ids, rules.batch_tokens):
         found[rows] = ask(batch, ask.real(batch)).cpu().numpy()
     return found

@@ -22,8 +22,8 @@ from dnabert2_fast.genomics.embedding.pooling import Pooling, owners, pool_state
 from dnabert2_fast.genomics.masked import require_finite
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2Model
-from dnabert2_fast.ragged import token_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["EmbeddingRules", "embed", "embed_positions", "read_encoder"]
@@ -323,11 +323,8 @@ def _batches(
     encoded = tokenizer.encode_batch_detailed([view.text for view in views])
     special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
     special[sorted(tokenizer.special_ids)] = True
-    order = np.argsort(-encoded.ids.lengths, kind="stable")
     last_alone = {layer % (depth + 1) for layer in rules.layers} == {depth}
-    for stretch in token_batches(encoded.ids.lengths[order], rules.batch_tokens):
-        rows = order[stretch]
-        packed = PackedBatch.from_ragged(encoded.ids.take(rows))
+    for rows, packed in packed_batches(encoded.ids, rules.batch_tokens):
         borders = encoded.ids.offsets
         offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
         real = ~special[packed.input_ids]

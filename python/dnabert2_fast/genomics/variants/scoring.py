@@ -32,9 +32,9 @@ from dnabert2_fast.genomics.variants.config import ScoringRules
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import COMPLEMENT
 from dnabert2_fast.model.auto import Model
-from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
-from dnabert2_fast.ragged import Ragged, token_batches
+from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = [
@@ -309,10 +309,7 @@ def _distances(
     special[sorted(tokenizer.special_ids)] = True
     vectors = np.empty((len(ids), model.config.hidden_size))
     log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
-    order = np.argsort(-ids.lengths, kind="stable")
-    for stretch in token_batches(ids.lengths[order], rules.batch_tokens):
-        rows = order[stretch]
-        batch = PackedBatch.from_ragged(ids.take(rows))
+    for rows, batch in packed_batches(ids, rules.batch_tokens):
         real = ~special[batch.input_ids]
         batch = batch.to(model.device)
         states = model.bert.encode(batch)
