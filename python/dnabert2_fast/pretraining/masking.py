@@ -62,8 +62,7 @@ class Masker:
             raise ValueError(f"mask_rate: {rate} is not between 0 and 1")
         self.rate = rate
         self.mask_id = tokenizer.mask_id
-        special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-        special[sorted(tokenizer.special_ids)] = True
+        special = torch.from_numpy(tokenizer.special_mask)
         self._special = special.to(device)
         self._ordinary = torch.nonzero(~special).flatten().to(device)
 

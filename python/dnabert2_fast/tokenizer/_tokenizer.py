@@ -680,7 +680,12 @@ class Tokenizer:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """Ids of tokens that are not spelled by bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
-        return frozenset(np.flatnonzero(self._native.special()).tolist())
+        return frozenset(np.flatnonzero(self.special_mask).tolist())
+
+    @cached_property
+    def special_mask(self) -> npt.NDArray[np.bool_]:
+        """Whether each id is one of `special_ids`, shape (vocab_size,): index it with token ids."""
+        return self._native.special()
 
     @cached_property
     def _frame(self) -> Frame:

@@ -33,10 +33,9 @@ class Question:
     ) -> None:
         self.model, self.target, self.label = model, target, label
         self.tokenizer = tokenizer
-        self.special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-        self.special[sorted(tokenizer.special_ids)] = True
+        self.special = torch.from_numpy(tokenizer.special_mask)
         self.ids = tokenizer.encode(sequence)
-        self.places = np.flatnonzero(~self.special.numpy()[self.ids])
+        self.places = np.flatnonzero(~tokenizer.special_mask[self.ids])
         self.home: torch.Tensor | None = None
         if target == "similarity":
             with evaluating(model):

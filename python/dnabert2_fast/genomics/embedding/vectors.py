@@ -321,8 +321,7 @@ def _batches(
         if not -depth - 1 <= layer <= depth:
             raise ValueError(f"layers: {layer}: the model has layers 0 (embeddings) to {depth}")
     encoded = tokenizer.encode_batch_detailed([view.text for view in views])
-    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-    special[sorted(tokenizer.special_ids)] = True
+    special = torch.from_numpy(tokenizer.special_mask)
     last_alone = {layer % (depth + 1) for layer in rules.layers} == {depth}
     for rows, packed in packed_batches(encoded.ids, rules.batch_tokens):
         borders = encoded.ids.offsets

@@ -305,8 +305,7 @@ def _distances(
     ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, rules: ScoringRules
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return distances of vectors and, of a classifier, differences of its answer, by frame."""
-    special = torch.zeros(tokenizer.vocab_size, dtype=torch.bool)
-    special[sorted(tokenizer.special_ids)] = True
+    special = torch.from_numpy(tokenizer.special_mask)
     vectors = np.empty((len(ids), model.config.hidden_size))
     log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
     for rows, batch in packed_batches(ids, rules.batch_tokens):
