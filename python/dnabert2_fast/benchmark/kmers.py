@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["KmerVectorizer"]
@@ -117,7 +117,7 @@ def _kmers(k: int) -> list[str]:
 def _turned(k: int) -> list[int]:
     """Return the number of each k-mer's reverse complement."""
     number = {kmer: i for i, kmer in enumerate(_kmers(k))}
-    return [number[kmer.translate(COMPLEMENT)[::-1]] for kmer in _kmers(k)]
+    return [number[reverse_complement(kmer)] for kmer in _kmers(k)]
 
 
 def _places(k: int, rows: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

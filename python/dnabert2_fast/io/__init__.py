@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from dnabert2_fast.io.manifest import SourceFile, read_manifest, species_by_path
     from dnabert2_fast.io.reference import Reference
     from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
-    from dnabert2_fast.io.strand import COMPLEMENT
+    from dnabert2_fast.io.strand import reverse_complement
     from dnabert2_fast.io.tables import read_column
     from dnabert2_fast.io.tracks import track
     from dnabert2_fast.io.vcf import read_vcf
 
 __all__ = [
-    "COMPLEMENT",
     "Piece",
     "Record",
     "Reference",
@@ -32,16 +31,16 @@ __all__ = [
     "read_manifest",
     "read_pieces",
     "read_vcf",
+    "reverse_complement",
     "species_by_path",
     "track",
 ]
 
 _HOME = {
-    "COMPLEMENT": "strand",
-    "SourceFile": "manifest",
     "Piece": "regions",
     "Record": "fasta",
     "Reference": "reference",
+    "SourceFile": "manifest",
     "Span": "regions",
     "read_bed": "regions",
     "read_chunks": "fasta",
@@ -50,6 +49,7 @@ _HOME = {
     "read_manifest": "manifest",
     "read_pieces": "regions",
     "read_vcf": "vcf",
+    "reverse_complement": "strand",
     "species_by_path": "manifest",
     "track": "tracks",
 }

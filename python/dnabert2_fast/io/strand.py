@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["COMPLEMENT"]
+__all__ = ["reverse_complement"]
 
-COMPLEMENT = str.maketrans("ACGTURYKMBVDHacgturykmbvdh", "TGCAAYRMKVBHDtgcaayrmkvbhd")
-"""For `str.translate`: every IUPAC letter to its complement, case kept."""
+_COMPLEMENT = str.maketrans("ACGTURYKMBVDHacgturykmbvdh", "TGCAAYRMKVBHDtgcaayrmkvbhd")
+
+
+def reverse_complement(sequence: str) -> str:
+    """Return the other strand, read in its own direction.
+
+    Parameters
+    ----------
+    sequence : str
+        IUPAC letters keep their case; U becomes A. S, W, N and all other characters stay as they
+        are.
+
+    Examples
+    --------
+    >>> reverse_complement("AACGnRt")
+    'aYnCGTT'
+    """
+    return sequence.translate(_COMPLEMENT)[::-1]

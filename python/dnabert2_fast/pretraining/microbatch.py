@@ -19,7 +19,7 @@ import torch
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import State, TokenBatches
 from dnabert2_fast.errors import CorpusError
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.pretraining.masking import key_of
 from dnabert2_fast.ragged import Ragged
@@ -109,7 +109,7 @@ class Variation:
             key = key_of(self._seed, step, number)
             text = self._tokenizer.decode(ids)
             if self._strands and key & 1:
-                text = text.translate(COMPLEMENT)[::-1]
+                text = reverse_complement(text)
             rows.append(self._tokenizer.encode(text, dropout=self._dropout or None, seed=key >> 1))
         return Ragged.from_list(rows)
 

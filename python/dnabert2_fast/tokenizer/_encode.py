@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dnabert2_fast import _native
 from dnabert2_fast._internal.checks import check_at_least, check_seed
 from dnabert2_fast.io.fasta import read_chunks
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer._inputs import spans
 from dnabert2_fast.tokenizer._results import EncodedBatch, Windows, cut_windows
@@ -133,7 +133,7 @@ def frame_of(native: _native.Tokenizer) -> Frame:
 
 def other_strand(native: _native.Tokenizer, ids: Ragged, frame: Frame) -> Ragged:
     """Return the ids of the reverse complements, with special tokens where `ids` have them."""
-    texts = [native.decode(as_ids(row), "N", "").translate(COMPLEMENT)[::-1] for row in ids]
+    texts = [reverse_complement(native.decode(as_ids(row), "N", "")) for row in ids]
     framed = np.array([_is_framed(row, frame) for row in ids], bool)
     parts = [
         encode_batch(

@@ -24,7 +24,7 @@ from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import Piece, Span, read_bed
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES, track
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
@@ -200,6 +200,6 @@ def _write_motifs(path: Path, found: Sequence[EnrichedKmer]) -> None:
     with path.open("w", encoding="utf-8") as handle:
         handle.write("kmer\treverse_complement\tinside\texpected\tp_value\tq_value\n")
         for row in found:
-            back = row.kmer.translate(COMPLEMENT)[::-1]
+            back = reverse_complement(row.kmer)
             numbers = f"{row.inside}\t{row.expected:.6g}\t{row.p_value:.4g}\t{row.q_value:.4g}"
             handle.write(f"{row.kmer}\t{back}\t{numbers}\n")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 
 __all__ = ["EnrichedKmer", "enriched_kmers", "high_regions"]
 
@@ -165,4 +165,4 @@ def _kmers(sequence: str, k: int) -> Iterator[str]:
     for start in range(len(sequence) - k + 1):
         kmer = sequence[start : start + k]
         if set(kmer) <= set(BASES):
-            yield min(kmer, kmer.translate(COMPLEMENT)[::-1])
+            yield min(kmer, reverse_complement(kmer))

@@ -25,7 +25,7 @@ from dnabert2_fast.genomics.attribution.tokens import (
 )
 from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
@@ -147,7 +147,7 @@ def attribute_quietly(
     there = _attribute(sequence, model, tokenizer, rules, target, bar)
     if not rules.both_strands:
         return there
-    other = sequence.translate(COMPLEMENT)[::-1]
+    other = reverse_complement(sequence)
     back = _attribute(other, model, tokenizer, rules, target, bar)
     effects = weights = None
     if there.effects is not None and back.effects is not None:

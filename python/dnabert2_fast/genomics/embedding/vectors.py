@@ -20,7 +20,7 @@ import torch
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import Pooling, owners, pool_states
 from dnabert2_fast.genomics.masked import require_finite
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2Model
@@ -295,7 +295,7 @@ def _text(sequence: str | bytes) -> str:
 
 def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
     if turned:
-        text = text.translate(COMPLEMENT)[::-1]
+        text = reverse_complement(text)
     if context_bp is None or len(text) <= context_bp:
         yield View(owner, text, None)
         return

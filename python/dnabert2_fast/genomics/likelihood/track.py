@@ -23,7 +23,7 @@ from dnabert2_fast.genomics.masked import (
     predictions,
 )
 from dnabert2_fast.io.fasta import read_fasta
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
@@ -136,7 +136,7 @@ class _Core(NamedTuple):
 
     def turned(self) -> _Core:
         """Return the other strand."""
-        text = self.text.translate(COMPLEMENT)[::-1]
+        text = reverse_complement(self.text)
         return _Core(text, len(text) - self.end, len(text) - self.start, self.place)
 
 

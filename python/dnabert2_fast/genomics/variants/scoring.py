@@ -30,7 +30,7 @@ from dnabert2_fast.genomics.masked import (
 from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
 from dnabert2_fast.genomics.variants.config import ScoringRules
 from dnabert2_fast.io.reference import Reference
-from dnabert2_fast.io.strand import COMPLEMENT
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
@@ -216,7 +216,7 @@ class Windows:
             ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
             self.add_frame(number, ref, alt)
             if rules.both_strands:
-                self.add_frame(number, *(t.translate(COMPLEMENT)[::-1] for t in (ref, alt)))
+                self.add_frame(number, *(reverse_complement(t) for t in (ref, alt)))
 
     def add_frame(self, number: int, ref: str, alt: str) -> None:
         """Compare two texts."""
