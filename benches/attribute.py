@@ -25,7 +25,7 @@ from dnabert2_fast import (
     attribute,
     read_fasta,
 )
-from dnabert2_fast.genomics import AttributionRules
+from dnabert2_fast.genomics import AttributionConfig
 
 LENGTH_BP = 300
 LOOPED = 45  # mutants of the loop that are timed, before and after each
@@ -62,7 +62,7 @@ def ratios(sequence, rounds):
     half.to(torch.bfloat16)
     mutants = mutants_of(sequence)
     some = mutants[:: len(mutants) // LOOPED]
-    rules = AttributionRules(both_strands=False)
+    config = AttributionConfig(both_strands=False)
     found = {"float32": [], "bfloat16": [], "bfloat16_against_bfloat16": []}
 
     def loop(which):
@@ -72,8 +72,8 @@ def ratios(sequence, rounds):
     one_by_one(half, tokenizer, some[:3])
     for _ in range(rounds):
         slow, slow_half = loop(model), loop(half)
-        fast = cpu_seconds(lambda: attribute(sequence, model, tokenizer, rules))
-        fast_half = cpu_seconds(lambda: attribute(sequence, half, tokenizer, rules))
+        fast = cpu_seconds(lambda: attribute(sequence, model, tokenizer, config))
+        fast_half = cpu_seconds(lambda: attribute(sequence, half, tokenizer, config))
         slow, slow_half = (slow + loop(model)) / 2, (slow_half + loop(half)) / 2
         found["float32"].append(slow / fast)
         found["bfloat16"].append(slow / fast_half)

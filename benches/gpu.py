@@ -35,7 +35,7 @@ from dnabert2_fast import (
 from dnabert2_fast import attention as package
 from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
 from dnabert2_fast.attention.alibi import alibi_bias
-from dnabert2_fast.genomics import AttributionRules
+from dnabert2_fast.genomics import AttributionConfig
 from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
 from dnabert2_fast.pretraining.flops import training_flops
 
@@ -238,7 +238,7 @@ def mutants(sizes):
     config = replace(sizes.config, vocab_size=tokenizer.vocab_size)
     model = Dnabert2ForSequenceClassification(config).to(sizes.device, sizes.dtype).eval()
     sequence = ("ACGTTGCATTAGCATCGTATAAAGG" * sizes.mutated_bp)[: sizes.mutated_bp]
-    rules = AttributionRules(both_strands=False)
+    rules = AttributionConfig(both_strands=False)
     alone = PackedBatch.from_ragged(tokenizer.encode_batch([sequence]))
     with torch.inference_mode():
         loop = 3 * len(sequence) * seconds(sizes, lambda: model(alone))

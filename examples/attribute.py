@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dnabert2_fast
 from dnabert2_fast import Dnabert2Config, Dnabert2ForSequenceClassification, Tokenizer, attribute
-from dnabert2_fast.genomics import AttributionRules, plot_attribution
+from dnabert2_fast.genomics import AttributionConfig, plot_attribution
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
@@ -24,7 +24,7 @@ def main():
         )
     )
     for method in ("mutagenesis", "gradients"):
-        found = attribute(promoter, model, tokenizer, AttributionRules(method=method))
+        found = attribute(promoter, model, tokenizer, AttributionConfig(method=method))
         plot_attribution(found, f"{method}.png", title="promoter")
         best = int(found.scores.argmax())
         print(f"{method}: base {best} ({promoter[best]}) supports the class most")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dnabert2_fast
 from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, read_fasta, score_variants
-from dnabert2_fast.genomics import ScoringRules, Variant
+from dnabert2_fast.genomics import ScoringConfig, Variant
 from dnabert2_fast.io import Reference
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
@@ -31,7 +31,7 @@ def main():
         Variant(contig, 5000, base + next_base, base),
         Variant(contig, 5000, "N", "A"),
     ]
-    scores = score_variants(variants, genome, model, tokenizer, ScoringRules(window_bp=256))
+    scores = score_variants(variants, genome, model, tokenizer, ScoringConfig(window_bp=256))
     for variant, score in zip(variants, scores, strict=True):
         print(
             f"{variant.start}\t{variant.ref}>{variant.alt}\t{score.status}"

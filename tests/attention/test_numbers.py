@@ -24,7 +24,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.attention import alibi_slopes, attention, flex
 from dnabert2_fast.errors import DivergedError
-from dnabert2_fast.genomics import AttributionRules, Variant
+from dnabert2_fast.genomics import AttributionConfig, Variant
 from dnabert2_fast.io import Reference
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.ragged import Ragged
@@ -231,7 +231,7 @@ def test_scores_that_are_no_numbers_are_named(kind):
     asks = [lambda: score_variants([Variant("1", 30, "C", "T")], genome, model, tok)]
     methods = {"mutagenesis": None, "occlusion": None, "gradients": "similarity"}
     asks += [
-        lambda m=m, t=t: attribute("ACGTTGCATT", model, tok, AttributionRules(m, t))
+        lambda m=m, t=t: attribute("ACGTTGCATT", model, tok, AttributionConfig(m, t))
         for m, t in methods.items()
     ]
     if kind is Dnabert2ForMaskedLM:

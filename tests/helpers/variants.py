@@ -11,13 +11,13 @@ from helpers.models import classifier, encoder, masked_lm, tok
 
 from dnabert2_fast import PackedBatch, Ragged
 from dnabert2_fast.genomics.variants.alleles import Variant
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.reference import Reference
 
 rng = random.Random(3)
 CONTIG = "".join(rng.choices("ACGT", k=700)) + "CA" * 20 + "".join(rng.choices("ACGT", k=700))
 GENOME = Reference({"chr1": CONTIG, "chrM": CONTIG[::-1]})
-RULES = ScoringRules(window_bp=120, offsets_bp=(-7, 0), batch_tokens=300)
+CONFIG = ScoringConfig(window_bp=120, offsets_bp=(-7, 0), batch_tokens=300)
 mlm, cls, enc = masked_lm(), classifier(num_labels=3), encoder()
 
 
@@ -69,16 +69,16 @@ def vector(model, ids):
     return states[[i for i, token in enumerate(ids) if token not in tok.special_ids]].mean(0)
 
 
-def twin(model, variant, contig, rules):
+def twin(model, variant, contig, config):
     """One variant by definition: no trimming, no cache, no batch. Numbers by name."""
     start, ref, alt = smallest_edit(contig, variant)
-    half, frames = rules.window_bp // 2, []
-    for offset in rules.offsets:
+    half, frames = config.window_bp // 2, []
+    for offset in config.offsets:
         left = contig[max(start - half + offset, 0) : start]
         right = contig[start + len(ref) : start + len(ref) + half + offset]
         texts = [left + ref + right, left + alt + right]
         frames.append(texts)
-        if rules.both_strands:
+        if config.both_strands:
             frames.append([reverse_complement(text) for text in texts])
     found = []
     model.eval()
@@ -97,7 +97,7 @@ def twin(model, variant, contig, rules):
                         model(PackedBatch.from_ragged(Ragged.from_list([ids])))
                         .logits[0]
                         .double()
-                        .softmax(0)[rules.label]
+                        .softmax(0)[config.label]
                     )
                     for ids in (a, b)
                 ]

@@ -27,7 +27,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.genomics import AttributionRules, ScoringRules, Variant
+from dnabert2_fast.genomics import AttributionConfig, ScoringConfig, Variant
 from dnabert2_fast.io import Reference
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -156,15 +156,15 @@ def test_variants_and_attribution(model):
     rng = np.random.default_rng(0)
     contig = "".join(rng.choice([*"ACGT"], 300))
     alt = {"A": "C"}.get(contig[150], "A")
-    rules = ScoringRules(window_bp=100, offsets_bp=(0,), both_strands=False, label=2)
+    config = ScoringConfig(window_bp=100, offsets_bp=(0,), both_strands=False, label=2)
     (found,) = score_variants(
-        [Variant("x", 150, contig[150], alt)], Reference({"x": contig}), model, tok, rules
+        [Variant("x", 150, contig[150], alt)], Reference({"x": contig}), model, tok, config
     )
     texts = [contig[100:150] + base + contig[151:201] for base in (contig[150], alt)]
     ref, changed = (float(chance(model, text)[2]) for text in texts)
     assert found.probability == pytest.approx(changed - ref, abs=1e-5)
     text = contig[:40]
-    settings = AttributionRules(
+    settings = AttributionConfig(
         method="mutagenesis", target="probability", label=1, both_strands=False
     )
     effects = attribute(text, model, tok, settings).effects

@@ -30,8 +30,8 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.finetuning.predictor import Answers
-from dnabert2_fast.genomics import DnaEmbedder, ScoringRules, Variant, VariantScore
-from dnabert2_fast.io import Record, Reference
+from dnabert2_fast.genomics import DnaEmbedder, ScoringConfig, Variant, VariantScore
+from dnabert2_fast.io import FastaRecord, Reference
 from dnabert2_fast.model import export_onnx
 
 Vectors = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ def tokens(fasta: Path) -> Ragged:
     tokenizer = Tokenizer.train([fasta], vocab_size=1024, window_bp=1000)
     tokenizer.save(fasta.with_suffix(".json"))
     records = list(read_fasta(fasta))
-    assert_type(records, list[Record])
+    assert_type(records, list[FastaRecord])
     assert_type(tokenizer.encode(records[0].sequence), npt.NDArray[np.uint16])
     assert_type(tokenizer.decode([5, 6]), str)
     assert_type(tokenizer.vocab_size, int)
@@ -94,7 +94,7 @@ def variants(fasta: Path, folder: Path) -> dict[str, float]:
     model = Dnabert2ForMaskedLM.from_pretrained(folder)
     with_alternates = [Variant("chr1", 100, "A", "G"), Variant("chr1", 200, "AT", "A")]
     scores = score_variants(
-        with_alternates, Reference(fasta), model, tokenizer, ScoringRules(window_bp=256)
+        with_alternates, Reference(fasta), model, tokenizer, ScoringConfig(window_bp=256)
     )
     assert_type(scores, list[VariantScore])
     return {score.status: score.llr for score in scores}

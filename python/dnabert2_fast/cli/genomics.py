@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import tyro
 
 from dnabert2_fast.cli._args import File, load_tokenizer
-from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
 from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
 from dnabert2_fast.genomics.likelihood.table import likelihood_table
 from dnabert2_fast.genomics.likelihood.track import TrackKind, likelihood_track
 from dnabert2_fast.genomics.variants.alleles import STATUSES
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.auto import Model, model_class
@@ -25,8 +25,8 @@ __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants
 
 Dtype = Literal["auto", "float32", "bfloat16"]
 Sequences = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEQUENCE ...")]
-Rules = Annotated[ScoringRules, tyro.conf.arg(name="")]
-Attributing = Annotated[AttributionRules, tyro.conf.arg(name="")]
+Scoring = Annotated[ScoringConfig, tyro.conf.arg(name="")]
+Attributing = Annotated[AttributionConfig, tyro.conf.arg(name="")]
 Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
 
 
@@ -62,7 +62,7 @@ def score_variants(
     reference: Path,
     model: str,
     out: Path,
-    rules: Rules = ScoringRules(),  # noqa: B008 (it is frozen)
+    config: Scoring = ScoringConfig(),  # noqa: B008 (it is frozen)
     tokenizer: str | None = None,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -95,7 +95,7 @@ def score_variants(
     """
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    counts = score_vcf(vcf, reference, net, tok, out, rules)
+    counts = score_vcf(vcf, reference, net, tok, out, config)
     print(f"{out}: {sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
     for status, number in counts.items():
         if status != "scored":
@@ -109,7 +109,7 @@ def attribute(
     *,
     model: str,
     output: Output,
-    rules: Attributing = AttributionRules(),  # noqa: B008 (it is frozen)
+    config: Attributing = AttributionConfig(),  # noqa: B008 (it is frozen)
     regions: Path | None = None,
     tokenizer: str | None = None,
     attention: str = "auto",
@@ -140,7 +140,7 @@ def attribute(
     """
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    number = attribute_file(file, net, tok, output, rules, regions=regions)
+    number = attribute_file(file, net, tok, output, config, regions=regions)
     written = (output.out, output.plots, output.motifs)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
 
@@ -184,7 +184,7 @@ def fill_mask(
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
-    filled = [fill(net, tok, sequence, top_k) for sequence in sequences]
+    filled = [fill(sequence, net, tok, top_k=top_k) for sequence in sequences]
     print("sequence", "mask", "token", "token_id", "probability", sep="\t")
     for number, masks in enumerate(filled):
         for mask, found in enumerate(masks):
@@ -200,7 +200,7 @@ def likelihood(
     out: Path,
     track: TrackKind = "entropy",
     window_bp: int | None = None,
-    every: int | None = None,
+    mask_stride: int | None = None,
     both_strands: bool = True,
     batch_tokens: int = 16384,
     tokenizer: str | None = None,
@@ -226,9 +226,9 @@ def likelihood(
     window_bp
         Table: cut records into windows, one row each; whole records if left out. Track: bases that
         the model sees at a time; 512 if left out.
-    every
-        Mask every so-manieth token together: so many passes instead of one for each token, but
-        the model sees less. One token at a time if left out.
+    mask_stride
+        Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
+        but less context for each prediction. One token at a time if left out.
     both_strands
         Track: mean of both strands.
     batch_tokens
@@ -254,13 +254,13 @@ def likelihood(
             out,
             kind=track,
             window_bp=512 if window_bp is None else window_bp,
-            every=every,
+            mask_stride=mask_stride,
             both_strands=both_strands,
             batch_tokens=batch_tokens,
         )
         print(f"{out}: {bases:,} bases")
         return
     rows = likelihood_table(
-        file, net, tok, out, window_bp=window_bp, every=every, batch_tokens=batch_tokens
+        file, net, tok, out, window_bp=window_bp, mask_stride=mask_stride, batch_tokens=batch_tokens
     )
     print(f"{out}: {rows:,} sequences")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.attribution.config import AttributionRules
+    from dnabert2_fast.genomics.attribution.config import AttributionConfig
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
     from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
     from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, embed, embed_positions
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
-    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.config import ScoringConfig
     from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
 __all__ = [
     "STATUSES",
     "Attribution",
-    "AttributionRules",
+    "AttributionConfig",
     "DnaEmbedder",
-    "EmbeddingRules",
+    "EmbeddingConfig",
     "Pooling",
-    "ScoringRules",
+    "ScoringConfig",
     "Variant",
     "VariantScore",
     "attribute",
@@ -54,11 +54,11 @@ __all__ = [
 _HOME = {
     "STATUSES": "variants.alleles",
     "Attribution": "attribution.mutagenesis",
-    "AttributionRules": "attribution.config",
+    "AttributionConfig": "attribution.config",
     "DnaEmbedder": "embedding.sklearn",
-    "EmbeddingRules": "embedding.vectors",
+    "EmbeddingConfig": "embedding.vectors",
     "Pooling": "embedding.pooling",
-    "ScoringRules": "variants.config",
+    "ScoringConfig": "variants.config",
     "Variant": "variants.alleles",
     "VariantScore": "variants.scoring",
     "attribute": "attribution.mutagenesis",

@@ -61,15 +61,15 @@ class Masks(NamedTuple):
         return cls(listed, np.arange(len(listed) + 1), np.asarray(places, np.int64))
 
     @classmethod
-    def of(cls, places: Sequence[npt.NDArray[np.int64]], every: int | None) -> Masks:
-        """Mask given places of each sequence, one by one, or every so-manieth together.
+    def of(cls, places: Sequence[npt.NDArray[np.int64]], mask_stride: int | None) -> Masks:
+        """Mask given places of each sequence, one by one, or every N-th in one copy.
 
-        >>> Masks.of([np.array([1, 2, 3])], every=2)
+        >>> Masks.of([np.array([1, 2, 3])], mask_stride=2)
         Masks(rows=array([0, 0]), offsets=array([0, 2, 3]), places=array([1, 3, 2]))
         """
         rows, groups = [], []
         for row, own in enumerate(places):
-            step = every or len(own)
+            step = mask_stride or len(own)
             for first in range(min(step, len(own))):
                 rows.append(row)
                 groups.append(own[first::step])
@@ -129,10 +129,10 @@ def places_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.ND
 
 
 def predictions(
-    model: Dnabert2ForMaskedLM,
-    mask_id: int,
     ids: Ragged,
     masks: Masks,
+    model: Dnabert2ForMaskedLM,
+    mask_id: int,
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> Iterator[Predictions]:
@@ -162,16 +162,16 @@ def predictions(
 
 
 def token_log_likelihood(
-    model: Dnabert2ForMaskedLM,
-    mask_id: int,
     ids: Ragged,
     masks: Masks,
+    model: Dnabert2ForMaskedLM,
+    mask_id: int,
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return the log-probability (nats) of what stands at each masked place, shape (m,)."""
     found = np.full(len(masks.places), np.nan)
-    for batch in predictions(model, mask_id, ids, masks, batch_tokens, bar):
+    for batch in predictions(ids, masks, model, mask_id, batch_tokens, bar):
         logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])[:, 0]
         found[batch.which] = logs.cpu().numpy()
     return found

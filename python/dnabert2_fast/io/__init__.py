@@ -9,21 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.io.fasta import Record, read_chunks, read_fasta
+    from dnabert2_fast.io.fasta import FastaRecord, read_chunks, read_fasta
     from dnabert2_fast.io.manifest import SourceFile, read_manifest, species_by_path
     from dnabert2_fast.io.reference import Reference
     from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
     from dnabert2_fast.io.strand import reverse_complement
     from dnabert2_fast.io.tables import read_column
     from dnabert2_fast.io.tracks import track
-    from dnabert2_fast.io.vcf import read_vcf
+    from dnabert2_fast.io.vcf import VcfRecord, read_vcf
 
 __all__ = [
+    "FastaRecord",
     "Piece",
-    "Record",
     "Reference",
     "SourceFile",
     "Span",
+    "VcfRecord",
     "read_bed",
     "read_chunks",
     "read_column",
@@ -37,11 +38,12 @@ __all__ = [
 ]
 
 _HOME = {
+    "FastaRecord": "fasta",
     "Piece": "regions",
-    "Record": "fasta",
     "Reference": "reference",
     "SourceFile": "manifest",
     "Span": "regions",
+    "VcfRecord": "vcf",
     "read_bed": "regions",
     "read_chunks": "fasta",
     "read_column": "tables",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dnabert2_fast import _native
 
-__all__ = ["Record", "read_chunks", "read_fasta"]
+__all__ = ["FastaRecord", "read_chunks", "read_fasta"]
 
 CHUNK_BP = 1 << 23
 
@@ -17,7 +17,7 @@ CHUNK_BP = 1 << 23
 MOST_BP = 1 << 32
 
 
-class Record(NamedTuple):
+class FastaRecord(NamedTuple):
     r"""One entry of a sequence file.
 
     Attributes
@@ -41,7 +41,7 @@ class Record(NamedTuple):
     sequence: str
 
 
-def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
+def read_fasta(path: str | os.PathLike[str]) -> Iterator[FastaRecord]:
     r"""Yield the records of a file; memory holds one of them at a time.
 
     Parameters
@@ -51,7 +51,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
 
     Yields
     ------
-    Record
+    FastaRecord
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Iterator[Record]:
     >>> [(record.name, record.sequence) for record in read_fasta(path)]
     [('a', 'ACGTNN'), ('b', 'TT')]
     """
-    return (Record(*pair) for pair in _native.FastaReader(Path(path), MOST_BP))
+    return (FastaRecord(*pair) for pair in _native.FastaReader(Path(path), MOST_BP))
 
 
 def read_chunks(

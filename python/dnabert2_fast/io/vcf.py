@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from dnabert2_fast.errors import DataError
 
-__all__ = ["Record", "read_vcf"]
+__all__ = ["VcfRecord", "read_vcf"]
 
 # Bytes of the longest line: a small packed file can hold a line of any length.
 MOST_LINE = 1 << 30
@@ -25,7 +25,7 @@ MOST_LINE = 1 << 30
 BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
-class Record(NamedTuple):
+class VcfRecord(NamedTuple):
     """A line of a VCF file, as it stands there.
 
     Attributes
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
 
 @contextmanager
-def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[Record]]]:
+def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[VcfRecord]]]:
     r"""Open a VCF file, plain, gzip or bgzip; gives its header lines and an iterator of records.
 
     Raises
@@ -108,7 +108,7 @@ def _numbered(path: Path, handle: gzip.GzipFile | BufferedReader) -> Iterator[tu
         raise DataError(f"{path}: is damaged or cut off: {error}") from None
 
 
-def _parse(path: Path, number: int, line: str) -> Record:
+def _parse(path: Path, number: int, line: str) -> VcfRecord:
     cells = line.split("\t", 8)
     alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
     if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):
@@ -117,4 +117,4 @@ def _parse(path: Path, number: int, line: str) -> Record:
             "with a whole number as POS and neither REF nor an ALT empty"
         )
     alts = () if alts == (".",) else alts
-    return Record(line, cells[0], int(cells[1]), cells[2], cells[3], alts)
+    return VcfRecord(line, cells[0], int(cells[1]), cells[2], cells[3], alts)

@@ -24,7 +24,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.pooling import Pooling
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
     from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]
@@ -105,7 +105,7 @@ def embed_file(
     check_at_least("parts", parts, 1)
     with needs("dnabert2_fast.ray.embed_file"):
         from dnabert2_fast.genomics.embedding.file import check_settings
-        from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
+        from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
     check_settings(Path(out), window_bp)
     files = {"path": os.fspath(path)}
     if regions is not None:
@@ -118,7 +118,7 @@ def embed_file(
         Path(out).absolute() if is_local else storage_of(os.fspath(out)),
         str(Path(model).absolute()) if Path(model).exists() else model,
         tokenizer,
-        EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens),
+        EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens),
         window_bp,
         column,
         attention,
@@ -141,7 +141,7 @@ class _Work:
     out: Path | Storage
     model: str
     tokenizer: Tokenizer | None
-    rules: EmbeddingRules
+    config: EmbeddingConfig
     window_bp: int | None
     column: str
     attention: str
@@ -173,7 +173,7 @@ class _Work:
         from dnabert2_fast.genomics.embedding.file import embed_file as embed_here
 
         path, regions = files["path"], files.get("regions")
-        rest = {"window_bp": self.window_bp, "column": self.column, **asdict(self.rules)}
+        rest = {"window_bp": self.window_bp, "column": self.column, **asdict(self.config)}
         return embed_here(path, net, tokenizer, out, regions=regions, part=part, **rest)
 
     def _embed_copies(
@@ -192,7 +192,7 @@ class _Work:
         from dnabert2_fast.genomics.embedding.file import inputs_of
 
         def settings(files: dict[str, object]) -> dict[str, object]:
-            return inputs_of(net, tokenizer, self.rules, files, self.window_bp, self.column)
+            return inputs_of(net, tokenizer, self.config, files, self.window_bp, self.column)
 
         files = {}
         for name, place in self.places.items():

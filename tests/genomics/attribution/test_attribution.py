@@ -21,8 +21,8 @@ from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.genomics import (
     Attribution,
-    AttributionRules,
-    ScoringRules,
+    AttributionConfig,
+    ScoringConfig,
     Variant,
     plot_attribution,
 )
@@ -37,11 +37,11 @@ rng = random.Random(8)
 SEQUENCE = "".join(rng.choices("ACGT", k=30)) + "N" + "".join(rng.choices("ACGTacgt", k=29))
 UPPER = SEQUENCE.upper()
 mlm, cls, enc = masked_lm(), classifier(num_labels=3).eval(), encoder().eval()
-ONE = AttributionRules(both_strands=False, batch_tokens=300)
+ONE = AttributionConfig(both_strands=False, batch_tokens=300)
 
 
-def rules(**given):
-    return AttributionRules(**{"both_strands": False, "batch_tokens": 300, **given})
+def config(**given):
+    return AttributionConfig(**{"both_strands": False, "batch_tokens": 300, **given})
 
 
 # --- slow twins -----------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def home_of(model, text):
 )
 @torch.no_grad()
 def test_mutagenesis_is_one_mutant_after_the_other(model, target):
-    found = attribute(SEQUENCE, model, tok, rules(target=target, label=2))
+    found = attribute(SEQUENCE, model, tok, config(target=target, label=2))
     assert found.sequence == UPPER
     home = home_of(model, UPPER)
 
@@ -116,7 +116,7 @@ def test_mutagenesis_is_one_mutant_after_the_other(model, target):
 def test_mutagenesis_of_likelihood_is_that_of_variants():
     found = attribute(SEQUENCE, mlm, tok, ONE)
     assert found.target == "likelihood"
-    whole = ScoringRules(window_bp=2 * len(UPPER), offsets_bp=(0,), both_strands=False)
+    whole = ScoringConfig(window_bp=2 * len(UPPER), offsets_bp=(0,), both_strands=False)
     places = [(i, j) for i in range(0, 60, 7) for j, b in enumerate("ACGT") if b != UPPER[i] != "N"]
     variants = [Variant("x", i, UPPER[i], "ACGT"[j]) for i, j in places]
     scores = score_variants(variants, Reference({"x": UPPER}), mlm, tok, whole)
@@ -127,7 +127,7 @@ def test_mutagenesis_of_likelihood_is_that_of_variants():
 @pytest.mark.parametrize(("model", "target"), [(cls, "log_odds"), (enc, "similarity")])
 @torch.no_grad()
 def test_occlusion_is_one_token_after_the_other(model, target):
-    found = attribute(SEQUENCE, model, tok, rules(method="occlusion", target=target))
+    found = attribute(SEQUENCE, model, tok, config(method="occlusion", target=target))
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
     real, home = real_places(ids), home_of(model, UPPER)
@@ -147,7 +147,7 @@ def test_occlusion_is_one_token_after_the_other(model, target):
 )
 def test_gradients_are_summed_along_the_path(model, target):
     steps = 5
-    found = attribute(SEQUENCE, model, tok, rules(method="gradients", target=target, steps=steps))
+    found = attribute(SEQUENCE, model, tok, config(method="gradients", target=target, steps=steps))
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
     real, home = real_places(ids), home_of(model.eval(), UPPER)
@@ -174,7 +174,7 @@ def test_gradients_are_summed_along_the_path(model, target):
 
 def test_gradients_add_up_with_more_steps():
     gaps = [
-        abs(attribute(SEQUENCE, cls, tok, rules(method="gradients", steps=steps)).gap)
+        abs(attribute(SEQUENCE, cls, tok, config(method="gradients", steps=steps)).gap)
         for steps in (2, 8, 128)
     ]
     assert gaps[0] > gaps[1] > gaps[2]
@@ -185,7 +185,7 @@ def test_gradients_add_up_with_more_steps():
 @torch.no_grad()
 def test_attention_is_that_of_the_last_layer(summary):
     model = encoder().eval() if summary == "none" else classifier(classifier_pooling=summary).eval()
-    found = attribute(SEQUENCE, model, tok, rules(method="attention"))
+    found = attribute(SEQUENCE, model, tok, config(method="attention"))
     assert found.target == "attention"
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
@@ -217,11 +217,11 @@ def test_attention_is_that_of_the_last_layer(summary):
 @pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
 def test_strands(method):
     """Both strands are the mean of the two, and the other strand's attribution is its mirror."""
-    one = attribute(UPPER, cls, tok, rules(method=method))
-    other = attribute(reverse_complement(UPPER), cls, tok, rules(method=method))
-    both = attribute(UPPER, cls, tok, rules(method=method, both_strands=True))
+    one = attribute(UPPER, cls, tok, config(method=method))
+    other = attribute(reverse_complement(UPPER), cls, tok, config(method=method))
+    both = attribute(UPPER, cls, tok, config(method=method, both_strands=True))
     np.testing.assert_allclose(both.scores, (one.scores + other.scores[::-1]) / 2, atol=1e-6)
-    back = attribute(reverse_complement(UPPER), cls, tok, rules(method=method, both_strands=True))
+    back = attribute(reverse_complement(UPPER), cls, tok, config(method=method, both_strands=True))
     np.testing.assert_allclose(back.scores, both.scores[::-1], atol=1e-6)
     if method == "mutagenesis":
         at = next(i for i, base in enumerate(UPPER) if base == "G")
@@ -237,7 +237,7 @@ def test_mutants_are_computed_together(monkeypatch):
     passes = []
     real = cls.bert.encode
     monkeypatch.setattr(cls.bert, "encode", lambda *a: passes.append(len(a[0])) or real(*a))
-    attribute("".join(rng.choices("ACGT", k=300)), cls, tok, AttributionRules(both_strands=False))
+    attribute("".join(rng.choices("ACGT", k=300)), cls, tok, AttributionConfig(both_strands=False))
     assert sum(passes) == 1 + 900
     assert len(passes) < 10
 
@@ -248,7 +248,7 @@ def test_model_is_left_as_it_was():
     ids = torch.tensor(tok.encode(UPPER).astype(np.int64))
     before = model.bert.embeddings.word_embeddings(ids)
     for method in ("gradients", "occlusion", "mutagenesis", "attention"):
-        attribute(SEQUENCE, model, tok, rules(method=method))
+        attribute(SEQUENCE, model, tok, config(method=method))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(model.bert.embeddings.word_embeddings(ids), before)
@@ -257,7 +257,7 @@ def test_model_is_left_as_it_was():
 def test_bfloat16_is_near():
     half = classifier(num_labels=3).eval().bfloat16()
     for method in ("mutagenesis", "occlusion", "gradients", "attention"):
-        a, b = (attribute(SEQUENCE, m, tok, rules(method=method)).scores for m in (cls, half))
+        a, b = (attribute(SEQUENCE, m, tok, config(method=method)).scores for m in (cls, half))
         both = np.isfinite(a)
         assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
 
@@ -265,32 +265,32 @@ def test_bfloat16_is_near():
 def test_sequences_without_bases():
     for method in ("mutagenesis", "occlusion", "gradients", "attention"):
         for text in ("NNN", ""):
-            found = attribute(text, cls, tok, rules(method=method, both_strands=True))
+            found = attribute(text, cls, tok, config(method=method, both_strands=True))
             assert found.scores.shape == (len(text),)
             assert np.isnan(found.scores).all()
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="log_odds needs a fine-tuned classifier"):
-        attribute(SEQUENCE, mlm, tok, rules(target="log_odds"))
+        attribute(SEQUENCE, mlm, tok, config(target="log_odds"))
     with pytest.raises(ValueError, match="likelihood needs a masked language model"):
-        attribute(SEQUENCE, cls, tok, rules(target="likelihood"))
+        attribute(SEQUENCE, cls, tok, config(target="likelihood"))
     with pytest.raises(ValueError, match="likelihood needs a masked language model"):
-        attribute(SEQUENCE, mlm, tok, rules(target="likelihood", method="gradients"))
+        attribute(SEQUENCE, mlm, tok, config(target="likelihood", method="gradients"))
     with pytest.raises(ValueError, match="label: 3"):
-        attribute(SEQUENCE, cls, tok, rules(label=3))
+        attribute(SEQUENCE, cls, tok, config(label=3))
     with pytest.raises(ValueError, match="attention follows none; leave log_odds out"):
-        attribute(SEQUENCE, cls, tok, rules(target="log_odds", method="attention"))
+        attribute(SEQUENCE, cls, tok, config(target="log_odds", method="attention"))
     with pytest.raises(ValueError, match="attention is for 8,192 bases at most, here are 8,193"):
-        attribute("N" * 8193, cls, tok, rules(method="attention"))
+        attribute("N" * 8193, cls, tok, config(method="attention"))
     with pytest.raises(CheckpointError, match="the model has 11 ids"):
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
     with pytest.raises(ValueError, match="steps: 0"):
-        rules(steps=0)
+        config(steps=0)
     with pytest.raises(ValueError, match='method: "occlude" is not one of "mutagenesis"'):
-        rules(method="occlude")
+        config(method="occlude")
     with pytest.raises(ValueError, match='target: "llr" is not one of "log_odds"'):
-        rules(target="llr")
+        config(target="llr")
 
 
 # --- pictures, files, command line ----------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_pictures(tmp_path):
     assert b"<?xml" in head(found, "x.svg", title="a")
     nothing = np.full((2, 4), np.nan)
     head(Attribution("NN", "mutagenesis", "log_odds", nothing[:, 0], nothing), "empty.png")
-    looks = attribute(found.sequence, cls, tok, rules(method="attention"))
+    looks = attribute(found.sequence, cls, tok, config(method="attention"))
     assert b"<?xml" in head(looks, "looks.svg")
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
         plot_attribution(found, tmp_path / "x.pdf")
@@ -331,7 +331,7 @@ def test_pictures(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_pictures_of_two_lines(tmp_path, suffix):
     found = random_mutagenesis(131)
-    looks = attribute(found.sequence, cls, tok, rules(method="attention"))
+    looks = attribute(found.sequence, cls, tok, config(method="attention"))
     for name, each in (("x", found), ("looks", looks)):
         plot_attribution(each, tmp_path / f"{name}.{suffix}")
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 1000
@@ -468,6 +468,6 @@ def test_real_promoters_have_scores_everywhere():
     with gzip.open(DATA / "prom_core_tata" / "test.csv.gz", "rt") as handle:
         promoters = [line.split(",")[0] for line in handle.read().splitlines()[1:4]]
     for promoter in promoters:
-        found = attribute(promoter, cls, tok, AttributionRules())
+        found = attribute(promoter, cls, tok, AttributionConfig())
         assert np.isfinite(found.scores).all()
         assert (found.effects[range(70), ["ACGT".index(b) for b in promoter]] == 0).all()

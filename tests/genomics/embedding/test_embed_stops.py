@@ -14,7 +14,7 @@ from dnabert2_fast import Dnabert2Model, embed_file
 from dnabert2_fast._internal.resume import Parts, settings_of
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.genomics.embedding import file as files
-from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules
+from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
 from dnabert2_fast.model.int8 import quantize_int8
 
 model = encoder().eval()
@@ -107,13 +107,13 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
     other = encoder().eval()
     other.bert.encoder.layer[0].mlp.wo.bias.data += 1
     text = fasta.read_text()
-    for change in ("rules", "model", "file", "damaged part"):
+    for change in ("config", "model", "file", "damaged part"):
         with monkeypatch.context() as patch:
             stop_after(patch, files, "embed_quietly", 3, KeyboardInterrupt())
             with pytest.raises(KeyboardInterrupt):
                 embed_file(fasta, model, tok, out)
         chosen, given = model, {}
-        if change == "rules":
+        if change == "config":
             given = {"pooling": "max"}
         elif change == "model":
             chosen = other
@@ -138,7 +138,7 @@ def test_int8_models_are_told_apart_by_their_matrices():
         one = encoder().eval()
         one.bert.encoder.layer[0].mlp.wo.weight.data += change
         quantize_int8(one)
-        found.append(settings_of(one, tok, EmbeddingRules())["model"])
+        found.append(settings_of(one, tok, EmbeddingConfig())["model"])
     assert found[0] != found[1]
 
 

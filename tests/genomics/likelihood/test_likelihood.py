@@ -45,33 +45,33 @@ def test_fill_mask():
     text = "ACGTTGCA[MASK]TTAGGAC[MASK][MASK]"
     ids = tok.encode(text).tolist()
     places = [i for i, token in enumerate(ids) if token == tok.mask_id]
-    found = fill_mask(model, tok, text, top_k=4)
+    found = fill_mask(text, model, tok, top_k=4)
     assert len(found) == len(places) == 3
     for filled, row in zip(found, probabilities(ids, places), strict=True):
         assert [each.token_id for each in filled] == np.argsort(-row)[:4].tolist()
         np.testing.assert_allclose([each.probability for each in filled], -np.sort(-row)[:4], 1e-4)
         assert [each.token for each in filled] == tok.tokens([each.token_id for each in filled])
-    everything = fill_mask(model, tok, text, top_k=tok.vocab_size)[0]
+    everything = fill_mask(text, model, tok, top_k=tok.vocab_size)[0]
     assert sum(each.probability for each in everything) == pytest.approx(1, abs=1e-4)
 
 
 def test_fill_mask_refuses():
     with pytest.raises(ValueError, match=r"has no \[MASK\]"):
-        fill_mask(model, tok, "ACGT")
+        fill_mask("ACGT", model, tok)
     with pytest.raises(ValueError, match="top_k: 0"):
-        fill_mask(model, tok, "A[MASK]", top_k=0)
+        fill_mask("A[MASK]", model, tok, top_k=0)
     other = Tokenizer.train(["ACACGTGT"], 11)
     with pytest.raises(CheckpointError, match="the tokenizer 11"):
-        fill_mask(model, other, "A[MASK]")
+        fill_mask("A[MASK]", model, other)
 
 
-@pytest.mark.parametrize("every", [None, 2, 5])
-def test_sequences_one_token_after_the_other(every):
-    found = pseudo_likelihood(TEXTS, model, tok, every=every, batch_tokens=200)
+@pytest.mark.parametrize("mask_stride", [None, 2, 5])
+def test_sequences_one_token_after_the_other(mask_stride):
+    found = pseudo_likelihood(TEXTS, model, tok, mask_stride=mask_stride, batch_tokens=200)
     for text, got in zip(TEXTS, found, strict=True):
         ids = tok.encode(text).tolist()
         places = real_places(ids)
-        step = every or max(len(places), 1)
+        step = mask_stride or max(len(places), 1)
         wanted = 0.0
         for first in range(min(step, len(places))):
             group = places[first::step]
@@ -215,8 +215,8 @@ def test_bad_arguments_leave_nothing(fasta, tmp_path):
     out = tmp_path / "x.bw"
     with pytest.raises(ValueError, match="window_bp: 3 is below 4"):
         likelihood_track(fasta, model, tok, out, window_bp=3)
-    with pytest.raises(ValueError, match="every: 1 is below 2"):
-        likelihood_track(fasta, model, tok, out, every=1)
+    with pytest.raises(ValueError, match="mask_stride: 1 is below 2"):
+        likelihood_track(fasta, model, tok, out, mask_stride=1)
     with pytest.raises(ValueError, match='kind: "surprise"'):
         likelihood_track(fasta, model, tok, out, kind="surprise")
     with pytest.raises(ValueError, match=r"must end in \.tsv or"):
@@ -253,7 +253,9 @@ def test_command_line(fasta, tmp_path, capsys):
         assert line[0] == row["name"]
         numbers = [float(value) for value in line[1:]]
         np.testing.assert_allclose(numbers, [float(v) for v in list(row.values())[1:]], rtol=1e-6)
-    assert cli.main([*common, str(tmp_path / "y.bw"), "--every", "4", "--no-both-strands"]) == 0
+    assert (
+        cli.main([*common, str(tmp_path / "y.bw"), "--mask-stride", "4", "--no-both-strands"]) == 0
+    )
     assert "y.bw: 100 bases" in capsys.readouterr().out
     assert cli.main([*common, str(tmp_path / "y.txt")]) == 2
     assert "must end in .tsv or .parquet" in capsys.readouterr().err
@@ -269,7 +271,7 @@ def test_command_line_fills_masks(tmp_path, capsys):
     wanted = [
         (str(number), str(mask), token, str(token_id), probability)
         for number, text in enumerate(texts)
-        for mask, found in enumerate(fill_mask(model, tok, text, top_k=3))
+        for mask, found in enumerate(fill_mask(text, model, tok, top_k=3))
         for token, token_id, probability in found
     ]
     assert [tuple(line[:4]) for line in lines] == [row[:4] for row in wanted]
@@ -282,7 +284,9 @@ def test_a_real_piece_of_genome(tmp_path):
     (tmp_path / "x.fa").write_text("".join(lines))
     length = sum(len(line.strip()) for line in lines[1:])
     out = tmp_path / "x.bw"
-    assert likelihood_track(tmp_path / "x.fa", model, tok, out, every=8, window_bp=128) == length
+    assert (
+        likelihood_track(tmp_path / "x.fa", model, tok, out, mask_stride=8, window_bp=128) == length
+    )
     with pyBigWig.open(str(out)) as opened:
         (name,) = opened.chroms()
         values = np.array(opened.values(name, 0, length))

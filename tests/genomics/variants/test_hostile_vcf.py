@@ -5,7 +5,7 @@ import gzip
 import pyarrow.parquet as pq
 import pytest
 from helpers.models import masked_lm, tok
-from helpers.variants import RULES
+from helpers.variants import CONFIG
 
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
@@ -45,7 +45,7 @@ def test_every_record_has_its_status_in_any_order(tmp_path):
     wanted = [status for _, status in STATUSES.values()] + ["scored"]
     lines = "".join(f"{row}\t.\t.\t.\r\n" for row in rows)
     (tmp_path / "x.vcf").write_text(HEAD + lines, encoding="utf-8")
-    score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.vcf", RULES)
+    score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.vcf", CONFIG)
     found = [
         line for line in (tmp_path / "y.vcf").read_text("utf-8").splitlines() if line[0] != "#"
     ]
@@ -57,10 +57,10 @@ def test_every_record_has_its_status_in_any_order(tmp_path):
 def test_numbers_too_large_for_a_table_are_refused_by_name(tmp_path):
     (tmp_path / "x.vcf").write_text(f"{HEAD}1\t{'9' * 30}\t.\tA\tC\t.\t.\t.\n")
     with pytest.raises(DataError, match=r"x\.vcf.*POS.*does not fit"):
-        score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.parquet", RULES)
+        score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.parquet", CONFIG)
     assert not (tmp_path / "y.parquet").exists()
     (tmp_path / "x.vcf").write_text(f"{HEAD}1\t{2**40}\t.\tA\tC\t.\t.\t.\n")
-    score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.parquet", RULES)
+    score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.parquet", CONFIG)
     assert pq.read_table(tmp_path / "y.parquet")["pos"].to_pylist() == [2**40]
 
 
@@ -86,7 +86,7 @@ BAD = {
 def test_refused(tmp_path, content, message):
     (tmp_path / "x.vcf").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.vcf", RULES)
+        score_vcf(tmp_path / "x.vcf", GENOME, mlm, tok, tmp_path / "y.vcf", CONFIG)
     assert "x.vcf" in str(caught.value)
     assert not (tmp_path / "y.vcf").exists()
 

@@ -11,9 +11,9 @@ from helpers.models import classifier, masked_lm, tok
 from helpers.processes import run
 from helpers.project import ROOT
 from helpers.variants import (
+    CONFIG,
     CONTIG,
     GENOME,
-    RULES,
     VARIANTS,
     check,
     cls,
@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of, variants_of
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.scoring import differing_tokens, score_variants
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.reference import Reference
@@ -41,15 +41,15 @@ pysam = pytest.importorskip("pysam")
 
 @pytest.mark.parametrize("model", [mlm, cls, enc], ids=["mlm", "classifier", "encoder"])
 def test_equals_the_naive_twin(model):
-    scores = score_variants(VARIANTS, GENOME, model, tok, RULES)
+    scores = score_variants(VARIANTS, GENOME, model, tok, CONFIG)
     for variant, score in zip(VARIANTS, scores, strict=True):
-        check(score, twin(model, variant, CONTIG, RULES))
+        check(score, twin(model, variant, CONTIG, CONFIG))
 
 
 def test_one_strand_and_one_frame():
-    rules = ScoringRules(window_bp=80, offsets_bp=(5,), both_strands=False)
-    (score,) = score_variants(VARIANTS[:1], GENOME, mlm, tok, rules)
-    check(score, twin(mlm, VARIANTS[0], CONTIG, rules))
+    config = ScoringConfig(window_bp=80, offsets_bp=(5,), both_strands=False)
+    (score,) = score_variants(VARIANTS[:1], GENOME, mlm, tok, config)
+    check(score, twin(mlm, VARIANTS[0], CONTIG, config))
     assert score.llr_sd == 0
 
 
@@ -60,18 +60,20 @@ def test_the_other_strand_of_everything_scores_alike():
     turned = Variant(
         "chr1", len(CONTIG) - 1 - start, reverse_complement(ref), reverse_complement(alt)
     )
-    rules = ScoringRules(window_bp=120, offsets_bp=(-5, 0, 5))
-    (a,) = score_variants([VARIANTS[0]], GENOME, mlm, tok, rules)
-    (b,) = score_variants([turned], other, mlm, tok, rules)
+    config = ScoringConfig(window_bp=120, offsets_bp=(-5, 0, 5))
+    (a,) = score_variants([VARIANTS[0]], GENOME, mlm, tok, config)
+    (b,) = score_variants([turned], other, mlm, tok, config)
     assert a.llr == pytest.approx(b.llr, abs=1e-5)
     assert a.l2 == pytest.approx(b.l2, abs=1e-5)
 
 
 def test_back_is_minus_there():
-    (there,) = score_variants([VARIANTS[2]], GENOME, mlm, tok, RULES)
+    (there,) = score_variants([VARIANTS[2]], GENOME, mlm, tok, CONFIG)
     start, ref, alt = there.normal[1:]
     mutated = CONTIG[:start] + alt + CONTIG[start + len(ref) :]
-    (back,) = score_variants([(("1"), start, alt, ref)], Reference({"1": mutated}), mlm, tok, RULES)
+    (back,) = score_variants(
+        [(("1"), start, alt, ref)], Reference({"1": mutated}), mlm, tok, CONFIG
+    )
     assert back.llr == pytest.approx(-there.llr, abs=1e-5)
     assert (back.ref_tokens, back.alt_tokens) == (there.alt_tokens, there.ref_tokens)
 
@@ -103,11 +105,11 @@ def test_equal_variants_score_alike_to_the_last_digit():
     at = 700
     ways = [variant_at(at + 2 * i, 3, CONTIG[at + 2 * i]) for i in range(0, 18, 3)]
     ways += [variant_at(at - 5, 30, CONTIG[at - 5 : at + 23]), variant_at(at + 1, 3, "A")]
-    scores = score_variants(ways, GENOME, mlm, tok, RULES)
+    scores = score_variants(ways, GENOME, mlm, tok, CONFIG)
     assert len({variant[1:3] for variant in ways}) == len(ways)
     assert len(set(scores)) == 1
     inserted = [variant_at(at + 2 * i, 2, "CACA") for i in range(5)]
-    assert len(set(score_variants(inserted, GENOME, mlm, tok, RULES))) == 1
+    assert len(set(score_variants(inserted, GENOME, mlm, tok, CONFIG))) == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_equal_variants_score_alike_to_the_last_digit():
     ],
 )
 def test_what_is_not_scored_says_why(given_variant, status):
-    (score,) = score_variants([given_variant], GENOME, mlm, tok, RULES)
+    (score,) = score_variants([given_variant], GENOME, mlm, tok, CONFIG)
     assert score.status == status
     assert (score.llr == score.llr) == (status == "scored")
     if status not in ("scored", "too_long"):
@@ -147,7 +149,7 @@ def test_what_is_not_scored_says_why(given_variant, status):
 def test_letters_around_a_variant_may_be_unknown():
     """An N next to a variant is one [UNK], which is never masked."""
     contig = CONTIG[:299] + "N" + CONTIG[300] + "n" + CONTIG[302:]
-    (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, RULES)
+    (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, CONFIG)
     assert score.status == "scored"
     assert (score.ref_tokens, score.alt_tokens) == (1, 1)
     assert math.isfinite(score.llr + score.cosine)
@@ -167,9 +169,9 @@ def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
 
 
 def test_chunks_and_duplicates_do_not_matter(monkeypatch):
-    whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
+    whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, CONFIG)
     monkeypatch.setattr("dnabert2_fast.genomics.variants.scoring.CHUNK_ALLELES", 3)
-    parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, RULES)
+    parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, CONFIG)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a[2:], b[2:], atol=1e-5)
     assert whole[: len(VARIANTS)] == whole[len(VARIANTS) :]
@@ -183,27 +185,27 @@ def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
 
     real = module.token_log_likelihood
 
-    def counted(model, mask_id, ids, masks, batch_tokens):
+    def counted(ids, masks, *rest):
         sizes.append((len(ids), len(masks.rows)))
-        return real(model, mask_id, ids, masks, batch_tokens)
+        return real(ids, masks, *rest)
 
     monkeypatch.setattr(module, "token_log_likelihood", counted)
-    scores = score_variants(site, GENOME, mlm, tok, RULES)
+    scores = score_variants(site, GENOME, mlm, tok, CONFIG)
     frames = 4
     assert sizes[0][0] == frames * (1 + 3)
     spans = sum((score.ref_tokens + score.alt_tokens) * frames for score in scores)
     assert sizes[0][1] < spans
-    score_variants(site * 5, GENOME, mlm, tok, RULES)
+    score_variants(site * 5, GENOME, mlm, tok, CONFIG)
     assert sizes[1] == sizes[0]
 
 
 def test_the_models_mode_is_left_as_it_was():
     model = masked_lm()
     model.train()
-    (a,) = score_variants(VARIANTS[:1], GENOME, model, tok, RULES)
+    (a,) = score_variants(VARIANTS[:1], GENOME, model, tok, CONFIG)
     assert model.training
     model.eval()
-    assert score_variants(VARIANTS[:1], GENOME, model, tok, RULES) == [a]
+    assert score_variants(VARIANTS[:1], GENOME, model, tok, CONFIG) == [a]
     assert not model.training
 
 
@@ -211,16 +213,16 @@ def test_bad_arguments():
     with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 11"):
         score_variants(VARIANTS, GENOME, mlm, Tokenizer.train(["ACACGTGT"], 11))
     with pytest.raises(ValueError, match="label: 3 is not one of the classifier's 0 to 2"):
-        score_variants(VARIANTS, GENOME, cls, tok, ScoringRules(label=3))
+        score_variants(VARIANTS, GENOME, cls, tok, ScoringConfig(label=3))
     with pytest.raises(ValueError, match="one output"):
         score_variants(VARIANTS, GENOME, classifier(num_labels=1), tok)
     with pytest.raises(ValueError, match="offsets_bp: 60 moves the variant out"):
-        ScoringRules(window_bp=120, offsets_bp=(0, -60))
+        ScoringConfig(window_bp=120, offsets_bp=(0, -60))
     with pytest.raises(ValueError, match="at least one"):
-        ScoringRules(offsets_bp=())
-    assert ScoringRules(window_bp=100).offsets == (-12, 0, 12)
+        ScoringConfig(offsets_bp=())
+    assert ScoringConfig(window_bp=100).offsets == (-12, 0, 12)
     with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
-        ScoringRules(window_bp=0)
+        ScoringConfig(window_bp=0)
 
 
 # --- large real data ------------------------------------------------------------------------------
@@ -234,12 +236,12 @@ def chr20(shared):
 
 def test_vt_pairs_score_alike(shared, chr20, tmp_path):
     """194 indels of 1000 Genomes as found, and as `vt normalize` writes them."""
-    rules = ScoringRules(window_bp=128, offsets_bp=(0,), both_strands=False)
+    config = ScoringConfig(window_bp=128, offsets_bp=(0,), both_strands=False)
     tables = []
     for kind in ("IN", "OUT"):
         path = shared / "data" / "variants" / f"vt_normalize_01_{kind}.vcf.gz"
         out = tmp_path / f"{kind}.parquet"
-        assert score_vcf(path, chr20, mlm, tok, out, rules) == {"scored": 194}
+        assert score_vcf(path, chr20, mlm, tok, out, config) == {"scored": 194}
         key = ("normal_start", "normal_ref", "normal_alt")
         rows = pq.read_table(out).to_pylist()
         tables.append(sorted(rows, key=lambda row: tuple(row[name] for name in key)))
@@ -285,10 +287,10 @@ def test_dbsnp_rows(shared):
     statuses = [status_of(variant, genome) for variant in variants]
     assert statuses.count("ref_mismatch") == 0
     some = variants[::35]
-    rules = ScoringRules(window_bp=100, offsets_bp=(0,))
-    scores = score_variants(some, genome, mlm, tok, rules)
+    config = ScoringConfig(window_bp=100, offsets_bp=(0,))
+    scores = score_variants(some, genome, mlm, tok, config)
     for variant, score in list(zip(some, scores, strict=True))[::12]:
-        check(score, twin(mlm, variant, record.sequence[: variant.end + 5000], rules))
+        check(score, twin(mlm, variant, record.sequence[: variant.end + 5000], config))
 
 
 def test_the_example_runs(tmp_path):

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 from helpers.models import make, masked_lm, tok
-from helpers.variants import CONTIG, GENOME, RULES, VARIANTS, cls, enc, mlm, twin
+from helpers.variants import CONFIG, CONTIG, GENOME, VARIANTS, cls, enc, mlm, twin
 
 from dnabert2_fast import Dnabert2ForSequenceClassification, cli
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.genomics.variants import vcf_file as vcf_module
 from dnabert2_fast.genomics.variants.alleles import Variant, variants_of
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.scoring import score_variants
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.reference import Reference
@@ -57,7 +57,7 @@ def files(tmp_path):
 
 
 def test_records_keep_order_and_text(files):
-    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.vcf", RULES)
+    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.vcf", CONFIG)
     assert counts == {"scored": 4, "ref_mismatch": 1, "unknown_contig": 1, "not_sequence": 2}
     before = (files / "x.vcf").read_text("utf-8").splitlines()
     after = (files / "y.vcf").read_text("utf-8").splitlines()
@@ -80,12 +80,12 @@ def test_records_keep_order_and_text(files):
     assert records[3][7] == "AC=0"
     first = info[1]["D2_LLR"].split(",")
     assert [value == "." for value in first] == [False, True, False, True]
-    wanted = twin(mlm, Variant("1", 300, CONTIG[300], records[1][4].split(",")[0]), CONTIG, RULES)
+    wanted = twin(mlm, Variant("1", 300, CONTIG[300], records[1][4].split(",")[0]), CONTIG, CONFIG)
     assert float(first[0]) == pytest.approx(wanted["llr"], rel=1e-4, abs=1e-4)
 
 
 def test_htslib_reads_what_is_written(files):
-    score_vcf(files / "x.vcf", files / "g.fa", cls, tok, files / "y.vcf.gz", RULES)
+    score_vcf(files / "x.vcf", files / "g.fa", cls, tok, files / "y.vcf.gz", CONFIG)
     with gzip.open(files / "y.vcf.gz", "rt", encoding="utf-8") as handle:
         text = handle.read()
     assert "class 1, ALT minus REF" in text
@@ -97,7 +97,7 @@ def test_htslib_reads_what_is_written(files):
     values = found[1].info["D2_PROBABILITY"]
     assert [value is None for value in values] == [False, True, False, True]
     # Scored again, nothing is written twice.
-    again = score_vcf(files / "y.vcf.gz", files / "g.fa", cls, tok, files / "z.vcf", RULES)
+    again = score_vcf(files / "y.vcf.gz", files / "g.fa", cls, tok, files / "z.vcf", CONFIG)
     assert again["scored"] == 4
     assert (files / "z.vcf").read_text("utf-8") == text
 
@@ -105,7 +105,7 @@ def test_htslib_reads_what_is_written(files):
 def test_parquet(files, monkeypatch):
     monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.CHUNK_RECORDS", 2)
     monkeypatch.setattr("dnabert2_fast.genomics.variants.vcf_file.GROUP_ROWS", 2)
-    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.parquet", RULES)
+    counts = score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.parquet", CONFIG)
     rows = pq.read_table(files / "y.parquet").to_pylist()
     assert len(rows) == sum(counts.values()) == 8
     assert [row["pos"] for row in rows] == [501, 301, 301, 301, 301, 301, 10, 1]
@@ -113,7 +113,7 @@ def test_parquet(files, monkeypatch):
         assert (row["llr"] is not None) == (row["status"] == "scored")
     with read_vcf(files / "x.vcf") as (_, records):
         variants = [variant for record in records for variant in variants_of(record)]
-    scores = score_variants(variants, GENOME, mlm, tok, RULES)
+    scores = score_variants(variants, GENOME, mlm, tok, CONFIG)
     for row, score in zip(rows, scores, strict=True):
         assert row["status"] == score.status
         if score.status == "scored":
@@ -173,7 +173,7 @@ def test_stopped_it_goes_on(files, monkeypatch, name, genome):
         return real(*given)
 
     def score(out):
-        return score_vcf(files / "x.vcf", reference, mlm, tok, out, RULES)
+        return score_vcf(files / "x.vcf", reference, mlm, tok, out, CONFIG)
 
     counts = score(files / name)
     want = (files / name).read_bytes()
@@ -195,13 +195,13 @@ def test_other_settings_and_early_stops_leave_nothing(files, monkeypatch):
     before = sorted(files.iterdir())
     out = files / "y.vcf"
     with pytest.raises(ValueError, match="label"):
-        score_vcf(files / "x.vcf", files / "g.fa", cls, tok, out, ScoringRules(label=9))
+        score_vcf(files / "x.vcf", files / "g.fa", cls, tok, out, ScoringConfig(label=9))
     assert sorted(files.iterdir()) == before
     with monkeypatch.context() as patch:
         patch.setattr("dnabert2_fast._internal.progress.Progress.update", stop_after_one())
         with pytest.raises(KeyboardInterrupt):
-            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, RULES)
-    other = replace(RULES, both_strands=not RULES.both_strands)
+            score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, CONFIG)
+    other = replace(CONFIG, both_strands=not CONFIG.both_strands)
     score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, out, other)
     got = out.read_bytes()
     out.unlink()
@@ -224,8 +224,8 @@ def test_bfloat16_is_near():
     full = masked_lm().eval()
     half = masked_lm().eval().bfloat16()
     for a, b in zip(
-        score_variants(VARIANTS[:4], GENOME, full, tok, RULES),
-        score_variants(VARIANTS[:4], GENOME, half, tok, RULES),
+        score_variants(VARIANTS[:4], GENOME, full, tok, CONFIG),
+        score_variants(VARIANTS[:4], GENOME, half, tok, CONFIG),
         strict=True,
     ):
         assert a.ref_tokens == b.ref_tokens

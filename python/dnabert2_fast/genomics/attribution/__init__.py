@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.attribution.config import AttributionRules
+    from dnabert2_fast.genomics.attribution.config import AttributionConfig
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
     from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
 
 __all__ = [
     "Attribution",
-    "AttributionRules",
+    "AttributionConfig",
     "attribute",
     "enriched_kmers",
     "plot_attribution",
@@ -24,7 +24,7 @@ __all__ = [
 
 _HOME = {
     "Attribution": "mutagenesis",
-    "AttributionRules": "config",
+    "AttributionConfig": "config",
     "attribute": "mutagenesis",
     "enriched_kmers": "motifs",
     "plot_attribution": "plot",

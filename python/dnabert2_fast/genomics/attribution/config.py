@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["AttributionRules", "Method", "Target"]
+__all__ = ["AttributionConfig", "Method", "Target"]
 
 Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
 Target = Literal["log_odds", "probability", "likelihood", "similarity"]
 
 
 @dataclass(frozen=True)
-class AttributionRules:
+class AttributionConfig:
     """What is asked, and how.
 
     Parameters
@@ -49,8 +49,8 @@ class AttributionRules:
     --------
     >>> from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute
     >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-    >>> rules = AttributionRules("occlusion", both_strands=False)
-    >>> attribute("ACGTTGCATTAGCA", model, tok, rules).target
+    >>> config = AttributionConfig("occlusion", both_strands=False)
+    >>> attribute("ACGTTGCATTAGCA", model, tok, config).target
     'similarity'
     """
 

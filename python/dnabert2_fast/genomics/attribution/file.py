@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
@@ -76,7 +76,7 @@ def attribute_file(
     model: Model,
     tokenizer: Tokenizer,
     output: AttributionOutput,
-    rules: AttributionRules | None = None,
+    config: AttributionConfig | None = None,
     *,
     regions: str | os.PathLike[str] | None = None,
 ) -> int:
@@ -86,7 +86,7 @@ def attribute_file(
     ----------
     path : path
         FASTA, plain or gz, bgz, zst; with `regions` a genome as `Reference` reads it.
-    model, tokenizer, rules
+    model, tokenizer, config
         As in `attribute`.
     output : AttributionOutput
     regions : path, optional
@@ -132,7 +132,7 @@ def attribute_file(
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
         bar = stack.enter_context(progress(count, "attributing", "sequences"))
         for number, piece in enumerate(pieces, 1):
-            found = attribute_quietly(piece.sequence, model, tokenizer, rules)
+            found = attribute_quietly(piece.sequence, model, tokenizer, config)
             if write is not None:
                 write(piece, found)
             if folder is not None and piece.sequence:

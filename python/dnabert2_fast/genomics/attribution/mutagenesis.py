@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast.genomics.attribution.config import AttributionRules, Target
+from dnabert2_fast.genomics.attribution.config import AttributionConfig, Target
 from dnabert2_fast.genomics.attribution.tokens import (
     Question,
     attention_weights,
@@ -89,7 +89,7 @@ def attribute(
     sequence: str,
     model: Model,
     tokenizer: Tokenizer,
-    rules: AttributionRules | None = None,
+    config: AttributionConfig | None = None,
 ) -> Attribution:
     """Say what each base of a sequence contributes to a model's answer.
 
@@ -100,7 +100,7 @@ def attribute(
     model : Dnabert2ForSequenceClassification, Dnabert2ForMaskedLM or Dnabert2Model
     tokenizer : Tokenizer
         The one that the model was trained with.
-    rules : AttributionRules, optional
+    config : AttributionConfig, optional
 
     Returns
     -------
@@ -125,30 +125,30 @@ def attribute(
     >>> found.target, found.scores.shape, found.effects.shape
     ('log_odds', (14,), (14, 4))
     """
-    rules = rules or AttributionRules()
+    config = config or AttributionConfig()
     mutants = 3 * sum(map(sequence.upper().count, BASES))
-    total = (1 + rules.both_strands) * (mutants if rules.method == "mutagenesis" else 1)
+    total = (1 + config.both_strands) * (mutants if config.method == "mutagenesis" else 1)
     with progress(total, "attributing", "sequences") as bar:
-        return attribute_quietly(sequence, model, tokenizer, rules, bar)
+        return attribute_quietly(sequence, model, tokenizer, config, bar)
 
 
 def attribute_quietly(
     sequence: str,
     model: Model,
     tokenizer: Tokenizer,
-    rules: AttributionRules | None = None,
+    config: AttributionConfig | None = None,
     bar: Progress | None = None,
 ) -> Attribution:
     """Do what `attribute` does, without a bar of its own."""
-    rules = rules or AttributionRules()
+    config = config or AttributionConfig()
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    target = _target_of(model, rules)
+    target = _target_of(model, config)
     sequence = sequence.upper()
-    there = _attribute(sequence, model, tokenizer, rules, target, bar)
-    if not rules.both_strands:
+    there = _attribute(sequence, model, tokenizer, config, target, bar)
+    if not config.both_strands:
         return there
     other = reverse_complement(sequence)
-    back = _attribute(other, model, tokenizer, rules, target, bar)
+    back = _attribute(other, model, tokenizer, config, target, bar)
     effects = weights = None
     if there.effects is not None and back.effects is not None:
         # The other way round, and A, C, G, T are T, G, C, A there.
@@ -157,23 +157,25 @@ def attribute_quietly(
         weights = ((there.weights + back.weights[::-1, ::-1]) / 2).astype(np.float32)
     scores = (there.scores + back.scores[::-1]) / 2
     gap = (there.gap + back.gap) / 2
-    return Attribution(sequence, rules.method, target, scores, effects, gap, weights)
+    return Attribution(sequence, config.method, target, scores, effects, gap, weights)
 
 
-def _target_of(model: Model, rules: AttributionRules) -> Target | Literal["attention"]:
-    if rules.method == "attention":
-        if rules.target is not None:
-            raise ValueError(f"target: the method attention follows none; leave {rules.target} out")
+def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["attention"]:
+    if config.method == "attention":
+        if config.target is not None:
+            raise ValueError(
+                f"target: the method attention follows none; leave {config.target} out"
+            )
         return "attention"
     classifies = isinstance(model, Dnabert2ForSequenceClassification)
-    predicts = isinstance(model, Dnabert2ForMaskedLM) and rules.method == "mutagenesis"
-    target = rules.target
+    predicts = isinstance(model, Dnabert2ForMaskedLM) and config.method == "mutagenesis"
+    target = config.target
     if target is None:
         target = "log_odds" if classifies else "likelihood" if predicts else "similarity"
     if target in ("log_odds", "probability"):
         if not isinstance(model, Dnabert2ForSequenceClassification):
             raise ValueError(f"target: {target} needs a fine-tuned classifier")
-        require_label(rules.label, model.config.num_labels)
+        require_label(config.label, model.config.num_labels)
     if target == "likelihood" and not predicts:
         raise ValueError(
             "target: likelihood needs a masked language model and the method mutagenesis"
@@ -185,17 +187,17 @@ def _attribute(
     sequence: str,
     model: Model,
     tokenizer: Tokenizer,
-    rules: AttributionRules,
+    config: AttributionConfig,
     target: Target | Literal["attention"],
     bar: Progress | None,
 ) -> Attribution:
-    if target != "attention" and rules.method == "mutagenesis":
-        effects = _mutate(sequence, model, tokenizer, rules, target, bar)
+    if target != "attention" and config.method == "mutagenesis":
+        effects = _mutate(sequence, model, tokenizer, config, target, bar)
         scores = -effects.sum(1) / 3  # the base itself adds 0
-        return Attribution(sequence, rules.method, target, scores, effects)
+        return Attribution(sequence, config.method, target, scores, effects)
     scores = np.full(len(sequence), np.nan)
     gap, weights = float("nan"), None
-    if rules.method == "attention":
+    if config.method == "attention":
         if len(sequence) > MOST_PAIRS_BP:
             raise ValueError(
                 f"method: attention is for {MOST_PAIRS_BP:,} bases at most, here are "
@@ -203,20 +205,20 @@ def _attribute(
             )
         weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
     if set(sequence) & set(BASES):
-        ask = Question(sequence, model, tokenizer, target, rules.label)
+        ask = Question(sequence, model, tokenizer, target, config.label)
         bases, token, share = _bases_of_tokens(ask, sequence)
         if weights is not None:
             looks, answer = attention_weights(ask)
             scores[bases] = answer[token] * share
             weights[np.ix_(bases, bases)] = looks[np.ix_(token, token)] * share
-        elif rules.method == "occlusion":
-            scores[bases] = occlude(ask, rules)[token]
+        elif config.method == "occlusion":
+            scores[bases] = occlude(ask, config)[token]
         else:
-            by_token, gap = integrate(ask, rules)
+            by_token, gap = integrate(ask, config)
             scores[bases] = by_token[token] * share
     if bar is not None:
         bar.update()
-    return Attribution(sequence, rules.method, target, scores, None, gap, weights)
+    return Attribution(sequence, config.method, target, scores, None, gap, weights)
 
 
 def _bases_of_tokens(
@@ -246,7 +248,7 @@ def _mutate(
     sequence: str,
     model: Model,
     tokenizer: Tokenizer,
-    rules: AttributionRules,
+    config: AttributionConfig,
     target: Target,
     bar: Progress | None,
 ) -> npt.NDArray[np.float64]:
@@ -259,7 +261,7 @@ def _mutate(
     ask = (
         None
         if target == "likelihood"
-        else Question(sequence, model, tokenizer, target, rules.label)
+        else Question(sequence, model, tokenizer, target, config.label)
     )
     with evaluating(model):
         before = 0.0
@@ -270,9 +272,9 @@ def _mutate(
         while chunk := list(islice(mutants, CHUNK_MUTANTS)):
             texts = [text for *_, text in chunk]
             if ask is None:
-                changes = _ratios(sequence, texts, model, tokenizer, rules)
+                changes = _ratios(sequence, texts, model, tokenizer, config)
             else:
-                changes = _answers(ask, tokenizer.encode_batch(texts), rules) - before
+                changes = _answers(ask, tokenizer.encode_batch(texts), config) - before
             places, bases = zip(*((place, base) for place, base, _ in chunk), strict=True)
             effects[list(places), list(bases)] = changes
             if bar is not None:
@@ -281,7 +283,7 @@ def _mutate(
 
 
 def _ratios(
-    sequence: str, texts: list[str], model: Model, tokenizer: Tokenizer, rules: AttributionRules
+    sequence: str, texts: list[str], model: Model, tokenizer: Tokenizer, config: AttributionConfig
 ) -> npt.NDArray[np.float64]:
     """Return log-likelihood ratios of changed sequences, as variants have them."""
     assert isinstance(model, Dnabert2ForMaskedLM), "likelihood is asked of masked language models"
@@ -289,12 +291,12 @@ def _ratios(
     for number, text in enumerate(texts):
         windows.add_frame(number, sequence, text)
     ids = tokenizer.encode_batch(list(windows.texts))
-    return likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)["llr"]
+    return likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)["llr"]
 
 
-def _answers(ask: Question, ids: Ragged, rules: AttributionRules) -> npt.NDArray[np.float64]:
+def _answers(ask: Question, ids: Ragged, config: AttributionConfig) -> npt.NDArray[np.float64]:
     """Return the target of many sequences, in order."""
     found = np.empty(len(ids))
-    for rows, batch in packed_batches(ids, rules.batch_tokens):
+    for rows, batch in packed_batches(ids, config.batch_tokens):
         found[rows] = ask(batch, ask.real(batch)).cpu().numpy()
     return found

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.genomics.attribution.config import AttributionRules
+from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.embedding.pooling import pool_states
 from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
 from dnabert2_fast.genomics.variants.scoring import class_answer
@@ -67,10 +67,10 @@ class Question:
         return torch.cosine_similarity(vectors, self.home[None])
 
 
-def occlude(ask: Question, rules: AttributionRules) -> npt.NDArray[np.float64]:
+def occlude(ask: Question, config: AttributionConfig) -> npt.NDArray[np.float64]:
     """Return what the target loses when each token of bases becomes [MASK], shape (tokens,)."""
     found = np.zeros(len(ask.ids))
-    together = max(rules.batch_tokens // len(ask.ids), 1)
+    together = max(config.batch_tokens // len(ask.ids), 1)
     mask_id = mask_id_of(ask.tokenizer)
     with evaluating(ask.model):
         alone = ask.copies(1)
@@ -85,7 +85,7 @@ def occlude(ask: Question, rules: AttributionRules) -> npt.NDArray[np.float64]:
     return found
 
 
-def integrate(ask: Question, rules: AttributionRules) -> tuple[npt.NDArray[np.float64], float]:
+def integrate(ask: Question, config: AttributionConfig) -> tuple[npt.NDArray[np.float64], float]:
     """Integrate gradients (Sundararajan, Taly and Yan, ICML 2017) over word embeddings.
 
     The path runs from the sequence with every token of bases as [MASK] to the sequence; the
@@ -95,13 +95,13 @@ def integrate(ask: Question, rules: AttributionRules) -> tuple[npt.NDArray[np.fl
     ids = torch.from_numpy(ask.ids.astype(np.int64)).to(ask.model.device)
     masked = ids.clone()
     masked[torch.from_numpy(ask.places).to(ids.device)] = mask_id_of(ask.tokenizer)
-    together = max(rules.batch_tokens // GRADIENT_SHARE // len(ids), 1)
-    points = (torch.arange(rules.steps, device=ids.device) + 0.5) / rules.steps
+    together = max(config.batch_tokens // GRADIENT_SHARE // len(ids), 1)
+    points = (torch.arange(config.steps, device=ids.device) + 0.5) / config.steps
     with evaluating(ask.model, gradients=True):
         with torch.no_grad():
             start, way = embedding(masked), embedding(ids) - embedding(masked)
         total = torch.zeros_like(way, dtype=torch.float32)
-        for first in range(0, rules.steps, together):
+        for first in range(0, config.steps, together):
             some = points[first : first + together]
             batch = ask.copies(len(some))
             inputs = (start + some[:, None, None].to(way.dtype) * way).flatten(0, 1)
@@ -114,7 +114,7 @@ def integrate(ask: Question, rules: AttributionRules) -> tuple[npt.NDArray[np.fl
                 hook.remove()
             (slope,) = torch.autograd.grad(answer, inputs)
             total += slope.view(len(some), *way.shape).float().sum(0)
-        by_token = (way.float() * total / rules.steps).sum(-1).double().cpu().numpy()
+        by_token = (way.float() * total / config.steps).sum(-1).double().cpu().numpy()
         with torch.no_grad():
             alone = ask.copies(1)
             real = ask.real(alone)

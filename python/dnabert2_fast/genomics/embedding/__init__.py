@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
     from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingRules, embed, embed_positions
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, embed, embed_positions
 
 __all__ = [
     "DnaEmbedder",
-    "EmbeddingRules",
+    "EmbeddingConfig",
     "Pooling",
     "embed",
     "embed_file",
@@ -27,7 +27,7 @@ __all__ = [
 
 _HOME = {
     "DnaEmbedder": "sklearn",
-    "EmbeddingRules": "vectors",
+    "EmbeddingConfig": "vectors",
     "Pooling": "pooling",
     "embed": "vectors",
     "embed_file": "file",

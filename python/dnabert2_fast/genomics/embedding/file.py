@@ -24,7 +24,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import Parts, settings_of
 from dnabert2_fast.genomics.embedding.pooling import Pooling
 from dnabert2_fast.genomics.embedding.vectors import (
-    EmbeddingRules,
+    EmbeddingConfig,
     count_empty,
     embed_quietly,
     warn_of_empty,
@@ -113,18 +113,18 @@ def embed_file(
     if part is not None and not 1 <= part[0] <= part[1]:
         last = f"{part[1]}/{part[1]}"
         raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
-    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
     files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
-    parts = Parts(out, inputs_of(model, tokenizer, rules, files, window_bp, column))
+    parts = Parts(out, inputs_of(model, tokenizer, config, files, window_bp, column))
     if part is not None:
         with progress(None, "embedding", "sequences") as bar:
-            chunks = _embedded(pieces, model, tokenizer, rules, parts, bar, part)
+            chunks = _embedded(pieces, model, tokenizer, config, parts, bar, part)
             return sum(len(done) for done, _ in chunks)
     bar_of_all = progress(None, "embedding", "sequences")
     with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
-        chunks = _embedded(pieces, model, tokenizer, rules, parts, bar)
+        chunks = _embedded(pieces, model, tokenizer, config, parts, bar)
         if out.suffix == ".parquet":
             return _write_parquet(chunks, temporary, model.config.hidden_size)
         if out.suffix == ".h5ad":
@@ -147,14 +147,14 @@ def check_settings(out: Path, window_bp: int | None) -> None:
 def inputs_of(
     model: Dnabert2Model,
     tokenizer: Tokenizer,
-    rules: EmbeddingRules,
+    config: EmbeddingConfig,
     files: Mapping[str, object],
     window_bp: int | None,
     column: str,
 ) -> dict[str, Any]:
     """Return what vectors of files depend on: where it is the same, so are the stretches."""
     return settings_of(
-        model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
+        model, tokenizer, config, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
     )
 
 
@@ -162,7 +162,7 @@ def _embedded(
     pieces: Iterator[Piece],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
-    rules: EmbeddingRules,
+    config: EmbeddingConfig,
     parts: Parts,
     bar: Progress,
     part: tuple[int, int] = (1, 1),
@@ -172,7 +172,7 @@ def _embedded(
         if number % part[1] != part[0] - 1:
             continue
         sequences = [piece.sequence for piece in chunk]
-        compute = partial(embed_quietly, sequences, model, tokenizer, rules, bar)
+        compute = partial(embed_quietly, sequences, model, tokenizer, config, bar)
         vectors = parts.take(number, len(chunk), compute)
         empty, rows = empty + count_empty(vectors), rows + len(vectors)
         yield chunk, vectors

@@ -26,11 +26,11 @@ from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["EmbeddingRules", "embed", "embed_positions", "read_encoder"]
+__all__ = ["EmbeddingConfig", "embed", "embed_positions", "read_encoder"]
 
 
 @dataclass(frozen=True)
-class EmbeddingRules:
+class EmbeddingConfig:
     """How a sequence becomes a vector.
 
     Parameters
@@ -58,7 +58,7 @@ class EmbeddingRules:
     --------
     Every field is an argument of `embed`, `embed_file` and `DnaEmbedder`:
 
-    >>> EmbeddingRules(layers=(-2, -1), both_strands=True).pooling
+    >>> EmbeddingConfig(layers=(-2, -1), both_strands=True).pooling
     'mean'
     >>> embed(["ACGTTAGC"], layers=(-2, -1), both_strands=True).shape
     (1, 256)
@@ -102,7 +102,7 @@ def embed(
     tokenizer : Tokenizer, optional
         The one that the model was trained with; of a model given by name its own.
     pooling, layers, context_bp, both_strands, batch_tokens
-        See `EmbeddingRules`.
+        See `EmbeddingConfig`.
 
     Returns
     -------
@@ -126,9 +126,9 @@ def embed(
         model = read_encoder(model, device="auto")
     if tokenizer is None:
         raise ValueError("tokenizer: a model given as an object needs the one it was trained with")
-    rules = EmbeddingRules(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     with progress(len(sequences), "embedding", "sequences") as bar:
-        vectors = embed_quietly(sequences, model, tokenizer, rules, bar)
+        vectors = embed_quietly(sequences, model, tokenizer, config, bar)
     warn_of_empty(count_empty(vectors), len(vectors))
     return vectors
 
@@ -186,11 +186,11 @@ def embed_positions(
     """
     if per not in ("token", "base"):
         raise ValueError(f'per: "{per}" is not one of "token", "base"')
-    rules = EmbeddingRules(layers=tuple(layers), batch_tokens=batch_tokens)
+    config = EmbeddingConfig(layers=tuple(layers), batch_tokens=batch_tokens)
     found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
     with progress(len(sequences), "embedding", "sequences") as bar:
         views = [View(i, _text(sequence), None) for i, sequence in enumerate(sequences)]
-        for batch in _batches(views, model, tokenizer, rules):
+        for batch in _batches(views, model, tokenizer, config):
             states = batch.states.float().cpu().numpy()
             starts = batch.packed.cu_seqlens.tolist()
             for row, view in enumerate(batch.views):
@@ -231,41 +231,41 @@ def embed_quietly(
     sequences: Sequence[str | bytes],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
-    rules: EmbeddingRules,
+    config: EmbeddingConfig,
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
     """Do what `embed` does, without its bar and its warning."""
-    strands = 1 + rules.both_strands
+    strands = 1 + config.both_strands
     views = [
         view
         for i, sequence in enumerate(sequences)
         for strand in range(strands)
-        for view in _views(strands * i + strand, _text(sequence), strand == 1, rules.context_bp)
+        for view in _views(strands * i + strand, _text(sequence), strand == 1, config.context_bp)
     ]
     left = np.bincount([view.owner // strands for view in views], minlength=len(sequences))
     total = np.zeros((strands * len(sequences), model.config.hidden_size))
     weight = np.zeros(len(total))
-    if rules.pooling == "max":
+    if config.pooling == "max":
         total.fill(-np.inf)
-    for batch in _batches(views, model, tokenizer, rules):
+    for batch in _batches(views, model, tokenizer, config):
         weights = token_weights(batch)
-        pooled = pool_states(batch.states, batch.packed, batch.real, rules.pooling, weights)
+        pooled = pool_states(batch.states, batch.packed, batch.real, config.pooling, weights)
         sizes = weights.double().new_zeros(len(batch.views)).index_add_(
             0, owners(batch.packed), (weights * batch.real).double()
         )  # fmt: skip
         for row, view in enumerate(batch.views):
             vector = pooled[row].double().cpu().numpy()
-            if rules.pooling == "max":
+            if config.pooling == "max":
                 total[view.owner] = np.fmax(total[view.owner], vector)
                 continue
-            share = float(sizes[row]) if rules.pooling == "mean" else 1.0
+            share = float(sizes[row]) if config.pooling == "mean" else 1.0
             weight[view.owner] += share
             if share:
                 total[view.owner] += share * vector
         done = [view.owner // strands for view in batch.views]
         np.subtract.at(left, done, 1)
         bar.update(int((left[np.unique(done)] == 0).sum()))
-    if rules.pooling == "max":
+    if config.pooling == "max":
         total[np.isneginf(total)] = np.nan
     else:
         with np.errstate(invalid="ignore"):
@@ -312,18 +312,18 @@ def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Itera
 
 
 def _batches(
-    views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, rules: EmbeddingRules
+    views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, config: EmbeddingConfig
 ) -> Iterator[_Encoded]:
     """Yield batches of views of like length, with the averaged states of the wanted layers."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     depth = model.config.num_hidden_layers
-    for layer in rules.layers:
+    for layer in config.layers:
         if not -depth - 1 <= layer <= depth:
             raise ValueError(f"layers: {layer}: the model has layers 0 (embeddings) to {depth}")
     encoded = tokenizer.encode_batch_detailed([view.text for view in views])
     special = torch.from_numpy(tokenizer.special_mask)
-    last_alone = {layer % (depth + 1) for layer in rules.layers} == {depth}
-    for rows, packed in packed_batches(encoded.ids, rules.batch_tokens):
+    last_alone = {layer % (depth + 1) for layer in config.layers} == {depth}
+    for rows, packed in packed_batches(encoded.ids, config.batch_tokens):
         borders = encoded.ids.offsets
         offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
         real = ~special[packed.input_ids]
@@ -333,7 +333,7 @@ def _batches(
             states: list[torch.Tensor] | None = None if last_alone else []
             out = model.bert.encode(packed, states=states)
             if states is not None:
-                out = torch.stack([states[layer].float() for layer in rules.layers]).mean(0)
+                out = torch.stack([states[layer].float() for layer in config.layers]).mean(0)
         require_finite(out, model)
         yield _Encoded([views[row] for row in rows], packed, np.concatenate(offsets), real, out)
 

@@ -83,7 +83,7 @@ class Likelihood(NamedTuple):
 
 
 def fill_mask(
-    model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, sequence: str, top_k: int = 5
+    sequence: str, model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, *, top_k: int = 5
 ) -> list[list[FilledToken]]:
     """Return the likeliest tokens at every ``[MASK]`` of a sequence, the likeliest first.
 
@@ -91,11 +91,11 @@ def fill_mask(
 
     Parameters
     ----------
+    sequence : str
+        Letters, and the vocabulary's mask token (``[MASK]``) in one or more places.
     model : Dnabert2ForMaskedLM
     tokenizer : Tokenizer
         The one that the model was trained with.
-    sequence : str
-        Letters, and the vocabulary's mask token (``[MASK]``) in one or more places.
     top_k : int
         Tokens a mask.
 
@@ -117,7 +117,7 @@ def fill_mask(
     >>> model = Dnabert2ForMaskedLM(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
     ...     num_attention_heads=2, intermediate_size=8))
     >>> tokenizer = Tokenizer.from_pretrained("dnabert2")
-    >>> [len(found) for found in fill_mask(model, tokenizer, "ACG[MASK]TTAG[MASK]", top_k=3)]
+    >>> [len(found) for found in fill_mask("ACG[MASK]TTAG[MASK]", model, tokenizer, top_k=3)]
     [3, 3]
     """
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
@@ -146,7 +146,7 @@ def pseudo_likelihood(
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     *,
-    every: int | None = None,
+    mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> list[Likelihood]:
     """Return how likely sequences are.
@@ -157,10 +157,10 @@ def pseudo_likelihood(
     model : Dnabert2ForMaskedLM
     tokenizer : Tokenizer
         The one that the model was trained with.
-    every : int, optional
-        Mask every so-manieth token together, which takes so many passes a sequence instead of one
-        for each token. The model then sees less, and the numbers are others;
-        docs/guides/likelihood.md says how far off. Left out, each token is masked by itself.
+    mask_stride : int, optional
+        Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
+        but less context for each prediction, and other numbers; docs/guides/likelihood.md
+        measures the difference. One token at a time if left out.
     batch_tokens : int
         Tokens of one batch, at most; a longer sequence makes a batch of its own.
 
@@ -178,16 +178,16 @@ def pseudo_likelihood(
     >>> found.bases, found.perplexity > 1
     (10, True)
     """
-    require_masked_lm(model, tokenizer, every, batch_tokens)
+    require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     with progress(len(sequences), "likelihood", "sequences") as bar:
-        return likelihoods(sequences, model, tokenizer, every, batch_tokens, bar)
+        return likelihoods(sequences, model, tokenizer, mask_stride, batch_tokens, bar)
 
 
 def likelihoods(
     sequences: Sequence[str],
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
-    every: int | None,
+    mask_stride: int | None,
     batch_tokens: int,
     bar: Progress,
 ) -> list[Likelihood]:
@@ -195,9 +195,9 @@ def likelihoods(
     encoded = tokenizer.encode_batch_detailed(list(sequences))
     ids = encoded.ids
     places = [places_of_bases(row, tokenizer) for row in ids]
-    masks = Masks.of(places, every)
+    masks = Masks.of(places, mask_stride)
     with evaluating(model):
-        logs = token_log_likelihood(model, mask_id_of(tokenizer), ids, masks, batch_tokens)
+        logs = token_log_likelihood(ids, masks, model, mask_id_of(tokenizer), batch_tokens)
     owner = np.repeat(masks.rows, np.diff(masks.offsets))
     sums = np.bincount(owner, logs, len(ids))
     spans = encoded.offsets[ids.offsets[owner] + masks.places]
@@ -207,11 +207,13 @@ def likelihoods(
 
 
 def require_masked_lm(
-    model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, every: int | None, batch_tokens: int
+    model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, mask_stride: int | None, batch_tokens: int
 ) -> None:
     """Raise an error that says what does not fit together."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    if every is not None and every < 2:
-        raise ValueError(f"every: {every} is below 2; leave it out to mask one token at a time")
+    if mask_stride is not None and mask_stride < 2:
+        raise ValueError(
+            f"mask_stride: {mask_stride} is below 2; leave it out to mask one token at a time"
+        )
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens: {batch_tokens} is not positive")

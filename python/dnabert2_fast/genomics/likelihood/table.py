@@ -43,7 +43,7 @@ def likelihood_table(
     out: str | os.PathLike[str],
     *,
     window_bp: int | None = None,
-    every: int | None = None,
+    mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> int:
     """Write the likelihood of every record of a FASTA or FASTQ file; returns their number.
@@ -52,7 +52,7 @@ def likelihood_table(
     ----------
     path : path
         FASTA or FASTQ, plain or gz, bgz, zst.
-    model, tokenizer, every, batch_tokens
+    model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.
     out : path
         ``.tsv`` or ``.parquet``: name, log_likelihood, tokens, bases, perplexity, bits_per_base.
@@ -72,7 +72,7 @@ def likelihood_table(
         raise ValueError(f"out: {out.name} must end in .tsv or .parquet")
     if window_bp is not None and window_bp < 1:
         raise ValueError(f"window_bp: {window_bp} is not positive")
-    require_masked_lm(model, tokenizer, every, batch_tokens)
+    require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     stream, rows = _pieces(path, window_bp), 0
     with (
         atomic_path(out) as temporary,
@@ -81,7 +81,7 @@ def likelihood_table(
     ):
         while chunk := list(islice(stream, CHUNK)):
             texts = [text for _, text in chunk]
-            found = likelihoods(texts, model, tokenizer, every, batch_tokens, bar)
+            found = likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
             write([name for name, _ in chunk], found)
             rows += len(chunk)
     return rows

@@ -46,7 +46,7 @@ def likelihood_track(
     *,
     kind: TrackKind = "entropy",
     window_bp: int = 512,
-    every: int | None = None,
+    mask_stride: int | None = None,
     both_strands: bool = True,
     batch_tokens: int = 16_384,
 ) -> int:
@@ -56,7 +56,7 @@ def likelihood_track(
     ----------
     path : path
         FASTA, plain or gz, bgz, zst; memory holds one record of it, and a few windows.
-    model, tokenizer, every, batch_tokens
+    model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.
     out : path
         ``.bedgraph``, or ``.bw`` or ``.bigwig`` (needs pyBigWig); 0-based half-open, as both are.
@@ -99,7 +99,7 @@ def likelihood_track(
         raise ValueError(f"window_bp: {window_bp} is below 4, of which half could be written")
     if kind not in ("entropy", "log_likelihood"):
         raise ValueError(f'kind: "{kind}" is not one of "entropy", "log_likelihood"')
-    require_masked_lm(model, tokenizer, every, batch_tokens)
+    require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     lengths: dict[str, int] = {}
     for name, sequence in read_fasta(path):
         if name in lengths:
@@ -114,10 +114,12 @@ def likelihood_track(
         for name, sequence in read_fasta(path):
             cores = _cores(sequence, window_bp)
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
-                values = _by_base(chunk, model, tokenizer, spell, kind, every, batch_tokens)
+                values = _by_base(chunk, model, tokenizer, spell, kind, mask_stride, batch_tokens)
                 if both_strands:
                     turned = [core.turned() for core in chunk]
-                    back = _by_base(turned, model, tokenizer, spell, kind, every, batch_tokens)
+                    back = _by_base(
+                        turned, model, tokenizer, spell, kind, mask_stride, batch_tokens
+                    )
                     values = [(a + b[::-1]) / 2 for a, b in zip(values, back, strict=True)]
                 for core, found in zip(chunk, values, strict=True):
                     opened.add(name, core.place, found)
@@ -181,7 +183,7 @@ def _by_base(
     tokenizer: Tokenizer,
     spell: _Spelling,
     kind: TrackKind,
-    every: int | None,
+    mask_stride: int | None,
     batch_tokens: int,
 ) -> list[npt.NDArray[np.float64]]:
     """Return the values of the written part of every window, NaN at letters without a token."""
@@ -192,12 +194,12 @@ def _by_base(
         own = places_of_bases(ids[row], tokenizer)
         inside = (spans[own, 0] < core.end) & (spans[own, 1] > core.start)
         places.append(own[inside])
-    masks = Masks.of(places, every)
+    masks = Masks.of(places, mask_stride)
     owner = np.repeat(masks.rows, np.diff(masks.offsets))
     spans = encoded.offsets[ids.offsets[owner] + masks.places]
     values = [np.full(core.end - core.start, np.nan) for core in cores]
     with evaluating(model):
-        for batch in predictions(model, mask_id_of(tokenizer), ids, masks, batch_tokens):
+        for batch in predictions(ids, masks, model, mask_id_of(tokenizer), batch_tokens):
             if kind == "entropy":
                 found = spell.entropies(batch.logits)
             else:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
-    from dnabert2_fast.genomics.variants.config import ScoringRules
+    from dnabert2_fast.genomics.variants.config import ScoringConfig
     from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
 __all__ = [
     "STATUSES",
-    "ScoringRules",
+    "ScoringConfig",
     "Variant",
     "VariantScore",
     "score_variants",
@@ -24,7 +24,7 @@ __all__ = [
 
 _HOME = {
     "STATUSES": "alleles",
-    "ScoringRules": "config",
+    "ScoringConfig": "config",
     "Variant": "alleles",
     "VariantScore": "scoring",
     "score_variants": "scoring",

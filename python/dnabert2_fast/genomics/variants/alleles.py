@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from dnabert2_fast.io.reference import Reference
-from dnabert2_fast.io.vcf import Record
+from dnabert2_fast.io.vcf import VcfRecord
 
 __all__ = ["STATUSES", "Variant", "normalise", "status_of", "variants_of"]
 
@@ -59,10 +59,10 @@ class Variant(NamedTuple):
         return self.start + len(self.ref)
 
 
-def variants_of(record: Record) -> list[Variant]:
+def variants_of(record: VcfRecord) -> list[Variant]:
     """Return one variant per alternate allele of a VCF record.
 
-    >>> variants_of(Record("", "20", 7, "rs1", "A", ("C", "AT")))[1]
+    >>> variants_of(VcfRecord("", "20", 7, "rs1", "A", ("C", "AT")))[1]
     Variant(contig='20', start=6, ref='A', alt='AT')
     """
     return [Variant(record.chrom, record.pos - 1, record.ref, alt) for alt in record.alts]

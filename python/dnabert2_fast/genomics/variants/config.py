@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ScoringRules"]
+__all__ = ["ScoringConfig"]
 
 
 @dataclass(frozen=True)
-class ScoringRules:
+class ScoringConfig:
     """How windows are laid around a variant, and what is asked of a classifier.
 
     Parameters
@@ -33,9 +33,9 @@ class ScoringRules:
 
     Examples
     --------
-    >>> ScoringRules().offsets
+    >>> ScoringConfig().offsets
     (-64, 0, 64)
-    >>> ScoringRules(window_bp=200, offsets_bp=(0,), both_strands=False).offsets  # one frame
+    >>> ScoringConfig(window_bp=200, offsets_bp=(0,), both_strands=False).offsets  # one frame
     (0,)
     """
 

@@ -28,7 +28,7 @@ from dnabert2_fast.genomics.masked import (
     token_log_likelihood,
 )
 from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.auto import Model
@@ -82,8 +82,8 @@ class VariantScore(NamedTuple):
     --------
     >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
     >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
-    >>> rules = ScoringRules(window_bp=64)
-    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, model, tok, rules)
+    >>> config = ScoringConfig(window_bp=64)
+    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, model, tok, config)
     >>> score.status, score.normal.start, bool(score.llr < 0), score.log_odds  # no classifier
     ('scored', 120, True, nan)
     """
@@ -105,7 +105,7 @@ def score_variants(
     reference: Reference,
     model: Model,
     tokenizer: Tokenizer,
-    rules: ScoringRules | None = None,
+    config: ScoringConfig | None = None,
 ) -> list[VariantScore]:
     """Score alleles against a reference.
 
@@ -119,7 +119,7 @@ def score_variants(
         differences of a class's probability.
     tokenizer : Tokenizer
         The one that the model was trained with.
-    rules : ScoringRules, optional
+    config : ScoringConfig, optional
 
     Returns
     -------
@@ -145,7 +145,7 @@ def score_variants(
     (['scored', 'ref_mismatch'], True)
     """
     with progress(len(variants), "scoring", "variants") as bar:
-        return list(score_stream(variants, reference, model, tokenizer, rules, bar))
+        return list(score_stream(variants, reference, model, tokenizer, config, bar))
 
 
 def score_stream(
@@ -153,17 +153,17 @@ def score_stream(
     reference: Reference,
     model: Model,
     tokenizer: Tokenizer,
-    rules: ScoringRules | None = None,
+    config: ScoringConfig | None = None,
     bar: Progress | None = None,
 ) -> Iterator[VariantScore]:
     """Yield the scores of `score_variants` one by one; memory holds some hundred of them."""
-    rules = rules or ScoringRules()
+    config = config or ScoringConfig()
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
-        require_label(rules.label, model.config.num_labels)
+        require_label(config.label, model.config.num_labels)
     stream = iter(variants)
     while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
-        scores = _score_chunk(chunk, reference, model, tokenizer, rules)
+        scores = _score_chunk(chunk, reference, model, tokenizer, config)
         if bar is not None:
             bar.update(len(chunk))
         yield from scores
@@ -207,15 +207,17 @@ class Windows:
     ref: list[int] = field(default_factory=list)  # text of each frame
     alt: list[int] = field(default_factory=list)
 
-    def add(self, number: int, variant: Variant, reference: Reference, rules: ScoringRules) -> None:
+    def add(
+        self, number: int, variant: Variant, reference: Reference, config: ScoringConfig
+    ) -> None:
         """Lay the frames of a variant in normal form; `number` says later whose they are."""
-        half = rules.window_bp // 2
-        for offset in rules.offsets:
+        half = config.window_bp // 2
+        for offset in config.offsets:
             before = reference.fetch(variant.contig, variant.start - half + offset, variant.start)
             after = reference.fetch(variant.contig, variant.end, variant.end + half + offset)
             ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
             self.add_frame(number, ref, alt)
-            if rules.both_strands:
+            if config.both_strands:
                 self.add_frame(number, *(reverse_complement(t) for t in (ref, alt)))
 
     def add_frame(self, number: int, ref: str, alt: str) -> None:
@@ -225,11 +227,11 @@ class Windows:
         self.alt.append(self.texts.setdefault(alt, len(self.texts)))
 
 
-def located(variant: Variant, reference: Reference, rules: ScoringRules) -> VariantScore:
+def located(variant: Variant, reference: Reference, config: ScoringConfig) -> VariantScore:
     """Return the status and normal form of a variant, without the numbers of its score."""
     status = status_of(variant, reference)
     normal = normalise(variant, reference) if status == "scored" else None
-    if normal is not None and max(len(normal.ref), len(normal.alt)) > rules.window_bp:
+    if normal is not None and max(len(normal.ref), len(normal.alt)) > config.window_bp:
         status = "too_long"
     return VariantScore(status, normal)
 
@@ -239,22 +241,22 @@ def _score_chunk(
     reference: Reference,
     model: Model,
     tokenizer: Tokenizer,
-    rules: ScoringRules,
+    config: ScoringConfig,
 ) -> list[VariantScore]:
     scores: list[VariantScore] = []
     windows = Windows()
     for number, variant in enumerate(chunk):
-        score = located(variant, reference, rules)
+        score = located(variant, reference, config)
         if score.status == "scored" and score.normal is not None:
-            windows.add(number, score.normal, reference, rules)
+            windows.add(number, score.normal, reference, config)
         scores.append(score)
     if not windows.variant:
         return scores
     ids = tokenizer.encode_batch(list(windows.texts))
     with evaluating(model):
-        by_frame = _distances(ids, windows, model, tokenizer, rules)
+        by_frame = _distances(ids, windows, model, tokenizer, config)
         if isinstance(model, Dnabert2ForMaskedLM):
-            by_frame |= likelihood_ratios(ids, windows, model, tokenizer, rules.batch_tokens)
+            by_frame |= likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)
     owner = np.array(windows.variant)
     frames = np.bincount(owner, minlength=len(chunk))
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a variant that is not scored
@@ -293,7 +295,7 @@ def likelihood_ratios(
             )
         )
     masks = Masks.one_each([text for text, _ in jobs], [place for _, place in jobs])
-    logs = token_log_likelihood(model, mask_id_of(tokenizer), ids, masks, batch_tokens)
+    logs = token_log_likelihood(ids, masks, model, mask_id_of(tokenizer), batch_tokens)
     return {
         "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in stretches]),
         "ref_tokens": np.array([float(len(ref)) for ref, _ in stretches]),
@@ -302,13 +304,13 @@ def likelihood_ratios(
 
 
 def _distances(
-    ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, rules: ScoringRules
+    ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, config: ScoringConfig
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return distances of vectors and, of a classifier, differences of its answer, by frame."""
     special = torch.from_numpy(tokenizer.special_mask)
     vectors = np.empty((len(ids), model.config.hidden_size))
     log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
-    for rows, batch in packed_batches(ids, rules.batch_tokens):
+    for rows, batch in packed_batches(ids, config.batch_tokens):
         real = ~special[batch.input_ids]
         batch = batch.to(model.device)
         states = model.bert.encode(batch)
@@ -318,7 +320,7 @@ def _distances(
             pooled = model.bert.pool(states, batch.cu_seqlens)
             logits = model.classifier(pooled).double()
             log_odds[rows], probability[rows] = (
-                part.cpu().numpy() for part in class_answer(logits, rules.label)
+                part.cpu().numpy() for part in class_answer(logits, config.label)
             )
     ref, alt = vectors[windows.ref], vectors[windows.alt]
     norms = np.linalg.norm(ref, axis=1) * np.linalg.norm(alt, axis=1)

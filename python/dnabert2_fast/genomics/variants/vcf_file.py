@@ -28,10 +28,10 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import Parts, settings_of
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
-from dnabert2_fast.genomics.variants.config import ScoringRules
+from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.scoring import VariantScore, located, score_stream
 from dnabert2_fast.io.reference import Reference
-from dnabert2_fast.io.vcf import Record, read_vcf
+from dnabert2_fast.io.vcf import VcfRecord, read_vcf
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.tokenizer import Tokenizer
@@ -65,7 +65,7 @@ def score_vcf(
     model: Model,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
-    rules: ScoringRules | None = None,
+    config: ScoringConfig | None = None,
 ) -> dict[str, int]:
     r"""Score every allele of a VCF file; records keep their order and their text.
 
@@ -75,7 +75,7 @@ def score_vcf(
         ``.vcf``, plain, gzip or bgzip; in any order of records.
     reference : Reference or path
         The genome that the file was called against; see `Reference`.
-    model, tokenizer, rules
+    model, tokenizer, config
         As in `score_variants`.
     out : path
         ``.vcf`` or ``.vcf.gz`` (bgzip): the records with INFO fields ``D2_...``, one value an
@@ -109,7 +109,7 @@ def score_vcf(
     >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})  # or "hg38.fa"
     >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
     >>> score_vcf(folder / "calls.vcf", genome, model, tok, folder / "scored.vcf",
-    ...           ScoringRules(window_bp=64))
+    ...           ScoringConfig(window_bp=64))
     {'scored': 1, 'ref_mismatch': 1}
     >>> (folder / "scored.vcf").read_text().splitlines()[-1].split("\t")[7]
     'D2_STATUS=ref_mismatch'
@@ -117,23 +117,23 @@ def score_vcf(
     out = Path(out)
     if not out.name.endswith((".vcf", ".vcf.gz", ".parquet")):
         raise ValueError(f"out: {out.name} must end in .vcf, .vcf.gz or .parquet")
-    rules = rules or ScoringRules()
+    config = config or ScoringConfig()
     counts: Counter[str] = Counter()
     with read_vcf(vcf) as (header, records):
         genome = reference if isinstance(reference, Reference) else Reference(reference)
 
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
-        parts = Parts(out, settings_of(model, tokenizer, rules, **inputs))
+        parts = Parts(out, settings_of(model, tokenizer, config, **inputs))
 
-        def scored() -> Iterator[tuple[Record, list[VariantScore]]]:
+        def scored() -> Iterator[tuple[VcfRecord, list[VariantScore]]]:
             for number in itertools.count():
                 if not (some := list(islice(records, CHUNK_RECORDS))):
                     return
                 variants = [variant for record in some for variant in variants_of(record)]
-                compute = partial(_numbers, variants, genome, model, tokenizer, rules, bar)
+                compute = partial(_numbers, variants, genome, model, tokenizer, config, bar)
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
                 for record in some:
-                    places = [located(variant, genome, rules) for variant in variants_of(record)]
+                    places = [located(variant, genome, config) for variant in variants_of(record)]
                     own = [VariantScore(*score[:2], *next(numbers)) for score in places]
                     counts.update(score.status for score in own)
                     yield record, own
@@ -148,7 +148,7 @@ def score_vcf(
                         f"{vcf}: a POS does not fit into 64 bits of a table; write a .vcf"
                     ) from None
             else:
-                _write_vcf(temporary, scored(), header, model, rules)
+                _write_vcf(temporary, scored(), header, model, config)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
@@ -157,20 +157,20 @@ def _numbers(
     genome: Reference,
     model: Model,
     tokenizer: Tokenizer,
-    rules: ScoringRules,
+    config: ScoringConfig,
     bar: Progress,
 ) -> npt.NDArray[np.float64]:
     """Return what scores have behind status and normal form, a row a variant."""
-    scores = score_stream(variants, genome, model, tokenizer, rules, bar)
+    scores = score_stream(variants, genome, model, tokenizer, config, bar)
     return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
 def _write_vcf(
     path: Path,
-    scored: Iterator[tuple[Record, list[VariantScore]]],
+    scored: Iterator[tuple[VcfRecord, list[VariantScore]]],
     header: list[str],
     model: Model,
-    rules: ScoringRules,
+    config: ScoringConfig,
 ) -> None:
     with needs("a VCF file"):
         import pysam
@@ -186,14 +186,14 @@ def _write_vcf(
         for line in header[:-1]:
             if not line.startswith((f"##INFO=<ID={OWN}", "##dnabert2_fast_")):
                 put(line)
-        for line in _header_lines(names, rules):
+        for line in _header_lines(names, config):
             put(line)
         put(header[-1])
         for record, scores in scored:
             put(_with_info(record, scores, names))
 
 
-def _header_lines(names: list[str], rules: ScoringRules) -> Iterator[str]:
+def _header_lines(names: list[str], config: ScoringConfig) -> Iterator[str]:
     listed = ",".join(STATUSES)
     yield (
         f'##INFO=<ID={STATUS},Number=A,Type=String,Description="Whether dnabert2_fast scored the '
@@ -202,16 +202,16 @@ def _header_lines(names: list[str], rules: ScoringRules) -> Iterator[str]:
     for name in names:
         field, what = FIELDS[name]
         if name == "log_odds" or name == "probability":
-            what = what.replace("the class", f"class {rules.label}")
+            what = what.replace("the class", f"class {config.label}")
         yield f'##INFO=<ID={field},Number=A,Type=Float,Description="{what}">'
-    offsets = "|".join(map(str, rules.offsets))
+    offsets = "|".join(map(str, config.offsets))
     yield (
         f"##dnabert2_fast_score_variants=version {version('dnabert2-fast')}, window_bp "
-        f"{rules.window_bp}, offsets_bp {offsets}, both_strands {rules.both_strands}"
+        f"{config.window_bp}, offsets_bp {offsets}, both_strands {config.both_strands}"
     )
 
 
-def _with_info(record: Record, scores: list[VariantScore], names: list[str]) -> str:
+def _with_info(record: VcfRecord, scores: list[VariantScore], names: list[str]) -> str:
     if not scores:
         return record.line
     cells = record.line.split("\t", 8)
@@ -226,7 +226,7 @@ def _with_info(record: Record, scores: list[VariantScore], names: list[str]) -> 
 
 
 def _write_parquet(
-    path: Path, scored: Iterator[tuple[Record, list[VariantScore]]], model: Model
+    path: Path, scored: Iterator[tuple[VcfRecord, list[VariantScore]]], model: Model
 ) -> None:
     names = _names(model)
     text, whole, number = pa.string(), pa.int64(), pa.float64()
