@@ -22,11 +22,10 @@ PACKAGES = (
 WITHOUT_EXAMPLE = {
     "tokenizer": "Assessment Source Tokenized TrainingReport plot_assessments plot_vocab_sizes",
     "corpus": "Batch CorpusPlan Window as_dataset",
-    "io": "Piece Span read_chunks read_pieces",
+    "io": "Piece Span read_chunks",
     "model": "ClassifierOutput EncoderOutput MaskedLMOutput",
     "pretraining": "PretrainResult",
     "finetuning": "Answers FinetuneResult Task",
-    "genomics": "likelihood_table",
 }
 
 

@@ -9,7 +9,8 @@ from dnabert2_fast.attention import count_scores
 from dnabert2_fast.cli._args import File, load_tokenizer, part_of
 from dnabert2_fast.genomics.embedding.file import embed_file
 from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
-from dnabert2_fast.genomics.embedding.vectors import read_encoder
+from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
+from dnabert2_fast.io.regions import SequenceFile
 
 __all__ = ["embed"]
 
@@ -88,18 +89,11 @@ def embed(
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:
         rows = embed_file(
-            file,
+            SequenceFile(file, column, regions, window_bp),
             net,
             tok,
             out,
-            pooling=pooling,
-            layers=layers,
-            context_bp=context_bp,
-            both_strands=both_strands,
-            batch_tokens=batch_tokens,
-            window_bp=window_bp,
-            column=column,
-            regions=regions,
+            EmbeddingConfig(pooling, layers, context_bp, both_strands, batch_tokens),
             part=None if part is None else part_of(part),
         )
     if part is not None:

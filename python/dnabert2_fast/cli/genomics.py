@@ -11,12 +11,14 @@ import tyro
 from dnabert2_fast.cli._args import File, load_tokenizer
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
 from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
 from dnabert2_fast.genomics.likelihood.table import likelihood_table
-from dnabert2_fast.genomics.likelihood.track import TrackKind, likelihood_track
+from dnabert2_fast.genomics.likelihood.track import likelihood_track
 from dnabert2_fast.genomics.variants.alleles import STATUSES
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+from dnabert2_fast.io.regions import SequenceFile
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.auto import Model, model_class
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
@@ -110,6 +112,8 @@ def attribute(
     model: str,
     output: Output,
     config: Attributing = AttributionConfig(),  # noqa: B008 (it is frozen)
+    window_bp: int | None = None,
+    column: str = "sequence",
     regions: Path | None = None,
     tokenizer: str | None = None,
     attention: str = "auto",
@@ -123,9 +127,14 @@ def attribute(
     Parameters
     ----------
     file
-        FASTA, plain or gz, bgz, zst; with --regions a genome, plain or bgzip.
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one a line; with --regions a genome as FASTA, plain or bgzip.
     model
         A checkpoint folder or a hub id; a classifier if its weights are one's.
+    window_bp
+        Cut sequences into windows of this length, each attributed by itself.
+    column
+        Column of a table that holds the sequences; rows are named by their number.
     regions
         BED file, plain or gz: attribute these regions of the genome instead of whole records.
     tokenizer
@@ -140,7 +149,8 @@ def attribute(
     """
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    number = attribute_file(file, net, tok, output, config, regions=regions)
+    source = SequenceFile(file, column, regions, window_bp)
+    number = attribute_file(source, net, tok, output, config)
     written = (output.out, output.plots, output.motifs)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
 
@@ -200,6 +210,8 @@ def likelihood(
     out: Path,
     track: TrackKind = "entropy",
     window_bp: int | None = None,
+    column: str = "sequence",
+    regions: Path | None = None,
     mask_stride: int | None = None,
     both_strands: bool = True,
     batch_tokens: int = 16384,
@@ -215,7 +227,8 @@ def likelihood(
     Parameters
     ----------
     file
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one a line; with --regions a genome as FASTA, plain or bgzip.
     model
         A checkpoint folder or a hub id of a masked language model.
     out
@@ -226,6 +239,10 @@ def likelihood(
     window_bp
         Table: cut records into windows, one row each; whole records if left out. Track: bases that
         the model sees at a time; 512 if left out.
+    column
+        Column of a table that holds the sequences; rows are named by their number.
+    regions
+        BED file, plain or gz: these regions of the genome instead of whole records.
     mask_stride
         Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
         but less context for each prediction. One token at a time if left out.
@@ -247,20 +264,15 @@ def likelihood(
         model, attention=attention, dtype=dtype, device=device
     )
     if out.suffix in TRACK_SUFFIXES:
-        bases = likelihood_track(
-            file,
-            net,
-            tok,
-            out,
-            kind=track,
-            window_bp=512 if window_bp is None else window_bp,
-            mask_stride=mask_stride,
-            both_strands=both_strands,
-            batch_tokens=batch_tokens,
+        config = TrackConfig(
+            track, 512 if window_bp is None else window_bp, mask_stride, both_strands, batch_tokens
         )
+        source = SequenceFile(file, column, regions)
+        bases = likelihood_track(source, net, tok, out, config)
         print(f"{out}: {bases:,} bases")
         return
+    source = SequenceFile(file, column, regions, window_bp)
     rows = likelihood_table(
-        file, net, tok, out, window_bp=window_bp, mask_stride=mask_stride, batch_tokens=batch_tokens
+        source, net, tok, out, mask_stride=mask_stride, batch_tokens=batch_tokens
     )
     print(f"{out}: {rows:,} sequences")

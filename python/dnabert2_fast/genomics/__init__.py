@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, embed, embed_positions
+    from dnabert2_fast.genomics.likelihood.config import TrackConfig
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
@@ -34,6 +35,7 @@ __all__ = [
     "EmbeddingConfig",
     "Pooling",
     "ScoringConfig",
+    "TrackConfig",
     "Variant",
     "VariantScore",
     "attribute",
@@ -59,6 +61,7 @@ _HOME = {
     "EmbeddingConfig": "embedding.vectors",
     "Pooling": "embedding.pooling",
     "ScoringConfig": "variants.config",
+    "TrackConfig": "likelihood.config",
     "Variant": "variants.alleles",
     "VariantScore": "variants.scoring",
     "attribute": "attribution.mutagenesis",

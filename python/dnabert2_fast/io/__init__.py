@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dnabert2_fast.io.fasta import FastaRecord, read_chunks, read_fasta
     from dnabert2_fast.io.manifest import SourceFile, read_manifest, species_by_path
     from dnabert2_fast.io.reference import Reference
-    from dnabert2_fast.io.regions import Piece, Span, read_bed, read_pieces
+    from dnabert2_fast.io.regions import Piece, SequenceFile, Span, read_bed, read_pieces
     from dnabert2_fast.io.strand import reverse_complement
     from dnabert2_fast.io.tables import read_column
     from dnabert2_fast.io.tracks import track
@@ -22,6 +22,7 @@ __all__ = [
     "FastaRecord",
     "Piece",
     "Reference",
+    "SequenceFile",
     "SourceFile",
     "Span",
     "VcfRecord",
@@ -41,6 +42,7 @@ _HOME = {
     "FastaRecord": "fasta",
     "Piece": "regions",
     "Reference": "reference",
+    "SequenceFile": "regions",
     "SourceFile": "manifest",
     "Span": "regions",
     "VcfRecord": "vcf",

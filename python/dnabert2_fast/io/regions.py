@@ -1,11 +1,13 @@
-"""Named sequences out of the files that people have: FASTA, FASTQ, tables, regions of a genome."""
+"""Named sequences and windows from FASTA, FASTQ, tables, and regions of a genome."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +16,19 @@ from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.tables import is_table_or_lines, read_column
 
-__all__ = ["Piece", "Span", "read_bed", "read_pieces"]
+__all__ = [
+    "OrderedPieces",
+    "Piece",
+    "SequenceFile",
+    "Span",
+    "read_bed",
+    "read_in_order",
+    "read_pieces",
+]
 
 
 class Piece(NamedTuple):
-    """A sequence and where it lies: `start` is the 0-based place of its first base in `contig`."""
+    """A sequence and where it lies: `start` is the 0-based position of its first base."""
 
     name: str
     contig: str
@@ -35,14 +45,11 @@ class Span(NamedTuple):
     end: int
 
 
-def read_pieces(
-    path: str | os.PathLike[str],
-    *,
-    column: str = "sequence",
-    regions: str | os.PathLike[str] | None = None,
-    window_bp: int | None = None,
-) -> Iterator[Piece]:
-    """Yield the sequences of a file, in its order.
+@dataclass(frozen=True)
+class SequenceFile:
+    r"""A file of sequences: which of them are read, and how long the windows are.
+
+    A plain path stands for ``SequenceFile(path)`` wherever a function takes one.
 
     Parameters
     ----------
@@ -52,26 +59,152 @@ def read_pieces(
     column : str
         Column of a table that holds the sequences.
     regions : path, optional
-        BED file, plain or gz: each region is a sequence of the forward strand, in the file's order.
+        BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
+        Each region is a sequence of the forward strand; no base outside it is read.
     window_bp : int, optional
-        Cut sequences into windows of so many letters, named ``name:start-end``.
+        Cut sequences into windows of this length, named ``contig:start-end`` (0-based, half-open);
+        the last window of a sequence is as long as what is left.
+
+    Raises
+    ------
+    ValueError
+        When `window_bp` is not positive.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.fa")
+    >>> _ = path.write_text(">chr1\nACGTTGCA\n")
+    >>> [(piece.name, piece.sequence) for piece in read_pieces(SequenceFile(path, window_bp=5))]
+    [('chr1:0-5', 'ACGTT'), ('chr1:5-8', 'GCA')]
+    """
+
+    path: str | os.PathLike[str]
+    column: str = "sequence"
+    regions: str | os.PathLike[str] | None = None
+    window_bp: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window_bp is not None and self.window_bp < 1:
+            raise ValueError(f"window_bp: {self.window_bp} is not positive")
+
+    @classmethod
+    def of(cls, source: SequenceFile | str | os.PathLike[str]) -> SequenceFile:
+        """Return `source`, or the file at that path with all its sequences whole.
+
+        >>> SequenceFile.of("x.fa").column
+        'sequence'
+        """
+        return source if isinstance(source, SequenceFile) else cls(source)
+
+
+class OrderedPieces(NamedTuple):
+    """Sequences in the order in which a track is written.
+
+    Attributes
+    ----------
+    contig_lengths : dict of str to int
+        Bases of each contig, in order.
+    sequence_count, max_bp, total_bp : int
+        How many sequences there are, bases of the longest, and of all of them together.
+    pieces : iterator of Piece
+    """
+
+    contig_lengths: dict[str, int]
+    sequence_count: int
+    max_bp: int
+    total_bp: int
+    pieces: Iterator[Piece]
+
+
+def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece]:
+    r"""Yield the sequences of a file, in its order; those of regions in the order of the BED file.
+
+    Parameters
+    ----------
+    source : SequenceFile or path
 
     Raises
     ------
     FastaError, DataError
-        When a file is damaged, or a region is no place of the genome.
+        When a file is damaged, or a region does not lie in the genome.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.csv").write_text("dna,label\nACGT,1\nTTGA,0\n")
+    >>> list(read_pieces(SequenceFile(folder / "x.csv", column="dna")))[1]
+    Piece(name='1', contig='1', start=0, sequence='TTGA')
     """
-    if regions is not None:
-        genome = Reference(path)
-        pieces: Iterator[Piece] = (
-            Piece(s.name, s.contig, s.start, genome.fetch(s.contig, s.start, s.end))
-            for s in read_bed(regions, genome)
-        )
-    elif is_table_or_lines(path):
-        rows = enumerate(read_column(path, column))
-        pieces = (Piece(str(i), str(i), 0, sequence) for i, sequence in rows)
+    source = SequenceFile.of(source)
+    if source.regions is None:
+        return _windows(_sequences(source), source.window_bp)
+    genome = Reference(source.path)
+    return _windows(_fetched(read_bed(source.regions, genome), genome), source.window_bp)
+
+
+def read_in_order(
+    source: SequenceFile | str | os.PathLike[str], *, disjoint: bool = False
+) -> OrderedPieces:
+    """Return the sequences of a file in the order of their contigs; reads a file twice.
+
+    Parameters
+    ----------
+    source : SequenceFile or path
+    disjoint : bool
+        Refuse regions that overlap, because a track has one value per base.
+
+    Raises
+    ------
+    FastaError, DataError
+        When a file is damaged, two records have one name, a region does not lie in the genome, or
+        regions overlap.
+    """
+    source = SequenceFile.of(source)
+    if source.regions is None:
+        lengths: dict[str, int] = {}
+        for piece in _sequences(source):
+            if piece.contig in lengths:
+                raise DataError(
+                    f"{source.path}: two records are called {piece.contig}; names must differ"
+                )
+            lengths[piece.contig] = len(piece.sequence)
+        sizes, pieces = list(lengths.values()), _sequences(source)
     else:
-        pieces = (Piece(r.name, r.name, 0, r.sequence) for r in read_fasta(path))
+        genome = Reference(source.path)
+        lengths = genome.lengths
+        rank = {name: i for i, name in enumerate(lengths)}
+        spans = read_bed(source.regions, genome)
+        spans.sort(key=lambda span: (rank[span.contig], span.start, span.end))
+        if disjoint:
+            _require_disjoint(spans, source.regions)
+        sizes, pieces = [span.end - span.start for span in spans], _fetched(spans, genome)
+    max_bp, count = max(sizes, default=0), len(sizes)
+    if source.window_bp is not None:
+        count = sum(max(-(-size // source.window_bp), 1) for size in sizes)
+        max_bp = min(max_bp, source.window_bp)
+    return OrderedPieces(lengths, count, max_bp, sum(sizes), _windows(pieces, source.window_bp))
+
+
+def _sequences(source: SequenceFile) -> Iterator[Piece]:
+    """Yield whole records, or rows of a table."""
+    if is_table_or_lines(source.path):
+        for number, sequence in enumerate(read_column(source.path, source.column)):
+            yield Piece(str(number), str(number), 0, sequence)
+    else:
+        for name, sequence in read_fasta(source.path):
+            yield Piece(name, name, 0, sequence)
+
+
+def _fetched(spans: Iterable[Span], genome: Reference) -> Iterator[Piece]:
+    """Yield the bases of regions."""
+    for name, contig, start, end in spans:
+        yield Piece(name, contig, start, genome.fetch(contig, start, end))
+
+
+def _windows(pieces: Iterable[Piece], window_bp: int | None) -> Iterator[Piece]:
+    """Yield windows of pieces; an empty piece has one empty window."""
     for piece in pieces:
         if window_bp is None:
             yield piece
@@ -81,6 +214,15 @@ def read_pieces(
             start = piece.start + first
             yield Piece(
                 f"{piece.contig}:{start}-{start + len(window)}", piece.contig, start, window
+            )
+
+
+def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
+    for one, other in pairwise(spans):
+        if one.contig == other.contig and other.start < one.end:
+            raise DataError(
+                f"{path}: {one.contig}:{one.start}-{one.end} and {other.start}-{other.end} "
+                "overlap, and a track has one value per base; write a table instead"
             )
 
 

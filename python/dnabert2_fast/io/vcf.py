@@ -26,7 +26,7 @@ BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000
 
 
 class VcfRecord(NamedTuple):
-    """A line of a VCF file, as it stands there.
+    r"""A line of a VCF file, as it stands there.
 
     Attributes
     ----------
@@ -38,6 +38,12 @@ class VcfRecord(NamedTuple):
     id, ref : str
     alts : tuple of str
         Empty for ``.``.
+
+    Examples
+    --------
+    >>> record = VcfRecord("1\t9\t.\tA\tC,G\t.\t.\t.", "1", 9, ".", "A", ("C", "G"))
+    >>> record.pos, record.alts
+    (9, ('C', 'G'))
     """
 
     line: str

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.io.regions import SequenceFile
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
@@ -104,9 +105,10 @@ def embed_file(
     """
     check_at_least("parts", parts, 1)
     with needs("dnabert2_fast.ray.embed_file"):
-        from dnabert2_fast.genomics.embedding.file import check_settings
+        from dnabert2_fast.genomics.embedding.file import require_format
         from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
-    check_settings(Path(out), window_bp)
+    require_format(Path(out))
+    source = SequenceFile(path, column, regions, window_bp)
     files = {"path": os.fspath(path)}
     if regions is not None:
         files["regions"] = os.fspath(regions)
@@ -119,8 +121,7 @@ def embed_file(
         str(Path(model).absolute()) if Path(model).exists() else model,
         tokenizer,
         EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens),
-        window_bp,
-        column,
+        source,
         attention,
         dtype,
         "cuda" if num_gpus else "cpu",
@@ -142,8 +143,7 @@ class _Work:
     model: str
     tokenizer: Tokenizer | None
     config: EmbeddingConfig
-    window_bp: int | None
-    column: str
+    source: SequenceFile
     attention: str
     dtype: str
     device: str
@@ -173,8 +173,8 @@ class _Work:
         from dnabert2_fast.genomics.embedding.file import embed_file as embed_here
 
         path, regions = files["path"], files.get("regions")
-        rest = {"window_bp": self.window_bp, "column": self.column, **asdict(self.config)}
-        return embed_here(path, net, tokenizer, out, regions=regions, part=part, **rest)
+        source = replace(self.source, path=path, regions=regions)
+        return embed_here(source, net, tokenizer, out, self.config, part=part)
 
     def _embed_copies(
         self,
@@ -192,7 +192,7 @@ class _Work:
         from dnabert2_fast.genomics.embedding.file import inputs_of
 
         def settings(files: dict[str, object]) -> dict[str, object]:
-            return inputs_of(net, tokenizer, self.config, files, self.window_bp, self.column)
+            return inputs_of(self.source, files, net, tokenizer, self.config)
 
         files = {}
         for name, place in self.places.items():

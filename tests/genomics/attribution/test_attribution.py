@@ -27,7 +27,7 @@ from dnabert2_fast.genomics import (
     plot_attribution,
 )
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
-from dnabert2_fast.io import Reference
+from dnabert2_fast.io import Reference, SequenceFile
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
@@ -389,8 +389,9 @@ def test_an_empty_record_has_no_picture(files):
 
 
 def test_regions_keep_the_genomes_coordinates(files):
+    regions = SequenceFile(files / "g.fa", regions=files / "r.bed")
     output = AttributionOutput(files / "y.bedgraph")
-    done = attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+    done = attribute_file(regions, cls, tok, output, ONE)
     assert done == 3
     got = read_bedgraph(files / "y.bedgraph", {"chr1": 60, "chr2": 60})
     for name, start, end in (("chr1", 2, 20), ("chr1", 40, 60), ("chr2", 5, 30)):
@@ -401,9 +402,9 @@ def test_regions_keep_the_genomes_coordinates(files):
     assert np.isnan(np.concatenate(list(got.values()))).all()
     (files / "r.bed").write_text("chr1\t2\t20\nchr1\t19\t30\n")
     with pytest.raises(DataError, match=r"chr1:2-20 and 19-30 overlap"):
-        attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+        attribute_file(regions, cls, tok, output, ONE)
     table = AttributionOutput(files / "y.parquet")
-    assert attribute_file(files / "g.fa", cls, tok, table, ONE, regions=files / "r.bed") == 2
+    assert attribute_file(regions, cls, tok, table, ONE) == 2
     for line, message in (
         ("chr1\t2", "no BED"),
         ("chr1\t5\t61", "no place"),
@@ -411,7 +412,34 @@ def test_regions_keep_the_genomes_coordinates(files):
     ):
         (files / "r.bed").write_text(line + "\n")
         with pytest.raises(DataError, match=message):
-            attribute_file(files / "g.fa", cls, tok, output, ONE, regions=files / "r.bed")
+            attribute_file(regions, cls, tok, output, ONE)
+
+
+def test_tables_reads_and_windows(files, capsys):
+    """What `embed` reads, from Python and from the command line."""
+    (files / "x.csv").write_text(f"dna,label\n{UPPER},1\n{UPPER[:9]},0\n")
+    (files / "x.fq").write_text(f"@one\n{UPPER}\n+\n{'I' * 60}\n@two\n{UPPER[:9]}\n+\n{'I' * 9}\n")
+    for source, names in (
+        (SequenceFile(files / "x.csv", column="dna"), ("0", "1")),
+        (SequenceFile(files / "x.fq"), ("one", "two")),
+    ):
+        assert attribute_file(source, cls, tok, AttributionOutput(files / "y.parquet"), ONE) == 2
+        rows = pq.read_table(files / "y.parquet").to_pylist()
+        for name, text in zip(names, (UPPER, UPPER[:9]), strict=True):
+            scores = np.array([row["score"] for row in rows if row["name"] == name], float)
+            np.testing.assert_allclose(scores, attribute(text, cls, tok, ONE).scores, atol=1e-6)
+    common = ["attribute", str(files / "x.csv"), "--column", "dna", "--window-bp", "40"]
+    common += ["--model", str(files / "cls"), "--no-both-strands", "--plots", str(files / "p")]
+    assert cli.main([*common, "--out", str(files / "y.bedgraph")]) == 0
+    assert "3 sequences" in capsys.readouterr().out
+    got = read_bedgraph(files / "y.bedgraph", {"0": 60, "1": 9})
+    wanted = [attribute(text, cls, tok, ONE).scores for text in (UPPER[:40], UPPER[40:])]
+    np.testing.assert_allclose(got["0"], np.concatenate(wanted), rtol=1e-5, atol=1e-6)
+    assert sorted(path.name for path in (files / "p").iterdir()) == [
+        "00001_0_0-40.png",
+        "00002_0_40-60.png",
+        "00003_1_0-9.png",
+    ]
 
 
 def test_bad_outputs_leave_nothing(files):

@@ -17,6 +17,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.errors import CheckpointError, FastaError
 from dnabert2_fast.genomics.embedding.file import CHUNK_SEQUENCES
+from dnabert2_fast.io import SequenceFile
 
 model = encoder().eval()
 
@@ -96,8 +97,8 @@ def test_files(fasta, tmp_path):
 
 def test_a_file_for_scanpy(fasta, tmp_path):
     anndata = pytest.importorskip("anndata")
-    rows = embed_file(fasta, model, tok, tmp_path / "v.h5ad", window_bp=20)
-    embed_file(fasta, model, tok, tmp_path / "v.parquet", window_bp=20)
+    rows = embed_file(SequenceFile(fasta, window_bp=20), model, tok, tmp_path / "v.h5ad")
+    embed_file(SequenceFile(fasta, window_bp=20), model, tok, tmp_path / "v.parquet")
     table = pq.read_table(tmp_path / "v.parquet").to_pydict()
     found = anndata.read_h5ad(tmp_path / "v.h5ad")
     assert found.shape == (rows, 24)
@@ -111,7 +112,7 @@ def test_a_file_for_scanpy(fasta, tmp_path):
 def test_windows_are_rows(tmp_path):
     path = tmp_path / "x.fa"
     path.write_text(">a\nACGTACGTAC\n>b\nTTG\n")
-    assert embed_file(path, model, tok, tmp_path / "v.npy", window_bp=4) == 4
+    assert embed_file(SequenceFile(path, window_bp=4), model, tok, tmp_path / "v.npy") == 4
     names = (tmp_path / "v.npy.names.txt").read_text().split()
     assert names == ["a:0-4", "a:4-8", "a:8-10", "b:0-3"]
     got = np.load(tmp_path / "v.npy")

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from dnabert2_fast import PackedBatch, cli, embed, embed_file, embed_positions
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics import DnaEmbedder, plot_embeddings
+from dnabert2_fast.io import SequenceFile
 
 model = encoder().eval()
 rng = np.random.default_rng(0)
@@ -110,7 +111,7 @@ def test_tables_and_regions(tmp_path):
     table = tmp_path / "x.csv.gz"
     with gzip.open(table, "wt") as handle:
         handle.write("id,dna\n" + "".join(f"{i},{t}\n" for i, t in enumerate(texts)))
-    assert embed_file(table, model, tok, tmp_path / "t.npy", column="dna") == 2
+    assert embed_file(SequenceFile(table, column="dna"), model, tok, tmp_path / "t.npy") == 2
     np.testing.assert_allclose(np.load(tmp_path / "t.npy"), embed(texts, model, tok), atol=1e-6)
     assert (tmp_path / "t.npy.names.txt").read_text() == "0\n1\n"
     with pytest.raises(DataError, match="no column 'sequence'"):
@@ -120,9 +121,8 @@ def test_tables_and_regions(tmp_path):
     (tmp_path / "r.bed.gz").write_bytes(gzip.compress((tmp_path / "r.bed").read_bytes()))
     want = embed([texts[1][5:30], texts[0]], model, tok)
     for name in ("r.bed", "r.bed.gz"):
-        rows = embed_file(
-            tmp_path / "g.fa", model, tok, tmp_path / "r.parquet", regions=tmp_path / name
-        )
+        peaks = SequenceFile(tmp_path / "g.fa", regions=tmp_path / name)
+        rows = embed_file(peaks, model, tok, tmp_path / "r.parquet")
         assert rows == 2
         found = pq.read_table(tmp_path / "r.parquet").to_pydict()
         assert found["name"] == ["peak", "chr1:0-60"]  # line by line
@@ -133,7 +133,7 @@ def test_tables_and_regions(tmp_path):
         np.testing.assert_allclose(np.array(found["embedding"]), want, atol=1e-6)
     (tmp_path / "r.bed.gz").write_bytes((tmp_path / "r.bed.gz").read_bytes()[:-9])
     with pytest.raises(DataError, match=r"r.bed.gz: is damaged or cut off"):
-        embed_file(tmp_path / "g.fa", model, tok, tmp_path / "n.npy", regions=tmp_path / "r.bed.gz")
+        embed_file(peaks, model, tok, tmp_path / "n.npy")
 
 
 @pytest.mark.parametrize(

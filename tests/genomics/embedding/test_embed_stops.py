@@ -114,7 +114,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
                 embed_file(fasta, model, tok, out)
         chosen, given = model, {}
         if change == "config":
-            given = {"pooling": "max"}
+            given = {"config": EmbeddingConfig("max")}
         elif change == "model":
             chosen = other
         elif change == "file":

@@ -17,7 +17,9 @@ import dnabert2_fast
 from dnabert2_fast import PackedBatch, Ragged, Tokenizer, cli, fill_mask, pseudo_likelihood
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
 from dnabert2_fast.genomics import likelihood_track
+from dnabert2_fast.genomics.likelihood.config import TrackConfig
 from dnabert2_fast.genomics.likelihood.table import likelihood_table
+from dnabert2_fast.io import SequenceFile
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"
 
@@ -171,9 +173,9 @@ def test_track_is_one_base_after_the_other(
 ):
     monkeypatch.setattr("dnabert2_fast.genomics.likelihood.track.CHUNK_WINDOWS", 3)
     lengths = {name: len(text) for name, text in RECORDS.items()}
-    options = {"kind": kind, "window_bp": window_bp, "both_strands": both_strands}
+    config = TrackConfig(kind, window_bp, both_strands=both_strands, batch_tokens=100)
     bases = [
-        likelihood_track(fasta, model, tok, tmp_path / file, batch_tokens=100, **options)
+        likelihood_track(fasta, model, tok, tmp_path / file, config)
         for file in ("x.bedgraph", "x.bw")
     ]
     assert bases == [100, 100]
@@ -191,10 +193,8 @@ def test_track_is_one_base_after_the_other(
 
 
 def test_a_track_of_one_window_adds_up_to_the_sequence(fasta, tmp_path):
-    likelihood_track(
-        fasta, model, tok, tmp_path / "x.bedgraph", kind="log_likelihood", window_bp=1000,
-        both_strands=False,
-    )  # fmt: skip
+    config = TrackConfig("log_likelihood", window_bp=1000, both_strands=False)
+    likelihood_track(fasta, model, tok, tmp_path / "x.bedgraph", config)
     lengths = {name: len(text) for name, text in RECORDS.items()}
     got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
     (whole,) = pseudo_likelihood([RECORDS["long"]], model, tok)
@@ -205,7 +205,9 @@ def test_the_other_strand_has_the_mirrored_track(tmp_path):
     text = TEXTS[0][:64]
     other = reverse_complement(text)
     (tmp_path / "x.fa").write_text(f">a\n{text}\n>b\n{other}\n")
-    likelihood_track(tmp_path / "x.fa", model, tok, tmp_path / "x.bedgraph", window_bp=128)
+    likelihood_track(
+        tmp_path / "x.fa", model, tok, tmp_path / "x.bedgraph", TrackConfig(window_bp=128)
+    )
     got = read_bedgraph(tmp_path / "x.bedgraph", {"a": 64, "b": 64})
     np.testing.assert_allclose(got["a"], got["b"][::-1], atol=1e-5)
 
@@ -214,11 +216,13 @@ def test_bad_arguments_leave_nothing(fasta, tmp_path):
     before = sorted(tmp_path.iterdir())
     out = tmp_path / "x.bw"
     with pytest.raises(ValueError, match="window_bp: 3 is below 4"):
-        likelihood_track(fasta, model, tok, out, window_bp=3)
+        TrackConfig(window_bp=3)
     with pytest.raises(ValueError, match="mask_stride: 1 is below 2"):
-        likelihood_track(fasta, model, tok, out, mask_stride=1)
+        likelihood_track(fasta, model, tok, out, TrackConfig(mask_stride=1))
     with pytest.raises(ValueError, match='kind: "surprise"'):
-        likelihood_track(fasta, model, tok, out, kind="surprise")
+        TrackConfig(kind="surprise")
+    with pytest.raises(ValueError, match="a track has windows of its own"):
+        likelihood_track(SequenceFile(fasta, window_bp=9), model, tok, out)
     with pytest.raises(ValueError, match=r"must end in \.tsv or"):
         likelihood_table(fasta, model, tok, tmp_path / "x.csv")
     with pytest.raises(CheckpointError, match="the tokenizer 11"):
@@ -261,6 +265,51 @@ def test_command_line(fasta, tmp_path, capsys):
     assert "must end in .tsv or .parquet" in capsys.readouterr().err
 
 
+def test_tables_and_regions(tmp_path, capsys):
+    """What `embed` reads, from Python and from the command line."""
+    model.save_pretrained(tmp_path / "m")
+    tok.save(tmp_path / "m" / "tokenizer.json")
+    one, two = TEXTS[0], TEXTS[2]
+    (tmp_path / "x.tsv").write_text(f"dna\tlabel\n{one}\t1\n{two}\t0\n")
+    (tmp_path / "g.fa").write_text(f">chr1\n{one}\n>chr2\n{two}\n")
+    (tmp_path / "r.bed").write_text("chr2\t10\t40\tpeak\n1\t3\t25\nchr1\t0\t3\n")
+    common = ["likelihood", "--model", str(tmp_path / "m"), "--out", str(tmp_path / "y.parquet")]
+    table = [*common, str(tmp_path / "x.tsv"), "--column", "dna"]
+    regions = [*common, str(tmp_path / "g.fa"), "--regions", str(tmp_path / "r.bed")]
+    for arguments, named in (
+        (table, {"0": one, "1": two}),
+        (regions, {"peak": two[10:40], "chr1:3-25": one[3:25], "chr1:0-3": one[:3]}),
+        ([*regions, "--window-bp", "20"], {
+            "chr2:10-30": two[10:30], "chr2:30-40": two[30:40],
+            "chr1:3-23": one[3:23], "chr1:23-25": one[23:25], "chr1:0-3": one[:3],
+        }),
+    ):  # fmt: skip
+        assert cli.main(arguments) == 0
+        assert f"{len(named)} sequences" in capsys.readouterr().out
+        rows = pq.read_table(tmp_path / "y.parquet").to_pylist()
+        assert [row["name"] for row in rows] == list(named)
+        for row, wanted in zip(
+            rows, pseudo_likelihood(list(named.values()), model, tok), strict=True
+        ):
+            assert row["log_likelihood"] == pytest.approx(wanted.log_likelihood, abs=1e-4)
+    track = [*regions, "--out", str(tmp_path / "y.bedgraph"), "--window-bp", "24"]
+    assert cli.main(track) == 0
+    got = read_bedgraph(tmp_path / "y.bedgraph", {"chr1": len(one), "chr2": len(two)})
+    for name, text, start, end in (
+        ("chr1", one, 0, 3),
+        ("chr1", one, 3, 25),
+        ("chr2", two, 10, 40),
+    ):
+        wanted = naive_track(text[start:end], "entropy", 24, True)
+        np.testing.assert_allclose(got[name][start:end], wanted, rtol=1e-4, atol=1e-5)
+        got[name][start:end] = np.nan
+    assert np.isnan(np.concatenate(list(got.values()))).all()
+    (tmp_path / "r.bed").write_text("chr1\t3\t25\nchr1\t0\t4\n")
+    capsys.readouterr()
+    assert cli.main(track) == 2
+    assert "chr1:0-4 and 3-25 overlap" in capsys.readouterr().err
+
+
 def test_command_line_fills_masks(tmp_path, capsys):
     model.save_pretrained(tmp_path / "m")
     tok.save(tmp_path / "m" / "tokenizer.json")
@@ -284,9 +333,8 @@ def test_a_real_piece_of_genome(tmp_path):
     (tmp_path / "x.fa").write_text("".join(lines))
     length = sum(len(line.strip()) for line in lines[1:])
     out = tmp_path / "x.bw"
-    assert (
-        likelihood_track(tmp_path / "x.fa", model, tok, out, mask_stride=8, window_bp=128) == length
-    )
+    config = TrackConfig(window_bp=128, mask_stride=8)
+    assert likelihood_track(tmp_path / "x.fa", model, tok, out, config) == length
     with pyBigWig.open(str(out)) as opened:
         (name,) = opened.chroms()
         values = np.array(opened.values(name, 0, length))

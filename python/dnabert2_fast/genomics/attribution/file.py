@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +15,12 @@ import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
-from dnabert2_fast.io.reference import Reference
-from dnabert2_fast.io.regions import Piece, Span, read_bed
+from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES, track
 from dnabert2_fast.model.auto import Model
@@ -72,66 +69,53 @@ class AttributionOutput:
 
 
 def attribute_file(
-    path: str | os.PathLike[str],
+    source: SequenceFile | str | os.PathLike[str],
     model: Model,
     tokenizer: Tokenizer,
     output: AttributionOutput,
     config: AttributionConfig | None = None,
-    *,
-    regions: str | os.PathLike[str] | None = None,
 ) -> int:
-    """Attribute every record of a FASTA file, or regions of a genome; returns how many there were.
+    """Attribute every sequence of a file, or regions of a genome; returns how many there were.
 
     Parameters
     ----------
-    path : path
-        FASTA, plain or gz, bgz, zst; with `regions` a genome as `Reference` reads it.
-    model, tokenizer, config
+    source : path or SequenceFile
+        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        chooses a column or regions of a genome, and cuts into windows. Each region and window is a
+        sequence by itself: the model reads no base outside. Taken in the order of the contigs.
+    model, tokenizer
         As in `attribute`.
     output : AttributionOutput
-    regions : path, optional
-        BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
-        Each region is a sequence by itself: the model sees no base outside. Taken in the genome's
-        order.
+    config : AttributionConfig, optional
 
     Raises
     ------
     FastaError, DataError
         When a file is damaged, regions overlap where a track is written, or names repeat.
     """
-    genome = None if regions is None else Reference(path)
-    if genome is None or regions is None:
-        lengths = _lengths(path)
-        pieces: Iterator[Piece] = (Piece(r.name, r.name, 0, r.sequence) for r in read_fasta(path))
-        longest, count = max(lengths.values(), default=0), len(lengths)
-    else:
-        # A track is written along the genome.
-        rank = {name: i for i, name in enumerate(genome.lengths)}
-        spans = sorted(read_bed(regions, genome), key=lambda s: (rank[s.contig], s.start, s.end))
-        if output.out is not None and output.out.suffix in TRACK_SUFFIXES:
-            _require_apart(spans, regions)
-        lengths = genome.lengths
-        pieces = (
-            Piece(s.name, s.contig, s.start, genome.fetch(s.contig, s.start, s.end)) for s in spans
-        )
-        longest, count = max((s.end - s.start for s in spans), default=0), len(spans)
-    if output.plots is not None and longest > MOST_BP:
+    is_track = output.out is not None and output.out.suffix in TRACK_SUFFIXES
+    ordered = read_in_order(source, disjoint=is_track)
+    if output.plots is not None and ordered.max_bp > MOST_BP:
         raise ValueError(
-            f"plots: {longest:,} bases are more than the {MOST_BP:,} that a picture shows"
+            f"plots: {ordered.max_bp:,} bases are more than the {MOST_BP:,} that a picture shows"
         )
     background = None
     if output.background is not None:
         background = [record.sequence for record in read_fasta(output.background)]
     kept: list[Attribution] = []
     with ExitStack() as stack:
-        write = None if output.out is None else stack.enter_context(_sink(output.out, lengths))
+        write = (
+            None
+            if output.out is None
+            else stack.enter_context(_sink(output.out, ordered.contig_lengths))
+        )
         folder = None
         if output.plots is not None:
             folder = stack.enter_context(atomic_path(output.plots))
             folder.mkdir(parents=True)
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
-        bar = stack.enter_context(progress(count, "attributing", "sequences"))
-        for number, piece in enumerate(pieces, 1):
+        bar = stack.enter_context(progress(ordered.sequence_count, "attributing", "sequences"))
+        for number, piece in enumerate(ordered.pieces, 1):
             found = attribute_quietly(piece.sequence, model, tokenizer, config)
             if write is not None:
                 write(piece, found)
@@ -144,25 +128,7 @@ def attribute_file(
             bar.update()
         if table is not None:
             _write_motifs(table, enriched_kmers(kept, output.kmer, background=background))
-    return count
-
-
-def _lengths(path: str | os.PathLike[str]) -> dict[str, int]:
-    lengths: dict[str, int] = {}
-    for name, sequence in read_fasta(path):
-        if name in lengths:
-            raise DataError(f"{path}: two records are called {name}; names must differ")
-        lengths[name] = len(sequence)
-    return lengths
-
-
-def _require_apart(spans: list[Span], path: str | os.PathLike[str]) -> None:
-    for one, other in pairwise(spans):
-        if one.contig == other.contig and other.start < one.end:
-            raise DataError(
-                f"{path}: {one.contig}:{one.start}-{one.end} and {other.start}-{other.end} "
-                "overlap, and a track has one value a base; write .parquet instead"
-            )
+    return ordered.sequence_count
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""Vectors of whole files, streamed: sequences in stretches, rows out in input order.
+"""Vectors of whole files, streamed: sequences in chunks, rows out in input order.
 
-Stretches that are done lie beside the output until it is whole, so that a run that was stopped goes
-on where it was.
+Finished chunks lie beside the output until it is whole, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import Parts, settings_of
-from dnabert2_fast.genomics.embedding.pooling import Pooling
 from dnabert2_fast.genomics.embedding.vectors import (
     EmbeddingConfig,
     count_empty,
     embed_quietly,
     warn_of_empty,
 )
-from dnabert2_fast.io.regions import Piece, read_pieces
+from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
 from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -43,44 +41,31 @@ CHUNK_BP = 1 << 26
 
 
 def embed_file(
-    path: str | os.PathLike[str],
+    source: SequenceFile | str | os.PathLike[str],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
+    config: EmbeddingConfig | None = None,
     *,
-    pooling: Pooling = "mean",
-    layers: tuple[int, ...] = (-1,),
-    context_bp: int | None = None,
-    both_strands: bool = False,
-    batch_tokens: int = 16_384,
-    window_bp: int | None = None,
-    column: str = "sequence",
-    regions: str | os.PathLike[str] | None = None,
     part: tuple[int, int] | None = None,
 ) -> int:
     r"""Embed every record of a file; returns the number of vectors.
 
-    Stopped and started again with the same arguments, it goes on: finished stretches lie in
+    Stopped and started again with the same arguments, it resumes: finished chunks lie in
     ``OUT.parts`` until the output is whole.
 
     Parameters
     ----------
-    path : path
-        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt); with `regions`
-        a genome as FASTA, plain or bgzip.
-    model, tokenizer, pooling, layers, context_bp, both_strands, batch_tokens
+    source : path or SequenceFile
+        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        chooses a column or regions of a genome, and cuts into windows: one row each.
+    model, tokenizer
         As in `embed`.
     out : path
         ``.npy`` (float32; names, one a line, in ``OUT.names.txt`` beside it) or ``.parquet``
         (columns ``name``, ``contig``, ``start``, ``end``, ``embedding``) or ``.h5ad`` (AnnData:
-        vectors in ``X``, places in ``obs``; extra ``anndata``).
-    window_bp : int, optional
-        Cut records into windows of so many letters, one row each, named ``record:start-end``
-        (0-based, half-open).
-    column : str
-        Column of a table that holds the sequences; rows are named by their number from 0.
-    regions : path, optional
-        BED file, plain or gz: one row a region of the forward strand, in the file's order.
+        vectors in ``X``, positions in ``obs``; extra ``anndata``).
+    config : EmbeddingConfig, optional
     part : tuple of int, optional
         ``(i, n)``: only the `i`-th of `n` shares, 1 <= i <= n, into ``OUT.parts``. Shares may be
         made at the same time, on other devices and machines that see the folder; the same call
@@ -105,19 +90,22 @@ def embed_file(
     2
     >>> np.load(folder / "vectors.npy").shape
     (2, 256)
+    >>> halves = SequenceFile(folder / "reads.fa", window_bp=4)
+    >>> embed_file(halves, model, tok, folder / "halves.npy", EmbeddingConfig("max"))
+    4
     >>> (folder / "vectors.npy.names.txt").read_text().split()
     ['one', 'two']
     """
     out = Path(out)
-    check_settings(out, window_bp)
+    require_format(out)
+    source, config = SequenceFile.of(source), config or EmbeddingConfig()
     if part is not None and not 1 <= part[0] <= part[1]:
         last = f"{part[1]}/{part[1]}"
         raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
-    config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
-    files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
-    parts = Parts(out, inputs_of(model, tokenizer, config, files, window_bp, column))
+    pieces = read_pieces(source)
+    files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
+    parts = Parts(out, inputs_of(source, files, model, tokenizer, config))
     if part is not None:
         with progress(None, "embedding", "sequences") as bar:
             chunks = _embedded(pieces, model, tokenizer, config, parts, bar, part)
@@ -133,29 +121,28 @@ def embed_file(
             return _write_npy(chunks, temporary, names, model.config.hidden_size)
 
 
-def check_settings(out: Path, window_bp: int | None) -> None:
-    """Raise what can be said of a call before any work."""
+def require_format(out: Path) -> None:
+    """Raise `ValueError` for another suffix, before any work."""
     if out.suffix not in (".npy", ".parquet", ".h5ad"):
         raise ValueError(f"out: {out.name} must end in .npy, .parquet or .h5ad")
     if out.suffix == ".h5ad":
         with needs("a file for AnnData"):
             import anndata  # noqa: F401
-    if window_bp is not None and window_bp < 1:
-        raise ValueError(f"window_bp: {window_bp} is not positive")
 
 
 def inputs_of(
+    source: SequenceFile,
+    files: Mapping[str, object],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
-    files: Mapping[str, object],
-    window_bp: int | None,
-    column: str,
 ) -> dict[str, Any]:
-    """Return what vectors of files depend on: where it is the same, so are the stretches."""
-    return settings_of(
-        model, tokenizer, config, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
-    )
+    """Return what vectors of files depend on: where it is the same, so are the chunks.
+
+    `files` identify the content of the source's files, ``path`` and ``regions``.
+    """
+    read = {"window_bp": source.window_bp, "column": source.column, "chunk": CHUNK_SEQUENCES}
+    return settings_of(model, tokenizer, config, **files, **read)
 
 
 def _embedded(

@@ -56,7 +56,7 @@ class EmbeddingConfig:
 
     Examples
     --------
-    Every field is an argument of `embed`, `embed_file` and `DnaEmbedder`:
+    For `embed_file`; `embed` and `DnaEmbedder` take each field as an argument:
 
     >>> EmbeddingConfig(layers=(-2, -1), both_strands=True).pooling
     'mean'

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dnabert2_fast.genomics.likelihood.config import TrackConfig
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
 
 __all__ = [
+    "TrackConfig",
     "fill_mask",
     "likelihood_table",
     "likelihood_track",
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "TrackConfig": "config",
     "fill_mask": "scores",
     "likelihood_table": "table",
     "likelihood_track": "track",

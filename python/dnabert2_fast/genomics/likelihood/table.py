@@ -20,7 +20,7 @@ from dnabert2_fast.genomics.likelihood.scores import (
     likelihoods,
     require_masked_lm,
 )
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.regions import SequenceFile, read_pieces
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -37,62 +37,61 @@ COLUMNS = {
 
 
 def likelihood_table(
-    path: str | os.PathLike[str],
+    source: SequenceFile | str | os.PathLike[str],
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
     *,
-    window_bp: int | None = None,
     mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> int:
-    """Write the likelihood of every record of a FASTA or FASTQ file; returns their number.
+    r"""Write the likelihood of every sequence of a file; returns their number.
 
     Parameters
     ----------
-    path : path
-        FASTA or FASTQ, plain or gz, bgz, zst.
+    source : path or SequenceFile
+        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.
     out : path
         ``.tsv`` or ``.parquet``: name, log_likelihood, tokens, bases, perplexity, bits_per_base.
-    window_bp : int, optional
-        Cut records into windows of so many letters, one row each, named ``record:start-end``
-        (0-based, half-open).
 
     Raises
     ------
-    FastaError
-        When the file is not readable to its end; nothing is written then.
+    FastaError, DataError
+        When a file is not readable to its end; nothing is written then.
     ValueError
         When `out` has another suffix.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "x.fa").write_text(">chr1\nACGTTGCATTAGCATTTACGGATTA\n")
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> windows = SequenceFile(folder / "x.fa", window_bp=10)
+    >>> likelihood_table(windows, model, tok, folder / "x.tsv")
+    3
+    >>> (folder / "x.tsv").read_text().split("\n")[3].split("\t")[0]
+    'chr1:20-25'
     """
     out = Path(out)
     if out.suffix not in (".tsv", ".parquet"):
         raise ValueError(f"out: {out.name} must end in .tsv or .parquet")
-    if window_bp is not None and window_bp < 1:
-        raise ValueError(f"window_bp: {window_bp} is not positive")
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    stream, rows = _pieces(path, window_bp), 0
+    pieces, rows = read_pieces(source), 0
     with (
         atomic_path(out) as temporary,
         _writer(temporary) as write,
         progress(None, "likelihood", "sequences") as bar,
     ):
-        while chunk := list(islice(stream, CHUNK)):
-            texts = [text for _, text in chunk]
+        while chunk := list(islice(pieces, CHUNK)):
+            texts = [piece.sequence for piece in chunk]
             found = likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
-            write([name for name, _ in chunk], found)
+            write([piece.name for piece in chunk], found)
             rows += len(chunk)
     return rows
-
-
-def _pieces(path: str | os.PathLike[str], window_bp: int | None) -> Iterator[tuple[str, str]]:
-    for name, sequence in read_fasta(path):
-        size = window_bp or max(len(sequence), 1)
-        for start in range(0, max(len(sequence), 1), size):
-            piece = sequence[start : start + size]
-            yield (f"{name}:{start}-{start + len(piece)}" if window_bp else name), piece
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import math
 import os
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics.likelihood.config import TrackConfig
 from dnabert2_fast.genomics.likelihood.scores import require_masked_lm
 from dnabert2_fast.genomics.masked import (
     Masks,
@@ -22,15 +22,13 @@ from dnabert2_fast.genomics.masked import (
     places_of_bases,
     predictions,
 )
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.regions import SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["TrackKind", "likelihood_track"]
-
-TrackKind = Literal["entropy", "log_likelihood"]
+__all__ = ["likelihood_track"]
 
 BASES = "ACGT"
 
@@ -39,48 +37,36 @@ CHUNK_WINDOWS = 64
 
 
 def likelihood_track(
-    path: str | os.PathLike[str],
+    source: SequenceFile | str | os.PathLike[str],
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
-    *,
-    kind: TrackKind = "entropy",
-    window_bp: int = 512,
-    mask_stride: int | None = None,
-    both_strands: bool = True,
-    batch_tokens: int = 16_384,
+    config: TrackConfig | None = None,
 ) -> int:
-    r"""Write one number a base along every record of a FASTA file; returns the bases that have one.
+    r"""Write one number per base along every sequence; returns the bases that have one.
 
     Parameters
     ----------
-    path : path
-        FASTA, plain or gz, bgz, zst; memory holds one record of it, and a few windows.
-    model, tokenizer, mask_stride, batch_tokens
+    source : path or SequenceFile
+        FASTA or FASTQ, plain or gz, bgz, zst; a table or lines, whose rows are contigs named by
+        their number; or regions of a genome, each a sequence by itself: the model reads no base
+        outside. Memory holds one sequence and a few windows.
+    model, tokenizer
         As in `pseudo_likelihood`.
     out : path
         ``.bedgraph``, or ``.bw`` or ``.bigwig`` (needs pyBigWig); 0-based half-open, as both are.
-    kind : {"entropy", "log_likelihood"}
-        ``entropy``: of the base, in bits, 0 to 2, when its token is masked: each base has the
-        probability of all tokens that have it in this place, counted from the token's beginning,
-        among the tokens that are long enough. ``log_likelihood``: the masked token's
-        log-probability in nats, shared equally among its bases.
-    window_bp : int
-        Bases that the model sees at a time. The middle half of each window is written, so that
-        every base has a quarter of a window on both sides; windows end with their record.
-    both_strands : bool
-        Mean of both strands, whose tokens have other borders.
+    config : TrackConfig, optional
 
     Raises
     ------
     FastaError
         When the file is not readable to its end; nothing is written then.
     DataError
-        When two records have one name.
+        When two records have one name, or regions overlap.
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix, `kind` is neither, or `window_bp` is below 4.
+        When `out` has another suffix, or `source` has a `window_bp`: that of `config` counts.
 
     Examples
     --------
@@ -95,34 +81,27 @@ def likelihood_track(
     >>> name, start, end, 0 <= float(bits) <= 2
     ('chr1', '0', '1', True)
     """
-    if window_bp < 4:
-        raise ValueError(f"window_bp: {window_bp} is below 4, of which half could be written")
-    if kind not in ("entropy", "log_likelihood"):
-        raise ValueError(f'kind: "{kind}" is not one of "entropy", "log_likelihood"')
-    require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    lengths: dict[str, int] = {}
-    for name, sequence in read_fasta(path):
-        if name in lengths:
-            raise DataError(f"{path}: two records are called {name}; a track needs distinct names")
-        lengths[name] = len(sequence)
+    source, config = SequenceFile.of(source), config or TrackConfig()
+    if source.window_bp is not None:
+        raise ValueError("source: a track has windows of its own; set window_bp in TrackConfig")
+    require_masked_lm(model, tokenizer, config.mask_stride, config.batch_tokens)
+    ordered = read_in_order(source, disjoint=True)
     total = 0
     spell = _Spelling(tokenizer)
     with (
-        track(out, lengths) as opened,
-        progress(sum(lengths.values()), "likelihood", "bases") as bar,
+        track(out, ordered.contig_lengths) as opened,
+        progress(ordered.total_bp, "likelihood", "bases") as bar,
     ):
-        for name, sequence in read_fasta(path):
-            cores = _cores(sequence, window_bp)
+        for piece in ordered.pieces:
+            cores = _cores(piece.sequence, config.window_bp)
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
-                values = _by_base(chunk, model, tokenizer, spell, kind, mask_stride, batch_tokens)
-                if both_strands:
+                values = _by_base(chunk, model, tokenizer, spell, config)
+                if config.both_strands:
                     turned = [core.turned() for core in chunk]
-                    back = _by_base(
-                        turned, model, tokenizer, spell, kind, mask_stride, batch_tokens
-                    )
+                    back = _by_base(turned, model, tokenizer, spell, config)
                     values = [(a + b[::-1]) / 2 for a, b in zip(values, back, strict=True)]
                 for core, found in zip(chunk, values, strict=True):
-                    opened.add(name, core.place, found)
+                    opened.add(piece.contig, piece.start + core.position, found)
                     total += int((~np.isnan(found)).sum())
                     bar.update(len(found))
     return total
@@ -134,12 +113,12 @@ class _Core(NamedTuple):
     text: str
     start: int  # within `text`
     end: int
-    place: int  # of `start` in the record
+    position: int  # of `start` in the sequence
 
     def turned(self) -> _Core:
         """Return the other strand."""
         text = reverse_complement(self.text)
-        return _Core(text, len(text) - self.end, len(text) - self.start, self.place)
+        return _Core(text, len(text) - self.end, len(text) - self.start, self.position)
 
 
 def _cores(sequence: str, window_bp: int) -> Iterator[_Core]:
@@ -182,9 +161,7 @@ def _by_base(
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     spell: _Spelling,
-    kind: TrackKind,
-    mask_stride: int | None,
-    batch_tokens: int,
+    config: TrackConfig,
 ) -> list[npt.NDArray[np.float64]]:
     """Return the values of the written part of every window, NaN at letters without a token."""
     encoded = tokenizer.encode_batch_detailed([core.text for core in cores])
@@ -194,13 +171,13 @@ def _by_base(
         own = places_of_bases(ids[row], tokenizer)
         inside = (spans[own, 0] < core.end) & (spans[own, 1] > core.start)
         places.append(own[inside])
-    masks = Masks.of(places, mask_stride)
+    masks = Masks.of(places, config.mask_stride)
     owner = np.repeat(masks.rows, np.diff(masks.offsets))
     spans = encoded.offsets[ids.offsets[owner] + masks.places]
     values = [np.full(core.end - core.start, np.nan) for core in cores]
     with evaluating(model):
-        for batch in predictions(ids, masks, model, mask_id_of(tokenizer), batch_tokens):
-            if kind == "entropy":
+        for batch in predictions(ids, masks, model, mask_id_of(tokenizer), config.batch_tokens):
+            if config.kind == "entropy":
                 found = spell.entropies(batch.logits)
             else:
                 logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])

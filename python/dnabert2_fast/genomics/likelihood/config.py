@@ -1,0 +1,55 @@
+"""Settings of a likelihood track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["TrackConfig", "TrackKind"]
+
+TrackKind = Literal["entropy", "log_likelihood"]
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """What `likelihood_track` writes for each base, and in which windows it is computed.
+
+    Parameters
+    ----------
+    kind
+        entropy: of the base, in bits, 0 to 2, when its token is masked: each base has the
+        probability of all tokens that have it in this position, counted from the token's beginning,
+        among the tokens that are long enough. log_likelihood: the masked token's log-probability in
+        nats, shared equally among its bases.
+    window_bp
+        Bases that the model reads at a time. The middle half of each window is written, so that
+        every base has a quarter of a window on both sides; windows end with their sequence.
+    mask_stride
+        As in `pseudo_likelihood`.
+    both_strands
+        Mean of both strands, whose tokens have other borders.
+    batch_tokens
+        Maximum number of tokens of a batch: more is faster until memory ends.
+
+    Raises
+    ------
+    ValueError
+        When `kind` is neither, or a number is too small.
+
+    Examples
+    --------
+    >>> TrackConfig("log_likelihood", window_bp=1024).both_strands
+    True
+    """
+
+    kind: TrackKind = "entropy"
+    window_bp: int = 512
+    mask_stride: int | None = None
+    both_strands: bool = True
+    batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(TrackKind):
+            raise ValueError(f'kind: "{self.kind}" is not one of "entropy", "log_likelihood"')
+        if self.window_bp < 4:
+            raise ValueError(f"window_bp: {self.window_bp} is below 4, of which half is written")

@@ -1,0 +1,96 @@
+"""Records, rows and regions as sequences and windows, against a plain loop."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.io import Piece, SequenceFile, read_pieces
+from dnabert2_fast.io.regions import read_in_order
+
+GENOME = {"chr1": "ACGTTGCATTAGCATTTACG", "chr2": "GGATTACA"}
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    path = tmp_path_factory.mktemp("genome") / "g.fa"
+    path.write_text("".join(f">{name} words\n{text}\n" for name, text in GENOME.items()))
+    return path
+
+
+def plain(spans, window_bp):
+    pieces = []
+    for name, contig, start, end in spans:
+        if window_bp is None:
+            pieces.append(Piece(name, contig, start, GENOME[contig][start:end]))
+            continue
+        while start < end:
+            stop = min(start + window_bp, end)
+            text = GENOME[contig][start:stop]
+            pieces.append(Piece(f"{contig}:{start}-{stop}", contig, start, text))
+            start = stop
+    return pieces
+
+
+contigs = st.sampled_from(sorted(GENOME))
+borders = st.lists(st.integers(0, 8), min_size=2, max_size=2, unique=True).map(sorted)
+windows = st.none() | st.integers(1, 9)
+
+
+@given(st.lists(st.tuples(contigs, borders), max_size=6), windows)
+def test_regions_are_those_of_a_plain_loop(genome, regions, window_bp):
+    pytest.importorskip("pysam")
+    bed = genome.with_name("r.bed")
+    bed.write_text("".join(f"{contig}\t{a}\t{b}\n" for contig, (a, b) in regions))
+    spans = [(f"{contig}:{a}-{b}", contig, a, b) for contig, (a, b) in regions]
+    source = SequenceFile(genome, regions=bed, window_bp=window_bp)
+    assert list(read_pieces(source)) == plain(spans, window_bp)
+    ordered = read_in_order(source)
+    pieces = plain(sorted(spans, key=lambda span: span[1:]), window_bp)
+    assert list(ordered.pieces) == pieces
+    assert ordered.contig_lengths == {"chr1": 20, "chr2": 8}
+    assert ordered.sequence_count == len(pieces)
+    assert ordered.total_bp == sum(len(piece.sequence) for piece in pieces)
+    assert ordered.max_bp >= max((len(piece.sequence) for piece in pieces), default=0)
+    covered = [(contig, base) for _, contig, a, b in spans for base in range(a, b)]
+    if len(set(covered)) < len(covered):
+        with pytest.raises(DataError, match="overlap"):
+            read_in_order(source, disjoint=True)
+    else:
+        read_in_order(source, disjoint=True)
+
+
+@given(windows)
+def test_records_are_those_of_a_plain_loop(genome, window_bp):
+    spans = [(name, name, 0, len(text)) for name, text in GENOME.items()]
+    source = SequenceFile(genome, window_bp=window_bp)
+    assert (
+        list(read_pieces(source)) == list(read_in_order(source).pieces) == plain(spans, window_bp)
+    )
+
+
+def test_lines_are_sequences_named_by_their_number(tmp_path):
+    (tmp_path / "x.txt").write_text("ACGT\nTT\n")
+    ordered = read_in_order(tmp_path / "x.txt")
+    assert ordered.contig_lengths == {"0": 4, "1": 2}
+    assert list(ordered.pieces) == [Piece("0", "0", 0, "ACGT"), Piece("1", "1", 0, "TT")]
+
+
+def test_an_empty_record_is_one_empty_window(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\n\n>b\nACG\n")
+    ordered = read_in_order(SequenceFile(tmp_path / "x.fa", window_bp=2))
+    pieces = list(ordered.pieces)
+    assert [piece.name for piece in pieces] == ["a:0-0", "b:0-2", "b:2-3"]
+    assert ordered.sequence_count == 3
+
+
+def test_windows_must_have_bases():
+    with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
+        SequenceFile("x.fa", window_bp=0)
+
+
+def test_names_of_records_must_differ_where_order_counts(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nACG\n>a\nACG\n")
+    assert len(list(read_pieces(tmp_path / "x.fa"))) == 2
+    with pytest.raises(DataError, match="two records are called a; names must differ"):
+        read_in_order(tmp_path / "x.fa")
