@@ -109,16 +109,9 @@ def drawn_alone(corpora):
 def test_ranks_and_workers_share_the_same_batches_and_go_on(
     corpora, drawn_alone, ranks, workers, stop
 ):
-    def batches(rank, worker, state=None):
-        return TokenBatches(
-            corpora[0],
-            400,
-            seed=1,
-            rank=rank,
-            ranks=ranks,
-            worker=worker,
-            workers=workers,
-            state=state,
+    def batches(rank, worker):
+        return TokenBatches(corpora[0], 400, seed=1, rank=rank, ranks=ranks).of_worker(
+            worker, workers
         )
 
     steps = 3 * workers
@@ -195,7 +188,7 @@ def test_bad_mixtures(corpora, tmp_path):
     third = build_corpus([tmp_path / "x.fa"], tmp_path / "c", other)
     with pytest.raises(CorpusError, match="different tokenizers"):
         Mixture([corpus, third])
-    for wrong in ({"rank": 1}, {"worker": 2, "workers": 2}, {"batch_tokens": 0}):
+    for wrong in ({"rank": 1}, {"rank": -1}, {"batch_tokens": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TokenBatches(corpus, **{"batch_tokens": 10, **wrong})
 

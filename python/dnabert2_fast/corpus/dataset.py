@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
@@ -25,7 +24,7 @@ class CorpusDataset(IterableDataset[Batch]):
     source : Corpus or Mixture
     batch_tokens : int
     **options
-        Those of `TokenBatches`, but for `worker` and `workers`.
+        Those of `TokenBatches`.
 
     Examples
     --------
@@ -43,10 +42,10 @@ class CorpusDataset(IterableDataset[Batch]):
     """
 
     def __init__(self, source: Corpus | Mixture, batch_tokens: int, **options: Any) -> None:
-        self._make = partial(TokenBatches, source, batch_tokens, **options)
+        self._batches = TokenBatches(source, batch_tokens, **options)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         if worker is None:
-            return iter(self._make())
-        return iter(self._make(worker=worker.id, workers=worker.num_workers))
+            return iter(self._batches)
+        return self._batches.of_worker(worker.id, worker.num_workers)

@@ -223,8 +223,6 @@ class TokenBatches:
     rank, ranks : int
         This process takes every `ranks`-th batch. At the end each gets as many as the others; the
         last few batches are left out if they are fewer than `ranks`.
-    worker, workers : int
-        Of a rank's batches, this process takes every `workers`-th.
     state : State, optional
         Where to go on; `Batch.state` of the last batch.
 
@@ -233,7 +231,7 @@ class TokenBatches:
     CorpusError
         When there is nothing to draw.
     ValueError
-        When `batch_tokens` is less than 1, or a rank or worker is not one of so many.
+        When `batch_tokens` is less than 1, or `rank` is not one of `ranks`.
 
     Examples
     --------
@@ -259,12 +257,10 @@ class TokenBatches:
         epochs: int | None = None,
         rank: int = 0,
         ranks: int = 1,
-        worker: int = 0,
-        workers: int = 1,
         state: State | None = None,
     ) -> None:
-        if not 0 <= rank < ranks or not 0 <= worker < workers:
-            raise ValueError(f"rank {rank} of {ranks}, worker {worker} of {workers}")
+        if not 0 <= rank < ranks:
+            raise ValueError(f"rank: must be at least 0 and less than ranks, {ranks} (got {rank}).")
         check_at_least("batch_tokens", batch_tokens, 1)
         self.source = source if isinstance(source, Mixture) else Mixture([source])
         self.batch_tokens, self.seed, self.shuffle, self.epochs = (
@@ -273,14 +269,21 @@ class TokenBatches:
             shuffle,
             epochs,
         )
-        self.rank, self.ranks, self.worker, self.workers = rank, ranks, worker, workers
+        self.rank, self.ranks = rank, ranks
         self.state: State = state or {"epoch": 0, "position": 0}
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.of_worker(0, 1)
+
+    def of_worker(self, worker: int, workers: int) -> Iterator[Batch]:
+        """Yield every `workers`-th of the batches, from number `worker` on, and read no others.
+
+        Workers 0, 1, ... that take turns yield the batches of iterating over this object.
+        """
         mine = np.empty(0, np.int64)
         for number, (windows, state) in enumerate(self._all()):
             step, rank = divmod(number, self.ranks)
-            if step % self.workers != self.worker:
+            if step % workers != worker:
                 continue
             if rank == self.rank:
                 mine = windows
