@@ -1,10 +1,10 @@
-"""Kill every verb at random moments, start it again, and compare with a run that nobody disturbed.
+"""Kill every command at random moments, start it again, and compare with an undisturbed run.
 
-    python benches/faults.py                  # five kills of each running verb, tiny inputs
-    python benches/faults.py --kills 50 --verbs build-corpus embed
+    python benches/faults.py                  # five kills of each running command, tiny inputs
+    python benches/faults.py --kills 50 --commands build-corpus embed
     python benches/faults.py --signal TERM         # as a scheduler asks, before it kills
 
-Each trial starts a verb as a process of its own in an empty folder, kills it after a time drawn
+Each trial starts a command as a process of its own in an empty folder, kills it after a time drawn
 evenly from the length of an undisturbed run, and starts the same command until it ends well. A
 trial that ends before its kill does not count, though its outcome is compared as well. A trial has
 failed if any output differs by a byte from the undisturbed one (in JSON, by anything but times), or
@@ -65,7 +65,7 @@ TIMES = {"tokens_per_second", "memory_gb", "seconds", "out", "folder", "peak_mem
 
 
 def prepare(folder: Path) -> dict[str, list[str]]:
-    """Make tiny inputs; returns what each verb is called with."""
+    """Make tiny inputs; returns what each command is called with."""
     rng = random.Random(1)
     letters = "".join(rng.choices("ACGT", k=400_000))
     genome = folder / "genome.fa"
@@ -115,7 +115,7 @@ def prepare(folder: Path) -> dict[str, list[str]]:
         "--checkpoint-every 5 --eval-every 10 --device cpu",
         "finetune": f"{model} --data {tables} --out done --epochs 6 --batch-size 16 --device cpu",
     }
-    return {verb: line.split() for verb, line in lines.items()}
+    return {command: line.split() for command, line in lines.items()}
 
 
 def plain(path: Path) -> object:
@@ -150,13 +150,13 @@ def contents(folder: Path) -> dict[str, object]:
 
 
 def undisturbed(arguments: list[str], folder: Path) -> None:
-    """Run a verb from the command line, to its end."""
+    """Run a command from the command line, to its end."""
     line = [sys.executable, "-W", "ignore", "-m", "dnabert2_fast.cli", *arguments]
     subprocess.run(line, cwd=folder, stdout=subprocess.DEVNULL, check=True)
 
 
 def forked(arguments: list[str], folder: Path, kill_after: float | None, number: int) -> int | None:
-    """Run a verb to its end, or for so many seconds; returns its exit code, None if killed."""
+    """Run a command to its end, or for so many seconds; returns its exit code, None if killed."""
     process = FORKED.Process(target=_verb, args=(arguments, folder))
     process.start()
     process.join(kill_after)
@@ -179,31 +179,31 @@ def _verb(arguments: list[str], folder: Path) -> None:
 
 
 def trials(
-    verb: str, arguments: list[str], kills: int, number: int, base: Path, rng: random.Random
+    command: str, arguments: list[str], kills: int, number: int, base: Path, rng: random.Random
 ) -> tuple[int, int, list[str]]:
-    """Kill a verb so many times while it runs; returns trials, restarts, and what went wrong."""
-    whole = base / f"{verb}-whole"
+    """Kill a command so many times while it runs; returns trials, restarts, and what went wrong."""
+    whole = base / f"{command}-whole"
     whole.mkdir()
-    undisturbed([verb, *arguments], whole)
+    undisturbed([command, *arguments], whole)
     want = contents(whole)
-    again = base / f"{verb}-forked"
+    again = base / f"{command}-forked"
     again.mkdir()
     began = time.monotonic()
-    if forked([verb, *arguments], again, None, number) != 0 or contents(again) != want:
-        raise SystemExit(f"{verb}: gives something else when it is forked")
+    if forked([command, *arguments], again, None, number) != 0 or contents(again) != want:
+        raise SystemExit(f"{command}: gives something else when it is forked")
     length = time.monotonic() - began
     trial, met, restarts, wrong = 0, 0, 0, []
     while met < kills:
         trial += 1
-        folder = base / f"{verb}-trial"
+        folder = base / f"{command}-trial"
         folder.mkdir()
-        alive = forked([verb, *arguments], folder, rng.uniform(0, length), number)
+        alive = forked([command, *arguments], folder, rng.uniform(0, length), number)
         met += alive is None
         for _ in range(20):
             if contents(folder) == want:
                 break  # it was killed on its way out
             restarts += 1
-            if forked([verb, *arguments], folder, None, number) == 0:
+            if forked([command, *arguments], folder, None, number) == 0:
                 break
         got = contents(folder)
         if got != want:
@@ -211,16 +211,16 @@ def trials(
                 name for name in want.keys() | got.keys() if got.get(name) != want.get(name)
             )
             wrong.append(f"trial {trial}: {differ[:5]}")
-            shutil.copytree(folder, base / f"{verb}-wrong-{trial}")
+            shutil.copytree(folder, base / f"{command}-wrong-{trial}")
         shutil.rmtree(folder)
     return trial, restarts, wrong
 
 
 def main() -> int:
-    """Run the trials and print a line a verb."""
+    """Run the trials and print one line per command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--verbs", nargs="*")
+    parser.add_argument("--commands", nargs="*")
     parser.add_argument("--signal", default="KILL", choices=("KILL", "TERM", "INT"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder to keep what went wrong in")
@@ -233,16 +233,16 @@ def main() -> int:
     first.join()
     base = given.keep or Path(tempfile.mkdtemp(prefix="faults"))
     base.mkdir(parents=True, exist_ok=True)
-    verbs = prepare(base)
+    commands = prepare(base)
     failed = 0
-    for verb in given.verbs or verbs:
+    for command in given.commands or commands:
         number = getattr(signal, f"SIG{given.signal}")
         tried, restarts, wrong = trials(
-            verb, verbs[verb], given.kills, number, base, random.Random(given.seed)
+            command, commands[command], given.kills, number, base, random.Random(given.seed)
         )
         failed += len(wrong)
         print(
-            f"{verb:16s} SIG{given.signal} {given.kills} kills in {tried} trials, "
+            f"{command:16s} SIG{given.signal} {given.kills} kills in {tried} trials, "
             f"{restarts} restarts, {len(wrong)} wrong",
             *wrong,
             sep="\n  " if wrong else "",

@@ -1,4 +1,4 @@
-"""Every verb: what it does on good input, one line and exit code 2 on bad, nothing left behind."""
+"""Every command: results on good input; one line and exit code 2 on bad, nothing left behind."""
 
 import gzip
 import json
@@ -53,15 +53,15 @@ def files(tmp_path):
 def test_usage(capsys):
     code, out, _ = run(capsys)
     assert code == 0
-    assert all(verb in out for verb in cli.VERBS)
+    assert all(command in out for command in cli.COMMANDS)
     assert run(capsys, "--version")[1].strip()
     code, _, err = run(capsys, "frobnicate")
     assert code == 2
-    assert "there is no verb 'frobnicate'" in err
-    for verb in cli.VERBS:
-        code, out, _ = run(capsys, verb, "--help")
+    assert "there is no command 'frobnicate'" in err
+    for command in cli.COMMANDS:
+        code, out, _ = run(capsys, command, "--help")
         assert code == 0
-        assert "usage: dnabert2-fast " + verb in out
+        assert "usage: dnabert2-fast " + command in out
 
 
 def test_tokenize(capsys, files):
@@ -265,7 +265,7 @@ def test_wrong_options_are_told_by_name(capsys, files):
     ],
 )
 def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):
-    """The signal comes while the work is half done, whenever the verb reports progress."""
+    """The signal comes while the work is half done, whenever the command reports progress."""
     monkeypatch.chdir(files)
     monkeypatch.setattr("dnabert2_fast.io.fasta.CHUNK_BP", 300)
     (files / "many.fa").write_text("".join(f">{i}\n{'ACGTTGCA' * 20}\n" for i in range(20)))

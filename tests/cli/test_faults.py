@@ -89,7 +89,7 @@ def disk(tmp_path):
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Everything that the verbs below read: sequences, a corpus, a tiny model."""
+    """Everything that the commands below read: sequences, a corpus, a tiny model."""
     folder = tmp_path_factory.mktemp("inputs")
     rng = random.Random(0)
     lines = ("".join(rng.choices("ACGT", k=2000)) for _ in range(400))

@@ -72,7 +72,7 @@ def test_refused_with_file_place_and_remedy(tmp_path, capsys, content, message):
         list(read_fasta(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
-    # The verbs that stream letters say the same, and leave nothing.
+    # The commands that stream letters say the same, and leave nothing.
     with pytest.raises(FastaError, match=message):
         build_corpus([path], tmp_path / "c", tok, CorpusConfig(window_bp=4))
     with pytest.raises(FastaError, match=message):

@@ -72,7 +72,7 @@ UNLOCKS = {
     "demo": "demo",
 }
 
-# Public names and verbs that need more than the first library that they miss tells.
+# Public names and commands that need more than the first library that they miss tells.
 EXTRA_OF = {
     "DnaEmbedder": "finetune",
     "KmerVectorizer": "finetune",

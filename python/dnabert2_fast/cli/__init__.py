@@ -1,6 +1,6 @@
-"""The command ``dnabert2-fast``: one verb for each thing the library does.
+"""The program ``dnabert2-fast``: one command for each task of the library.
 
-Verbs are loaded when they are called, so that tokenizing starts without torch. Bad input ends in
+Commands are loaded when they are called, so that tokenizing starts without torch. Bad input ends in
 one line on standard error and exit code 2; Ctrl-C in exit code 130; both leave no half-written
 file behind.
 """
@@ -72,8 +72,8 @@ def _build_corpus(arguments: list[str], prog: str) -> None:
 
 def _from(module: str, name: str) -> Callable[[list[str], str], None]:
     def run(arguments: list[str], prog: str) -> None:
-        verb = getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
-        tyro.cli(verb, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+        command = getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
+        tyro.cli(command, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
 
     return run
 
@@ -82,7 +82,7 @@ def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
     return lambda arguments, prog: tyro.cli(run, args=arguments, prog=prog)
 
 
-VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
+COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "tokenize": ("sequences to token ids", _function(tokenize)),
     "train-tokenizer": ("genomes to a vocabulary", _function(train_tokenizer)),
     "vocab-sizes": ("trade-off between sizes of a vocabulary", _function(vocab_sizes)),
@@ -104,14 +104,14 @@ VERBS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
 
 
 def usage() -> str:
-    """Return the list of verbs."""
-    lines = [f"  {verb:16s} {what}" for verb, (what, _) in VERBS.items()]
-    head = "usage: dnabert2-fast VERB [options]      (dnabert2-fast VERB --help says more)\n"
+    """Return the list of commands."""
+    lines = [f"  {command:16s} {what}" for command, (what, _) in COMMANDS.items()]
+    head = "usage: dnabert2-fast COMMAND [options]      (dnabert2-fast COMMAND --help says more)\n"
     return "\n".join([head, *lines])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+    """Run one command; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -119,14 +119,14 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(version("dnabert2-fast"))
         return 0
-    verb = arguments[0]
-    if verb not in VERBS:
-        print(f"error: there is no verb {verb!r}\n\n{usage()}", file=sys.stderr)
+    command = arguments[0]
+    if command not in COMMANDS:
+        print(f"error: there is no command {command!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        with warnings.catch_warnings(), needs(verb, EXTRA_OF.get(verb)):
+        with warnings.catch_warnings(), needs(command, EXTRA_OF.get(command)):
             warnings.showwarning = _one_line_warning
-            VERBS[verb][1](arguments[1:], f"dnabert2-fast {verb}")
+            COMMANDS[command][1](arguments[1:], f"dnabert2-fast {command}")
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -155,5 +155,5 @@ def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def entry_point() -> Any:
-    """Leave the process with the exit code; what the installed command calls."""
+    """Leave the process with the exit code; the entry point of the installed program."""
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The verb ``gue``."""
+"""The command ``gue``."""
 
 from __future__ import annotations
 

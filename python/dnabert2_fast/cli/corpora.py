@@ -1,4 +1,4 @@
-"""The verb ``build-corpus``."""
+"""The command ``build-corpus``."""
 
 from __future__ import annotations
 

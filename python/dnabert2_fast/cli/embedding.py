@@ -1,4 +1,4 @@
-"""The verb ``embed``."""
+"""The command ``embed``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that ask a model about places: variants, answers, masks, likelihood."""
+"""Commands that apply a model to genomes: variants, attribution, masked tokens, likelihood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs about tokenizers."""
+"""Commands about tokenizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that train models and apply fine-tuned ones."""
+"""Commands that train models and apply fine-tuned ones."""
 
 from __future__ import annotations
 
