@@ -33,12 +33,13 @@ from dnabert2_fast.finetuning.predictor import Answers
 from dnabert2_fast.genomics import DnaEmbedder, ScoringConfig, Variant, VariantScore
 from dnabert2_fast.io import FastaRecord, Reference
 from dnabert2_fast.model import export_onnx
+from dnabert2_fast.tokenizer import TrainingConfig
 
 Vectors = npt.NDArray[np.float32]
 
 
 def tokens(fasta: Path) -> Ragged:
-    tokenizer = Tokenizer.train([fasta], vocab_size=1024, window_bp=1000)
+    tokenizer = Tokenizer.train([fasta], 1024, TrainingConfig(window_bp=1000))
     tokenizer.save(fasta.with_suffix(".json"))
     records = list(read_fasta(fasta))
     assert_type(records, list[FastaRecord])

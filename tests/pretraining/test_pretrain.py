@@ -35,6 +35,7 @@ from dnabert2_fast.pretraining.config import SIZES
 from dnabert2_fast.pretraining.flops import peak_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.pretraining.signals import stop_between_steps
+from dnabert2_fast.tokenizer import TrainingConfig
 
 MEASURED = ("tokens_per_second", "memory_gb")
 
@@ -339,7 +340,7 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
     other = build_corpus(
         [GENOME],
         tmp_path / "c",
-        Tokenizer.train([GENOME], 64, window_bp=100),
+        Tokenizer.train([GENOME], 64, TrainingConfig(window_bp=100)),
         CorpusConfig(window_bp=500),
     )
     with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus; build"):

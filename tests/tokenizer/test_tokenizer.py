@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as Reference
 
 from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.tokenizer import PACKAGED
+from dnabert2_fast.tokenizer import PACKAGED, TrainingConfig
 
 PUBLISHED = PACKAGED["dnabert2"]
 reference = Reference.from_file(str(PUBLISHED))
@@ -277,7 +277,8 @@ def test_training_equals_hugging_face(vocab_size, window_bp, min_frequency, tmp_
     # window_bp cuts the long repeats on our side; the peer gets them cut.
     cut = [p[i : i + window_bp] for p in pieces for i in range(0, len(p), window_bp)]
     theirs = json.loads(hf_train(cut, vocab_size, min_frequency).to_str())["model"]
-    ours = Tokenizer.train(pieces, vocab_size, window_bp=window_bp, min_frequency=min_frequency)
+    config = TrainingConfig(window_bp=window_bp, min_frequency=min_frequency)
+    ours = Tokenizer.train(pieces, vocab_size, config)
     ours.save(tmp_path / "ours.json")
     saved = json.loads((tmp_path / "ours.json").read_text())["model"]
     assert [m.split() for m in saved["merges"]] == theirs["merges"]

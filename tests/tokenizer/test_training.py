@@ -10,7 +10,7 @@ from dnabert2_fast import Tokenizer, read_fasta
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
 from dnabert2_fast.io.manifest import species_by_path
-from dnabert2_fast.tokenizer import PACKAGED, Source
+from dnabert2_fast.tokenizer import PACKAGED, Source, TrainingConfig
 from dnabert2_fast.tokenizer import _train as training
 
 GENOME = PACKAGED["dnabert2"].parent / "demo" / "hpylori_G27.fa.gz"
@@ -37,7 +37,7 @@ def test_every_form_of_input(tmp_path, text):
     (tmp_path / "x.tsv").write_text("seq\tlabel\n" + "".join(f"{p}\t0\n" for p in pieces))
     want = merges(Tokenizer.train(pieces, 200), tmp_path / "t.json")
     for name in ("x.fa", "x.fq", "x.txt", "x.csv.gz", "x.tsv"):
-        tok = Tokenizer.train([tmp_path / name], 200, column="seq")
+        tok = Tokenizer.train([tmp_path / name], 200, TrainingConfig(column="seq"))
         assert merges(tok, tmp_path / "t.json") == want, name
         assert tok.trained_on.sources == [Source(name, "", 100, 50_000, 0, {})]
     with pytest.raises(DataError, match="no column 'sequence'; there are seq, label"):
@@ -73,34 +73,37 @@ def test_report_by_file_and_species(tmp_path, capsys):
 
 def test_options_of_the_vocabulary(text, tmp_path):
     specials = ["<unk>", "<s>", "</s>", "<pad>", "<mask>", "<sep2>"]
-    tok = Tokenizer.train([text], 300, special_tokens=specials, max_token_bp=4)
+    tok = Tokenizer.train([text], 300, TrainingConfig(special_tokens=specials, max_token_bp=4))
     assert tok.vocabulary[:10] == [*specials, *"ACGT"]
     assert max(map(len, tok.vocabulary[6:])) == 4
     tok.save(tmp_path / "t.json")
     assert Tokenizer.from_file(tmp_path / "t.json").encode("N").tolist() == [1, 0, 2]
     for wrong in (["[UNK]"], ["A", *specials[1:]], ["<s>", *specials[1:]]):
         with pytest.raises(ValueError, match="special_tokens"):
-            Tokenizer.train([text], 300, special_tokens=wrong)
+            Tokenizer.train([text], 300, TrainingConfig(special_tokens=wrong))
 
 
 def test_both_strands_and_sample(text):
     other = text[::-1].translate(str.maketrans("ACGT", "TGCA"))
-    both = Tokenizer.train([text], 200, window_bp=1000, both_strands=True)
-    turned = Tokenizer.train([other], 200, window_bp=1000, both_strands=True)
+    config = TrainingConfig(window_bp=1000, both_strands=True)
+    both, turned = Tokenizer.train([text], 200, config), Tokenizer.train([other], 200, config)
     assert both.trained_on.sources[0].used_bp == len(text)
     assert len(set(both.vocabulary) ^ set(turned.vocabulary)) <= 2  # windows end elsewhere
-    some = Tokenizer.train([text], 200, window_bp=1000, sample=0.25, seed=3).trained_on.sources[0]
+    quarter = TrainingConfig(window_bp=1000, sample=0.25, seed=3)
+    some = Tokenizer.train([text], 200, quarter).trained_on.sources[0]
     assert some.used_bp + some.left_out_bp == len(text)
     assert 0.1 < some.used_bp / len(text) < 0.4
     with pytest.raises(ValueError, match="sample"):
-        Tokenizer.train([text], 200, sample=0)
+        Tokenizer.train([text], 200, TrainingConfig(sample=0))
 
 
 @pytest.mark.parametrize("limit", [1_000, 150_000])
 def test_too_little_memory_makes_the_same_merges(text, limit, tmp_path):
     sequences = [text[:120_000], "A" * 900 + "CA" * 700]
-    want = merges(Tokenizer.train(sequences, 120, window_bp=5000), tmp_path / "t.json")
-    tok = Tokenizer.train(sequences, 120, window_bp=5000, memory_limit=limit)
+    want = merges(
+        Tokenizer.train(sequences, 120, TrainingConfig(window_bp=5000)), tmp_path / "t.json"
+    )
+    tok = Tokenizer.train(sequences, 120, TrainingConfig(window_bp=5000), memory_limit=limit)
     assert merges(tok, tmp_path / "t.json") == want
 
 
@@ -136,9 +139,9 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
     with pytest.raises(TokenizerError, match="a checkpoint of another training: text_sha256"):
         Tokenizer.train([text[1:]], 400, checkpoint=note)
     with pytest.raises(TokenizerError, match="another training: max_token_bp None there, 8 here"):
-        Tokenizer.train([text], 400, max_token_bp=8, checkpoint=note)
+        Tokenizer.train([text], 400, TrainingConfig(max_token_bp=8), checkpoint=note)
     with pytest.raises(TokenizerError, match="another training: min_frequency 1 there, 9 here"):
-        Tokenizer.train([text], 400, min_frequency=9, checkpoint=note)
+        Tokenizer.train([text], 400, TrainingConfig(min_frequency=9), checkpoint=note)
     contents = json.loads(note.read_text())
     for merges_there in ([[0, 4]], [[0, -1]], [[0, 1.5]], ["01"], [[0, 1, 2]], [[0, 2**40]], 7):
         note.write_text(json.dumps({**contents, "merges": merges_there}))
@@ -165,7 +168,9 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
 )
 def test_arguments_are_looked_at_before_anything_is_read(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Tokenizer.train([Path("never opened.fa")], **arguments)
+        outside = ("vocab_size", "memory_limit", "threads")
+        given = {name: arguments.pop(name) for name in outside if name in arguments}
+        Tokenizer.train([Path("never opened.fa")], config=TrainingConfig(**arguments), **given)
 
 
 def test_no_token_is_longer_than_a_file_may_hold():

@@ -26,7 +26,7 @@ from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.pretraining.config import PretrainConfig
 from dnabert2_fast.pretraining.train import pretrain
-from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
 
 if TYPE_CHECKING:
     from dnabert2_fast.corpus.read import Corpus
@@ -73,7 +73,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         print("1/5 training a tokenizer on the genome of Helicobacter pylori G27", flush=True)
-        tokenizer = Tokenizer.train([GENOME], VOCAB_SIZE, window_bp=1000)
+        tokenizer = Tokenizer.train([GENOME], VOCAB_SIZE, TrainingConfig(window_bp=1000))
         tokenizer.save(folder / "tokenizer.json")
         print("2/5 building a corpus", flush=True)
         corpus = build_corpus(

@@ -104,20 +104,22 @@ def train_tokenizer(
         0 takes every core; the merges do not depend on it.
     """
     from dnabert2_fast.io.manifest import species_by_path
-    from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
 
     species = species_by_path(manifest) if manifest else {}
     tok = Tokenizer.train(
         [*files, *species],
         vocab_size,
-        window_bp=window_bp,
-        min_frequency=min_frequency,
-        max_token_bp=max_token_bp,
-        case=case,
-        both_strands=both_strands,
-        sample=sample,
-        seed=seed,
-        column=column,
+        TrainingConfig(
+            window_bp=window_bp,
+            min_frequency=min_frequency,
+            max_token_bp=max_token_bp,
+            case=case,
+            both_strands=both_strands,
+            sample=sample,
+            seed=seed,
+            column=column,
+        ),
         species=species,
         memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
         checkpoint=out.with_name(f".{out.name}.training"),
@@ -160,10 +162,11 @@ def vocab_sizes(
     import csv
 
     from dnabert2_fast._internal.atomic import atomic_path
-    from dnabert2_fast.tokenizer import Tokenizer
+    from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
     from dnabert2_fast.tokenizer import assessment as assess
 
-    tok = Tokenizer.train(list(files), largest, window_bp=window_bp, sample=sample, threads=threads)
+    config = TrainingConfig(window_bp=window_bp, sample=sample)
+    tok = Tokenizer.train(list(files), largest, config, threads=threads)
     sizes = [2**n for n in range(8, largest.bit_length())]
     rows = assess.vocab_sizes(tok, list(on or files), sizes)
     with atomic_path(out) as folder:

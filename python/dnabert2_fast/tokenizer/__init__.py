@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer._results import EncodedBatch, Encoding, ReplacedCounts, Windows
     from dnabert2_fast.tokenizer._tokenizer import Tokenizer
-    from dnabert2_fast.tokenizer._train import Source, TrainingReport
+    from dnabert2_fast.tokenizer._train import Source, TrainingConfig, TrainingReport
     from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
     from dnabert2_fast.tokenizer.assessment import (
         Assessment,
@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "Tokenized",
     "Tokenizer",
+    "TrainingConfig",
     "TrainingReport",
     "Unknown",
     "Windows",
@@ -55,6 +56,7 @@ _HOME = {
     "Source": "_train",
     "Tokenized": "file",
     "Tokenizer": "_tokenizer",
+    "TrainingConfig": "_train",
     "TrainingReport": "_train",
     "Unknown": "_vocabulary",
     "Windows": "_results",

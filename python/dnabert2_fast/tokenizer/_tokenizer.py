@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, get_args, overload
+from typing import TYPE_CHECKING, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +35,7 @@ from dnabert2_fast.tokenizer._encode import (
     other_strand,
 )
 from dnabert2_fast.tokenizer._results import EncodedBatch, Encoding, ReplacedCounts, Windows
-from dnabert2_fast.tokenizer._train import (
-    SPECIAL_TOKENS,
-    Intake,
-    TrainingReport,
-    spill_folder,
-    train_text,
-)
+from dnabert2_fast.tokenizer._train import TrainingConfig, TrainingReport, train_text
 from dnabert2_fast.tokenizer._vocabulary import (
     FILES,
     Case,
@@ -195,16 +189,8 @@ class Tokenizer:
         cls,
         files_or_sequences: Iterable[str | bytes | os.PathLike[str]],
         vocab_size: int = 4096,
+        config: TrainingConfig | None = None,
         *,
-        window_bp: int | None = None,
-        min_frequency: int = 1,
-        max_token_bp: int | None = None,
-        special_tokens: Sequence[str] = SPECIAL_TOKENS,
-        case: Case = "upper",
-        both_strands: bool = False,
-        sample: float = 1.0,
-        seed: int = 0,
-        column: str = "sequence",
         species: Mapping[str, str] | None = None,
         memory_limit: int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -221,25 +207,8 @@ class Tokenizer:
             other letters end a run.
         vocab_size : int
             Entries of the vocabulary, special tokens and four bases included.
-        window_bp : int, optional
-            Cut runs every `window_bp` bases; merges never cross a cut.
-        min_frequency : int
-            A pair that occurs fewer times is not merged.
-        max_token_bp : int, optional
-            A pair that would become a longer token is not merged; Hugging Face's
-            ``max_token_length`` is the first length that is too long, one more than this.
-        special_tokens : sequence of str
-            Unknown, start, end, padding, mask, then any more; the first ids.
-        case : {"upper", "compat"}
-            Whether lower-case bases are bases or end a run.
-        both_strands : bool
-            Train on the reverse complement of every window too.
-        sample : float
-            Share of the windows (of the runs, without `window_bp`) to train on, drawn with `seed`.
-        seed : int
-            Start of the draws.
-        column : str
-            Column of ``.csv`` and ``.tsv`` files.
+        config : TrainingConfig, optional
+            What is read of the input, and which merges are made.
         species : mapping of str to str, optional
             Species by path, for the report; `species_by_path` makes one.
         memory_limit : int, optional
@@ -273,30 +242,17 @@ class Tokenizer:
         """
         if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
             raise TypeError("give a list of paths or sequences, not a single one")
-        if case not in get_args(Case):
-            raise ValueError(f"case: {case!r} is not one of {', '.join(get_args(Case))}")
-        intake = Intake(
-            window_bp,
-            case == "upper",
-            both_strands,
-            sample,
-            seed,
-            column,
-            species or {},
-            None if memory_limit is None else spill_folder(),
-            threads,
-        )
+        config = config or TrainingConfig()
         text, report = train_text(
             files_or_sequences,
-            intake,
             vocab_size,
-            min_frequency,
-            max_token_bp,
-            tuple(special_tokens),
+            config,
+            species or {},
             memory_limit,
             None if checkpoint is None else Path(checkpoint),
+            threads,
         )
-        trained = cls.from_text(text, case=case)
+        trained = cls.from_text(text, case=config.case)
         trained.trained_on = report
         return trained
 

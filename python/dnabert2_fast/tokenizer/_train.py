@@ -10,11 +10,11 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
@@ -24,13 +24,86 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.io.tables import is_table_or_lines, read_column
 from dnabert2_fast.tokenizer._inputs import is_sequence
+from dnabert2_fast.tokenizer._vocabulary import Case
 
-__all__ = ["Source", "TrainingReport", "train_text"]
+__all__ = ["Source", "TrainingConfig", "TrainingReport", "train_text"]
 
 FORMAT, VERSION = "dnabert2_fast.training", 2
 BASES = "ACGT"
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """What a vocabulary is trained on, and which merges are made.
+
+    Parameters
+    ----------
+    window_bp : int, optional
+        Cut runs every `window_bp` bases; merges never cross a cut.
+    min_frequency : int
+        A pair that occurs fewer times is not merged.
+    max_token_bp : int, optional
+        A pair that would become a longer token is not merged; Hugging Face's ``max_token_length``
+        is the first length that is too long, one more than this.
+    special_tokens : sequence of str
+        Unknown, start, end, padding, mask, then any more; the first ids.
+    case : {"upper", "compat"}
+        Whether lower-case bases are bases or end a run.
+    both_strands : bool
+        Train on the reverse complement of every window too.
+    sample : float
+        Fraction of the windows (of the runs, without `window_bp`) to train on, drawn with `seed`.
+    seed : int
+        Seed of the sample.
+    column : str
+        Column of ``.csv`` and ``.tsv`` files.
+
+    Raises
+    ------
+    ValueError
+        When a number is out of its range, or the special tokens are not usable.
+
+    Examples
+    --------
+    >>> from dnabert2_fast import Tokenizer
+    >>> config = TrainingConfig(max_token_bp=2)
+    >>> Tokenizer.train(["ACACACGTACAC"], 11, config).vocabulary[9:]
+    ['AC', 'GT']
+    """
+
+    window_bp: int | None = None
+    min_frequency: int = 1
+    max_token_bp: int | None = None
+    special_tokens: Sequence[str] = SPECIAL_TOKENS
+    case: Case = "upper"
+    both_strands: bool = False
+    sample: float = 1.0
+    seed: int = 0
+    column: str = "sequence"
+
+    def __post_init__(self) -> None:
+        check_at_least("window_bp", self.window_bp, 1)
+        check_at_least("min_frequency", self.min_frequency, 0)
+        check_at_least("max_token_bp", self.max_token_bp, 0)
+        check_seed(self.seed)
+        if not 0 < self.sample <= 1:
+            raise ValueError(f"sample: must be above 0 and at most 1 (got {self.sample}).")
+        if self.case not in get_args(Case):
+            raise ValueError(f"case: {self.case!r} is not one of {', '.join(get_args(Case))}")
+        tokens = self.special_tokens
+        if len(tokens) < len(SPECIAL_TOKENS) or len(set(tokens)) < len(tokens):
+            raise ValueError(
+                "special_tokens: five different ones are needed, for unknown, start, end, padding "
+                "and mask; more may follow"
+            )
+        if any(is_sequence(token) for token in tokens):
+            raise ValueError("special_tokens: letters of sequences alone cannot name one")
+        if starts := [token for token in tokens if token[0] in BASES]:
+            raise ValueError(
+                f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]"
+            )
 
 
 class Source(NamedTuple):
@@ -91,55 +164,40 @@ class TrainingReport(NamedTuple):
         return "\n".join(lines)
 
 
-@dataclass
-class Intake:
-    """How input is read; the arguments of `Tokenizer.train`."""
-
-    window_bp: int | None
-    fold_case: bool
-    both_strands: bool
-    sample: float
-    seed: int
-    column: str
-    species: Mapping[str, str]
-    spill_to: Path | None
-    threads: int
-
-    def read(
-        self, inputs: Iterable[str | bytes | os.PathLike[str]]
-    ) -> tuple[_native.BpeTrainer, TrainingReport]:
-        """Take in all input."""
-        check_at_least("window_bp", self.window_bp, 1)
-        if not 0 < self.sample <= 1:
-            raise ValueError(f"sample: must be above 0 and at most 1 (got {self.sample}).")
-        check_seed(self.seed)
-        check_at_least("threads", self.threads, 0)
-        trainer = _native.BpeTrainer(
-            window_bp=self.window_bp,
-            fold_case=self.fold_case,
-            both_strands=self.both_strands,
-            sample=self.sample,
-            seed=self.seed,
-            threads=self.threads,
-            spill_to=self.spill_to,
-        )
-        sources: dict[str, Source] = {}
-        with progress(None, "reading", "letters") as bar:
-            for item in inputs:
-                if is_sequence(item):
-                    _add(sources, "(sequences)", "", trainer.add(item))
-                    continue
-                path = os.fsdecode(item)
-                name, species = Path(path).name, self.species.get(path, "")
-                bar.note(file=name)
-                if is_table_or_lines(path):
-                    for sequence in read_column(path, self.column):
-                        _add(sources, name, species, trainer.add(sequence))
-                        bar.update(len(sequence))
-                else:
-                    counts = trainer.add_file(Path(path), bar.update)
-                    _add(sources, name, species, counts)
-        return trainer, TrainingReport(list(sources.values()))
+def read_inputs(
+    inputs: Iterable[str | bytes | os.PathLike[str]],
+    config: TrainingConfig,
+    species: Mapping[str, str],
+    spill_to: Path | None,
+    threads: int,
+) -> tuple[_native.BpeTrainer, TrainingReport]:
+    """Read all input; returns a trainer that holds it, and what was used."""
+    trainer = _native.BpeTrainer(
+        window_bp=config.window_bp,
+        fold_case=config.case == "upper",
+        both_strands=config.both_strands,
+        sample=config.sample,
+        seed=config.seed,
+        threads=threads,
+        spill_to=spill_to,
+    )
+    sources: dict[str, Source] = {}
+    with progress(None, "reading", "letters") as bar:
+        for item in inputs:
+            if is_sequence(item):
+                _add(sources, "(sequences)", "", trainer.add(item))
+                continue
+            path = os.fsdecode(item)
+            name = Path(path).name
+            bar.note(file=name)
+            if is_table_or_lines(path):
+                for sequence in read_column(path, config.column):
+                    _add(sources, name, species.get(path, ""), trainer.add(sequence))
+                    bar.update(len(sequence))
+            else:
+                counts = trainer.add_file(Path(path), bar.update)
+                _add(sources, name, species.get(path, ""), counts)
+    return trainer, TrainingReport(list(sources.values()))
 
 
 def _add(sources: dict[str, Source], name: str, species: str, counts: _native.InputCounts) -> None:
@@ -156,43 +214,34 @@ def _add(sources: dict[str, Source], name: str, species: str, counts: _native.In
 
 def train_text(
     inputs: Iterable[str | bytes | os.PathLike[str]],
-    intake: Intake,
     vocab_size: int,
-    min_frequency: int,
-    max_token_bp: int | None,
-    special_tokens: tuple[str, ...],
+    config: TrainingConfig,
+    species: Mapping[str, str],
     memory_limit: int | None,
     checkpoint: Path | None,
+    threads: int,
 ) -> tuple[str, TrainingReport]:
     """Train; returns the text of the ``tokenizer.json`` and what it was trained on."""
-    if len(special_tokens) < len(SPECIAL_TOKENS) or len(set(special_tokens)) < len(special_tokens):
-        raise ValueError(
-            "special_tokens: five different ones are needed, for unknown, start, end, padding and "
-            "mask; more may follow"
-        )
-    if any(is_sequence(token) for token in special_tokens):
-        raise ValueError("special_tokens: letters of sequences alone cannot name one")
-    if starts := [token for token in special_tokens if token[0] in BASES]:
-        raise ValueError(f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]")
-    least, most = len(special_tokens) + len(BASES), 1 << 16
-    check_between("vocab_size", vocab_size, least, most)
-    limits = {"min_frequency": min_frequency, "max_token_bp": max_token_bp}
-    for name, value in {**limits, "memory_limit": memory_limit}.items():
-        check_at_least(name, value, 0)
-    trainer, report = intake.read(inputs)
-    settings = {"text_sha256": trainer.fingerprint(), "both_strands": intake.both_strands, **limits}
+    first_ids = len(config.special_tokens) + len(BASES)
+    check_between("vocab_size", vocab_size, first_ids, 1 << 16)
+    check_at_least("memory_limit", memory_limit, 0)
+    check_at_least("threads", threads, 0)
+    spill_to = None if memory_limit is None else spill_folder()
+    trainer, report = read_inputs(inputs, config, species, spill_to, threads)
+    limits = {"min_frequency": config.min_frequency, "max_token_bp": config.max_token_bp}
+    settings = {"text_sha256": trainer.fingerprint(), "both_strands": config.both_strands, **limits}
     with (
         progress(vocab_size, "training tokenizer", "tokens") as bar,
         _merges(checkpoint, settings, bar) as merges,
     ):
-        bar.update(least + len(merges))
+        bar.update(first_ids + len(merges))
         text = trainer.train(
             vocab_size=vocab_size,
-            min_frequency=min_frequency,
-            max_token_bp=max_token_bp,
+            min_frequency=config.min_frequency,
+            max_token_bp=config.max_token_bp,
             memory_limit=memory_limit,
-            threads=intake.threads,
-            special_tokens=list(special_tokens),
+            threads=threads,
+            special_tokens=list(config.special_tokens),
             known=list(merges),
             report=merges.append,
         )
