@@ -180,8 +180,11 @@ BAD = [
     (("train-tokenizer", "none.fa", "--out", "t.json"), "none.fa: No such file"),
     (("train-tokenizer", "cut.fa.gz", "--out", "t.json"), "gzip stream is damaged"),
     (("train-tokenizer", "x.fa", "--out", "t.json", "--vocab-size", "5"), "vocab_size"),
-    (("train-tokenizer", "x.fa", "--out", "t.json", "--window-bp", "0"), "window_bp: 0 is not"),
-    (("tokenize", "x.fa", "--out", "ids.tsv", "--max-length", "-1"), "negative"),
+    (
+        ("train-tokenizer", "x.fa", "--out", "t.json", "--window-bp", "0"),
+        "window_bp: must be at least",
+    ),
+    (("tokenize", "x.fa", "--out", "ids.tsv", "--max-length", "-1"), "max_length: must be"),
     (("embed", "x.fa", "--model", "model", "--out", "v.npy", "--window-bp", "0"), "window_bp: 0"),
     (("build-corpus", "none.fa", "--out", "c"), "none.fa: No such file"),
     (("build-corpus", "x.csv", "--out", "c"), "x.csv: begins with"),

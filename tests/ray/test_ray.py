@@ -19,8 +19,8 @@ from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
 from dnabert2_fast.errors import CorpusError, FastaError
 from dnabert2_fast.io import SourceFile
+from dnabert2_fast.ray import RayTasks, corpus, embedding
 from dnabert2_fast.ray import build_corpus as build_over_ray
-from dnabert2_fast.ray import corpus, embedding
 from dnabert2_fast.ray import embed_file as embed_over_ray
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -187,7 +187,7 @@ def test_tasks_have_as_many_threads_as_processors(inputs, tmp_path, monkeypatch)
     ("name", "left_out", "added"),
     [
         ("build_corpus", [], ["num_cpus"]),
-        ("embed_file", ["part"], ["parts", "num_cpus", "num_gpus", "attention", "dtype"]),
+        ("embed_file", ["part"], ["tasks", "attention", "dtype"]),
     ],
 )
 def test_signatures_are_the_local_ones_and_what_ray_adds(name, left_out, added):
@@ -241,12 +241,15 @@ def embed_here(reads, out, **how):
 def test_vectors_with_a_worker_killed(cluster, tmp_path):
     """Each of the two tasks has several stretches to come when the first is there."""
     reads = make_reads(tmp_path, 12)
-    rows = embed_here(reads, tmp_path / "v.parquet", pooling="max")
+    from dnabert2_fast.genomics import EmbeddingConfig
+
+    config = EmbeddingConfig("max")
+    rows = embed_here(reads, tmp_path / "v.parquet", config=config)
     out = tmp_path / "ray" / "v.parquet"
     out.parent.mkdir()
     with one_killed_after(lambda: any(out.parent.glob("v.parquet.parts/0*.npy"))):
         given = (reads / "x.fa", str(reads / "model"), tok, out)
-        assert embed_over_ray(*given, parts=2, pooling="max") == rows
+        assert embed_over_ray(*given, config, tasks=RayTasks(2)) == rows
     assert contents(out.parent) == {Path("v.parquet"): (tmp_path / "v.parquet").read_bytes()}
 
 
@@ -257,7 +260,7 @@ def test_vectors_by_uri_gone_on_with(tasks, reads, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(embedding, "each", stopped_after_one)
         with pytest.raises(KeyboardInterrupt):
-            embed_over_ray(*given, parts=2)
+            embed_over_ray(*given, tasks=RayTasks(2))
     (shelf,) = out.parent.glob("v.npy.parts/*")
     assert sorted(path.name for path in shelf.iterdir()) == ["00000000.npy", "00000002.npy"]
     (shelf / "00000000.npy").write_bytes(b"cut off")
@@ -265,7 +268,7 @@ def test_vectors_by_uri_gone_on_with(tasks, reads, tmp_path, monkeypatch):
     taken = np.load(shelf / "00000002.npy")
     np.save(shelf / "00000002.npy", taken + 1)
     rows = embed_here(reads, tmp_path / "v.npy")
-    assert embed_over_ray(*given, parts=3) == rows
+    assert embed_over_ray(*given, tasks=RayTasks(3)) == rows
     want = np.load(tmp_path / "v.npy")
     want[2 * 4096 : 3 * 4096] += 1
     np.testing.assert_array_equal(np.load(out), want)
@@ -283,13 +286,11 @@ def stopped_after_one(numbers, task, **_):
 def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
     given = (str(reads / "model"), tok, tmp_path / "v.npy")
     with pytest.raises(ValueError, match="parts: must be at least 1"):
-        embed_over_ray(reads / "x.fa", *given, parts=0)
-    with pytest.raises(ValueError, match="pooling"):
-        embed_over_ray(reads / "x.fa", *given, parts=1, pooling="sum")
+        RayTasks(0)
     with pytest.raises(ValueError, match=r"v\.txt must end in \.npy"):
-        embed_over_ray(reads / "x.fa", *given[:2], tmp_path / "v.txt", parts=1)
+        embed_over_ray(reads / "x.fa", *given[:2], tmp_path / "v.txt", tasks=RayTasks(1))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
-        embed_over_ray(tmp_path / "none.fa", *given, parts=1)
+        embed_over_ray(tmp_path / "none.fa", *given, tasks=RayTasks(1))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModuleNotFoundError, match=r'needs ray: pip install "dnabert2-fast\[ray\]"'):
-        embed_over_ray(reads / "x.fa", *given, parts=1)
+        embed_over_ray(reads / "x.fa", *given, tasks=RayTasks(1))

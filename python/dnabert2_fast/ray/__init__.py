@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnabert2_fast.ray.corpus import build_corpus
     from dnabert2_fast.ray.embedding import embed_file
+    from dnabert2_fast.ray.tasks import RayTasks
 
 __all__ = [
+    "RayTasks",
     "build_corpus",
     "embed_file",
 ]
 
 _HOME = {
+    "RayTasks": "tasks",
     "build_corpus": "corpus",
     "embed_file": "embedding",
 }

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pyarrow import fs
 
-from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.io.regions import SequenceFile
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
-from dnabert2_fast.ray.tasks import each
+from dnabert2_fast.ray.tasks import RayTasks, each
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
     from dnabert2_fast.model.heads import Dnabert2Model
 
@@ -35,47 +33,34 @@ LOCAL = fs.LocalFileSystem()
 
 
 def embed_file(
-    path: str | os.PathLike[str],
+    source: SequenceFile | str | os.PathLike[str],
     model: str,
     tokenizer: Tokenizer | None,
     out: str | os.PathLike[str],
+    config: EmbeddingConfig | None = None,
     *,
-    parts: int,
-    num_cpus: float = 1,
-    num_gpus: float = 0,
-    pooling: Pooling = "mean",
-    layers: tuple[int, ...] = (-1,),
-    context_bp: int | None = None,
-    both_strands: bool = False,
-    batch_tokens: int = 16_384,
-    window_bp: int | None = None,
-    column: str = "sequence",
-    regions: str | os.PathLike[str] | None = None,
+    tasks: RayTasks,
     attention: str = "auto",
     dtype: Literal["float32", "bfloat16", "int8"] = "float32",
 ) -> int:
     """Embed every record of a file by a Ray cluster; call ``ray.init`` first to choose one.
 
     The output is that of `dnabert2_fast.embed_file`, bit for bit where the devices are alike.
-    Stopped and started again with the same arguments, it goes on.
+    Stopped and started again with the same arguments, it resumes.
 
     Parameters
     ----------
-    path, out, regions : path or URI
-        As in `dnabert2_fast.embed_file`. Local ones are seen by all machines.
+    source : path, URI or SequenceFile
+        As in `dnabert2_fast.embed_file`. All machines must see local files.
     model : str
         ``"mini"``, a hub id, or a folder that all machines see: each task reads it.
     tokenizer : Tokenizer, optional
         The model's own if None.
-    parts : int
-        Tasks to share the work out to. A part has every `parts`-th stretch of 4,096 sequences; some
-        more than there are workers lose less when one dies.
-    num_cpus : float
-        Processors that Ray sets apart for a task without GPU.
-    num_gpus : float
-        GPUs that Ray sets apart for a task; 0 stays on the CPU.
-    pooling, layers, context_bp, both_strands, batch_tokens, window_bp, column
+    out : path or URI
         As in `dnabert2_fast.embed_file`.
+    config : EmbeddingConfig, optional
+    tasks : RayTasks
+        How many tasks there are, and what each has of a machine.
     attention, dtype
         As in `Dnabert2Model.from_pretrained`.
 
@@ -87,7 +72,7 @@ def embed_file(
     Raises
     ------
     ValueError
-        When `parts` is less than 1, or a setting makes no sense.
+        When `out` has another suffix, or a setting makes no sense.
     FileNotFoundError
         When there is no such file.
     ModuleNotFoundError
@@ -100,18 +85,18 @@ def embed_file(
     One task a GPU, of this machine or of a cluster::
 
         ray.init()  # or ray.init(address="auto")
-        embed_file("s3://genomes/human.fa.gz", "zhihan1996/DNABERT-2-117M", None,
-                   "s3://vectors/human.parquet", parts=64, num_gpus=1, window_bp=1000)
+        genome = SequenceFile("s3://genomes/human.fa.gz", window_bp=1000)
+        embed_file(genome, "zhihan1996/DNABERT-2-117M", None, "s3://vectors/human.parquet",
+                   tasks=RayTasks(64, num_gpus=1))
     """
-    check_at_least("parts", parts, 1)
     with needs("dnabert2_fast.ray.embed_file"):
         from dnabert2_fast.genomics.embedding.file import require_format
         from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
     require_format(Path(out))
-    source = SequenceFile(path, column, regions, window_bp)
-    files = {"path": os.fspath(path)}
-    if regions is not None:
-        files["regions"] = os.fspath(regions)
+    source = SequenceFile.of(source)
+    files = {"path": os.fspath(source.path)}
+    if source.regions is not None:
+        files["regions"] = os.fspath(source.regions)
     places = {name: storage_of(file) for name, file in files.items()}
     is_local = not any("://" in place for place in (os.fspath(out), *files.values()))
     work = _Work(
@@ -120,14 +105,15 @@ def embed_file(
         Path(out).absolute() if is_local else storage_of(os.fspath(out)),
         str(Path(model).absolute()) if Path(model).exists() else model,
         tokenizer,
-        EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens),
+        config or EmbeddingConfig(),
         source,
         attention,
         dtype,
-        "cuda" if num_gpus else "cpu",
+        "cuda" if tasks.num_gpus else "cpu",
     )
-    each(range(parts), lambda i: work.run((i + 1, parts)), num_cpus=num_cpus, num_gpus=num_gpus)
-    rows = each([0], lambda _: work.run(None), num_cpus=num_cpus, num_gpus=num_gpus)[0]
+    reserved = {"num_cpus": tasks.num_cpus, "num_gpus": tasks.num_gpus}
+    each(range(tasks.parts), lambda i: work.run((i + 1, tasks.parts)), **reserved)
+    rows = each([0], lambda _: work.run(None), **reserved)[0]
     if not isinstance(work.out, Path):
         work.out[0].delete_dir(f"{work.out[1]}.parts")
     return int(rows)

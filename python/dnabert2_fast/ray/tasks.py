@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from dnabert2_fast import errors
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 
-__all__ = ["each"]
+__all__ = ["RayTasks", "each"]
+
+
+@dataclass(frozen=True)
+class RayTasks:
+    """Into how many tasks work is divided, and what Ray reserves for each.
+
+    Parameters
+    ----------
+    parts : int
+        Number of tasks. A part has every `parts`-th chunk of 4,096 sequences; with more parts than
+        workers, less is lost when one dies.
+    num_cpus : float
+        Processors of a task without GPU.
+    num_gpus : float
+        GPUs of a task; 0 stays on the CPU.
+
+    Raises
+    ------
+    ValueError
+        When `parts` is less than 1, or another number is negative.
+
+    Examples
+    --------
+    >>> RayTasks(64, num_gpus=1)
+    RayTasks(parts=64, num_cpus=1, num_gpus=1)
+    """
+
+    parts: int
+    num_cpus: float = 1
+    num_gpus: float = 0
+
+    def __post_init__(self) -> None:
+        check_at_least("parts", self.parts, 1)
+        check_at_least("num_cpus", self.num_cpus, 0)
+        check_at_least("num_gpus", self.num_gpus, 0)
 
 
 def each(
