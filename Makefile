@@ -69,6 +69,19 @@ slow: instructions fuzz slow-test audit arm ## What takes long: instruction coun
 slow-test: build ## Tests on all of the large real data (../shared)
 	$(BIN)/python -m pytest -m slow
 
+MUTANTS ?= 1
+mutants: build ## Plant faults, which the tests must notice; MUTANTS=24 tries one in 24 (needs cargo-mutants)
+	@command -v cargo-mutants >/dev/null || { echo "install it: cargo install cargo-mutants" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet 'mutmut>=3.8'
+	cargo mutants -p dnabert2-core --shard 0/$(MUTANTS) --sharding round-robin -o target
+	$(BIN)/python .ci/mutants.py $$($(BIN)/python -c 'print(1 / $(MUTANTS))')
+
+coverage: build ## Lines that the tests reach, in both languages (needs cargo-llvm-cov)
+	@command -v cargo-llvm-cov >/dev/null || { echo "install it: cargo install cargo-llvm-cov" >&2; exit 2; }
+	cargo llvm-cov nextest -p dnabert2-core --lib --tests --summary-only
+	$(BIN)/python -m pip install --quiet 'pytest-cov>=6'
+	$(BIN)/python -m pytest $(PARALLEL) --cov=dnabert2_fast --cov-report=term
+
 instructions: build ## Hold instructions a base against benches/baseline.json (needs valgrind)
 	$(BIN)/python benches/instructions.py
 
