@@ -18,7 +18,7 @@ from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
-from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
+from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
@@ -95,9 +95,9 @@ def attribute_file(
     """
     is_track = output.out is not None and output.out.suffix in TRACK_SUFFIXES
     ordered = read_in_order(source, disjoint=is_track)
-    if output.plots is not None and ordered.max_bp > MOST_BP:
+    if output.plots is not None and ordered.max_bp > MAX_BP:
         raise ValueError(
-            f"plots: {ordered.max_bp:,} bases are more than the {MOST_BP:,} that a picture shows"
+            f"plots: {ordered.max_bp:,} bases are more than the {MAX_BP:,} that a picture shows"
         )
     background = None
     if output.background is not None:

@@ -45,14 +45,14 @@ class EnrichedKmer(NamedTuple):
 def high_regions(
     scores: npt.NDArray[np.floating], *, min_bp: int = 6, deviations: float = 1.0
 ) -> list[tuple[int, int]]:
-    """Return start and end (0-based half-open) of stretches of high scores.
+    """Return start and end (0-based half-open) of spans of high scores.
 
     Parameters
     ----------
     scores : ndarray, shape (bases,)
         NaN is never high.
     min_bp : int
-        Shorter stretches are left out.
+        Shorter spans are left out.
     deviations : float
         High is more than the mean plus so many standard deviations of these scores.
 
@@ -88,9 +88,9 @@ def enriched_kmers(
     k : int
         Bases of a k-mer; regions are at least as long.
     background : sequence of str, optional
-        Without it, places are drawn: of all places of all the sequences, those that lie in high
-        regions. With it, sequences are drawn: of the given ones and those of the background, the
-        given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
+        Without it, positions are drawn: of all positions of all the sequences, those that lie in
+        high regions. With it, sequences are drawn: of the given ones and those of the background,
+        the given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
     deviations : float
         As in `high_regions`.
 
@@ -108,7 +108,7 @@ def enriched_kmers(
 
     Notes
     -----
-    Neighbouring places overlap, and regions of one sequence are alike, so p-values are smaller
+    Neighbouring positions overlap, and regions of one sequence are alike, so p-values are smaller
     than independent draws would give them: take them as an order, and a small one as a reason to
     look.
 
