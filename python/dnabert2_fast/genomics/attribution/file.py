@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
@@ -64,8 +65,7 @@ class AttributionOutput:
             raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
         if self.motifs is not None and self.motifs.suffix != ".tsv":
             raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
-        if self.kmer < 1:
-            raise ValueError(f"kmer: {self.kmer} is not positive")
+        check_at_least("kmer", self.kmer, 1)
 
 
 def attribute_file(

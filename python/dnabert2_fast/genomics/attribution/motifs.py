@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
 from dnabert2_fast.io.strand import reverse_complement
@@ -61,8 +62,7 @@ def high_regions(
     >>> high_regions(np.array([0, 0, 6, 6, 0, 7, 0, 0]), min_bp=2)
     [(2, 4)]
     """
-    if min_bp < 1:
-        raise ValueError(f"min_bp: {min_bp} is not positive")
+    check_at_least("min_bp", min_bp, 1)
     known = scores[~np.isnan(scores)]
     if not len(known):
         return []
@@ -102,7 +102,7 @@ def enriched_kmers(
     Raises
     ------
     ValueError
-        When `k` is not positive.
+        When `k` is below 1.
     ModuleNotFoundError
         Without the extra ``attribution``.
 
@@ -122,8 +122,7 @@ def enriched_kmers(
     with needs("enriched_kmers", "attribution"):
         from scipy.stats import false_discovery_control, hypergeom
 
-    if k < 1:
-        raise ValueError(f"k: {k} is not positive")
+    check_at_least("k", k, 1)
     inside: Counter[str] = Counter()
     for found in attributions:
         for start, end in high_regions(found.scores, min_bp=k, deviations=deviations):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
 from dnabert2_fast.genomics.masked import require_finite
@@ -75,10 +76,8 @@ class EmbeddingConfig:
             raise ValueError(f'pooling: "{self.pooling}" is not one of "mean", "cls", "max"')
         if not self.layers:
             raise ValueError("layers: at least one is needed")
-        if self.context_bp is not None and self.context_bp < 4:
-            raise ValueError(f"context_bp: {self.context_bp} is less than 4")
-        if self.batch_tokens < 1:
-            raise ValueError(f"batch_tokens: {self.batch_tokens} is not positive")
+        check_at_least("context_bp", self.context_bp, 4)
+        check_at_least("batch_tokens", self.batch_tokens, 1)
 
 
 def embed(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.masked import (
     Masks,
@@ -211,9 +212,5 @@ def require_masked_lm(
 ) -> None:
     """Raise an error that says what does not fit together."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    if mask_stride is not None and mask_stride < 2:
-        raise ValueError(
-            f"mask_stride: {mask_stride} is below 2; leave it out to mask one token at a time"
-        )
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens: {batch_tokens} is not positive")
+    check_at_least("mask_stride", mask_stride, 2)
+    check_at_least("batch_tokens", batch_tokens, 1)
