@@ -13,7 +13,7 @@ from dnabert2_fast import attention as package
 from dnabert2_fast.attention import (
     alibi_slopes,
     attention,
-    attention_maps,
+    attention_weights,
     explain,
     flash,
     flex,
@@ -114,10 +114,10 @@ def test_no_token_and_single_tokens(lengths):
 def test_maps_are_the_weights():
     qkv, borders = packed([7, 1, 0, 12], 3, 8)
     slopes = alibi_slopes(3)
-    maps = attention_maps(*qkv[:2], cu_seqlens=borders["cu_seqlens"], alibi_slopes=slopes)
-    assert [tuple(x.shape) for x in maps] == [(3, n, n) for n in (7, 1, 0, 12)]
+    weights = attention_weights(*qkv[:2], cu_seqlens=borders["cu_seqlens"], alibi_slopes=slopes)
+    assert [tuple(x.shape) for x in weights] == [(3, n, n) for n in (7, 1, 0, 12)]
     values = qkv[2].split([7, 1, 0, 12])
-    mixed = [(m @ v.transpose(0, 1)).transpose(0, 1) for m, v in zip(maps, values, strict=True)]
+    mixed = [(m @ v.transpose(0, 1)).transpose(0, 1) for m, v in zip(weights, values, strict=True)]
     assert torch.allclose(torch.cat(mixed).double(), naive(*qkv, [7, 1, 0, 12], slopes), atol=2e-6)
 
 

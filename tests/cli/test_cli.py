@@ -185,7 +185,10 @@ BAD = [
         "window_bp: must be at least",
     ),
     (("tokenize", "x.fa", "--out", "ids.tsv", "--max-length", "-1"), "max_length: must be"),
-    (("embed", "x.fa", "--model", "model", "--out", "v.npy", "--window-bp", "0"), "window_bp: 0"),
+    (
+        ("embed", "x.fa", "--model", "model", "--out", "v.npy", "--window-bp", "0"),
+        "window_bp: must",
+    ),
     (("build-corpus", "none.fa", "--out", "c"), "none.fa: No such file"),
     (("build-corpus", "x.csv", "--out", "c"), "x.csv: begins with"),
     (("build-corpus", "x.fa", "cut.fa.gz", "--out", "c"), "gzip stream is damaged"),

@@ -129,7 +129,7 @@ def test_a_record_read_whole_has_a_limit(tmp_path, monkeypatch, pack):
     path = tmp_path / "bomb.fa"
     path.write_bytes(bomb(3, pack))
     assert len(next(iter(read_fasta(path))).sequence) == 3 << 20
-    monkeypatch.setattr(fasta, "MOST_BP", 3 << 19)
+    monkeypatch.setattr(fasta, "MAX_RECORD_BP", 3 << 19)
     with pytest.raises(FastaError, match=r"more than 1,572,864 letters.*\(record \"a\"") as caught:
         list(read_fasta(path))
     assert "cut it into pieces" in str(caught.value)

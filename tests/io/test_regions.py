@@ -85,7 +85,7 @@ def test_an_empty_record_is_one_empty_window(tmp_path):
 
 
 def test_windows_must_have_bases():
-    with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
+    with pytest.raises(ValueError, match="window_bp: must be at least 1"):
         SequenceFile("x.fa", window_bp=0)
 
 

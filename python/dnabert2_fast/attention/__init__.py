@@ -20,7 +20,7 @@ from dnabert2_fast._internal.torch_compile import constant_result
 from dnabert2_fast.attention.alibi import alibi_slopes
 from dnabert2_fast.attention.sdpa import attention_sdpa
 from dnabert2_fast.attention.skipping import Scores, count_scores
-from dnabert2_fast.attention.weights import attention_maps
+from dnabert2_fast.attention.weights import attention_weights
 from dnabert2_fast.errors import BackendUnavailableError
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "Scores",
     "alibi_slopes",
     "attention",
-    "attention_maps",
+    "attention_weights",
     "count_scores",
     "explain",
     "report",

@@ -1,7 +1,7 @@
 """What a masked language model says of tokens that are hidden from it.
 
 A row is one sequence with some of its tokens replaced by [MASK]; rows are sorted by length, packed
-by token budget, and the head runs on the masked places alone.
+by token budget, and the head runs on the masked positions alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "Predictions",
     "evaluating",
     "mask_id_of",
-    "places_of_bases",
+    "positions_of_bases",
     "predictions",
     "require_finite",
     "token_log_likelihood",
@@ -38,37 +38,37 @@ IGNORED = -100
 
 
 class Masks(NamedTuple):
-    """Which places are masked together.
+    """Which positions are masked together.
 
     Attributes
     ----------
     rows : ndarray of int64, shape (n,)
         The sequence that each of `n` masked copies is made of.
     offsets : ndarray of int64, shape (n + 1,)
-        Copy ``i`` has the places ``places[offsets[i]:offsets[i + 1]]`` masked.
-    places : ndarray of int64, shape (m,)
+        Copy ``i`` has the positions ``positions[offsets[i]:offsets[i + 1]]`` masked.
+    positions : ndarray of int64, shape (m,)
         Tokens within their sequence, ascending within a copy.
     """
 
     rows: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
 
     @classmethod
-    def one_each(cls, rows: npt.ArrayLike, places: npt.ArrayLike) -> Masks:
-        """Mask one place of each copy."""
+    def one_each(cls, rows: npt.ArrayLike, positions: npt.ArrayLike) -> Masks:
+        """Mask one position of each copy."""
         listed = np.asarray(rows, np.int64)
-        return cls(listed, np.arange(len(listed) + 1), np.asarray(places, np.int64))
+        return cls(listed, np.arange(len(listed) + 1), np.asarray(positions, np.int64))
 
     @classmethod
-    def of(cls, places: Sequence[npt.NDArray[np.int64]], mask_stride: int | None) -> Masks:
-        """Mask given places of each sequence, one by one, or every N-th in one copy.
+    def of(cls, positions: Sequence[npt.NDArray[np.int64]], mask_stride: int | None) -> Masks:
+        """Mask given positions of each sequence, one by one, or every N-th in one copy.
 
         >>> Masks.of([np.array([1, 2, 3])], mask_stride=2)
-        Masks(rows=array([0, 0]), offsets=array([0, 2, 3]), places=array([1, 3, 2]))
+        Masks(rows=array([0, 0]), offsets=array([0, 2, 3]), positions=array([1, 3, 2]))
         """
         rows, groups = [], []
-        for row, own in enumerate(places):
+        for row, own in enumerate(positions):
             step = mask_stride or len(own)
             for first in range(min(step, len(own))):
                 rows.append(row)
@@ -84,7 +84,7 @@ class Predictions(NamedTuple):
     Attributes
     ----------
     which : ndarray of int64, shape (k,)
-        The masked places, as indices into ``Masks.places``.
+        The masked positions, as indices into ``Masks.positions``.
     true_ids : Tensor of int64, shape (k,)
         What stands there.
     logits : Tensor of float32, shape (k, vocab_size)
@@ -123,8 +123,8 @@ def mask_id_of(tokenizer: Tokenizer) -> int:
     return tokenizer.mask_id
 
 
-def places_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """Return the places of the tokens that bases spell, not [CLS], [SEP] or [UNK]."""
+def positions_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """Return the positions of the tokens that bases spell, not [CLS], [SEP] or [UNK]."""
     return np.flatnonzero(~tokenizer.special_mask[ids])
 
 
@@ -136,17 +136,17 @@ def predictions(
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> Iterator[Predictions]:
-    """Yield what the model predicts at masked places, in batches of no particular order.
+    """Yield what the model predicts at masked positions, in batches of no particular order.
 
     Call it within `evaluating`. The bar counts masked copies.
     """
     counts = np.diff(masks.offsets)
     for copies in length_sorted_batches(ids.lengths[masks.rows], batch_tokens):
         packed = ids.take(masks.rows[copies])
-        owner = np.repeat(np.arange(len(copies)), counts[copies])
+        copy_index = np.repeat(np.arange(len(copies)), counts[copies])
         first = np.cumsum(counts[copies]) - counts[copies]
-        which = masks.offsets[copies][owner] + np.arange(len(owner)) - first[owner]
-        at = torch.from_numpy(packed.offsets[owner] + masks.places[which])
+        which = masks.offsets[copies][copy_index] + np.arange(len(copy_index)) - first[copy_index]
+        at = torch.from_numpy(packed.offsets[copy_index] + masks.positions[which])
         batch = PackedBatch.from_ragged(packed)
         true_ids = batch.input_ids[at]
         labels = torch.full_like(batch.input_ids, IGNORED)
@@ -169,8 +169,8 @@ def token_log_likelihood(
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Return the log-probability (nats) of what stands at each masked place, shape (m,)."""
-    found = np.full(len(masks.places), np.nan)
+    """Return the log-probability (nats) of what stands at each masked position, shape (m,)."""
+    found = np.full(len(masks.positions), np.nan)
     for batch in predictions(ids, masks, model, mask_id, batch_tokens, bar):
         logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])[:, 0]
         found[batch.which] = logs.cpu().numpy()

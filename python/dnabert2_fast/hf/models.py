@@ -93,11 +93,13 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
-        maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
-        rows = self.base_model.encode(batch, states=states, maps=maps)
+        attentions: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
+        rows = self.base_model.encode(batch, states=states, attentions=attentions)
         looks = {
             "hidden_states": None if states is None else tuple(_unpack(s, real) for s in states),
-            "attentions": None if maps is None else tuple(_unpack_maps(m, real) for m in maps),
+            "attentions": None
+            if attentions is None
+            else tuple(_unpack_attentions(m, real) for m in attentions),
         }
         return Packed(rows, batch.cu_seqlens, real, looks)
 
@@ -113,11 +115,11 @@ def _unpack(rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     return padded
 
 
-def _unpack_maps(maps: tuple[torch.Tensor, ...], real: torch.Tensor) -> torch.Tensor:
+def _unpack_attentions(attentions: tuple[torch.Tensor, ...], real: torch.Tensor) -> torch.Tensor:
     """(batch, heads, length, length), zero in rows and columns of padding."""
     length = real.shape[1]
     padded = []
-    for weights, at in zip(maps, real, strict=True):
+    for weights, at in zip(attentions, real, strict=True):
         places = at.nonzero().flatten()
         wide = weights.new_zeros(len(weights), length, length)
         wide[:, places[:, None], places] = weights

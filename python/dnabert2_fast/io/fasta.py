@@ -14,7 +14,7 @@ __all__ = ["FastaRecord", "read_chunks", "read_fasta"]
 CHUNK_BP = 1 << 23
 
 # Letters of the longest record that is read whole: a small packed file can hold any number.
-MOST_BP = 1 << 32
+MAX_RECORD_BP = 1 << 32
 
 
 class FastaRecord(NamedTuple):
@@ -69,7 +69,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Iterator[FastaRecord]:
     >>> [(record.name, record.sequence) for record in read_fasta(path)]
     [('a', 'ACGTNN'), ('b', 'TT')]
     """
-    return (FastaRecord(*pair) for pair in _native.FastaReader(Path(path), MOST_BP))
+    return (FastaRecord(*pair) for pair in _native.FastaReader(Path(path), MAX_RECORD_BP))
 
 
 def read_chunks(

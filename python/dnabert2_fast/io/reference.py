@@ -24,7 +24,7 @@ MITOCHONDRIAL = ("chrM", "MT", "M", "chrMT")
 
 
 class Reference:
-    """Bases by place, 0-based half-open, in upper case.
+    """Bases by position, 0-based half-open, in upper case.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Reference:
         if head[:2] == b"\x1f\x8b" and not (head[3] & 4 and head[12:14] == b"BC"):
             plain = path.with_suffix("").name
             raise DataError(
-                f"{path}: is compressed by plain gzip, in which no place can be looked up; "
+                f"{path}: is compressed by plain gzip, in which no position can be looked up; "
                 f"unpack it, or compress it with bgzip: gunzip -c {path.name} | bgzip > {plain}.bgz"
             )
         packed = head[:2] == b"\x1f\x8b"

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.reference import Reference
@@ -68,7 +69,7 @@ class SequenceFile:
     Raises
     ------
     ValueError
-        When `window_bp` is not positive.
+        When `window_bp` is below 1.
 
     Examples
     --------
@@ -85,8 +86,7 @@ class SequenceFile:
     window_bp: int | None = None
 
     def __post_init__(self) -> None:
-        if self.window_bp is not None and self.window_bp < 1:
-            raise ValueError(f"window_bp: {self.window_bp} is not positive")
+        check_at_least("window_bp", self.window_bp, 1)
 
     @classmethod
     def of(cls, source: SequenceFile | str | os.PathLike[str]) -> SequenceFile:

@@ -47,7 +47,7 @@ class Track:
         Raises
         ------
         ValueError
-            When the stretch lies outside its record, or before one that was written already.
+            When the values lie outside its record, or before one that was written already.
         """
         end = start + len(values)
         if name not in self._rank or start < 0 or end > self._lengths[name]:

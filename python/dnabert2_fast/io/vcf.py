@@ -20,7 +20,7 @@ from dnabert2_fast.errors import DataError
 __all__ = ["VcfRecord", "read_vcf"]
 
 # Bytes of the longest line: a small packed file can hold a line of any length.
-MOST_LINE = 1 << 30
+MAX_LINE_BYTES = 1 << 30
 
 BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
@@ -105,9 +105,9 @@ def _peek(path: Path) -> bytes:
 
 def _numbered(path: Path, handle: gzip.GzipFile | BufferedReader) -> Iterator[tuple[int, str]]:
     try:
-        for number, line in enumerate(iter(lambda: handle.readline(MOST_LINE + 1), b""), 1):
-            if len(line) > MOST_LINE:
-                raise DataError(f"{path}: line {number} has more than {MOST_LINE:,} bytes")
+        for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b""), 1):
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(f"{path}: line {number} has more than {MAX_LINE_BYTES:,} bytes")
             # Whatever bytes there are come out again as they were.
             yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

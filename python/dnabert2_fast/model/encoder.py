@@ -111,14 +111,14 @@ class Bert(nn.Module):
         rows: torch.Tensor | None = None,
         *,
         states: list[torch.Tensor] | None = None,
-        maps: list[tuple[torch.Tensor, ...]] | None = None,
+        attentions: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
         """Return the last layer's rows, all or those given.
 
         The state after the embeddings and after every layer is appended to `states`, every layer's
-        attention weights to `maps`.
+        attention weights to `attentions`.
         """
-        if maps is not None:
+        if attentions is not None:
             require_room(batch.cu_seqlens, self.heads * len(self.encoder.layer))
         x: torch.Tensor = self.embeddings(batch)
         slopes = _slopes(self.heads, x.device)
@@ -126,7 +126,7 @@ class Bert(nn.Module):
         for i, layer in enumerate(self.encoder.layer):
             if states is not None:
                 states.append(x)
-            given = (x, batch, slopes, rows if i == last else None, maps)
+            given = (x, batch, slopes, rows if i == last else None, attentions)
             if self.checkpoints_activations and torch.is_grad_enabled():
                 x = checkpoint(layer, *given, use_reentrant=False)
             else:

@@ -139,11 +139,14 @@ class Dnabert2Model(Pretrained):
         """
         batch = batch.to(self.device)
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
-        maps: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
-        last = self.bert.encode(batch, states=states, maps=maps)
+        attentions: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
+        last = self.bert.encode(batch, states=states, attentions=attentions)
         pooled = self.bert.pool(last, batch.cu_seqlens)
         return EncoderOutput(
-            last, pooled, tuple(states) if states else None, tuple(maps) if maps else None
+            last,
+            pooled,
+            tuple(states) if states else None,
+            tuple(attentions) if attentions else None,
         )
 
     if TYPE_CHECKING:  # torch gives every call the type Any

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dnabert2_fast.attention import attention, attention_maps
+from dnabert2_fast.attention import attention, attention_weights
 from dnabert2_fast.kernels import add_norm, geglu
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.config import Dnabert2Config
@@ -63,12 +63,14 @@ class SelfAttention(nn.Module):
         x: torch.Tensor,
         batch: PackedBatch,
         slopes: torch.Tensor,
-        maps: list[tuple[torch.Tensor, ...]] | None = None,
+        attentions: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
-        """Return (total_tokens, hidden_size); append the attention weights to `maps`."""
+        """Return (total_tokens, hidden_size); append the attention weights to `attentions`."""
         q, k, v = self.Wqkv(x).view(len(x), 3, self.heads, self.head_size).unbind(1)
-        if maps is not None:
-            maps.append(attention_maps(q, k, cu_seqlens=batch.cu_seqlens, alibi_slopes=slopes))
+        if attentions is not None:
+            attentions.append(
+                attention_weights(q, k, cu_seqlens=batch.cu_seqlens, alibi_slopes=slopes)
+            )
         mixed = attention(
             q,
             k,
@@ -143,10 +145,10 @@ class Layer(nn.Module):
         batch: PackedBatch,
         slopes: torch.Tensor,
         rows: torch.Tensor | None = None,
-        maps: list[tuple[torch.Tensor, ...]] | None = None,
+        attentions: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
         """Return the layer's output, of the given rows only when `rows` is given."""
-        mixed = self.attention.self(x, batch, slopes, maps)
+        mixed = self.attention.self(x, batch, slopes, attentions)
         if rows is not None:
             mixed, x = mixed[rows], x[rows]
         y: torch.Tensor = self.mlp(self.attention.output(mixed, x))

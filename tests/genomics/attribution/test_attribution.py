@@ -285,7 +285,7 @@ def test_bad_arguments():
         attribute("N" * 8193, cls, tok, config(method="attention"))
     with pytest.raises(CheckpointError, match="the model has 11 ids"):
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
-    with pytest.raises(ValueError, match="steps: 0"):
+    with pytest.raises(ValueError, match="steps: must be at least 1"):
         config(steps=0)
     with pytest.raises(ValueError, match='method: "occlude" is not one of "mutagenesis"'):
         config(method="occlude")

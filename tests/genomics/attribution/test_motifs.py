@@ -88,7 +88,7 @@ def test_a_planted_motif_is_found():
     assert found[0].q_value < 1e-6
     silent = Attribution("ACGT" * 10, "occlusion", "x", np.zeros(40))
     assert enriched_kmers([silent], 4) == []
-    with pytest.raises(ValueError, match="k: 0"):
+    with pytest.raises(ValueError, match="k: must be at least 1"):
         enriched_kmers([silent], 0)
 
 

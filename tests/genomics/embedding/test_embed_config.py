@@ -141,9 +141,9 @@ def test_tables_and_regions(tmp_path):
     [
         ({"layers": (3,)}, "layers: 3: the model has layers 0 .embeddings. to 2"),
         ({"layers": ()}, "layers: at least one"),
-        ({"context_bp": 3}, "context_bp: 3 is less than 4"),
+        ({"context_bp": 3}, "context_bp: must be at least 4"),
         ({"pooling": "sum"}, 'pooling: "sum" is not one of'),
-        ({"batch_tokens": 0}, "batch_tokens: 0 is not positive"),
+        ({"batch_tokens": 0}, "batch_tokens: must be at least 1"),
     ],
 )
 def test_settings_that_make_no_sense(given, message):

@@ -215,10 +215,12 @@ def test_the_other_strand_has_the_mirrored_track(tmp_path):
 def test_bad_arguments_leave_nothing(fasta, tmp_path):
     before = sorted(tmp_path.iterdir())
     out = tmp_path / "x.bw"
-    with pytest.raises(ValueError, match="window_bp: 3 is below 4"):
+    with pytest.raises(ValueError, match="window_bp: must be at least 4"):
         TrackConfig(window_bp=3)
-    with pytest.raises(ValueError, match="mask_stride: 1 is below 2"):
-        likelihood_track(fasta, model, tok, out, TrackConfig(mask_stride=1))
+    with pytest.raises(ValueError, match="mask_stride: must be at least 2"):
+        TrackConfig(mask_stride=1)
+    with pytest.raises(ValueError, match="mask_stride: must be at least 2"):
+        pseudo_likelihood(["A"], model, tok, mask_stride=1)
     with pytest.raises(ValueError, match='kind: "surprise"'):
         TrackConfig(kind="surprise")
     with pytest.raises(ValueError, match="a track has windows of its own"):

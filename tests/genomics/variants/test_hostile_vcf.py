@@ -92,7 +92,7 @@ def test_refused(tmp_path, content, message):
 
 
 def test_a_packed_line_without_end_has_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(vcf, "MOST_LINE", 1 << 16)
+    monkeypatch.setattr(vcf, "MAX_LINE_BYTES", 1 << 16)
     (tmp_path / "x.vcf.gz").write_bytes(gzip.compress(b"##x=" + b"A" * (1 << 20)))
     with (
         pytest.raises(DataError, match="line 1 has more than 65,536 bytes"),

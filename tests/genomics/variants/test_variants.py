@@ -221,7 +221,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="at least one"):
         ScoringConfig(offsets_bp=())
     assert ScoringConfig(window_bp=100).offsets == (-12, 0, 12)
-    with pytest.raises(ValueError, match="window_bp: 0 is not positive"):
+    with pytest.raises(ValueError, match="window_bp: must be at least 1"):
         ScoringConfig(window_bp=0)
 
 

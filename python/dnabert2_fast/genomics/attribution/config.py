@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dnabert2_fast._internal.checks import check_at_least
+
 __all__ = ["AttributionConfig", "Method", "Target"]
 
 Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
@@ -38,7 +40,7 @@ class AttributionConfig:
     Raises
     ------
     ValueError
-        When method or target is none of these, or a number is not positive.
+        When method or target is none of these, or a number is below 1.
 
     Notes
     -----
@@ -67,5 +69,4 @@ class AttributionConfig:
                 listed = ", ".join(f'"{one}"' for one in known if one)
                 raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
         for name in ("steps", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+            check_at_least(name, getattr(self, name), 1)

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
-from dnabert2_fast.genomics.attribution.plot import MOST_BP, plot_attribution
+from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
@@ -64,8 +65,7 @@ class AttributionOutput:
             raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
         if self.motifs is not None and self.motifs.suffix != ".tsv":
             raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
-        if self.kmer < 1:
-            raise ValueError(f"kmer: {self.kmer} is not positive")
+        check_at_least("kmer", self.kmer, 1)
 
 
 def attribute_file(
@@ -95,9 +95,9 @@ def attribute_file(
     """
     is_track = output.out is not None and output.out.suffix in TRACK_SUFFIXES
     ordered = read_in_order(source, disjoint=is_track)
-    if output.plots is not None and ordered.max_bp > MOST_BP:
+    if output.plots is not None and ordered.max_bp > MAX_BP:
         raise ValueError(
-            f"plots: {ordered.max_bp:,} bases are more than the {MOST_BP:,} that a picture shows"
+            f"plots: {ordered.max_bp:,} bases are more than the {MAX_BP:,} that a picture shows"
         )
     background = None
     if output.background is not None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
 from dnabert2_fast.io.strand import reverse_complement
@@ -45,14 +46,14 @@ class EnrichedKmer(NamedTuple):
 def high_regions(
     scores: npt.NDArray[np.floating], *, min_bp: int = 6, deviations: float = 1.0
 ) -> list[tuple[int, int]]:
-    """Return start and end (0-based half-open) of stretches of high scores.
+    """Return start and end (0-based half-open) of spans of high scores.
 
     Parameters
     ----------
     scores : ndarray, shape (bases,)
         NaN is never high.
     min_bp : int
-        Shorter stretches are left out.
+        Shorter spans are left out.
     deviations : float
         High is more than the mean plus so many standard deviations of these scores.
 
@@ -61,8 +62,7 @@ def high_regions(
     >>> high_regions(np.array([0, 0, 6, 6, 0, 7, 0, 0]), min_bp=2)
     [(2, 4)]
     """
-    if min_bp < 1:
-        raise ValueError(f"min_bp: {min_bp} is not positive")
+    check_at_least("min_bp", min_bp, 1)
     known = scores[~np.isnan(scores)]
     if not len(known):
         return []
@@ -88,9 +88,9 @@ def enriched_kmers(
     k : int
         Bases of a k-mer; regions are at least as long.
     background : sequence of str, optional
-        Without it, places are drawn: of all places of all the sequences, those that lie in high
-        regions. With it, sequences are drawn: of the given ones and those of the background, the
-        given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
+        Without it, positions are drawn: of all positions of all the sequences, those that lie in
+        high regions. With it, sequences are drawn: of the given ones and those of the background,
+        the given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
     deviations : float
         As in `high_regions`.
 
@@ -102,13 +102,13 @@ def enriched_kmers(
     Raises
     ------
     ValueError
-        When `k` is not positive.
+        When `k` is below 1.
     ModuleNotFoundError
         Without the extra ``attribution``.
 
     Notes
     -----
-    Neighbouring places overlap, and regions of one sequence are alike, so p-values are smaller
+    Neighbouring positions overlap, and regions of one sequence are alike, so p-values are smaller
     than independent draws would give them: take them as an order, and a small one as a reason to
     look.
 
@@ -122,8 +122,7 @@ def enriched_kmers(
     with needs("enriched_kmers", "attribution"):
         from scipy.stats import false_discovery_control, hypergeom
 
-    if k < 1:
-        raise ValueError(f"k: {k} is not positive")
+    check_at_least("k", k, 1)
     inside: Counter[str] = Counter()
     for found in attributions:
         for start, end in high_regions(found.scores, min_bp=k, deviations=deviations):

@@ -1,7 +1,7 @@
 """Which bases an answer rests on: mutagenesis, occlusion, integrated gradients, attention.
 
-All but the last ask how a number, the target, changes when bases are changed or hidden. Tokens
-(`tokens.py`) are mapped to bases by the tokenizer's offsets.
+All but the last measure how a number, the target, changes when bases are changed or hidden.
+Tokens (`tokens.py`) are mapped to bases by the tokenizer's offsets.
 docs/guides/attribution.md has the definitions.
 """
 
@@ -18,9 +18,9 @@ import numpy.typing as npt
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, Target
 from dnabert2_fast.genomics.attribution.tokens import (
-    Question,
+    AttributionTarget,
     attention_weights,
-    integrate,
+    integrated_gradients,
     occlude,
 )
 from dnabert2_fast.genomics.masked import evaluating
@@ -37,7 +37,7 @@ __all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
 BASES = "ACGT"
 
 # Attention has a weight for every pair of bases: 0.3 GB of them.
-MOST_PAIRS_BP = 8192
+MAX_ATTENTION_BP = 8192
 
 # Mutants encoded and computed together.
 CHUNK_MUTANTS = 1024
@@ -58,7 +58,7 @@ class Attribution:
         gradients the token's contribution, shared equally among its bases; for attention the weight
         that the token gets, shared so. NaN at other letters.
     effects : ndarray of float64, shape (bases, 4), or None
-        Of mutagenesis: change of the target by A, C, G, T in this place; 0 for the base itself.
+        Of mutagenesis: change of the target by A, C, G, T in this position; 0 for the base itself.
     gap : float
         Of gradients: sum of the scores minus the difference of the target between the real and the
         masked sequence, which should be near 0; more `steps` bring it nearer. NaN otherwise.
@@ -198,23 +198,23 @@ def _attribute(
     scores = np.full(len(sequence), np.nan)
     gap, weights = float("nan"), None
     if config.method == "attention":
-        if len(sequence) > MOST_PAIRS_BP:
+        if len(sequence) > MAX_ATTENTION_BP:
             raise ValueError(
-                f"method: attention is for {MOST_PAIRS_BP:,} bases at most, here are "
+                f"method: attention is for {MAX_ATTENTION_BP:,} bases at most, here are "
                 f"{len(sequence):,}; give a part of them"
             )
         weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
     if set(sequence) & set(BASES):
-        ask = Question(sequence, model, tokenizer, target, config.label)
-        bases, token, share = _bases_of_tokens(ask, sequence)
+        target_fn = AttributionTarget(sequence, model, tokenizer, target, config.label)
+        bases, token, share = _bases_of_tokens(target_fn, sequence)
         if weights is not None:
-            looks, answer = attention_weights(ask)
+            looks, answer = attention_weights(target_fn)
             scores[bases] = answer[token] * share
             weights[np.ix_(bases, bases)] = looks[np.ix_(token, token)] * share
         elif config.method == "occlusion":
-            scores[bases] = occlude(ask, config)[token]
+            scores[bases] = occlude(target_fn, config)[token]
         else:
-            by_token, gap = integrate(ask, config)
+            by_token, gap = integrated_gradients(target_fn, config)
             scores[bases] = by_token[token] * share
     if bar is not None:
         bar.update()
@@ -222,26 +222,26 @@ def _attribute(
 
 
 def _bases_of_tokens(
-    ask: Question, sequence: str
+    target_fn: AttributionTarget, sequence: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the bases that belong to tokens, the token of each, and its share in it."""
     token = np.full(len(sequence), -1)
-    spans = ask.tokenizer.encode_detailed(sequence).offsets
-    for place in ask.places.tolist():
-        start, end = spans[place]
-        token[start:end] = place
+    spans = target_fn.tokenizer.encode_detailed(sequence).offsets
+    for position in target_fn.positions.tolist():
+        start, end = spans[position]
+        token[start:end] = position
     bases = np.flatnonzero(token >= 0)
     token = token[bases]
     return bases, token, 1 / np.bincount(token)[token]
 
 
 def _mutants(sequence: str) -> Iterator[tuple[int, int, str]]:
-    """Yield place, index of the new base, and sequence of every single-base change."""
-    for place, letter in enumerate(sequence):
+    """Yield position, index of the new base, and sequence of every single-base change."""
+    for position, letter in enumerate(sequence):
         if letter in BASES:
             for number, base in enumerate(BASES):
                 if base != letter:
-                    yield place, number, f"{sequence[:place]}{base}{sequence[place + 1 :]}"
+                    yield position, number, f"{sequence[:position]}{base}{sequence[position + 1 :]}"
 
 
 def _mutate(
@@ -252,31 +252,31 @@ def _mutate(
     target: Target,
     bar: Progress | None,
 ) -> npt.NDArray[np.float64]:
-    """Return the change of the target by every base in every place, shape (bases, 4)."""
+    """Return the change of the target by every base in every position, shape (bases, 4)."""
     effects = np.full((len(sequence), 4), np.nan)
     if not set(sequence) & set(BASES):
         return effects
     for number, base in enumerate(BASES):
         effects[[letter == base for letter in sequence], number] = 0
-    ask = (
+    target_fn = (
         None
         if target == "likelihood"
-        else Question(sequence, model, tokenizer, target, config.label)
+        else AttributionTarget(sequence, model, tokenizer, target, config.label)
     )
     with evaluating(model):
         before = 0.0
-        if ask is not None:
-            alone = ask.copies(1)
-            before = float(ask(alone, ask.real(alone)))
+        if target_fn is not None:
+            alone = target_fn.copies(1)
+            before = float(target_fn(alone, target_fn.real(alone)))
         mutants = _mutants(sequence)
         while chunk := list(islice(mutants, CHUNK_MUTANTS)):
             texts = [text for *_, text in chunk]
-            if ask is None:
+            if target_fn is None:
                 changes = _ratios(sequence, texts, model, tokenizer, config)
             else:
-                changes = _answers(ask, tokenizer.encode_batch(texts), config) - before
-            places, bases = zip(*((place, base) for place, base, _ in chunk), strict=True)
-            effects[list(places), list(bases)] = changes
+                changes = _answers(target_fn, tokenizer.encode_batch(texts), config) - before
+            positions, bases = zip(*((position, base) for position, base, _ in chunk), strict=True)
+            effects[list(positions), list(bases)] = changes
             if bar is not None:
                 bar.update(len(chunk))
     return effects
@@ -294,9 +294,11 @@ def _ratios(
     return likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)["llr"]
 
 
-def _answers(ask: Question, ids: Ragged, config: AttributionConfig) -> npt.NDArray[np.float64]:
+def _answers(
+    target_fn: AttributionTarget, ids: Ragged, config: AttributionConfig
+) -> npt.NDArray[np.float64]:
     """Return the target of many sequences, in order."""
     found = np.empty(len(ids))
     for rows, batch in packed_batches(ids, config.batch_tokens):
-        found[rows] = ask(batch, ask.real(batch)).cpu().numpy()
+        found[rows] = target_fn(batch, target_fn.real(batch)).cpu().numpy()
     return found

@@ -19,7 +19,7 @@ __all__ = ["plot_attribution"]
 
 # Bases of one line of the picture, and the most that a picture shows.
 LINE_BP = 100
-MOST_BP = 2000
+MAX_BP = 2000
 
 
 def plot_attribution(
@@ -66,9 +66,9 @@ def plot_attribution(
         raise ValueError(f"plot: {path.name} must end in .png or .svg")
     if not length:
         raise ValueError("plot: the sequence is empty")
-    if length > MOST_BP:
+    if length > MAX_BP:
         raise ValueError(
-            f"plot: {length:,} bases are more than the {MOST_BP:,} that a picture shows; "
+            f"plot: {length:,} bases are more than the {MAX_BP:,} that a picture shows; "
             "write a track instead"
         )
     width = min(LINE_BP, length)

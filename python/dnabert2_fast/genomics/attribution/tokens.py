@@ -19,14 +19,14 @@ from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["Question", "attention_weights", "integrate", "occlude"]
+__all__ = ["AttributionTarget", "attention_weights", "integrated_gradients", "occlude"]
 
 # A pass with gradients keeps the states of every layer: it gets this share of `batch_tokens`.
 GRADIENT_SHARE = 8
 
 
-class Question:
-    """A target as a function of packed sequences, with what belongs to the unchanged one."""
+class AttributionTarget:
+    """The target as a function of packed sequences, with the ids of the unchanged sequence."""
 
     def __init__(
         self, sequence: str, model: Model, tokenizer: Tokenizer, target: str, label: int
@@ -35,7 +35,7 @@ class Question:
         self.tokenizer = tokenizer
         self.special = torch.from_numpy(tokenizer.special_mask)
         self.ids = tokenizer.encode(sequence)
-        self.places = np.flatnonzero(~tokenizer.special_mask[self.ids])
+        self.positions = np.flatnonzero(~tokenizer.special_mask[self.ids])
         self.home: torch.Tensor | None = None
         if target == "similarity":
             with evaluating(model):
@@ -67,65 +67,68 @@ class Question:
         return torch.cosine_similarity(vectors, self.home[None])
 
 
-def occlude(ask: Question, config: AttributionConfig) -> npt.NDArray[np.float64]:
+def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDArray[np.float64]:
     """Return what the target loses when each token of bases becomes [MASK], shape (tokens,)."""
-    found = np.zeros(len(ask.ids))
-    together = max(config.batch_tokens // len(ask.ids), 1)
-    mask_id = mask_id_of(ask.tokenizer)
-    with evaluating(ask.model):
-        alone = ask.copies(1)
-        before = float(ask(alone, ask.real(alone)))
-        for first in range(0, len(ask.places), together):
-            places = ask.places[first : first + together]
-            batch = ask.copies(len(places))
-            real = ask.real(batch)  # of the unchanged tokens: the vector stays a mean of as many
-            at = np.arange(len(places)) * len(ask.ids) + places
+    found = np.zeros(len(target_fn.ids))
+    together = max(config.batch_tokens // len(target_fn.ids), 1)
+    mask_id = mask_id_of(target_fn.tokenizer)
+    with evaluating(target_fn.model):
+        alone = target_fn.copies(1)
+        before = float(target_fn(alone, target_fn.real(alone)))
+        for first in range(0, len(target_fn.positions), together):
+            positions = target_fn.positions[first : first + together]
+            batch = target_fn.copies(len(positions))
+            # Of the unchanged tokens: the vector stays a mean of as many.
+            real = target_fn.real(batch)
+            at = np.arange(len(positions)) * len(target_fn.ids) + positions
             batch.input_ids[torch.from_numpy(at)] = mask_id
-            found[places] = before - ask(batch, real).cpu().numpy()
+            found[positions] = before - target_fn(batch, real).cpu().numpy()
     return found
 
 
-def integrate(ask: Question, config: AttributionConfig) -> tuple[npt.NDArray[np.float64], float]:
+def integrated_gradients(
+    target_fn: AttributionTarget, config: AttributionConfig
+) -> tuple[npt.NDArray[np.float64], float]:
     """Integrate gradients (Sundararajan, Taly and Yan, ICML 2017) over word embeddings.
 
     The path runs from the sequence with every token of bases as [MASK] to the sequence; the
     integral is the mean of `steps` gradients at the middles of as many equal parts.
     """
-    embedding = ask.model.bert.embeddings.word_embeddings
-    ids = torch.from_numpy(ask.ids.astype(np.int64)).to(ask.model.device)
+    embedding = target_fn.model.bert.embeddings.word_embeddings
+    ids = torch.from_numpy(target_fn.ids.astype(np.int64)).to(target_fn.model.device)
     masked = ids.clone()
-    masked[torch.from_numpy(ask.places).to(ids.device)] = mask_id_of(ask.tokenizer)
+    masked[torch.from_numpy(target_fn.positions).to(ids.device)] = mask_id_of(target_fn.tokenizer)
     together = max(config.batch_tokens // GRADIENT_SHARE // len(ids), 1)
     points = (torch.arange(config.steps, device=ids.device) + 0.5) / config.steps
-    with evaluating(ask.model, gradients=True):
+    with evaluating(target_fn.model, gradients=True):
         with torch.no_grad():
             start, way = embedding(masked), embedding(ids) - embedding(masked)
         total = torch.zeros_like(way, dtype=torch.float32)
         for first in range(0, config.steps, together):
             some = points[first : first + together]
-            batch = ask.copies(len(some))
+            batch = target_fn.copies(len(some))
             inputs = (start + some[:, None, None].to(way.dtype) * way).flatten(0, 1)
             inputs.requires_grad_()
             # The model takes ids; the embeddings that it looks up are exchanged for these.
             hook = embedding.register_forward_hook(lambda *_, inputs=inputs: inputs)
             try:
-                answer = ask(batch, ask.real(batch)).sum()
+                answer = target_fn(batch, target_fn.real(batch)).sum()
             finally:
                 hook.remove()
             (slope,) = torch.autograd.grad(answer, inputs)
             total += slope.view(len(some), *way.shape).float().sum(0)
         by_token = (way.float() * total / config.steps).sum(-1).double().cpu().numpy()
         with torch.no_grad():
-            alone = ask.copies(1)
-            real = ask.real(alone)
-            ends = [float(ask(alone, real))]
+            alone = target_fn.copies(1)
+            real = target_fn.real(alone)
+            ends = [float(target_fn(alone, real))]
             alone.input_ids.copy_(masked)
-            ends.append(float(ask(alone, real)))
+            ends.append(float(target_fn(alone, real)))
     return by_token, float(by_token.sum()) - (ends[0] - ends[1])
 
 
 def attention_weights(
-    ask: Question,
+    target_fn: AttributionTarget,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return where tokens look in the last layer, mean of its heads, and where the answer does.
 
@@ -133,13 +136,16 @@ def attention_weights(
     the row of what the model pools: the first token for a classifier of it, else the mean of the
     rows of tokens of bases.
     """
-    maps: list[tuple[torch.Tensor, ...]] = []
-    with evaluating(ask.model):
+    attentions: list[tuple[torch.Tensor, ...]] = []
+    with evaluating(target_fn.model):
         require_finite(
-            ask.model.bert.encode(ask.copies(1).to(ask.model.device), maps=maps), ask.model
+            target_fn.model.bert.encode(
+                target_fn.copies(1).to(target_fn.model.device), attentions=attentions
+            ),
+            target_fn.model,
         )
-    weights: npt.NDArray[np.float32] = maps[-1][0].mean(0).cpu().numpy()
-    first = isinstance(ask.model, Dnabert2ForSequenceClassification) and (
-        ask.model.config.classifier_pooling == "cls"
+    weights: npt.NDArray[np.float32] = attentions[-1][0].mean(0).cpu().numpy()
+    first = isinstance(target_fn.model, Dnabert2ForSequenceClassification) and (
+        target_fn.model.config.classifier_pooling == "cls"
     )
-    return weights, weights[0] if first else weights[ask.places].mean(0)
+    return weights, weights[0] if first else weights[target_fn.positions].mean(0)

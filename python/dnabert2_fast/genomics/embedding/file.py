@@ -183,8 +183,8 @@ def _write_parquet(
     chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
 ) -> int:
     kind = pa.list_(pa.float32(), width)
-    places = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
-    schema = pa.schema([("name", pa.string()), *places, ("embedding", kind)])
+    position_fields = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
+    schema = pa.schema([("name", pa.string()), *position_fields, ("embedding", kind)])
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for pieces, vectors in chunks:
@@ -212,7 +212,7 @@ def _write_h5ad(
     from anndata.io import write_elem
 
     names: list[str] = []
-    places: dict[str, list[object]] = {"contig": [], "start": [], "end": []}
+    obs: dict[str, list[object]] = {"contig": [], "start": [], "end": []}
     with h5py.File(path, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         x = file.create_dataset("X", (0, width), "<f4", maxshape=(None, width))
@@ -221,10 +221,10 @@ def _write_h5ad(
             x.resize(len(x) + len(vectors), axis=0)
             x[len(x) - len(vectors) :] = vectors
             names += [piece.name for piece in pieces]
-            places["contig"] += [piece.contig for piece in pieces]
-            places["start"] += [piece.start for piece in pieces]
-            places["end"] += [piece.start + len(piece.sequence) for piece in pieces]
-        write_elem(file, "obs", pd.DataFrame(places, index=pd.Index(names, dtype=object)))
+            obs["contig"] += [piece.contig for piece in pieces]
+            obs["start"] += [piece.start for piece in pieces]
+            obs["end"] += [piece.start + len(piece.sequence) for piece in pieces]
+        write_elem(file, "obs", pd.DataFrame(obs, index=pd.Index(names, dtype=object)))
         columns = pd.Index([f"embedding{i}" for i in range(width)], dtype=object)
         write_elem(file, "var", pd.DataFrame(index=columns))
     return len(names)

@@ -26,12 +26,12 @@ def plot_embeddings(
     title: str = "",
     seed: int = 0,
 ) -> npt.NDArray[np.float64]:
-    """Draw vectors in a plane and write the picture; returns the places.
+    """Draw vectors in a plane and write the picture; returns the points.
 
     Parameters
     ----------
     vectors : array, shape (n, hidden_size)
-        Rows with NaN are left out of the picture, their places are NaN.
+        Rows with NaN are left out of the picture, their points are NaN.
     path : path
         .png, .svg or .pdf
     labels : sequence, optional
@@ -68,20 +68,20 @@ def plot_embeddings(
         raise ValueError(f"vectors: {int(whole.sum())} rows of numbers; at least 3 are needed")
     if labels is not None and len(labels) != len(vectors):
         raise ValueError(f"labels: {len(labels)} for {len(vectors)} vectors")
-    places = np.full((len(vectors), 2), np.nan)
+    points = np.full((len(vectors), 2), np.nan)
     if method == "pca":
         with needs('method="pca"'):
             from sklearn.decomposition import PCA
 
         fitted = PCA(2, random_state=seed).fit(vectors[whole])
-        places[whole] = fitted.transform(vectors[whole])
+        points[whole] = fitted.transform(vectors[whole])
         shares = fitted.explained_variance_ratio_
         names = [f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1)]
     elif method == "umap":
         with needs('method="umap"'):
             from umap import UMAP
 
-        places[whole] = UMAP(random_state=seed).fit_transform(vectors[whole])
+        points[whole] = UMAP(random_state=seed).fit_transform(vectors[whole])
         names = ["UMAP 1", "UMAP 2"]
     else:
         raise ValueError(f'method: "{method}" is not one of "pca", "umap"')
@@ -90,7 +90,7 @@ def plot_embeddings(
     classes = [None] if labels is None else sorted(set(labels), key=str)
     for number, name in enumerate(classes):
         mine = whole if labels is None else whole & np.array([label == name for label in labels])
-        x, y = places[mine].T
+        x, y = points[mine].T
         axes.scatter(x, y, s=8, alpha=0.7, color=f"C{number % 10}", label=str(name))
     if labels is not None and len(classes) <= 20:
         axes.legend(markerscale=2, frameon=False)
@@ -98,4 +98,4 @@ def plot_embeddings(
     with atomic_path(path) as temporary:
         kind = os.fspath(path).rpartition(".")[2]
         figure.savefig(temporary, format=kind, dpi=150)
-    return places
+    return points

@@ -8,12 +8,12 @@ import torch
 
 from dnabert2_fast.model.batch import PackedBatch
 
-__all__ = ["Pooling", "owners", "pool_states"]
+__all__ = ["Pooling", "pool_states", "sequence_indices"]
 
 Pooling = Literal["mean", "cls", "max"]
 
 
-def owners(batch: PackedBatch) -> torch.Tensor:
+def sequence_indices(batch: PackedBatch) -> torch.Tensor:
     """Return for each token the number of its sequence, on the CPU."""
     lengths = batch.cu_seqlens.diff().long().cpu()
     return torch.repeat_interleave(torch.arange(len(batch)), lengths)
@@ -42,18 +42,18 @@ def pool_states(
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
     real = real.to(states.device)
-    owner = owners(batch).to(states.device)[real]
+    sequence_index = sequence_indices(batch).to(states.device)[real]
     states = states[real].float()
     pooled = states.new_zeros(len(batch), states.shape[1])
     if pooling == "mean":
-        counts = torch.bincount(owner, minlength=len(batch)).float()
+        counts = torch.bincount(sequence_index, minlength=len(batch)).float()
         if weights is not None:
             weights = weights.to(states.device, states.dtype)[real]
             states = states * weights[:, None]
-            counts = counts.new_zeros(len(batch)).index_add_(0, owner, weights)
-        pooled.index_add_(0, owner, states)
+            counts = counts.new_zeros(len(batch)).index_add_(0, sequence_index, weights)
+        pooled.index_add_(0, sequence_index, states)
         return pooled / counts[:, None]  # 0 / 0 is the NaN of a sequence without bases
-    index = owner[:, None].expand_as(states)
+    index = sequence_index[:, None].expand_as(states)
     pooled.scatter_reduce_(0, index, states, "amax", include_self=False)
-    empty = torch.bincount(owner, minlength=len(batch)) == 0
+    empty = torch.bincount(sequence_index, minlength=len(batch)) == 0
     return pooled.masked_fill(empty[:, None], float("nan"))

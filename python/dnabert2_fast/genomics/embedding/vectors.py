@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast.genomics.embedding.pooling import Pooling, owners, pool_states
+from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
 from dnabert2_fast.genomics.masked import require_finite
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
@@ -75,10 +76,8 @@ class EmbeddingConfig:
             raise ValueError(f'pooling: "{self.pooling}" is not one of "mean", "cls", "max"')
         if not self.layers:
             raise ValueError("layers: at least one is needed")
-        if self.context_bp is not None and self.context_bp < 4:
-            raise ValueError(f"context_bp: {self.context_bp} is less than 4")
-        if self.batch_tokens < 1:
-            raise ValueError(f"batch_tokens: {self.batch_tokens} is not positive")
+        check_at_least("context_bp", self.context_bp, 4)
+        check_at_least("batch_tokens", self.batch_tokens, 1)
 
 
 def embed(
@@ -195,14 +194,14 @@ def embed_positions(
             starts = batch.packed.cu_seqlens.tolist()
             for row, view in enumerate(batch.views):
                 rows = slice(starts[row], starts[row + 1])
-                real, places = batch.real[rows].numpy(), batch.offsets[rows]
+                real, spans = batch.real[rows].numpy(), batch.offsets[rows]
                 own = states[rows][real]
                 if per == "base":
                     letters = np.full((len(view.text), own.shape[1]), np.nan, np.float32)
-                    for state, (first, last) in zip(own, places[real], strict=True):
+                    for state, (first, last) in zip(own, spans[real], strict=True):
                         letters[first:last] = state
                     own = letters
-                found[view.owner] = own
+                found[view.output_row] = own
             bar.update(len(batch.views))
     return found
 
@@ -210,11 +209,11 @@ def embed_positions(
 class View(NamedTuple):
     """A text to encode for a sequence.
 
-    `owner` is the row that its vector goes to; `base_weights` has a weight a letter, None where all
-    are 1.
+    `output_row` is the row that its vector is added to; `base_weights` has one weight per letter,
+    None where all are 1.
     """
 
-    owner: int
+    output_row: int
     text: str
     base_weights: npt.NDArray[np.float64] | None
 
@@ -242,7 +241,7 @@ def embed_quietly(
         for strand in range(strands)
         for view in _views(strands * i + strand, _text(sequence), strand == 1, config.context_bp)
     ]
-    left = np.bincount([view.owner // strands for view in views], minlength=len(sequences))
+    left = np.bincount([view.output_row // strands for view in views], minlength=len(sequences))
     total = np.zeros((strands * len(sequences), model.config.hidden_size))
     weight = np.zeros(len(total))
     if config.pooling == "max":
@@ -251,18 +250,18 @@ def embed_quietly(
         weights = token_weights(batch)
         pooled = pool_states(batch.states, batch.packed, batch.real, config.pooling, weights)
         sizes = weights.double().new_zeros(len(batch.views)).index_add_(
-            0, owners(batch.packed), (weights * batch.real).double()
+            0, sequence_indices(batch.packed), (weights * batch.real).double()
         )  # fmt: skip
         for row, view in enumerate(batch.views):
             vector = pooled[row].double().cpu().numpy()
             if config.pooling == "max":
-                total[view.owner] = np.fmax(total[view.owner], vector)
+                total[view.output_row] = np.fmax(total[view.output_row], vector)
                 continue
             share = float(sizes[row]) if config.pooling == "mean" else 1.0
-            weight[view.owner] += share
+            weight[view.output_row] += share
             if share:
-                total[view.owner] += share * vector
-        done = [view.owner // strands for view in batch.views]
+                total[view.output_row] += share * vector
+        done = [view.output_row // strands for view in batch.views]
         np.subtract.at(left, done, 1)
         bar.update(int((left[np.unique(done)] == 0).sum()))
     if config.pooling == "max":
@@ -293,11 +292,11 @@ def _text(sequence: str | bytes) -> str:
     return sequence.decode("ascii", "replace") if isinstance(sequence, bytes) else sequence
 
 
-def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
+def _views(output_row: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
     if turned:
         text = reverse_complement(text)
     if context_bp is None or len(text) <= context_bp:
-        yield View(owner, text, None)
+        yield View(output_row, text, None)
         return
     # Evenly spread, so that the last window is as long as the others.
     count = -(-(len(text) - context_bp) // (context_bp - context_bp // 4)) + 1
@@ -308,7 +307,7 @@ def _views(owner: int, text: str, turned: bool, context_bp: int | None) -> Itera
     weights = 1 / np.cumsum(seen[:-1])
     for start in starts.tolist():
         window = slice(start, start + context_bp)
-        yield View(owner, text[window], weights[window])
+        yield View(output_row, text[window], weights[window])
 
 
 def _batches(

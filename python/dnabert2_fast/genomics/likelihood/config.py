@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from dnabert2_fast._internal.checks import check_at_least
+
 __all__ = ["TrackConfig", "TrackKind"]
 
 TrackKind = Literal["entropy", "log_likelihood"]
@@ -51,5 +53,6 @@ class TrackConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(TrackKind):
             raise ValueError(f'kind: "{self.kind}" is not one of "entropy", "log_likelihood"')
-        if self.window_bp < 4:
-            raise ValueError(f"window_bp: {self.window_bp} is below 4, of which half is written")
+        check_at_least("window_bp", self.window_bp, 4)  # half of it is written
+        check_at_least("mask_stride", self.mask_stride, 2)
+        check_at_least("batch_tokens", self.batch_tokens, 1)

@@ -1,4 +1,4 @@
-"""How likely a masked language model finds sequence: masks filled, sequences, places on a genome.
+"""How likely a masked language model finds a sequence, and the tokens it fills masks with.
 
 A masked model has no likelihood of a sequence. What stands in for it is the pseudo-log-likelihood:
 each token masked by itself, the log-probabilities of the true tokens added up (Salazar et al.,
@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
     mask_id_of,
-    places_of_bases,
+    positions_of_bases,
     token_log_likelihood,
 )
 from dnabert2_fast.model.batch import PackedBatch
@@ -92,7 +93,7 @@ def fill_mask(
     Parameters
     ----------
     sequence : str
-        Letters, and the vocabulary's mask token (``[MASK]``) in one or more places.
+        Letters, and the vocabulary's mask token (``[MASK]``) in one or more positions.
     model : Dnabert2ForMaskedLM
     tokenizer : Tokenizer
         The one that the model was trained with.
@@ -194,16 +195,16 @@ def likelihoods(
     """Return the pseudo-log-likelihood of each sequence; all are computed together."""
     encoded = tokenizer.encode_batch_detailed(list(sequences))
     ids = encoded.ids
-    places = [places_of_bases(row, tokenizer) for row in ids]
-    masks = Masks.of(places, mask_stride)
+    positions = [positions_of_bases(row, tokenizer) for row in ids]
+    masks = Masks.of(positions, mask_stride)
     with evaluating(model):
         logs = token_log_likelihood(ids, masks, model, mask_id_of(tokenizer), batch_tokens)
-    owner = np.repeat(masks.rows, np.diff(masks.offsets))
-    sums = np.bincount(owner, logs, len(ids))
-    spans = encoded.offsets[ids.offsets[owner] + masks.places]
-    bases = np.bincount(owner, spans[:, 1] - spans[:, 0], len(ids))
+    sequence_index = np.repeat(masks.rows, np.diff(masks.offsets))
+    sums = np.bincount(sequence_index, logs, len(ids))
+    spans = encoded.offsets[ids.offsets[sequence_index] + masks.positions]
+    bases = np.bincount(sequence_index, spans[:, 1] - spans[:, 0], len(ids))
     bar.update(len(ids))
-    return [Likelihood(float(sums[i]), len(own), int(bases[i])) for i, own in enumerate(places)]
+    return [Likelihood(float(sums[i]), len(own), int(bases[i])) for i, own in enumerate(positions)]
 
 
 def require_masked_lm(
@@ -211,9 +212,5 @@ def require_masked_lm(
 ) -> None:
     """Raise an error that says what does not fit together."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    if mask_stride is not None and mask_stride < 2:
-        raise ValueError(
-            f"mask_stride: {mask_stride} is below 2; leave it out to mask one token at a time"
-        )
-    if batch_tokens < 1:
-        raise ValueError(f"batch_tokens: {batch_tokens} is not positive")
+    check_at_least("mask_stride", mask_stride, 2)
+    check_at_least("batch_tokens", batch_tokens, 1)

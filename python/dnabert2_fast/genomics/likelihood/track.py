@@ -19,7 +19,7 @@ from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
     mask_id_of,
-    places_of_bases,
+    positions_of_bases,
     predictions,
 )
 from dnabert2_fast.io.regions import SequenceFile, read_in_order
@@ -130,7 +130,7 @@ def _cores(sequence: str, window_bp: int) -> Iterator[_Core]:
 
 
 class _Spelling:
-    """Which base each token has in each place."""
+    """Which base each token has in each position."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         words = tokenizer.vocabulary
@@ -141,12 +141,12 @@ class _Spelling:
         self.longest = max(map(len, bases))
         matrix = torch.zeros(len(words), self.longest, 4)
         for i, word in enumerate(bases):
-            for place, base in enumerate(word):
-                matrix[i, place, BASES.index(base)] = 1
+            for position, base in enumerate(word):
+                matrix[i, position, BASES.index(base)] = 1
         self.matrix = matrix.flatten(1)
 
     def entropies(self, logits: torch.Tensor) -> npt.NDArray[np.float64]:
-        """Return bits by place in the token, shape (k, longest token), from logits (k, vocab)."""
+        """Return bits by position in the token, (k, longest token), from logits (k, vocab)."""
         shares = logits.softmax(-1) @ self.matrix.to(logits.device)
         shares = shares.view(len(logits), self.longest, 4).double()
         shares = shares / shares.sum(-1, keepdim=True)
@@ -165,15 +165,15 @@ def _by_base(
 ) -> list[npt.NDArray[np.float64]]:
     """Return the values of the written part of every window, NaN at letters without a token."""
     encoded = tokenizer.encode_batch_detailed([core.text for core in cores])
-    ids, places = encoded.ids, []
+    ids, positions = encoded.ids, []
     for row, core in enumerate(cores):
         spans = encoded.offsets[ids.offsets[row] : ids.offsets[row + 1]]
-        own = places_of_bases(ids[row], tokenizer)
+        own = positions_of_bases(ids[row], tokenizer)
         inside = (spans[own, 0] < core.end) & (spans[own, 1] > core.start)
-        places.append(own[inside])
-    masks = Masks.of(places, config.mask_stride)
-    owner = np.repeat(masks.rows, np.diff(masks.offsets))
-    spans = encoded.offsets[ids.offsets[owner] + masks.places]
+        positions.append(own[inside])
+    masks = Masks.of(positions, config.mask_stride)
+    sequence_index = np.repeat(masks.rows, np.diff(masks.offsets))
+    spans = encoded.offsets[ids.offsets[sequence_index] + masks.positions]
     values = [np.full(core.end - core.start, np.nan) for core in cores]
     with evaluating(model):
         for batch in predictions(ids, masks, model, mask_id_of(tokenizer), config.batch_tokens):
@@ -183,11 +183,11 @@ def _by_base(
                 logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])
                 lengths = spans[batch.which, 1] - spans[batch.which, 0]
                 found = np.repeat(logs.double().cpu().numpy() / lengths[:, None], spell.longest, 1)
-            for number, by_place in zip(batch.which.tolist(), found, strict=True):
-                core, target = cores[owner[number]], values[owner[number]]
+            for number, by_position in zip(batch.which.tolist(), found, strict=True):
+                core, target = cores[sequence_index[number]], values[sequence_index[number]]
                 start, end = spans[number]
                 first, last = max(start, core.start), min(end, core.end)
-                target[first - core.start : last - core.start] = by_place[
+                target[first - core.start : last - core.start] = by_position[
                     first - start : last - start
                 ]
     return values

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dnabert2_fast._internal.checks import check_at_least
+
 __all__ = ["ScoringConfig"]
 
 
@@ -29,7 +31,7 @@ class ScoringConfig:
     Raises
     ------
     ValueError
-        When a number is not positive, or an offset moves the variant out of its window.
+        When a number is below 1, or an offset moves the variant out of its window.
 
     Examples
     --------
@@ -47,8 +49,7 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         for name in ("window_bp", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not positive")
+            check_at_least(name, getattr(self, name), 1)
         if not self.offsets:
             raise ValueError("offsets_bp: at least one is needed; 0 lays the variant in the middle")
         furthest = max(map(abs, self.offsets))

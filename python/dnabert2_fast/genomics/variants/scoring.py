@@ -1,9 +1,9 @@
 """Scores of variants: what a model makes of the alternate sequence, against the reference.
 
 A base belongs to a token, and changing it changes the neighbouring tokens too, often their number.
-So the whole stretch of tokens that differ is compared: each of them is masked in turn, in the
+So the whole span of tokens that differ is compared: each of them is masked in turn, in the
 reference window and in the alternate one, and the log-likelihoods are summed (a pseudo-
-log-likelihood, Salazar et al., "Masked Language Model Scoring", ACL 2020). Outside that stretch
+log-likelihood, Salazar et al., "Masked Language Model Scoring", ACL 2020). Outside that span
 both windows have the same tokens. docs/guides/variants.md has the definition at length.
 """
 
@@ -72,7 +72,7 @@ class VariantScore(NamedTuple):
         Log-likelihood ratio of the tokens that differ, in nats, and its standard deviation over
         frames (0 for a single one); of a masked language model only.
     ref_tokens, alt_tokens : float
-        Tokens in the stretch that differs.
+        Tokens in the span that differs.
     cosine, l2 : float
         Distances of the windows' mean-pooled vectors: 1 - cosine similarity, and Euclidean.
     log_odds, probability : float
@@ -172,15 +172,15 @@ def score_stream(
 def differing_tokens(
     ref_ids: npt.NDArray[np.uint16], alt_ids: npt.NDArray[np.uint16], unscored: frozenset[int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the places of the tokens that differ, in each of two encodings.
+    """Return the positions of the tokens that differ, in each of two encodings.
 
     Tokens shared at the beginning are left out, then those shared at the end. If that leaves
     nothing of one encoding (a deletion of just one token, say), the neighbour on each side is taken
-    into both stretches, so that the sequence without the token is looked at as well. Tokens of
+    into both spans, so that the sequence without the token is looked at as well. Tokens of
     `unscored` are passed over.
 
     >>> a, b = np.array([1, 50, 60, 70, 2]), np.array([1, 50, 61, 62, 70, 2])
-    >>> [places.tolist() for places in differing_tokens(a, b, frozenset({1, 2}))]
+    >>> [positions.tolist() for positions in differing_tokens(a, b, frozenset({1, 2}))]
     [[2], [2, 3]]
     """
     shorter = min(len(ref_ids), len(alt_ids))
@@ -257,16 +257,16 @@ def _score_chunk(
         by_frame = _distances(ids, windows, model, tokenizer, config)
         if isinstance(model, Dnabert2ForMaskedLM):
             by_frame |= likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)
-    owner = np.array(windows.variant)
-    frames = np.bincount(owner, minlength=len(chunk))
+    variant_index = np.array(windows.variant)
+    frames = np.bincount(variant_index, minlength=len(chunk))
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a variant that is not scored
         means = {
-            name: np.bincount(owner, values, len(chunk)) / frames
+            name: np.bincount(variant_index, values, len(chunk)) / frames
             for name, values in by_frame.items()
         }
         if "llr" in means:
-            spread = (by_frame["llr"] - means["llr"][owner]) ** 2
-            means["llr_sd"] = np.sqrt(np.bincount(owner, spread, len(chunk)) / frames)
+            spread = (by_frame["llr"] - means["llr"][variant_index]) ** 2
+            means["llr_sd"] = np.sqrt(np.bincount(variant_index, spread, len(chunk)) / frames)
     return [
         VariantScore(score.status, score.normal, **{name: float(v[i]) for name, v in means.items()})
         for i, score in enumerate(scores)
@@ -284,22 +284,22 @@ def likelihood_ratios(
 
     `ids` are the encoded ``windows.texts``.
     """
-    jobs: dict[tuple[int, int], int] = {}  # (text, place) -> masked copy, each once
-    stretches: list[tuple[list[int], list[int]]] = []
+    jobs: dict[tuple[int, int], int] = {}  # (text, position) -> masked copy, each once
+    spans: list[tuple[list[int], list[int]]] = []
     for ref, alt in zip(windows.ref, windows.alt, strict=True):
-        places = differing_tokens(ids[ref], ids[alt], tokenizer.special_ids)
-        stretches.append(
+        positions = differing_tokens(ids[ref], ids[alt], tokenizer.special_ids)
+        spans.append(
             tuple(  # type: ignore[arg-type]
-                [jobs.setdefault((text, place), len(jobs)) for place in part.tolist()]
-                for text, part in zip((ref, alt), places, strict=True)
+                [jobs.setdefault((text, position), len(jobs)) for position in part.tolist()]
+                for text, part in zip((ref, alt), positions, strict=True)
             )
         )
-    masks = Masks.one_each([text for text, _ in jobs], [place for _, place in jobs])
+    masks = Masks.one_each([text for text, _ in jobs], [position for _, position in jobs])
     logs = token_log_likelihood(ids, masks, model, mask_id_of(tokenizer), batch_tokens)
     return {
-        "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in stretches]),
-        "ref_tokens": np.array([float(len(ref)) for ref, _ in stretches]),
-        "alt_tokens": np.array([float(len(alt)) for _, alt in stretches]),
+        "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in spans]),
+        "ref_tokens": np.array([float(len(ref)) for ref, _ in spans]),
+        "alt_tokens": np.array([float(len(alt)) for _, alt in spans]),
     }
 
 

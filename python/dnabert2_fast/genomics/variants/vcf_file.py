@@ -133,8 +133,8 @@ def score_vcf(
                 compute = partial(_numbers, variants, genome, model, tokenizer, config, bar)
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
                 for record in some:
-                    places = [located(variant, genome, config) for variant in variants_of(record)]
-                    own = [VariantScore(*score[:2], *next(numbers)) for score in places]
+                    statuses = [located(variant, genome, config) for variant in variants_of(record)]
+                    own = [VariantScore(*score[:2], *next(numbers)) for score in statuses]
                     counts.update(score.status for score in own)
                     yield record, own
 
