@@ -22,7 +22,7 @@ from torch import nn
 from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.pretraining import train as pretrain
+from dnabert2_fast.pretraining import PretrainingRun
 from dnabert2_fast.pretraining.distributed import join_fleet
 from dnabert2_fast.pretraining.microbatch import (
     WINDOW_PLACES,
@@ -31,7 +31,7 @@ from dnabert2_fast.pretraining.microbatch import (
     Variation,
     step_batches,
 )
-from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.run_folder import RunFolder
 
 ROWS, LENGTH = 4, 128
 LAYERS, HIDDEN, HEADS, WIDTH, VOCABULARY = 12, 768, 12, 3072, 4096
@@ -106,8 +106,7 @@ def main(path, repetitions=5):
         corpus = build_corpus([path], folder / "c", tokenizer, window_bp=WINDOW_BP)
         config = PretrainConfig(str(folder / "c"), str(folder / "run"), eval_tokens=1000)
         held_out = Corpus.open(folder / "c", "valid")
-        job = pretrain._prepare(config, Run(folder / "run"), fleet, corpus, held_out)
-        sums = pretrain._Sums(job, {})
+        run = PretrainingRun(config, RunFolder(folder / "run"), fleet, corpus, held_out)
         batches = step_batches(
             corpus,
             Variation(corpus, 0.0, False, 0),
@@ -129,7 +128,7 @@ def main(path, repetitions=5):
         times = []
         for number in range(repetitions + 1):
             theirs = timed(lambda: plain_step(plain, optimizer, ids))
-            ours = timed(lambda number=number: pretrain._update(job, step, number, 5e-4, sums))
+            ours = timed(lambda: run.step(step))
             if number:
                 times.append((*theirs, *ours))
         cpu = [a / c for a, _, c, _ in times]
@@ -137,7 +136,7 @@ def main(path, repetitions=5):
         row = {
             "bench": "pretrain",
             "threads": torch.get_num_threads(),
-            "bfloat16": job.bfloat16,
+            "bfloat16": run.bfloat16,
             "cpu_ratio": round(median(cpu), 2),
             "cpu_ratios": [round(x, 2) for x in sorted(cpu)],
             "wall_ratio": round(median(wall), 2),

@@ -77,8 +77,8 @@ class Checkpoints:
         tokenizer: Tokenizer,
         optimizers: Sequence[torch.optim.Optimizer],
         position: dict[str, Any],
-    ) -> None:
-        """Begin to write a checkpoint; all processes call it, after the same step.
+    ) -> Path:
+        """Begin to write a checkpoint and return its folder; all processes call it together.
 
         What is to be written is copied before this returns. `position` holds ``step`` and whatever
         says how to go on.
@@ -105,6 +105,7 @@ class Checkpoints:
             )
         upload: Future[Any] = getattr(response, "upload_completion", response)  # type: ignore[arg-type]
         self._writing.append(upload)
+        return self._target
 
     def wait(self) -> None:
         """Return when the checkpoint begun last, if any, is whole and has its name.

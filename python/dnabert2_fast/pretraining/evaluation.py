@@ -41,6 +41,10 @@ class Scores(NamedTuple):
     loss: float
     accuracy: float
 
+    def as_metrics(self) -> dict[str, float]:
+        """Return them under the names of ``metrics.jsonl``."""
+        return {"eval_loss": self.loss, "eval_accuracy": self.accuracy}
+
 
 class Evaluation:
     """The same windows with the same masks every time, whatever trains and on what.

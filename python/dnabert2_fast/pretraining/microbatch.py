@@ -8,7 +8,7 @@ number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -194,7 +194,7 @@ def _piece(
     return Piece(PackedBatch.from_ragged(windows), torch.from_numpy(places), number)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item]:
     """Yield the same items, each made on a thread while the one before is worked on.
 
     >>> list(ahead(iter("abc")))

@@ -16,10 +16,10 @@ from dnabert2_fast._internal.atomic import atomic_path, full_disk_of
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CheckpointError
 
-__all__ = ["Run"]
+__all__ = ["RunFolder"]
 
 
-class Run:
+class RunFolder:
     """A run folder.
 
     Parameters
