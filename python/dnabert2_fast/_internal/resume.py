@@ -22,7 +22,8 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast._internal.atomic import atomic_path, temporary_beside
-from dnabert2_fast._internal.strict_json import read_json
+from dnabert2_fast._internal.settings import differences
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Parts:
 
     def _holds(self, settings: dict[str, Any]) -> bool:
         try:
-            return bool(read_json(self.folder / SETTINGS) == settings)
+            return not differences(read_object(self.folder / SETTINGS), settings)
         except (OSError, ValueError):
             return False
 

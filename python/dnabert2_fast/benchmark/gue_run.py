@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.flops import REFERENCE, published_cost
 from dnabert2_fast.benchmark.gue_report import write_report
@@ -272,22 +273,13 @@ def _once(
 
 def _require_same(path: Path, decided: dict[str, Any]) -> None:
     try:
-        before = read_object(path)
-    except ValueError:
+        stored, asked = (
+            {"version": run["version"], "data_sha256": run["data_sha256"], **run["settings"]}
+            for run in (read_object(path), decided)
+        )
+    except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
-    now = json.loads(json.dumps(decided))
-    for name in ("version", "data_sha256"):
-        if before.get(name) != now[name]:
-            raise CheckpointError(
-                f"{path}: was made with {name} {before.get(name)}, not {now[name]}; choose another "
-                "out, or delete it to run it again"
-            )
-    for name, value in now["settings"].items():
-        if before["settings"].get(name) != value:
-            raise CheckpointError(
-                f"{path}: was made with {name} {before['settings'].get(name)}, not {value}; choose "
-                "another out, or delete it to run it again"
-            )
+    require_same(path, stored, asked)
 
 
 def _slug(name: str) -> str:
