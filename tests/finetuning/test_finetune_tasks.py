@@ -151,7 +151,7 @@ def test_loss_of_bases_is_that_of_expanded_tokens():
 
 def test_class_weights():
     labels = np.array([0, 0, 0, 1, 2, 2])
-    task, table = Task("classes", ("a", "b", "c")), Labelled([], labels)
+    task, table = Task("multiclass", ("a", "b", "c")), Labelled([], labels)
     want = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(class_weights("balanced", task, table), want, rtol=1e-6)
     assert class_weights("1,2,0.5", task, table).tolist() == [1, 2, 0.5]
@@ -188,7 +188,7 @@ def test_collapse_is_seen():
     task, labels = Task("multilabel", ("x", "y")), np.eye(2)
     assert "the same labels" in collapsed(labels, np.full((2, 2), 0.1), task)
     assert collapsed(labels, labels, task) is None
-    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("classes", ("x", "y"))) is None
+    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("multiclass", ("x", "y"))) is None
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_lora_is_saved_reloaded_and_merged(model, four, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*collapsed")
 def test_a_probe_leaves_the_encoder_alone(model, short, tmp_path):
-    result = finetune(settings(model, short, tmp_path / "out", mode="probe", epochs=1))
+    result = finetune(settings(model, short, tmp_path / "out", mode="frozen", epochs=1))
     merged = load_file(tmp_path / "out" / "model.safetensors")
     base = load_file(model / "model.safetensors")
     own = {n for n in merged if n.startswith(("bert.encoder", "bert.embeddings"))}

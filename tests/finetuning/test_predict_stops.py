@@ -13,7 +13,7 @@ from dnabert2_fast.finetuning.task import Task
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", 3)
-    make(tmp_path / "classes", Task("classes", ("no", "yes", "maybe"), window_bp=WINDOW))
+    make(tmp_path / "multiclass", Task("multiclass", ("no", "yes", "maybe"), window_bp=WINDOW))
     make(tmp_path / "bases", Task("bases", ("out", "in"), window_bp=WINDOW))
     (tmp_path / "x.fa").write_text("".join(f">{n} text\n{s}\n" for n, s in RECORDS.items()))
     (tmp_path / "out").mkdir()
@@ -24,8 +24,8 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("task", "name", "rows"),
     [
-        ("classes", "p.csv", "records"),
-        ("classes", "p.parquet", "windows"),
+        ("multiclass", "p.csv", "records"),
+        ("multiclass", "p.parquet", "windows"),
         ("bases", "p.csv", "records"),
     ],
 )
@@ -48,7 +48,7 @@ def test_going_on(files, monkeypatch, error, task, name, rows):
 
 @pytest.mark.parametrize("change", ["stride", "model", "task", "file"])
 def test_other_settings_start_afresh(files, monkeypatch, change):
-    folder, out = files / "classes", files / "out" / "p.csv"
+    folder, out = files / "multiclass", files / "out" / "p.csv"
     with monkeypatch.context() as patch:
         stop_after(patch, Predictor, "_outputs", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -57,7 +57,7 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
     if change == "stride":
         options = {"stride_bp": 30}
     elif change == "model":
-        make(folder, Task("classes", ("no", "yes"), window_bp=WINDOW))
+        make(folder, Task("multiclass", ("no", "yes"), window_bp=WINDOW))
     elif change == "task":
         Task("multilabel", ("no", "yes", "maybe"), window_bp=WINDOW).save(folder)
     else:
@@ -71,5 +71,5 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
 def test_from_a_damaged_file_nothing_is_left(files):
     (files / "x.fa").write_text((files / "x.fa").read_text() + ">cut\nAC\0GT\n")
     with pytest.raises(FastaError, match="NUL byte"):
-        predict(files / "classes", files / "x.fa", files / "out" / "p.csv")
+        predict(files / "multiclass", files / "x.fa", files / "out" / "p.csv")
     assert not list((files / "out").iterdir())

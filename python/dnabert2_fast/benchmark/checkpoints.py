@@ -111,9 +111,9 @@ def train_foreign(
     folder : Path
         With config, weights and tokenizer.
     task : Task
-        Of classes.
+        Of the kind ``multiclass``.
     tables : dict of str to Labelled
-    mode : {"full", "lora", "probe"}
+    mode : {"full", "lora", "frozen"}
         As in `FinetuneConfig`; adapters stand beside every matrix of the encoder.
     rule : Fit
     seed : int
@@ -154,7 +154,7 @@ def train_foreign(
         lambda: answers("dev"),
         tables["dev"].labels,
         seed=seed,
-        frozen=base if mode == "probe" else None,
+        frozen=base if mode == "frozen" else None,
     )
     trained = sum(p.numel() for p in trainable.parameters() if p.requires_grad)
     return Foreign(
@@ -209,7 +209,7 @@ def _prepare(model: Any, mode: Mode) -> Any:
     """Return what is to be trained in a mode."""
     if mode == "full":
         return model
-    if mode == "probe":
+    if mode == "frozen":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(bool(HEADS & set(name.split("."))))
         return model

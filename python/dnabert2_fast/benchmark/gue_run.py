@@ -25,13 +25,12 @@ from dnabert2_fast.benchmark.systems import (
     Case,
     CnnSystem,
     KmerSystem,
-    ModelMode,
     ModelSystem,
     System,
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.finetuning.config import Pooling
+from dnabert2_fast.finetuning.config import Mode, Pooling
 from dnabert2_fast.finetuning.task import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -91,7 +90,7 @@ class GueConfig:
     model: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")
-    modes: tuple[ModelMode, ...] = ("full",)
+    modes: tuple[Mode, ...] = ("full",)
     pooling: Pooling | None = None
     seeds: int = 1
     seed: int = 42
@@ -218,7 +217,7 @@ def _systems(config: GueConfig) -> list[System]:
 
 
 def _case(one: GueSet, folder: Path) -> Case:
-    task, tables = read_splits(folder, "classes")
+    task, tables = read_splits(folder, "multiclass")
     if task.pairs != one.pairs:
         wanted = "two sequences" if one.pairs else "one sequence"
         raise DataError(f"{folder}: {one.name} has {wanted} a row")

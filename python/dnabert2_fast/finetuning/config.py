@@ -9,8 +9,8 @@ import tyro
 
 __all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling"]
 
-Kind = Literal["classes", "multilabel", "regression", "tokens", "bases"]
-Mode = Literal["full", "lora", "probe"]
+Kind = Literal["multiclass", "multilabel", "regression", "tokens", "bases"]
+Mode = Literal["full", "lora", "frozen"]
 Pooling = Literal["cls", "mean"]
 
 LORA_TARGETS = ("Wqkv", "dense", "gated_layers", "wo")
@@ -32,11 +32,12 @@ class FinetuneConfig:
         test_predictions.csv. Stopped and started again, the run goes on from its last epoch;
         finished, it is not repeated.
     task
-        What a label is: one class (0, 1, ... or names), multilabel (0;1;1), regression (a number),
-        a class for each of the tokens (0;1;1) or bases (0011); auto tells the first three apart.
+        What a label is: multiclass (one class: 0, 1, ... or names), multilabel (0;1;1), regression
+        (a number), a class for each of the tokens (0;1;1) or bases (0011); auto tells the first
+        three apart.
     mode
-        full trains all parameters; lora adapters beside the encoder's matrices, and the head; probe
-        the head alone.
+        full trains all parameters; lora adapters beside the encoder's matrices, and the head;
+        frozen the head alone, on a frozen encoder.
     pooling
         What the head sees of a sequence: cls, its first token; mean, the mean of its tokens. Left
         out: what the checkpoint's config.json says, and cls where that says nothing.
@@ -46,7 +47,7 @@ class FinetuneConfig:
         Sequences of one update.
     learning_rate
         Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
-        3e-5 for full, 3e-4 for lora, 1e-3 for probe, times 768 / hidden_size.
+        3e-5 for full, 3e-4 for lora, 1e-3 for frozen, times 768 / hidden_size.
     warmup_steps
         Updates of the rise.
     weight_decay

@@ -82,7 +82,7 @@ def predict(
     ...     warnings.simplefilter("ignore")
     ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
     >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
-    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> Task("multiclass", ("other", "promoter"), window_bp=300).save(folder / "m")
     >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCATTAGCA\n>two\nGGGCCC\n")
     >>> predict(folder / "m", folder / "x.fa", folder / "out.csv")
     2

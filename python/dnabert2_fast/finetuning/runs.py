@@ -44,7 +44,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 __all__ = ["FinetuneResult", "finetune"]
 
 HF_PROBLEMS: dict[Kind, str] = {
-    "classes": "single_label_classification",
+    "multiclass": "single_label_classification",
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
@@ -112,7 +112,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # a table this small
     ...     result = finetune(FinetuneConfig(
-    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="probe", epochs=1
+    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="frozen", epochs=1
     ...     ))
     >>> sorted(result.metrics), 0 <= result.metrics["test"]["accuracy"] <= 1
     (['dev', 'test', 'test_baseline'], True)
@@ -269,7 +269,7 @@ def _run(
             dropout=config.lora_dropout,
             layers=config.lora_targets,
         )
-    elif config.mode == "probe":
+    elif config.mode == "frozen":
         freeze_encoder(model)
     trained, parameters = count_parameters(model)
     weights = class_weights(config.class_weights, task, tables["train"])

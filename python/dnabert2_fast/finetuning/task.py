@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ MOST_CLASSES = 65_536
 FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
 
 _EXPECTED = {
-    "classes": "a label 0, 1, 2, ...",
+    "multiclass": "a label 0, 1, 2, ...",
     "multilabel": "a label of 0s and 1s joined by ;",
     "regression": "a label that is a number, or numbers joined by ;",
     "tokens": "a label of one class a token, joined by ;",
@@ -56,7 +56,7 @@ class Task:
 
     Parameters
     ----------
-    kind : {"classes", "multilabel", "regression", "tokens", "bases"}
+    kind : {"multiclass", "multilabel", "regression", "tokens", "bases"}
         One class a sequence; any number of labels; numbers; a class for each token or base.
     names : tuple of str
         Of the classes, labels or numbers, in the order of the model's outputs.
@@ -95,6 +95,8 @@ class Task:
         path = Path(folder) / "task.json"
         try:
             values = read_object(path)
+            if values["kind"] not in get_args(Kind):
+                raise ValueError(f"kind {values['kind']!r} is not one of {get_args(Kind)}")
             return cls(**{**values, "names": tuple(values["names"])})
         except FileNotFoundError:
             raise CheckpointError(
@@ -277,12 +279,12 @@ def _task_of(
 ) -> Task:
     labels = [row.label for row in rows]
     if kind == "auto":
-        kind = "classes"
+        kind = "multiclass"
         if any(";" in label for label in labels):
             kind = "multilabel"
         elif all(map(_is_number, labels)) and not all(map(str.isdecimal, labels)):
             kind = "regression"
-    if kind == "classes" and not any(map(_is_number, labels)):
+    if kind == "multiclass" and not any(map(_is_number, labels)):
         return Task(kind, tuple(sorted(set(labels))), rows[0].pair is not None)
     if kind in ("multilabel", "regression"):
         count = labels[0].count(";") + 1
