@@ -23,13 +23,14 @@ from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.model import PackedBatch
 from dnabert2_fast.pretraining import PretrainingRun
-from dnabert2_fast.pretraining.distributed import join_fleet
+from dnabert2_fast.pretraining.distributed import init_distributed
 from dnabert2_fast.pretraining.microbatch import (
-    WINDOW_PLACES,
-    Piece,
-    Step,
-    Variation,
-    step_batches,
+    WINDOW_POSITIONS,
+    Augmentation,
+    BatchLayout,
+    GlobalBatch,
+    MicroBatch,
+    global_batches,
 )
 from dnabert2_fast.pretraining.run_folder import RunFolder
 
@@ -100,18 +101,17 @@ def timed(call):
 
 
 def main(path, repetitions=5):
-    with tempfile.TemporaryDirectory() as name, join_fleet("cpu") as fleet:
+    with tempfile.TemporaryDirectory() as name, init_distributed("cpu") as context:
         folder = Path(name)
         tokenizer = Tokenizer.from_pretrained("dnabert2")
         corpus = build_corpus([path], folder / "c", tokenizer, window_bp=WINDOW_BP)
         config = PretrainConfig(str(folder / "c"), str(folder / "run"), eval_tokens=1000)
         held_out = Corpus.open(folder / "c", "valid")
-        run = PretrainingRun(config, RunFolder(folder / "run"), fleet, corpus, held_out)
-        batches = step_batches(
+        run = PretrainingRun(config, RunFolder(folder / "run"), context, corpus, held_out)
+        batches = global_batches(
             corpus,
-            Variation(corpus, 0.0, False, 0),
-            batch_tokens=ROWS * LENGTH,
-            micro_batch_tokens=ROWS * LENGTH,
+            Augmentation(corpus, 0.0, False, 0),
+            BatchLayout(ROWS * LENGTH, ROWS * LENGTH),
             seed=0,
         )
         next(batches)
@@ -122,13 +122,17 @@ def main(path, repetitions=5):
         optimizer = torch.optim.AdamW(plain.parameters(), lr=5e-4)
         ids = torch.randint(5, VOCABULARY, (ROWS, LENGTH))
         borders = torch.arange(0, ROWS * LENGTH + 1, LENGTH, dtype=torch.int32)
-        places = (torch.arange(ROWS)[:, None] * WINDOW_PLACES + torch.arange(LENGTH)).flatten()
-        piece = Piece(PackedBatch(ids.flatten(), borders, LENGTH), places, 0)
-        step = Step([piece], ids.numel(), ROWS * LENGTH**2, {"epoch": 0, "position": 0})
+        positions = (
+            torch.arange(ROWS)[:, None] * WINDOW_POSITIONS + torch.arange(LENGTH)
+        ).flatten()
+        micro_batch = MicroBatch(PackedBatch(ids.flatten(), borders, LENGTH), positions, 0)
+        batch = GlobalBatch(
+            [micro_batch], ids.numel(), ROWS * LENGTH**2, {"epoch": 0, "position": 0}
+        )
         times = []
         for number in range(repetitions + 1):
             theirs = timed(lambda: plain_step(plain, optimizer, ids))
-            ours = timed(lambda: run.step(step))
+            ours = timed(lambda: run.step(batch))
             if number:
                 times.append((*theirs, *ours))
         cpu = [a / c for a, _, c, _ in times]

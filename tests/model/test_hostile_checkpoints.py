@@ -16,7 +16,7 @@ from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import _last_whole
 from dnabert2_fast.pretraining.checkpoints import Checkpoints
-from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.run_folder import RunFolder
 
 SHAPE = Dnabert2Config(
@@ -179,7 +179,9 @@ def run(tmp_path):
     torch.manual_seed(0)
     model = Dnabert2ForMaskedLM(SHAPE)
     optimizer = torch.optim.AdamW(model.parameters())
-    checkpoints = Checkpoints(tmp_path / "checkpoints", Fleet(0, 1, torch.device("cpu")), 2)
+    checkpoints = Checkpoints(
+        tmp_path / "checkpoints", DistributedContext(0, 1, torch.device("cpu")), 2
+    )
     tokenizer = Tokenizer.train(["ACGTTGCATT" * 9], 16)
     checkpoints.save(model, SHAPE, tokenizer, [optimizer], {"step": 3})
     checkpoints.wait()

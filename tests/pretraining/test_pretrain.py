@@ -177,7 +177,7 @@ def test_metrics_are_json_lines(undisturbed):
 def test_a_plain_loop_gives_the_same(corpus, tmp_path, micro_batch_tokens):
     """Whole batches, torch's own mean over all labelled tokens, plain AdamW; without dropout.
 
-    Cut into 1, 4 and 30 pieces: more than there are windows, so that some are empty.
+    Cut into 1, 4 and 30 micro-batches: more than there are windows, so that some are empty.
     """
     shape = replace(SIZES["tiny"], hidden_dropout_prob=0.0)
     config = settings(
@@ -207,8 +207,8 @@ def test_a_plain_loop_gives_the_same(corpus, tmp_path, micro_batch_tokens):
     losses = []
     for step, drawn in zip(range(6), batches, strict=False):
         batch = PackedBatch.from_ragged(drawn.ids)
-        places = torch.cat([torch.arange(n) + (w << 32) for w, n in enumerate(batch.lengths)])
-        inputs, labels = masker(batch.input_ids, places, key_of(0, step))
+        positions = torch.cat([torch.arange(n) + (w << 32) for w, n in enumerate(batch.lengths)])
+        inputs, labels = masker(batch.input_ids, positions, key_of(0, step))
         logits = model(replace(batch, input_ids=inputs)).logits
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORED)
         optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 3e-3 * min(

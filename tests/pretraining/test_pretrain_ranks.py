@@ -20,7 +20,7 @@ SETTINGS = {
     "size": "tiny",
     "steps": 12,
     "batch_tokens": 600,
-    "micro_batch_tokens": 150,  # four pieces, on one process and on two: so dropout is the same
+    "micro_batch_tokens": 150,  # four micro-batches on one process and on two: equal dropout
     "learning_rate": 3e-3,
     "warmup_steps": 4,
     "log_every": 3,

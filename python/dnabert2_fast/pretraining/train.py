@@ -26,12 +26,22 @@ from dnabert2_fast.model.pretrained import has_bfloat16
 from dnabert2_fast.optim import learning_rate, make_optimizers
 from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
 from dnabert2_fast.pretraining.config import SIZES, PretrainConfig
-from dnabert2_fast.pretraining.distributed import Fleet, gradients_wait, join_fleet
+from dnabert2_fast.pretraining.distributed import (
+    DistributedContext,
+    gradients_wait,
+    init_distributed,
+)
 from dnabert2_fast.pretraining.evaluation import Evaluation, Scores, frequency_baseline
 from dnabert2_fast.pretraining.flops import peak_flops, training_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.pretraining.metrics_log import Reporter, memory_gb
-from dnabert2_fast.pretraining.microbatch import Step, Variation, ahead, step_batches
+from dnabert2_fast.pretraining.microbatch import (
+    Augmentation,
+    BatchLayout,
+    GlobalBatch,
+    global_batches,
+    prefetch,
+)
 from dnabert2_fast.pretraining.plot import plot_losses
 from dnabert2_fast.pretraining.run_folder import RunFolder
 from dnabert2_fast.pretraining.signals import stop_between_steps
@@ -146,13 +156,13 @@ def pretrain(
     (True, True)
     """
     corpus, held_out = _corpora(config)
-    with join_fleet(config.device) as fleet:
+    with init_distributed(config.device) as context:
         folder = RunFolder(Path(config.out))
         settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
-        fleet.on_first(lambda: folder.claim(settings))
-        if not fleet.on_first(lambda: folder.finished):
-            PretrainingRun(config, folder, fleet, corpus, held_out, callbacks).train()
-        return fleet.on_first(lambda: _result(folder))
+        context.on_rank_zero(lambda: folder.claim(settings))
+        if not context.on_rank_zero(lambda: folder.finished):
+            PretrainingRun(config, folder, context, corpus, held_out, callbacks).train()
+        return context.on_rank_zero(lambda: _result(folder))
 
 
 def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
@@ -207,7 +217,7 @@ class PretrainingRun:
     ----------
     config : PretrainConfig
     folder : RunFolder
-    fleet : Fleet
+    context : DistributedContext
     corpus, held_out : Corpus
         The training and the held-out split.
     callbacks : sequence of PretrainingCallback
@@ -231,33 +241,35 @@ class PretrainingRun:
         self,
         config: PretrainConfig,
         folder: RunFolder,
-        fleet: Fleet,
+        context: DistributedContext,
         corpus: Corpus,
         held_out: Corpus,
         callbacks: Sequence[PretrainingCallback] = (),
     ) -> None:
         if config.fsdp and not torch.distributed.is_initialized():
             raise ValueError("fsdp: shares weights among processes; start them with torchrun")
-        auto = config.dtype == "auto" and has_bfloat16(fleet.device)
+        auto = config.dtype == "auto" and has_bfloat16(context.device)
         self.bfloat16 = auto or config.dtype == "bfloat16"
         dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-        select(config.attention, fleet.device, dtype)
+        select(config.attention, context.device, dtype)
         torch.manual_seed(config.seed)
-        self.config, self.settled = config, config.settled()
-        self.folder, self.fleet, self.corpus = folder, fleet, corpus
-        model, self.shape = _fresh_or_given(config, corpus.tokenizer, self.settled.dropout)
-        self.model = fleet.wrap(model.to(fleet.device), config.fsdp)
+        self.config, self.resolved = config, config.resolved()
+        self.folder, self.context, self.corpus = folder, context, corpus
+        model, self.shape = _fresh_or_given(config, corpus.tokenizer, self.resolved.dropout)
+        self.model = context.wrap(model.to(context.device), config.fsdp)
         self.optimizers = make_optimizers(
-            self.model, self.settled.optimizer, self.settled.weight_decay
+            self.model, self.resolved.optimizer, self.resolved.weight_decay
         )
-        self.checkpoints = Checkpoints(folder.folder / "checkpoints", fleet, config.keep)
-        self._masker = Masker(corpus.tokenizer, self.settled.mask_rate, fleet.device)
-        self._variation = Variation(corpus, config.bpe_dropout, config.both_strands, config.seed)
-        self._evaluation = Evaluation(held_out, config.eval_tokens, fleet)
+        self.checkpoints = Checkpoints(folder.folder / "checkpoints", context, config.keep)
+        self._masker = Masker(corpus.tokenizer, self.resolved.mask_rate, context.device)
+        self._augmentation = Augmentation(
+            corpus, config.bpe_dropout, config.both_strands, config.seed
+        )
+        self._evaluation = Evaluation(held_out, config.eval_tokens, context)
         self._callbacks = callbacks
         self._reporter: Reporter | None = None
         self._corpus_state = State(epoch=0, position=0)
-        self._sums = _Sums(fleet)
+        self._sums = _Sums(context)
         self.done, self.tokens, self.lowest_loss = 0, 0, math.inf
 
     def train(self) -> None:
@@ -270,7 +282,7 @@ class PretrainingRun:
         KeyboardInterrupt
             On Ctrl-C and SIGTERM, after a checkpoint was written.
         """
-        config, steps = self.config, self.settled.steps
+        config, steps = self.config, self.resolved.steps
         self._begin()
         with (
             stop_between_steps() as stop,
@@ -283,7 +295,7 @@ class PretrainingRun:
                 for callback in self._callbacks:
                     callback.on_step(self)
                 last = self.done == steps
-                stopping = self.fleet.any(bool(stop))
+                stopping = self.context.any(bool(stop))
                 evaluating = self.done % config.eval_every == 0 or last
                 logging = self.done % config.log_every == 0 or evaluating
                 saving = (self.done % config.checkpoint_every == 0 or stopping) and not last
@@ -307,41 +319,41 @@ class PretrainingRun:
                     raise KeyboardInterrupt
         self._finish()
 
-    def step(self, batch: Step) -> None:
+    def step(self, batch: GlobalBatch) -> None:
         """Update the weights once, by the mean loss over all labelled tokens of a global batch.
 
         Parameters
         ----------
-        batch : Step
+        batch : GlobalBatch
             This process' share of it.
         """
-        fleet, seed = self.fleet, self.config.seed
-        device = fleet.device
+        context, seed = self.context, self.config.seed
+        device = context.device
         self.model.train()
         key = key_of(seed, self.done)
         masked = []
-        for piece in batch.pieces:
-            packed, places = piece.batch.to(device), piece.places.to(device)
-            inputs, labels = self._masker(packed.input_ids, places, key)
-            labels = labels.masked_fill(places < 0, IGNORED)
+        for micro_batch in batch.micro_batches:
+            packed, positions = micro_batch.batch.to(device), micro_batch.positions.to(device)
+            inputs, labels = self._masker(packed.input_ids, positions, key)
+            labels = labels.masked_fill(positions < 0, IGNORED)
             masked.append((replace(packed, input_ids=inputs), labels, (labels != IGNORED).sum()))
         labelled = torch.stack([count for _, _, count in masked]).sum()
-        everywhere = fleet.add_up(labelled).clamp(min=1)
+        everywhere = context.all_reduce_sum(labelled).clamp(min=1)
         loss_sum = torch.zeros((), device=device)
         rate = self._rate_of(self.done)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        for piece, (packed, labels, count) in zip(batch.pieces, masked, strict=True):
-            # Dropout by the piece's number: the same in any process, if the pieces are the same.
-            torch.manual_seed(key_of(seed, self.done, piece.number))
-            with gradients_wait(self.model, more=piece is not batch.pieces[-1]):
+        for micro_batch, (packed, labels, count) in zip(batch.micro_batches, masked, strict=True):
+            # Dropout by number: the same on any number of processes with equal micro-batches.
+            torch.manual_seed(key_of(seed, self.done, micro_batch.number))
+            with gradients_wait(self.model, more=micro_batch is not batch.micro_batches[-1]):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-                    piece_sum = self.model(packed, labels, with_logits=False).loss * count
+                    loss = self.model(packed, labels, with_logits=False).loss * count
                 # Processes' gradients are averaged, so each is scaled up by their number.
-                (piece_sum * (fleet.size / everywhere)).backward()
-            loss_sum += piece_sum.detach()
+                (loss * (context.size / everywhere)).backward()
+            loss_sum += loss.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if hasattr(norm, "full_tensor"):
             norm = norm.full_tensor()
@@ -379,11 +391,11 @@ class PretrainingRun:
 
     def _begin(self) -> None:
         """Take up the newest checkpoint, or score the model as it is before the first step."""
-        config, fleet = self.config, self.fleet
+        config, context = self.config, self.context
         kept = self.checkpoints.resume(self.model, self.optimizers)
         kept_until = -1 if kept is None else int(kept["step"])
-        fleet.on_first(lambda: self.folder.forget_after(kept_until))
-        if fleet.first:
+        context.on_rank_zero(lambda: self.folder.forget_after(kept_until))
+        if context.is_rank_zero:
             self._reporter = Reporter(
                 self.folder, config.shaping(), config.tensorboard, config.wandb
             )
@@ -395,37 +407,36 @@ class PretrainingRun:
             return
         scores = self.evaluate()
         self.lowest_loss = scores.loss
-        baseline = fleet.on_first(lambda: frequency_baseline(self.corpus, self._evaluation))
+        baseline = context.on_rank_zero(lambda: frequency_baseline(self.corpus, self._evaluation))
         line = {"step": 0, "tokens": 0, **scores.as_metrics()}
         line |= {"baseline_loss": baseline.loss, "baseline_accuracy": baseline.accuracy}
         self._report(line)
         self._sums.clear()
 
-    def _batches(self) -> Generator[Step]:
+    def _batches(self) -> Generator[GlobalBatch]:
         """Yield this process' share of every global batch that is left, each drawn in advance."""
-        config, fleet = self.config, self.fleet
-        drawn = step_batches(
+        config, context = self.config, self.context
+        drawn = global_batches(
             self.corpus,
-            self._variation,
-            batch_tokens=self.settled.batch_tokens,
-            micro_batch_tokens=config.micro_batch_tokens,
+            self._augmentation,
+            BatchLayout(
+                self.resolved.batch_tokens, config.micro_batch_tokens, context.rank, context.size
+            ),
             seed=config.seed,
             first_step=self.done,
             state=self._corpus_state,
-            rank=fleet.rank,
-            ranks=fleet.size,
         )
-        return ahead(islice(drawn, self.settled.steps - self.done))
+        return prefetch(islice(drawn, self.resolved.steps - self.done))
 
     def _rate_of(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        settled = self.settled
+        resolved = self.resolved
         return learning_rate(
             step,
-            peak=settled.learning_rate,
-            warmup_steps=settled.warmup_steps,
-            decay_steps=settled.decay_steps,
-            steps=settled.steps,
+            peak=resolved.learning_rate,
+            warmup_steps=resolved.warmup_steps,
+            decay_steps=resolved.decay_steps,
+            steps=resolved.steps,
         )
 
     def _check(self, totals: list[float]) -> None:
@@ -448,7 +459,7 @@ class PretrainingRun:
 
     def _line(self, totals: list[float]) -> dict[str, float]:
         """Return the metrics of the steps since the last line."""
-        sums, device = self._sums, self.fleet.device
+        sums, device = self._sums, self.context.device
         seconds = time.perf_counter() - sums.started
         loss_sum, labelled, norms = totals
         line = {
@@ -465,7 +476,7 @@ class PretrainingRun:
         if peak is not None:
             timed = labelled * sums.timed_steps / sums.steps
             flops = training_flops(self.shape, sums.tokens, sums.squares, timed)
-            line["mfu"] = flops / seconds / (peak * self.fleet.size)
+            line["mfu"] = flops / seconds / (peak * self.context.size)
         line["learning_rate"] = self._rate_of(self.done - 1)
         if labelled >= DIVERGED_TOKENS:
             self.lowest_loss = min(self.lowest_loss, line["loss"])
@@ -495,17 +506,19 @@ class _Sums:
     Losses, labelled tokens and gradient norms stay on the device, so that no step waits for them.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        self._here = torch.zeros(3, device=fleet.device)
+    def __init__(self, context: DistributedContext) -> None:
+        self._context = context
+        self._here = torch.zeros(3, device=context.device)
         self.clear()
 
     def add(
-        self, batch: Step, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
+        self, batch: GlobalBatch, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
     ) -> None:
         """Add a step: what this process has of its loss and labels, and the norm of all."""
         # Every process has the whole norm, hence it counts once.
-        self._here += torch.stack([loss_sum, labelled.float(), norm.float() * self._fleet.first])
+        self._here += torch.stack(
+            [loss_sum, labelled.float(), norm.float() * self._context.is_rank_zero]
+        )
         self.steps += 1
         self.timed_steps += 1
         self.tokens += batch.tokens
@@ -513,13 +526,13 @@ class _Sums:
 
     def totals(self) -> list[float]:
         """Return the sums over all processes: loss, labelled tokens, gradient norm."""
-        totals: list[float] = self._fleet.add_up(self._here).tolist()
+        totals: list[float] = self._context.all_reduce_sum(self._here).tolist()
         return totals
 
     def take_up(self, totals: list[float], steps: int) -> None:
         """Go on with sums of a checkpoint; their steps are not timed."""
         self.clear()
-        if self._fleet.first:  # they are of all processes together
+        if self._context.is_rank_zero:  # they are of all processes together
             self._here += torch.tensor(totals, device=self._here.device)
         self.steps = steps
 
