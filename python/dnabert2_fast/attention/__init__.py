@@ -149,9 +149,9 @@ def select(
         raise BackendUnavailableError(f'attention="{backend}": there is {known}')
     if backend == "auto":
         backend = next(
-            name for name in _BACKENDS if _obstacle(name, device, dtype, head_dim) is None
+            name for name in _BACKENDS if _unavailable_reason(name, device, dtype, head_dim) is None
         )
-    reason = _obstacle(backend, device, dtype, head_dim)
+    reason = _unavailable_reason(backend, device, dtype, head_dim)
     if reason is not None:
         raise BackendUnavailableError(f'attention="{backend}": {reason}; use attention="auto"')
     _load(backend)
@@ -160,7 +160,7 @@ def select(
 
 def report(device: torch.device, dtype: torch.dtype) -> list[BackendStatus]:
     """Return what runs on a device, in the order of preference, then what does not."""
-    reasons = {name: _obstacle(name, device, dtype) for name in _BACKENDS}
+    reasons = {name: _unavailable_reason(name, device, dtype) for name in _BACKENDS}
     statuses = [BackendStatus(name, why is None, why or "") for name, why in reasons.items()]
     return sorted(statuses, key=lambda status: not status.runs)
 
@@ -174,7 +174,7 @@ def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendSt
     for better in _BACKENDS:
         if better == name:
             break
-        reason += f"; {better}: {_obstacle(better, device, dtype)}"
+        reason += f"; {better}: {_unavailable_reason(better, device, dtype)}"
     return BackendStatus(name, True, reason)
 
 
@@ -190,7 +190,7 @@ def _load(name: str) -> Callable[..., torch.Tensor]:
 
 
 @lru_cache
-def _obstacle(
+def _unavailable_reason(
     name: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str | None:
     """Return why a backend cannot run, None when it can."""

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import Row, Task, read_rows
@@ -97,19 +97,19 @@ def predict(
     )
     settings = {"file": file, "cut_bp": window_bp, "stride_bp": stride_bp, "tokens": batch_tokens}
     model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
-    parts = Parts(out, settings_of(model, tokenizer, task, **settings))
+    store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
     stream = predictor.stream(
         _records(file),
         window_bp=window_bp,
         stride_bp=stride_bp,
         each_window=rows == "windows",
-        keep=parts.take,
+        keep=store.take,
     )
     with_places = rows == "windows" or predictor.task.by_position
     written = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
-    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+    with store.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
         try:
             for places, answers in stream:
                 table = pa.table(_columns(predictor.task, places, answers, with_places))

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.genomics.embedding.pooling import Pooling
 from dnabert2_fast.genomics.embedding.vectors import (
     EmbeddingRules,
@@ -117,7 +117,7 @@ def embed_file(
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(path, column=column, regions=regions, window_bp=window_bp)
     files = {"path": Path(path), "regions": None if regions is None else Path(regions)}
-    parts = Parts(out, inputs_of(model, tokenizer, rules, files, window_bp, column))
+    parts = ResumeStore(out, inputs_of(model, tokenizer, rules, files, window_bp, column))
     if part is not None:
         with progress(None, "embedding", "sequences") as bar:
             chunks = _embedded(pieces, model, tokenizer, rules, parts, bar, part)
@@ -153,7 +153,7 @@ def inputs_of(
     column: str,
 ) -> dict[str, Any]:
     """Return what vectors of files depend on: where it is the same, so are the stretches."""
-    return settings_of(
+    return fingerprint(
         model, tokenizer, rules, **files, window_bp=window_bp, column=column, chunk=CHUNK_SEQUENCES
     )
 
@@ -163,7 +163,7 @@ def _embedded(
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     rules: EmbeddingRules,
-    parts: Parts,
+    parts: ResumeStore,
     bar: Progress,
     part: tuple[int, int] = (1, 1),
 ) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:
