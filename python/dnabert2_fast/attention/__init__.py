@@ -50,7 +50,7 @@ class _Backend(NamedTuple):
     remedy: str = ""
     dtypes: tuple[torch.dtype, ...] = (torch.float32, *HALF)
     capability: tuple[int, int] = (0, 0)
-    most_head_dim: int | None = None
+    max_head_dim: int | None = None
 
 
 class BackendStatus(NamedTuple):
@@ -69,7 +69,7 @@ _BACKENDS = {
         "triton",
         "pip install triton",
         capability=(8, 0),
-        most_head_dim=128,
+        max_head_dim=128,
     ),
     "flash_attn": _Backend(
         "flash", "attention_flash", "flash_attn", "pip install flash-attn", HALF, (8, 0), 256
@@ -197,8 +197,8 @@ def _unavailable_reason(
     backend = _BACKENDS[name]
     if name == "sdpa":
         return None
-    if backend.most_head_dim is not None and head_dim > backend.most_head_dim:
-        return f"heads of {head_dim} are wider than {backend.most_head_dim}"
+    if backend.max_head_dim is not None and head_dim > backend.max_head_dim:
+        return f"heads of {head_dim} are wider than {backend.max_head_dim}"
     if dtype not in backend.dtypes:
         return f"cannot work in {str(dtype).removeprefix('torch.')}"
     if device.type != "cuda":

@@ -14,15 +14,15 @@ from dnabert2_fast.attention.alibi import alibi_bias
 __all__ = ["attention_maps", "require_room"]
 
 # Entries of all maps of one model together: 4 GB in float32.
-MOST_ENTRIES = 2**30
+MAX_ENTRIES = 2**30
 
 
 def require_room(cu_seqlens: torch.Tensor, heads: int) -> None:
     """Raise ValueError, with the remedy, when the maps of so many heads are too large."""
     entries = heads * int(cu_seqlens.diff().long().square().sum())
-    if entries > MOST_ENTRIES:
+    if entries > MAX_ENTRIES:
         raise ValueError(
-            f"output_attentions: {entries:,} weights are more than {MOST_ENTRIES:,}; give fewer or "
+            f"output_attentions: {entries:,} weights are more than {MAX_ENTRIES:,}; give fewer or "
             "shorter sequences at a time"
         )
 

@@ -37,8 +37,8 @@ __all__ = [
 
 SPLITS = ("train", "dev", "test")
 IGNORED = -100  # the label of a token or base of which nothing is asked; "." in a table
-MOST_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
-MOST_CLASSES = 65_536
+MAX_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
+MAX_CLASSES = 65_536
 FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
 
 _EXPECTED = {
@@ -212,7 +212,7 @@ def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterato
     """
     path = Path(path)
     # A chromosome in one field is fine; csv's limit is one for the whole process.
-    csv.field_size_limit(MOST_LINE)
+    csv.field_size_limit(MAX_LINE)
     number = 1
     try:
         opened = gzip.open if path.suffix == ".gz" else open
@@ -254,9 +254,9 @@ def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterato
 
 def _lines(handle: IO[str]) -> Iterator[str]:
     """Yield lines, as iterating a file does, but none that would fill the memory."""
-    while line := handle.readline(MOST_LINE + 1):
-        if len(line) > MOST_LINE:
-            raise csv.Error(f"a line has more than {MOST_LINE:,} letters")
+    while line := handle.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise csv.Error(f"a line has more than {MAX_LINE:,} letters")
         if "\0" in line:
             raise csv.Error("there is a NUL byte; the file is damaged, copy it again")
         yield line
@@ -291,10 +291,10 @@ def _task_of(
     else:
         values = _classes(rows, Task(kind, ()), path)[0]
         count = max(int(values.max(initial=0)) + 1, 2)
-        if count > MOST_CLASSES:
+        if count > MAX_CLASSES:
             raise DataError(
                 f"{path}: has class {count - 1:,}; classes are numbered 0, 1, 2, ..., at most "
-                f"{MOST_CLASSES - 1:,} (for numbers choose the task regression)"
+                f"{MAX_CLASSES - 1:,} (for numbers choose the task regression)"
             )
     if names and len(names) != count:
         raise DataError(
