@@ -18,6 +18,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
 
@@ -68,8 +69,8 @@ def read(path):
 def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, stride, chunk):
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.csv"
-    options = {"stride_bp": stride, "batch_tokens": 70}
-    assert predict(files / "multiclass", files / "x.fa", out, **options) == len(RECORDS)
+    config = PredictConfig(stride_bp=stride, batch_tokens=70)
+    assert predict(files / "multiclass", files / "x.fa", out, config) == len(RECORDS)
     rows = read(out)
     assert [row["name"] for row in rows] == list(RECORDS)
     probabilities = []
@@ -87,7 +88,7 @@ def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, str
 
 def test_a_row_a_window(files, tmp_path):
     out = tmp_path / "p.parquet"
-    predict(files / "labels", files / "x.fa", out, rows="windows", stride_bp=25)
+    predict(files / "labels", files / "x.fa", out, PredictConfig(rows="windows", stride_bp=25))
     rows = pq.read_table(out).to_pylist()
     want = [
         (name, start, start + len(piece), piece)
@@ -181,7 +182,8 @@ def test_bad_input_leaves_nothing(files, tmp_path):
         with pytest.raises(error, match=message):
             predict(files / model, tmp_path / file, tmp_path / out)
     with pytest.raises(ValueError, match="1 <= stride <= window"):
-        predict(files / "multiclass", files / "x.fa", tmp_path / "p.csv", window_bp=5, stride_bp=6)
+        config = PredictConfig(window_bp=5, stride_bp=6)
+        predict(files / "multiclass", files / "x.fa", tmp_path / "p.csv", config)
     assert set(tmp_path.iterdir()) == before
 
 

@@ -6,6 +6,7 @@ from helpers.predictors import RECORDS, WINDOW, make
 
 from dnabert2_fast import Predictor, predict
 from dnabert2_fast.errors import FastaError
+from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
 
@@ -32,15 +33,15 @@ def files(tmp_path, monkeypatch):
 def test_going_on(files, monkeypatch, error, task, name, rows):
     with monkeypatch.context() as patch:
         chunks = stop_after(patch, Predictor, "_outputs", 99, None)
-        written = predict(files / task, files / "x.fa", files / name, rows=rows)
+        written = predict(files / task, files / "x.fa", files / name, PredictConfig(rows=rows))
     want, out = (files / name).read_bytes(), files / "out" / name
     with monkeypatch.context() as patch:
         stop_after(patch, Predictor, "_outputs", 2, error)
         with pytest.raises(type(error)):
-            predict(files / task, files / "x.fa", out, rows=rows)
+            predict(files / task, files / "x.fa", out, PredictConfig(rows=rows))
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
     calls = stop_after(monkeypatch, Predictor, "_outputs", 99, None)
-    assert predict(files / task, files / "x.fa", out, rows=rows) == written
+    assert predict(files / task, files / "x.fa", out, PredictConfig(rows=rows)) == written
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == want
     assert [path.name for path in out.parent.iterdir()] == [name]
@@ -53,17 +54,17 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
         stop_after(patch, Predictor, "_outputs", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             predict(folder, files / "x.fa", out)
-    options = {}
+    config = PredictConfig()
     if change == "stride":
-        options = {"stride_bp": 30}
+        config = PredictConfig(stride_bp=30)
     elif change == "model":
         make(folder, Task("multiclass", ("no", "yes"), window_bp=WINDOW))
     elif change == "task":
         Task("multilabel", ("no", "yes", "maybe"), window_bp=WINDOW).save(folder)
     else:
         (files / "x.fa").write_text((files / "x.fa").read_text().replace("A", "C"))
-    predict(folder, files / "x.fa", out, **options)
-    predict(folder, files / "x.fa", files / "p.csv", **options)
+    predict(folder, files / "x.fa", out, config)
+    predict(folder, files / "x.fa", files / "p.csv", config)
     assert out.read_bytes() == (files / "p.csv").read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling"]
+__all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling", "PredictConfig"]
 
 Kind = Literal["multiclass", "multilabel", "regression", "tokens", "bases"]
 Mode = Literal["full", "lora", "frozen"]
@@ -107,3 +107,40 @@ class FinetuneConfig:
     batch_tokens: int = 16384
     device: str = "auto"
     attention: str = "auto"
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How `predict` cuts records and computes.
+
+    Parameters
+    ----------
+    rows
+        records writes one row per record, windows one row per window.
+    window_bp
+        Bases of a window: longer records are cut. Left out: as long as the longest training
+        sequence.
+    stride_bp
+        Bases from one window to the next; `window_bp` if left out. The last window ends with the
+        record, and the answer of a record is the mean over its windows.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        float32, bfloat16, float16, int8 or auto, as for ``from_pretrained``.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+
+    Examples
+    --------
+    >>> PredictConfig(rows="windows", window_bp=512).stride_bp  # None: windows side by side
+    """
+
+    rows: Literal["records", "windows"] = "records"
+    window_bp: int | None = None
+    stride_bp: int | None = None
+    batch_tokens: int = 16_384
+    attention: str = "auto"
+    dtype: str = "float32"
+    device: str = "auto"
