@@ -96,7 +96,7 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     classifier = folder / "classifier"
     Dnabert2ForSequenceClassification(replace(shape, num_labels=2)).save_pretrained(classifier)
     tokenizer.save(classifier / "tokenizer.json")
-    Task("classes", ("no", "yes"), window_bp=25).save(classifier)
+    Task("multiclass", ("no", "yes"), window_bp=25).save(classifier)
     tables = folder / "tables"
     tables.mkdir()
     for split, rows in (("train", 200), ("dev", 20), ("test", 20)):

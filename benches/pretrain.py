@@ -23,16 +23,17 @@ from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.attention import alibi_slopes
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.model import PackedBatch
-from dnabert2_fast.pretraining import train as pretrain
-from dnabert2_fast.pretraining.distributed import join_fleet
+from dnabert2_fast.pretraining import PretrainingRun
+from dnabert2_fast.pretraining.distributed import init_distributed
 from dnabert2_fast.pretraining.microbatch import (
-    WINDOW_PLACES,
-    Piece,
-    Step,
-    Variation,
-    step_batches,
+    WINDOW_POSITIONS,
+    Augmentation,
+    BatchLayout,
+    GlobalBatch,
+    MicroBatch,
+    global_batches,
 )
-from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.run_folder import RunFolder
 
 ROWS, LENGTH = 4, 128
 LAYERS, HIDDEN, HEADS, WIDTH, VOCABULARY = 12, 768, 12, 3072, 4096
@@ -101,19 +102,17 @@ def timed(call):
 
 
 def main(path, repetitions=5):
-    with tempfile.TemporaryDirectory() as name, join_fleet("cpu") as fleet:
+    with tempfile.TemporaryDirectory() as name, init_distributed("cpu") as context:
         folder = Path(name)
         tokenizer = Tokenizer.from_pretrained("dnabert2")
         corpus = build_corpus([path], folder / "c", tokenizer, CorpusConfig(window_bp=WINDOW_BP))
         config = PretrainConfig(str(folder / "c"), str(folder / "run"), eval_tokens=1000)
         held_out = Corpus.open(folder / "c", "valid")
-        job = pretrain._prepare(config, Run(folder / "run"), fleet, corpus, held_out)
-        sums = pretrain._Sums(job, {})
-        batches = step_batches(
+        run = PretrainingRun(config, RunFolder(folder / "run"), context, corpus, held_out)
+        batches = global_batches(
             corpus,
-            Variation(corpus, 0.0, False, 0),
-            batch_tokens=ROWS * LENGTH,
-            micro_batch_tokens=ROWS * LENGTH,
+            Augmentation(corpus, 0.0, False, 0),
+            BatchLayout(ROWS * LENGTH, ROWS * LENGTH),
             seed=0,
         )
         next(batches)
@@ -124,13 +123,17 @@ def main(path, repetitions=5):
         optimizer = torch.optim.AdamW(plain.parameters(), lr=5e-4)
         ids = torch.randint(5, VOCABULARY, (ROWS, LENGTH))
         borders = torch.arange(0, ROWS * LENGTH + 1, LENGTH, dtype=torch.int32)
-        places = (torch.arange(ROWS)[:, None] * WINDOW_PLACES + torch.arange(LENGTH)).flatten()
-        piece = Piece(PackedBatch(ids.flatten(), borders, LENGTH), places, 0)
-        step = Step([piece], ids.numel(), ROWS * LENGTH**2, {"epoch": 0, "position": 0})
+        positions = (
+            torch.arange(ROWS)[:, None] * WINDOW_POSITIONS + torch.arange(LENGTH)
+        ).flatten()
+        micro_batch = MicroBatch(PackedBatch(ids.flatten(), borders, LENGTH), positions, 0)
+        batch = GlobalBatch(
+            [micro_batch], ids.numel(), ROWS * LENGTH**2, {"epoch": 0, "position": 0}
+        )
         times = []
         for number in range(repetitions + 1):
             theirs = timed(lambda: plain_step(plain, optimizer, ids))
-            ours = timed(lambda number=number: pretrain._update(job, step, number, 5e-4, sums))
+            ours = timed(lambda: run.step(batch))
             if number:
                 times.append((*theirs, *ours))
         cpu = [a / c for a, _, c, _ in times]
@@ -138,7 +141,7 @@ def main(path, repetitions=5):
         row = {
             "bench": "pretrain",
             "threads": torch.get_num_threads(),
-            "bfloat16": job.bfloat16,
+            "bfloat16": run.bfloat16,
             "cpu_ratio": round(median(cpu), 2),
             "cpu_ratios": [round(x, 2) for x in sorted(cpu)],
             "wall_ratio": round(median(wall), 2),

@@ -11,7 +11,7 @@ __all__ = ["RATES", "finetuning_rate", "learning_rate", "make_optimizers"]
 
 # Highest rates of fine-tuning at the published width: the paper's for everything, the usual ones of
 # adapters and of a head alone.
-RATES = {"full": 3e-5, "lora": 3e-4, "probe": 1e-3}
+RATES = {"full": 3e-5, "lora": 3e-4, "frozen": 1e-3}
 PUBLISHED_WIDTH = 768
 
 BETAS, EPS = (0.9, 0.98), 1e-6  # of MosaicBERT and the DNABERT-2 paper

@@ -29,7 +29,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 @pytest.fixture
 def fresh(monkeypatch):
     """Forget what was found out about backends, before and after."""
-    caches = (package._obstacle, package._failure)
+    caches = (package._unavailable_reason, package._failure)
     for cached in caches:
         cached.cache_clear()
     yield monkeypatch
@@ -66,7 +66,7 @@ def test_a_card_too_old_or_a_library_that_is_missing(fresh):
     assert statuses["flash_attn"].reason.endswith("is not installed: pip install flash-attn")
     assert statuses["xformers"].reason.endswith('pip install "dnabert2-fast[xformers]"')
     assert package.select("auto", CUDA, torch.float16) == "sdpa"
-    package._obstacle.cache_clear()
+    package._unavailable_reason.cache_clear()
     fresh.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert package.select("auto", CUDA, torch.float16) == "triton"
     assert package.select("auto", CUDA, torch.float16, head_dim=160) == "flex"

@@ -241,14 +241,14 @@ def test_a_stop_keeps_what_is_done(config, tmp_path, monkeypatch):
 
 
 def test_other_settings_and_other_data_are_refused(config, done, data, tmp_path):
-    with pytest.raises(CheckpointError, match="was made with epochs 1, not 2"):
+    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(asked for 2\)"):
         gue(GueConfig(**{**vars(config), "epochs": 2}))
     shutil.copytree(data / "GUE" / "mouse", tmp_path / "mouse")
     one = GueConfig(str(tmp_path), str(tmp_path / "out"), systems=())
     gue(one)
     table = tmp_path / "mouse" / "0" / "dev.csv"
     table.write_text(table.read_text() + "ACGT,1\n")
-    with pytest.raises(CheckpointError, match="was made with data_sha256"):
+    with pytest.raises(CheckpointError, match="other settings: data_sha256"):
         gue(one)
     next((tmp_path / "out" / "results").rglob("*.json")).write_text("{")
     with pytest.raises(CheckpointError, match="damaged; delete it"):

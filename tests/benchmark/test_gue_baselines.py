@@ -25,7 +25,7 @@ from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.task import Labelled, Task
 
-TASK = Task("classes", ("0", "1"), window_bp=60)
+TASK = Task("multiclass", ("0", "1"), window_bp=60)
 SHAPE = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -99,7 +99,7 @@ def test_checkpoints_learn(folders, name, mode):
 @pytest.mark.parametrize("name", ["dnabert", "nt", "llama"])
 def test_frozen_checkpoints_train_the_head_alone(folders, name):
     rule = Fit(epochs=1, batch_size=16, learning_rate=1e-2)
-    done = train_foreign(folders[name], TASK, tables(), "probe", rule, seed=1)
+    done = train_foreign(folders[name], TASK, tables(), "frozen", rule, seed=1)
     size, classes = 32, 2
     head = {
         "dnabert": size * size + size + size * classes + classes,
@@ -107,7 +107,7 @@ def test_frozen_checkpoints_train_the_head_alone(folders, name):
         "llama": size * classes,
     }
     assert done.trained == head[name]
-    alone = train_foreign(folders[name], TASK, tables(), "probe", rule, seed=1, batch_tokens=1)
+    alone = train_foreign(folders[name], TASK, tables(), "frozen", rule, seed=1, batch_tokens=1)
     for split in ("dev", "test"):
         np.testing.assert_allclose(alone.outputs[split], done.outputs[split], atol=1e-5)
 
@@ -115,7 +115,7 @@ def test_frozen_checkpoints_train_the_head_alone(folders, name):
 def test_positions_are_the_limit(folders):
     """50 of BERT; ESM's begin behind its padding, so 12 - 1 - 1."""
     for name, most in (("dnabert", 50), ("nt", 10)):
-        done = train_foreign(folders[name], TASK, tables(), "probe", Fit(1, 32, 1e-3), seed=1)
+        done = train_foreign(folders[name], TASK, tables(), "frozen", Fit(1, 32, 1e-3), seed=1)
         assert done.tokens.max() == most
     longest = max(map(len, tables()["test"].sequences))
     assert longest - 3 + 1 + 2 > 50
@@ -124,7 +124,7 @@ def test_positions_are_the_limit(folders):
 
 @pytest.mark.parametrize("name", ["dnabert", "llama"])
 def test_checkpoints_read_pairs(folders, name):
-    task = Task("classes", ("0", "1"), pairs=True)
+    task = Task("multiclass", ("0", "1"), pairs=True)
     seen = []
     outputs = checkpoints._outputs
 
@@ -134,7 +134,7 @@ def test_checkpoints_read_pairs(folders, name):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "_outputs", watched)
-        done = train_foreign(folders[name], task, tables(True), "probe", Fit(1, 32, 1e-3), seed=1)
+        done = train_foreign(folders[name], task, tables(True), "frozen", Fit(1, 32, 1e-3), seed=1)
     assert done.outputs["test"].shape == (16, 2)
     assert {0, 1} in seen
 
@@ -195,13 +195,13 @@ def test_cnn_is_blind_to_neighbours_and_case():
 
 
 def test_kmers_of_pairs_and_of_three_classes(tmp_path):
-    task = Task("classes", ("0", "1"), pairs=True)
+    task = Task("multiclass", ("0", "1"), pairs=True)
     case = Case(whole_set("EPI/0"), tmp_path, task, tables(True))
     done = KmerSystem().run(case, 0, tmp_path)
     assert done.metrics["test"]["mcc"] == 1
     assert done.parameters == 2 * sum(4**k for k in range(1, 7)) + 1
     three = {s: t._replace(labels=np.arange(len(t.labels)) % 3) for s, t in tables().items()}
-    case = Case(whole_set("virus/covid"), tmp_path, Task("classes", ("0", "1", "2")), three)
+    case = Case(whole_set("virus/covid"), tmp_path, Task("multiclass", ("0", "1", "2")), three)
     assert set(KmerSystem().run(case, 0, tmp_path).metrics) == {"dev", "test"}
 
 

@@ -40,10 +40,10 @@ def card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(doctor, "_cannot_compute", lambda device: None)
     monkeypatch.setattr(attention, "_failure", lambda *_: None)
-    monkeypatch.setattr(kernels, "obstacle", lambda *_: None)
-    attention._obstacle.cache_clear()
+    monkeypatch.setattr(kernels, "unavailable_reason", lambda *_: None)
+    attention._unavailable_reason.cache_clear()
     yield monkeypatch
-    attention._obstacle.cache_clear()
+    attention._unavailable_reason.cache_clear()
 
 
 def no_card(monkeypatch, *, built_for, on_the_machine):
@@ -142,7 +142,7 @@ def test_a_card_on_which_all_runs(card):
 
 def test_a_card_too_old_for_the_kernels(card):
     card.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    card.setattr(kernels, "obstacle", lambda *_: "needs compute capability 8.0")
+    card.setattr(kernels, "unavailable_reason", lambda *_: "needs compute capability 8.0")
     assert findings() == [
         "Some Card: sdpa is used for attention; triton: needs compute capability 8.0, this card "
         "has 7.5",
@@ -166,7 +166,7 @@ def test_triton_that_is_broken(card):
     broken = "failed on a small example: RuntimeError: Failed to find C compiler"
     card.setattr(attention, "find_spec", lambda name: name == "triton")
     card.setattr(attention, "_failure", lambda *_: broken)
-    card.setattr(kernels, "obstacle", lambda *_: broken)
+    card.setattr(kernels, "unavailable_reason", lambda *_: broken)
     assert findings() == [
         f"Some Card: sdpa is used for attention; triton: {broken}",
         f"Some Card: plain torch is used for GEGLU, norm and loss; triton: {broken}",
@@ -185,11 +185,11 @@ def test_triton_that_cannot_be_imported_is_passed_over(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch, "linspace", lambda *_, **__: torch.ones(64))
     monkeypatch.setitem(sys.modules, "dnabert2_fast.kernels.triton_geglu", None)
-    kernels.obstacle.cache_clear()
+    kernels.unavailable_reason.cache_clear()
     try:
-        reason = kernels.obstacle(torch.device("cuda", 0), torch.float32)
+        reason = kernels.unavailable_reason(torch.device("cuda", 0), torch.float32)
     finally:
-        kernels.obstacle.cache_clear()
+        kernels.unavailable_reason.cache_clear()
     assert reason.startswith("failed on a small example: ModuleNotFoundError")
 
 

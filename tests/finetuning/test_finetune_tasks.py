@@ -151,7 +151,7 @@ def test_loss_of_bases_is_that_of_expanded_tokens():
 
 def test_class_weights():
     labels = np.array([0, 0, 0, 1, 2, 2])
-    task, table = Task("classes", ("a", "b", "c")), Labelled([], labels)
+    task, table = Task("multiclass", ("a", "b", "c")), Labelled([], labels)
     want = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(class_weights("balanced", task, table), want, rtol=1e-6)
     assert class_weights("1,2,0.5", task, table).tolist() == [1, 2, 0.5]
@@ -188,7 +188,7 @@ def test_collapse_is_seen():
     task, labels = Task("multilabel", ("x", "y")), np.eye(2)
     assert "the same labels" in collapsed(labels, np.full((2, 2), 0.1), task)
     assert collapsed(labels, labels, task) is None
-    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("classes", ("x", "y"))) is None
+    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("multiclass", ("x", "y"))) is None
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_lora_is_saved_reloaded_and_merged(model, four, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*collapsed")
 def test_a_probe_leaves_the_encoder_alone(model, short, tmp_path):
-    result = finetune(settings(model, short, tmp_path / "out", mode="probe", epochs=1))
+    result = finetune(settings(model, short, tmp_path / "out", mode="frozen", epochs=1))
     merged = load_file(tmp_path / "out" / "model.safetensors")
     base = load_file(model / "model.safetensors")
     own = {n for n in merged if n.startswith(("bert.encoder", "bert.embeddings"))}
@@ -277,11 +277,11 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(model, tmp_path):
     result = finetune(config)
     before = contents(result.folder)
     assert finetune(config) == result
-    with pytest.raises(CheckpointError, match="exists already, made with epochs 1, not 2; choose"):
+    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(asked for 2\)\. Give"):
         finetune(settings(model, tables, tmp_path / "out", epochs=2))
     text = (tables / "dev.csv").read_text()
     (tables / "dev.csv").write_text(text.replace("A", "C", 1))
-    with pytest.raises(CheckpointError, match="exists already, made with data_sha256 "):
+    with pytest.raises(CheckpointError, match="other settings: data_sha256 "):
         finetune(config)
     (tables / "dev.csv").write_text(text.replace("\n", "\r\n"))  # the same rows
     assert finetune(config) == result
@@ -301,7 +301,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             finetune(config)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(CheckpointError, match="was begun with epochs 3, not 5"):
+    with pytest.raises(CheckpointError, match=r"unfinished: .* settings: epochs 3 \(asked for 5\)"):
         finetune(settings(model, short, tmp_path / "out", epochs=5))
     steps = stop_after(monkeypatch, Trainer, "training_step", 99, None)
     assert finetune(config).metrics == whole.metrics

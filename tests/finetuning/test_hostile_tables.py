@@ -79,7 +79,7 @@ def test_line_numbers_are_those_of_the_file(tmp_path):
 
 def test_a_packed_line_without_end_has_a_limit(tmp_path, monkeypatch):
     """A few kilobytes that would fill the memory."""
-    monkeypatch.setattr(labelled, "MOST_LINE", 1 << 16)
+    monkeypatch.setattr(labelled, "MAX_LINE", 1 << 16)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"sequence,label\n" + b"A" * (1 << 20)))
     with pytest.raises(DataError, match="more than 65,536 letters"):
         list(read_rows(tmp_path / "t.csv.gz"))

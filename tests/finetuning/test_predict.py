@@ -18,6 +18,7 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
 
@@ -25,7 +26,7 @@ from dnabert2_fast.finetuning.task import Task
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
-    make(folder / "classes", Task("classes", ("no", "yes", "maybe"), window_bp=WINDOW))
+    make(folder / "multiclass", Task("multiclass", ("no", "yes", "maybe"), window_bp=WINDOW))
     make(folder / "labels", Task("multilabel", ("a", "b"), window_bp=WINDOW))
     make(folder / "numbers", Task("regression", ("strength",), window_bp=WINDOW))
     make(folder / "bases", Task("bases", ("out", "in"), window_bp=WINDOW))
@@ -68,14 +69,16 @@ def read(path):
 def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, stride, chunk):
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.csv"
-    options = {"stride_bp": stride, "batch_tokens": 70}
-    assert predict(files / "classes", files / "x.fa", out, **options) == len(RECORDS)
+    config = PredictConfig(stride_bp=stride, batch_tokens=70)
+    assert predict(files / "multiclass", files / "x.fa", out, config) == len(RECORDS)
     rows = read(out)
     assert [row["name"] for row in rows] == list(RECORDS)
     probabilities = []
     for row, sequence in zip(rows, RECORDS.values(), strict=True):
         pieces = slow_windows(sequence, stride or WINDOW)
-        want = np.mean([softmax(slow_logits(files / "classes", p)[0]) for _, p in pieces], axis=0)
+        want = np.mean(
+            [softmax(slow_logits(files / "multiclass", p)[0]) for _, p in pieces], axis=0
+        )
         got = [float(row[f"probability_{name}"]) for name in ("no", "yes", "maybe")]
         np.testing.assert_allclose(got, want, atol=2e-6)
         assert row["prediction"] == ("no", "yes", "maybe")[int(np.argmax(want))]
@@ -85,7 +88,7 @@ def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, str
 
 def test_a_row_a_window(files, tmp_path):
     out = tmp_path / "p.parquet"
-    predict(files / "labels", files / "x.fa", out, rows="windows", stride_bp=25)
+    predict(files / "labels", files / "x.fa", out, PredictConfig(rows="windows", stride_bp=25))
     rows = pq.read_table(out).to_pylist()
     want = [
         (name, start, start + len(piece), piece)
@@ -169,24 +172,25 @@ def test_bad_input_leaves_nothing(files, tmp_path):
     (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(b">a\n" + b"ACGT" * 999)[:-9])
     before = set(tmp_path.iterdir())
     bad = [
-        ("classes", "pairs.csv", "p.csv", DataError, "single sequences"),
-        ("classes", "other.csv", "p.csv", DataError, 'no column "sequence"'),
-        ("classes", "cut.fa.gz", "p.csv", FastaError, "damaged or ends early"),
-        ("classes", "pairs.csv", "p.xlsx", ValueError, r"must end in \.csv or \.parquet"),
+        ("multiclass", "pairs.csv", "p.csv", DataError, "single sequences"),
+        ("multiclass", "other.csv", "p.csv", DataError, 'no column "sequence"'),
+        ("multiclass", "cut.fa.gz", "p.csv", FastaError, "damaged or ends early"),
+        ("multiclass", "pairs.csv", "p.xlsx", ValueError, r"must end in \.csv or \.parquet"),
         (".", "pairs.csv", "p.csv", CheckpointError, r"has no task\.json"),
     ]
     for model, file, out, error, message in bad:
         with pytest.raises(error, match=message):
             predict(files / model, tmp_path / file, tmp_path / out)
     with pytest.raises(ValueError, match="1 <= stride <= window"):
-        predict(files / "classes", files / "x.fa", tmp_path / "p.csv", window_bp=5, stride_bp=6)
+        config = PredictConfig(window_bp=5, stride_bp=6)
+        predict(files / "multiclass", files / "x.fa", tmp_path / "p.csv", config)
     assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
     ("kind", "label", "pictures"),
     [
-        ("classes", lambda i: ["no", "yes", "maybe"][i % 3], {"confusion.png", "curves.png"}),
+        ("multiclass", lambda i: ["no", "yes", "maybe"][i % 3], {"confusion.png", "curves.png"}),
         ("labels", lambda i: f"{i % 2};{i % 3 // 2}", {"curves.png"}),
         ("numbers", lambda i: i / 7, {"scatter.png"}),
         ("bases", lambda i: "01"[i % 2] * len(list(RECORDS.values())[i]), None),
@@ -201,7 +205,7 @@ def test_evaluate(files, tmp_path, capsys, kind, label, pictures):
     names = {path.name for path in (tmp_path / "ev").iterdir()}
     pictures = pictures or {"confusion.png", "curves.png"}
     assert names == {"metrics.json", "predictions.csv", *pictures}
-    if kind == "classes":
+    if kind == "multiclass":
         rows = read(tmp_path / "ev" / "predictions.csv")
         want = np.mean([r["prediction"] == ("no", "yes", "maybe")[int(r["label"])] for r in rows])
         got = evaluate(files / kind, tmp_path / "t.csv", tmp_path / "again")["accuracy"]
@@ -212,6 +216,6 @@ def test_evaluate(files, tmp_path, capsys, kind, label, pictures):
 
 def test_predict_on_the_command_line(files, tmp_path, capsys):
     out = tmp_path / "p.csv"
-    arguments = ["predict", str(files / "classes"), str(files / "x.fa"), "--out", str(out)]
+    arguments = ["predict", str(files / "multiclass"), str(files / "x.fa"), "--out", str(out)]
     assert main([*arguments, "--device", "cpu", "--rows", "windows"]) == 0
     assert f"{len(read(out))} rows" in capsys.readouterr().out

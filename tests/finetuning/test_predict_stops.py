@@ -6,6 +6,7 @@ from helpers.predictors import RECORDS, WINDOW, make
 
 from dnabert2_fast import Predictor, predict
 from dnabert2_fast.errors import FastaError
+from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
 
@@ -13,7 +14,7 @@ from dnabert2_fast.finetuning.task import Task
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", 3)
-    make(tmp_path / "classes", Task("classes", ("no", "yes", "maybe"), window_bp=WINDOW))
+    make(tmp_path / "multiclass", Task("multiclass", ("no", "yes", "maybe"), window_bp=WINDOW))
     make(tmp_path / "bases", Task("bases", ("out", "in"), window_bp=WINDOW))
     (tmp_path / "x.fa").write_text("".join(f">{n} text\n{s}\n" for n, s in RECORDS.items()))
     (tmp_path / "out").mkdir()
@@ -24,23 +25,23 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("task", "name", "rows"),
     [
-        ("classes", "p.csv", "records"),
-        ("classes", "p.parquet", "windows"),
+        ("multiclass", "p.csv", "records"),
+        ("multiclass", "p.parquet", "windows"),
         ("bases", "p.csv", "records"),
     ],
 )
 def test_going_on(files, monkeypatch, error, task, name, rows):
     with monkeypatch.context() as patch:
         chunks = stop_after(patch, Predictor, "_outputs", 99, None)
-        written = predict(files / task, files / "x.fa", files / name, rows=rows)
+        written = predict(files / task, files / "x.fa", files / name, PredictConfig(rows=rows))
     want, out = (files / name).read_bytes(), files / "out" / name
     with monkeypatch.context() as patch:
         stop_after(patch, Predictor, "_outputs", 2, error)
         with pytest.raises(type(error)):
-            predict(files / task, files / "x.fa", out, rows=rows)
+            predict(files / task, files / "x.fa", out, PredictConfig(rows=rows))
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
     calls = stop_after(monkeypatch, Predictor, "_outputs", 99, None)
-    assert predict(files / task, files / "x.fa", out, rows=rows) == written
+    assert predict(files / task, files / "x.fa", out, PredictConfig(rows=rows)) == written
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == want
     assert [path.name for path in out.parent.iterdir()] == [name]
@@ -48,22 +49,22 @@ def test_going_on(files, monkeypatch, error, task, name, rows):
 
 @pytest.mark.parametrize("change", ["stride", "model", "task", "file"])
 def test_other_settings_start_afresh(files, monkeypatch, change):
-    folder, out = files / "classes", files / "out" / "p.csv"
+    folder, out = files / "multiclass", files / "out" / "p.csv"
     with monkeypatch.context() as patch:
         stop_after(patch, Predictor, "_outputs", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             predict(folder, files / "x.fa", out)
-    options = {}
+    config = PredictConfig()
     if change == "stride":
-        options = {"stride_bp": 30}
+        config = PredictConfig(stride_bp=30)
     elif change == "model":
-        make(folder, Task("classes", ("no", "yes"), window_bp=WINDOW))
+        make(folder, Task("multiclass", ("no", "yes"), window_bp=WINDOW))
     elif change == "task":
         Task("multilabel", ("no", "yes", "maybe"), window_bp=WINDOW).save(folder)
     else:
         (files / "x.fa").write_text((files / "x.fa").read_text().replace("A", "C"))
-    predict(folder, files / "x.fa", out, **options)
-    predict(folder, files / "x.fa", files / "p.csv", **options)
+    predict(folder, files / "x.fa", out, config)
+    predict(folder, files / "x.fa", files / "p.csv", config)
     assert out.read_bytes() == (files / "p.csv").read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]
 
@@ -71,5 +72,5 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
 def test_from_a_damaged_file_nothing_is_left(files):
     (files / "x.fa").write_text((files / "x.fa").read_text() + ">cut\nAC\0GT\n")
     with pytest.raises(FastaError, match="NUL byte"):
-        predict(files / "classes", files / "x.fa", files / "out" / "p.csv")
+        predict(files / "multiclass", files / "x.fa", files / "out" / "p.csv")
     assert not list((files / "out").iterdir())

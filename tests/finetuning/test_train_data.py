@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.task import IGNORED, Task, read_labelled, read_splits
 
 
@@ -59,8 +59,8 @@ def write(folder, kind_of_rows, names=None, header="sequence,label"):
 @pytest.mark.parametrize(
     ("rows", "kind", "names", "labels"),
     [
-        ("ACGT,1\nAC,0\nA,2\n", "classes", ("0", "1", "2"), [1, 0, 2]),
-        ("ACGT,yes\nAC,no\n", "classes", ("no", "yes"), [1, 0]),
+        ("ACGT,1\nAC,0\nA,2\n", "multiclass", ("0", "1", "2"), [1, 0, 2]),
+        ("ACGT,yes\nAC,no\n", "multiclass", ("no", "yes"), [1, 0]),
         ("ACGT,1.5\nAC,-2\n", "regression", ("0",), [[1.5], [-2]]),
         ("ACGT,1;0\nAC,0;0\n", "multilabel", ("0", "1"), [[1, 0], [0, 0]]),
     ],
@@ -105,6 +105,14 @@ def test_labels_that_do_not_fit_the_task(tmp_path, rows, kind, message):
     with pytest.raises(DataError, match=message) as caught:
         read_splits(write(tmp_path, rows), kind)
     assert "train.csv" in str(caught.value)
+
+
+def test_an_unknown_kind_in_task_json_is_refused(tmp_path):
+    Task("multiclass", ("no", "yes")).save(tmp_path)
+    path = tmp_path / "task.json"
+    path.write_text(path.read_text().replace("multiclass", "classes"))
+    with pytest.raises(CheckpointError, match=r"task\.json: damaged: kind 'classes' is not one of"):
+        Task.load(tmp_path)
 
 
 def test_names_that_do_not_fit(tmp_path):

@@ -16,8 +16,8 @@ from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import _last_whole
 from dnabert2_fast.pretraining.checkpoints import Checkpoints
-from dnabert2_fast.pretraining.distributed import Fleet
-from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.distributed import DistributedContext
+from dnabert2_fast.pretraining.run_folder import RunFolder
 
 SHAPE = Dnabert2Config(
     vocab_size=16, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
@@ -179,7 +179,9 @@ def run(tmp_path):
     torch.manual_seed(0)
     model = Dnabert2ForMaskedLM(SHAPE)
     optimizer = torch.optim.AdamW(model.parameters())
-    checkpoints = Checkpoints(tmp_path / "checkpoints", Fleet(0, 1, torch.device("cpu")), 2)
+    checkpoints = Checkpoints(
+        tmp_path / "checkpoints", DistributedContext(0, 1, torch.device("cpu")), 2
+    )
     tokenizer = Tokenizer.train(["ACGTTGCATT" * 9], 16)
     checkpoints.save(model, SHAPE, tokenizer, [optimizer], {"step": 3})
     checkpoints.wait()
@@ -259,7 +261,7 @@ def test_positions_that_are_none(run, text):
 def test_settings_that_are_none(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"run\.json: damaged"):
-        Run(tmp_path).claim({"steps": 1})
+        RunFolder(tmp_path).claim({"steps": 1})
     (tmp_path / "task.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"task\.json: damaged"):
         Task.load(tmp_path)

@@ -183,13 +183,13 @@ def pretrained(tmp_path_factory):
 
 # Columns, labels, and a score that is exact once everything is learnt.
 TASKS = {
-    "classes": ("sequence,label", lambda i, s: i, "mcc"),
+    "multiclass": ("sequence,label", lambda i, s: i, "mcc"),
     "multilabel": ("sequence,label", lambda i, s: f"{i % 2};{i // 2}", "auprc"),
     "regression": ("sequence,label", lambda i, s: 3.5 * i, "r2"),
     "pairs": ("sequence1,sequence2,label", lambda i, s: f"{s[::-1]},{i}", "mcc"),
 }
-PRODUCT = list(product(["full", "lora", "probe"], TASKS))
-FEW = [("full", "classes"), ("lora", "pairs"), ("probe", "multilabel"), ("full", "regression")]
+PRODUCT = list(product(["full", "lora", "frozen"], TASKS))
+FEW = [("full", "multiclass"), ("lora", "pairs"), ("frozen", "multilabel"), ("full", "regression")]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_every_task_and_mode(name, mode, pretrained, tmp_path):
             str(pretrained),
             str(data),
             str(tmp_path / "out"),
-            task="classes" if name == "pairs" else name,
+            task="multiclass" if name == "pairs" else name,
             mode=mode,
             pooling="mean",
             **LEARNT,
@@ -230,7 +230,7 @@ def test_every_task_and_mode(name, mode, pretrained, tmp_path):
 def test_what_the_checkpoint_says_is_the_default(pretrained, tmp_path, capsys):
     few = SEQUENCES[:4]
     data = write_toys(tmp_path / "t", lambda i, s: i, sequences=few, times=1)
-    common = ["finetune", "--data", str(data), "--epochs", "1", "--mode", "probe"]
+    common = ["finetune", "--data", str(data), "--epochs", "1", "--mode", "frozen"]
 
     def pooling_of(model, out, *more):
         assert main([*common, str(model), "--out", str(tmp_path / out), *more]) == 0
@@ -241,7 +241,7 @@ def test_what_the_checkpoint_says_is_the_default(pretrained, tmp_path, capsys):
     assert pooling_of(tmp_path / "b", "c") == "mean"
     assert pooling_of(tmp_path / "b", "d", "--pooling", "cls") == "cls"
     assert main([*common, str(pretrained), "--out", str(tmp_path / "a"), "--pooling", "mean"]) == 2
-    assert "made with pooling None, not mean" in capsys.readouterr().err
+    assert "settings: pooling None (asked for 'mean')" in capsys.readouterr().err
     bases = write_toys(tmp_path / "bases", lambda i, s: "01" * (len(s) // 2), sequences=few)
     wrong = ["finetune", str(pretrained), "--data", str(bases), "--out", str(tmp_path / "e")]
     assert main([*wrong, "--task", "bases", "--pooling", "mean"]) == 2

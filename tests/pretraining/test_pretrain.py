@@ -28,9 +28,7 @@ from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
-from dnabert2_fast.optim import learning_rate
-from dnabert2_fast.pretraining import checkpoints
-from dnabert2_fast.pretraining import train as module
+from dnabert2_fast.pretraining import PretrainingCallback, checkpoints
 from dnabert2_fast.pretraining.config import SIZES
 from dnabert2_fast.pretraining.flops import peak_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
@@ -49,9 +47,9 @@ def _one_thread():
 
 
 @pytest.fixture(autouse=True)
-def _no_picture(monkeypatch):
-    """Of runs begun in tests; that of the run they share is drawn before, and looked at."""
-    monkeypatch.setattr("dnabert2_fast.pretraining.train.plot_losses", lambda *_: None)
+def _no_plot(monkeypatch):
+    """Runs of tests do without matplotlib; the run that they share has its plot before."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +84,21 @@ def contents(folder):
     return files, [{k: v for k, v in x.items() if k not in MEASURED} for x in lines]
 
 
-def fail_at(monkeypatch, step, action):
-    """Do something when the rate of a step is asked for."""
+class After(PretrainingCallback):
+    """Does something after a step."""
 
-    def asked(now, **arguments):
-        if now == step:
-            action()
-        return learning_rate(now, **arguments)
+    def __init__(self, step, action):
+        self.step, self.action = step, action
 
-    monkeypatch.setattr(module, "learning_rate", asked)
+    def on_step(self, run):
+        if run.done == self.step:
+            self.action()
+
+
+def stop(config, step, number=signal.SIGINT):
+    """Begin a run that a signal stops after a step."""
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, [After(step, lambda: signal.raise_signal(number))])
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,42 @@ def test_it_learns_and_says_so(undisturbed):
     assert model.config.vocab_size == Tokenizer.from_pretrained(undisturbed.folder).vocab_size
 
 
+class Seen(PretrainingCallback):
+    """Writes down every call."""
+
+    def __init__(self):
+        self.events = []
+
+    def on_step(self, run):
+        self.events.append(("step", run.done))
+
+    def on_metrics(self, run, line):
+        self.events.append(("metrics", line["step"]))
+
+    def on_evaluation(self, run, scores):
+        self.events.append(("evaluation", run.done, scores.loss))
+
+    def on_checkpoint(self, run, folder):
+        self.events.append(("checkpoint", folder.name))
+
+
+def test_callbacks_see_every_event_in_its_order_and_change_nothing(undisturbed, corpus, tmp_path):
+    seen = Seen()
+    result = pretrain(settings(corpus, tmp_path / "run"), [seen])
+    assert contents(result.folder) == contents(undisturbed.folder)
+    kinds = [event[:2] for event in seen.events]
+    wanted = [("evaluation", 0), ("metrics", 0)]
+    for step in range(1, 13):
+        wanted.append(("step", step))
+        wanted += [("evaluation", step)] * (step % 4 == 0)
+        wanted += [("metrics", step)] * (step % 2 == 0)
+        wanted += [("checkpoint", f"step-{step:07d}")] * (step % 3 == 0 and step < 12)
+    assert kinds == wanted
+    losses = [event[2] for event in seen.events if event[0] == "evaluation"]
+    logged = [line["eval_loss"] for line in result.metrics if "eval_loss" in line]
+    assert logged == pytest.approx(losses, rel=1e-5)
+
+
 def test_metrics_are_json_lines(undisturbed):
     lines = (undisturbed.folder / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
@@ -139,7 +179,7 @@ def test_metrics_are_json_lines(undisturbed):
 def test_a_plain_loop_gives_the_same(corpus, tmp_path, micro_batch_tokens):
     """Whole batches, torch's own mean over all labelled tokens, plain AdamW; without dropout.
 
-    Cut into 1, 4 and 30 pieces: more than there are windows, so that some are empty.
+    Cut into 1, 4 and 30 micro-batches: more than there are windows, so that some are empty.
     """
     shape = replace(SIZES["tiny"], hidden_dropout_prob=0.0)
     config = settings(
@@ -169,8 +209,8 @@ def test_a_plain_loop_gives_the_same(corpus, tmp_path, micro_batch_tokens):
     losses = []
     for step, drawn in zip(range(6), batches, strict=False):
         batch = PackedBatch.from_ragged(drawn.ids)
-        places = torch.cat([torch.arange(n) + (w << 32) for w, n in enumerate(batch.lengths)])
-        inputs, labels = masker(batch.input_ids, places, key_of(0, step))
+        positions = torch.cat([torch.arange(n) + (w << 32) for w, n in enumerate(batch.lengths)])
+        inputs, labels = masker(batch.input_ids, positions, key_of(0, step))
         logits = model(replace(batch, input_ids=inputs)).logits
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORED)
         optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 3e-3 * min(
@@ -185,18 +225,13 @@ def test_a_plain_loop_gives_the_same(corpus, tmp_path, micro_batch_tokens):
 
 
 @pytest.mark.parametrize(
-    ("stop_at", "number"), [(1, signal.SIGINT), (6, signal.SIGTERM), (9, signal.SIGINT)]
+    ("stop_at", "number"), [(2, signal.SIGINT), (7, signal.SIGTERM), (10, signal.SIGINT)]
 )
-def test_a_stopped_run_ends_like_an_undisturbed_one(
-    undisturbed, corpus, tmp_path, monkeypatch, stop_at, number
-):
+def test_a_stopped_run_ends_like_an_undisturbed_one(undisturbed, corpus, tmp_path, stop_at, number):
     config = settings(corpus, tmp_path / "run")
-    with monkeypatch.context() as patch:
-        fail_at(patch, stop_at, lambda: signal.raise_signal(number))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config)
+    stop(config, stop_at, number)
     saved = sorted((tmp_path / "run" / "checkpoints").iterdir())
-    assert saved[-1].name == f"step-{stop_at + 1:07d}"
+    assert saved[-1].name == f"step-{stop_at:07d}"
     assert len(saved) <= config.keep
     assert not (tmp_path / "run" / "model.safetensors").exists()
     pretrain(config)
@@ -205,19 +240,17 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(
 
 KILLED = """
 import json, os, signal, sys
-from unittest.mock import patch
 import torch
 from dnabert2_fast import PretrainConfig, pretrain
-from dnabert2_fast.optim import learning_rate
+from dnabert2_fast.pretraining import PretrainingCallback
 
-def asked(step, **arguments):
-    if step == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return learning_rate(step, **arguments)
+class Killed(PretrainingCallback):
+    def on_step(self, run):
+        if run.done == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 torch.set_num_threads(1)
-with patch("dnabert2_fast.pretraining.train.learning_rate", asked):
-    pretrain(PretrainConfig(**json.loads(sys.argv[1])))
+pretrain(PretrainConfig(**json.loads(sys.argv[1])), [Killed()])
 """
 
 
@@ -235,7 +268,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(undisturbed, corpus, tmp_
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
 
 
-def test_every_option_goes_on_exactly(corpus, tmp_path, monkeypatch):
+def test_every_option_goes_on_exactly(corpus, tmp_path):
     options = {
         "recipe": "fast",
         "learning_rate": None,
@@ -248,24 +281,16 @@ def test_every_option_goes_on_exactly(corpus, tmp_path, monkeypatch):
     }
     whole = pretrain(settings(corpus, tmp_path / "whole", **options))
     config = settings(corpus, tmp_path / "run", **options)
-    with monkeypatch.context() as patch:
-        fail_at(patch, 4, lambda: signal.raise_signal(signal.SIGTERM))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config)
+    stop(config, 5, signal.SIGTERM)
     weights = Dnabert2ForMaskedLM.from_pretrained(tmp_path / "run" / "checkpoints" / "step-0000005")
     assert weights.config.hidden_size == 128
     pretrain(replace(config, checkpoint_every=2, keep=1, log_every=2))  # these may change
     assert contents(tmp_path / "run") == contents(whole.folder)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    undisturbed, corpus, tmp_path, monkeypatch
-):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(undisturbed, corpus, tmp_path):
     config = settings(corpus, tmp_path / "run")
-    with monkeypatch.context() as patch:
-        fail_at(patch, 7, lambda: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config)
+    stop(config, 8)
     older, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert (older.name, newest.name) == ("step-0000006", "step-0000008")
     (shard,) = (newest / "state").glob("*.distcp")
@@ -284,12 +309,9 @@ def test_a_full_disk_is_said_in_one_line(corpus, tmp_path, monkeypatch):
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
-def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path, monkeypatch):
+def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path):
     config = settings(corpus, tmp_path / "run")
-    with monkeypatch.context() as patch:
-        fail_at(patch, 1, lambda: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain(config)
+    stop(config, 2)
     (only,) = (tmp_path / "run" / "checkpoints").iterdir()
     # The right size, but not what torch wrote.
     table = only / "state" / ".metadata"
@@ -298,11 +320,12 @@ def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path, monkeypatch):
         pretrain(config)
 
 
-def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corpus, monkeypatch):
-    monkeypatch.setattr(module, "_train", None)  # would be called by a second training
-    again = pretrain(settings(corpus, undisturbed.folder, keep=9, device="cpu"))
+def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corpus):
+    seen = Seen()
+    again = pretrain(settings(corpus, undisturbed.folder, keep=9, device="cpu"), [seen])
+    assert seen.events == []
     assert again.eval_loss == undisturbed.eval_loss
-    with pytest.raises(CheckpointError, match="holds a run with seed 0, asked for 1"):
+    with pytest.raises(CheckpointError, match=r"other settings: seed 0 \(asked for 1\)\. "):
         pretrain(settings(corpus, undisturbed.folder, seed=1))
 
 
@@ -364,22 +387,20 @@ def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
         pretrain(settings(corpus, tmp_path / "x", eval_corpus=str(tmp_path / "d")))
 
 
-def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(
-    corpus, tmp_path, monkeypatch, capsys
-):
-    """From the fifth step on all weights move by 10 a step: whatever was learnt is lost."""
+def test_a_diverging_run_stops_and_names_the_last_good_checkpoint(corpus, tmp_path, capsys):
+    """From the fifth step on all weights grow tenfold: whatever was learnt is lost."""
     config = settings(corpus, tmp_path / "run", log_every=4)
 
-    def spoilt(now, **arguments):
-        return 10.0 if now >= 4 else learning_rate(now, **arguments)
+    class Spoilt(PretrainingCallback):
+        def on_step(self, run):
+            for parameter in run.model.parameters() if run.done >= 5 else ():
+                parameter.data *= 10
 
-    monkeypatch.setattr(module, "learning_rate", spoilt)
     with pytest.raises(DivergedError, match=r"step 8 .* loss is \d.*, it was [345]\.") as caught:
-        pretrain(config)
+        pretrain(config, [Spoilt()])
     newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
     assert f"the last good checkpoint is {newest}" in str(caught.value)
     Dnabert2ForMaskedLM.from_pretrained(newest)
-    monkeypatch.setattr(module, "learning_rate", learning_rate)
     arguments = ["pretrain", str(corpus), "--out", str(tmp_path / "b"), "--size", "tiny"]
     more = ["--learning-rate", "1e5", "--steps", "40", "--batch-tokens", "600"]
     assert main([*arguments, *more, "--warmup-steps", "0"]) == 2
@@ -393,9 +414,8 @@ def test_a_loss_that_is_no_number_is_never_saved(corpus, tmp_path, monkeypatch):
         plain = F.cross_entropy
         monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: plain(*a, **k) * float("nan"))
 
-    fail_at(monkeypatch, 6, spoil)
     with pytest.raises(DivergedError, match="at step 8 the training loss is nan") as caught:
-        pretrain(config)
+        pretrain(config, [After(6, spoil)])
     assert str(caught.value).endswith(
         "--init-from " + str(tmp_path / "run/checkpoints/step-0000005")
     )

@@ -1,4 +1,4 @@
-"""Masks, the pieces of a global batch, and windows encoded anew."""
+"""Masks, the micro-batches of a global batch, and windows encoded anew."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,14 @@ from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
-from dnabert2_fast.pretraining.microbatch import WINDOW_PLACES, Variation, ahead, cut, step_batches
+from dnabert2_fast.pretraining.microbatch import (
+    WINDOW_POSITIONS,
+    Augmentation,
+    BatchLayout,
+    cut,
+    global_batches,
+    prefetch,
+)
 
 tok = Tokenizer.from_pretrained("dnabert2")
 
@@ -24,15 +31,15 @@ def corpus(tmp_path_factory):
 
 
 def same(corpus):
-    return Variation(corpus, 0.0, False, seed=0)
+    return Augmentation(corpus, 0.0, False, seed=0)
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.3])
 def test_masks_are_in_berts_proportions(rate):
     ids = torch.randint(0, tok.vocab_size, (200_000,), generator=torch.Generator().manual_seed(1))
     ids[::50] = tok.cls_id
-    places = torch.arange(len(ids))
-    inputs, labels = Masker(tok, rate)(ids, places, key_of(2))
+    positions = torch.arange(len(ids))
+    inputs, labels = Masker(tok, rate)(ids, positions, key_of(2))
     chosen = labels != IGNORED
     special = torch.isin(ids, torch.tensor(sorted(tok.special_ids)))
     assert not (chosen & special).any()
@@ -55,14 +62,14 @@ def test_masks_are_in_berts_proportions(rate):
 
 def test_masks_are_a_function_of_key_and_place():
     ids = torch.randint(5, tok.vocab_size, (5_000,), generator=torch.Generator().manual_seed(1))
-    places = torch.arange(len(ids)) * WINDOW_PLACES // 7
+    positions = torch.arange(len(ids)) * WINDOW_POSITIONS // 7
     masker = Masker(tok)
-    whole = masker(ids, places, key_of(3, 4))
+    whole = masker(ids, positions, key_of(3, 4))
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(5))
-    parts = [masker(ids[some], places[some], key_of(3, 4)) for some in order.split(700)]
+    parts = [masker(ids[some], positions[some], key_of(3, 4)) for some in order.split(700)]
     for number in range(2):
         assert torch.equal(torch.cat([part[number] for part in parts]), whole[number][order])
-    other = masker(ids, places, key_of(3, 5))[1]
+    other = masker(ids, positions, key_of(3, 5))[1]
     overlap = ((other != IGNORED) & (whole[1] != IGNORED)).float().mean()
     assert overlap < 0.15**2 + 0.01
 
@@ -70,24 +77,25 @@ def test_masks_are_a_function_of_key_and_place():
 def test_masks_are_splitmix64():
     """The same draws with Python's unbounded integers."""
 
-    def bits(place, key, draw):
-        x = ((place * 3 + draw) * 0x9E3779B97F4A7C15 + key) % 2**64
+    def bits(position, key, draw):
+        x = ((position * 3 + draw) * 0x9E3779B97F4A7C15 + key) % 2**64
         x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
         x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
         return x ^ (x >> 31)
 
     ids, key = torch.arange(5, 905), key_of(1)
-    places = torch.arange(900) + 3 * WINDOW_PLACES
-    inputs, labels = Masker(tok)(ids, places, key)
+    positions = torch.arange(900) + 3 * WINDOW_POSITIONS
+    inputs, labels = Masker(tok)(ids, positions, key)
     ordinary = sorted(set(range(tok.vocab_size)) - tok.special_ids)
-    for place, token, given, label in zip(*map(torch.Tensor.tolist, (places, ids, inputs, labels))):  # noqa: B905
+    columns = [column.tolist() for column in (positions, ids, inputs, labels)]
+    for position, token, given, label in zip(*columns, strict=True):
         expected, wanted = token, IGNORED
-        if (bits(place, key, 0) >> 40) / 2**24 < np.float32(0.15):
-            wanted, fate = token, (bits(place, key, 1) >> 40) / 2**24
+        if (bits(position, key, 0) >> 40) / 2**24 < np.float32(0.15):
+            wanted, fate = token, (bits(position, key, 1) >> 40) / 2**24
             if fate < 0.8:
                 expected = tok.mask_id
             elif fate >= 0.9:
-                expected = ordinary[(bits(place, key, 2) >> 16) % 2**47 % len(ordinary)]
+                expected = ordinary[(bits(position, key, 2) >> 16) % 2**47 % len(ordinary)]
         assert (given, label) == (expected, wanted)
 
 
@@ -98,12 +106,12 @@ def test_masker_needs_a_rate():
 
 def test_cut_is_even_and_whole():
     rng = np.random.default_rng(0)
-    for pieces in (1, 2, 5, 40):
+    for number in (1, 2, 5, 40):
         lengths = rng.integers(1, 90, 30)
-        parts = cut(lengths, pieces, range(pieces))
+        parts = cut(lengths, number, range(number))
         assert np.concatenate(parts).tolist() == list(range(30))
         tokens = [lengths[part].sum() for part in parts]
-        assert max(tokens) <= lengths.sum() / pieces + lengths.max()
+        assert max(tokens) <= lengths.sum() / number + lengths.max()
     assert [len(p) for p in cut(np.array([5]), 3, range(3))] == [0, 1, 0]
 
 
@@ -111,28 +119,26 @@ def test_cut_is_even_and_whole():
 def test_a_step_has_the_same_windows_and_places_on_any_ranks(corpus, ranks, micro):
     """Against the batches of the corpus, token by token."""
     shares = [
-        step_batches(
-            corpus, same(corpus), batch_tokens=1000, micro_batch_tokens=micro,
-            seed=9, rank=rank, ranks=ranks,
-        )
+        global_batches(corpus, same(corpus), BatchLayout(1000, micro, rank, ranks), seed=9)
         for rank in range(ranks)
-    ]  # fmt: skip
+    ]
     for expected, steps in zip(TokenBatches(corpus, 1000, seed=9), zip(*shares), strict=False):  # noqa: B905
-        pieces = [piece for step in steps for piece in step.pieces]
-        assert [piece.number for piece in pieces] == list(range(len(pieces)))
-        assert len({len(step.pieces) for step in steps}) == 1
+        micro_batches = [micro_batch for step in steps for micro_batch in step.micro_batches]
+        assert [one.number for one in micro_batches] == list(range(len(micro_batches)))
+        assert len({len(step.micro_batches) for step in steps}) == 1
         found = {}
-        for piece in pieces:
-            lengths = piece.batch.lengths
+        for micro_batch in micro_batches:
+            lengths = micro_batch.batch.lengths
             assert (np.diff(lengths) >= 0).all()
-            assert int(piece.batch.cu_seqlens[-1]) == len(piece.places)
-            for place, token in zip(piece.places, piece.batch.input_ids, strict=True):
-                if place >= 0:
-                    found[divmod(int(place), WINDOW_PLACES)] = int(token)
+            assert int(micro_batch.batch.cu_seqlens[-1]) == len(micro_batch.positions)
+            ids = micro_batch.batch.input_ids
+            for position, token in zip(micro_batch.positions, ids, strict=True):
+                if position >= 0:
+                    found[divmod(int(position), WINDOW_POSITIONS)] = int(token)
         wanted = {
-            (window, place): int(token)
+            (window, position): int(token)
             for window, ids in enumerate(expected.ids)
-            for place, token in enumerate(ids)
+            for position, token in enumerate(ids)
         }
         assert found == wanted
         assert {step.tokens for step in steps} == {len(wanted)}
@@ -148,7 +154,7 @@ def test_windows_encoded_anew(corpus):
     swapped = dict(zip("ACGT", "TGCA", strict=True))
     others = ["".join(swapped[base] for base in reversed(text)) for text in texts]
 
-    turned = Variation(corpus, 0.0, True, seed=1)(windows, numbers, step=5)
+    turned = Augmentation(corpus, 0.0, True, seed=1)(windows, numbers, step=5)
     forward = backward = 0
     for ids, text, other in zip(turned, texts, others, strict=True):
         if tokenizer.decode(ids) == text:
@@ -159,7 +165,7 @@ def test_windows_encoded_anew(corpus):
             backward += 1
     assert min(forward, backward) > 150
 
-    dropped = Variation(corpus, 0.1, False, seed=1)
+    dropped = Augmentation(corpus, 0.1, False, seed=1)
     once = dropped(windows, numbers, step=5)
     assert [tokenizer.decode(ids) for ids in once] == texts
     assert len(once.values) > 1.02 * len(windows.values)
@@ -175,16 +181,16 @@ def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
         [tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(other_letters="keep")
     )
     with pytest.raises(CorpusError, match="build it with other_letters=split"):
-        Variation(kept, 0.1, False, seed=0)
-    assert not Variation(kept, 0.0, False, seed=0).needed
+        Augmentation(kept, 0.1, False, seed=0)
+    assert not Augmentation(kept, 0.0, False, seed=0).needed
 
 
-def test_ahead_hands_on_errors():
+def test_prefetch_hands_on_errors():
     def broken():
         yield 1
         raise OSError("disk gone")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(items)

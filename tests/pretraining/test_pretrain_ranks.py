@@ -15,15 +15,13 @@ from torch.distributed import TCPStore
 from dnabert2_fast import PretrainConfig, Tokenizer, build_corpus, pretrain
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
-from dnabert2_fast.optim import learning_rate
-
-RATE = "dnabert2_fast.pretraining.train.learning_rate"
+from dnabert2_fast.pretraining import PretrainingCallback
 
 SETTINGS = {
     "size": "tiny",
     "steps": 12,
     "batch_tokens": 600,
-    "micro_batch_tokens": 150,  # four pieces, on one process and on two: so dropout is the same
+    "micro_batch_tokens": 150,  # four micro-batches on one process and on two: equal dropout
     "learning_rate": 3e-3,
     "warmup_steps": 4,
     "log_every": 3,
@@ -33,23 +31,22 @@ SETTINGS = {
     "dtype": "float32",
 }
 
-# Each run by itself, one after the other: a port, its settings, and where rank 1 is told to stop.
-WORKER = f"""
+# Each run by itself, one after the other: a port, its settings, and the step after which rank 1
+# gets SIGTERM.
+WORKER = """
 import json, os, signal, sys
-from unittest.mock import patch
 from dnabert2_fast import PretrainConfig, pretrain
-from dnabert2_fast.optim import learning_rate
+from dnabert2_fast.pretraining import PretrainingCallback
 
-def asked(step, **arguments):
-    if step == stop_at and os.environ["RANK"] == "1":
-        signal.raise_signal(signal.SIGTERM)
-    return learning_rate(step, **arguments)
+class Stop(PretrainingCallback):
+    def on_step(self, run):
+        if run.done == stop_at and os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGTERM)
 
 for port, settings, stop_at in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"] = str(port)
     try:
-        with patch("{RATE}", asked):
-            pretrain(PretrainConfig(**settings))
+        pretrain(PretrainConfig(**settings), [Stop()])
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -63,11 +60,12 @@ def corpus(tmp_path_factory):
     return folder / "c"
 
 
-def alone(corpus, out, **changes):
+def alone(corpus, out, callbacks=(), **changes):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return pretrain(PretrainConfig(str(corpus), str(out), **{**SETTINGS, **changes}))
+        config = PretrainConfig(str(corpus), str(out), **{**SETTINGS, **changes})
+        return pretrain(config, callbacks)
     finally:
         torch.set_num_threads(before)
 
@@ -75,18 +73,17 @@ def alone(corpus, out, **changes):
 def stop_alone(step, corpus, out, **changes):
     """Begin a run and stop it by SIGTERM after a step."""
 
-    def asked(now, **arguments):
-        if now == step:
-            signal.raise_signal(signal.SIGTERM)
-        return learning_rate(now, **arguments)
+    class Stop(PretrainingCallback):
+        def on_step(self, run):
+            if run.done == step:
+                signal.raise_signal(signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RATE, asked)
-        alone(corpus, out, **changes)
+    with pytest.raises(KeyboardInterrupt):
+        alone(corpus, out, [Stop()], **changes)
 
 
 def two(folder, *runs, code=0):
-    """Two processes do all runs, given as settings and the step at which rank 1 hears SIGTERM.
+    """Two processes do all runs, given as settings and the step after which rank 1 gets SIGTERM.
 
     They meet as torchrun's do: at a store that this process holds, on a port that is free.
     """
@@ -151,7 +148,7 @@ def check_preempted(corpus, folder, stop_at, **changes):
     alone(corpus, folder / "one", **changes)
     settings = {**SETTINGS, **changes, "corpus": str(corpus), "out": str(folder / "run")}
     two(folder, ({**settings, "fsdp": True}, stop_at), code=130)
-    assert newest_step(folder / "run") == stop_at + 1
+    assert newest_step(folder / "run") == stop_at
     assert not (folder / "run" / "model.safetensors").exists()
     alone(corpus, folder / "run", **changes)
     assert_equal(folder / "run", folder / "one", weights_within=2e-3)
@@ -159,12 +156,12 @@ def check_preempted(corpus, folder, stop_at, **changes):
 
 def test_two_begin_what_one_ends(corpus, tmp_path):
     few = {"steps": 3, "log_every": 1, "eval_every": 3, "eval_tokens": 1500, "warmup_steps": 1}
-    check_preempted(corpus, tmp_path, 1, **few)
+    check_preempted(corpus, tmp_path, 2, **few)
 
 
 @pytest.mark.full
 def test_preempted_processes_are_gone_on_with_by_one(corpus, tmp_path):
-    check_preempted(corpus, tmp_path, 7)
+    check_preempted(corpus, tmp_path, 8)
 
 
 @pytest.mark.full
@@ -172,7 +169,7 @@ def test_two_processes_train_as_one_does(corpus, tmp_path):
     """Copies of the model (with Muon), a sharded one, and a run that one process had begun."""
     alone(corpus, tmp_path / "one")
     alone(corpus, tmp_path / "muon", optimizer="muon", both_strands=True)
-    stop_alone(7, corpus, tmp_path / "begun")
+    stop_alone(8, corpus, tmp_path / "begun")
     common = {"corpus": str(corpus), **SETTINGS}
     two(
         tmp_path,

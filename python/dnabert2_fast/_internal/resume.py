@@ -1,7 +1,7 @@
-"""Numbers that are done, beside the file to be: from them a stopped run goes on.
+"""Results kept beside the output to come, from which a stopped run resumes.
 
-`embed`, `score_variants` and `predict` work through their input in stretches, and keep what a model
-says of each until the output is whole.
+`embed`, `score_variants` and `predict` work through their input in chunks. They keep the results of
+each chunk until the output is whole.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast._internal.atomic import atomic_path, temporary_beside
-from dnabert2_fast._internal.strict_json import read_json
+from dnabert2_fast._internal.settings import differences
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Parts", "not_written", "settings_of"]
+__all__ = ["ResumeStore", "fingerprint", "not_written"]
 
 # Parameters whose bytes are hashed in full; of larger ones every 97th number tells models apart.
 HASHED_NUMBERS = 65_536
@@ -37,7 +38,7 @@ SETTINGS = "settings.json"
 
 
 class EncodesSequences(Protocol):
-    """What of a tokenizer numbers depend on; `Tokenizer` has it."""
+    """The part of a tokenizer that results depend on; `Tokenizer` has it."""
 
     @property
     def fingerprint(self) -> str:
@@ -48,10 +49,10 @@ class EncodesSequences(Protocol):
         """How lower-case letters are read."""
 
 
-def settings_of(
+def fingerprint(
     model: torch.nn.Module, tokenizer: EncodesSequences, rules: DataclassInstance, **inputs: Any
 ) -> dict[str, Any]:
-    """Return what numbers depend on; files among `inputs` by name, size and time of change.
+    """Return the settings that results depend on; files by name, size and time of change.
 
     The fields of `rules` and the names of `inputs` must differ.
     """
@@ -76,14 +77,14 @@ def settings_of(
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # tuples become lists
 
 
-class Parts:
-    """A folder ``OUT.parts`` with a file for each stretch of the input that is done.
+class ResumeStore:
+    """A folder ``OUT.parts`` with one file for each chunk of the input that is done.
 
     Parameters
     ----------
     out : Path
     settings : dict
-        Parts that were made with other settings are dropped.
+        See `fingerprint`; results of other settings are deleted.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any]) -> None:
@@ -105,17 +106,17 @@ class Parts:
 
     def _holds(self, settings: dict[str, Any]) -> bool:
         try:
-            return bool(read_json(self.folder / SETTINGS) == settings)
+            return not differences(read_object(self.folder / SETTINGS), settings)
         except (OSError, ValueError):
             return False
 
     def take(
         self, number: int, rows: int, compute: Callable[[], npt.NDArray[Any]]
     ) -> npt.NDArray[Any]:
-        """Return the numbers of a stretch, a row an item, computed if they are not there yet."""
-        place = self.folder / f"{number:08d}.npy"
+        """Return the results of a chunk, one row per item, computed unless they are stored."""
+        path = self.folder / f"{number:08d}.npy"
         try:
-            done: npt.NDArray[Any] = np.load(place)
+            done: npt.NDArray[Any] = np.load(path)
             if len(done) == rows:
                 return done
         except (OSError, ValueError):
@@ -123,17 +124,17 @@ class Parts:
         numbers = compute()
         content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
         np.save(content, numbers)
-        with atomic_path(place) as path:
-            path.write_bytes(content.getbuffer())
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
         return numbers
 
     @contextmanager
     def until_done(self) -> Iterator[None]:
-        """Drop the folder when the work within is done; what was stopped keeps it to go on with."""
+        """Delete the folder when the block ends well; a stopped run keeps it to resume."""
         try:
             yield
         except BaseException as error:
-            # From a damaged file, or before a first stretch, there is nothing to go on with.
+            # After a damaged input, or before the first chunk, there is nothing to resume.
             if isinstance(error, Dnabert2Error) or self.empty:
                 self.remove()
             raise
@@ -141,18 +142,18 @@ class Parts:
 
     @property
     def empty(self) -> bool:
-        """Whether no stretch is done yet."""
+        """Whether no chunk is done yet."""
         return next(self.folder.glob("*.npy"), None) is None
 
     def remove(self) -> None:
-        """Drop the folder."""
+        """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def not_written(target: Path, error: BaseException) -> CheckpointError:
     """Return what to raise when writing `target` failed.
 
-    Of a full disk torch says that a file is not as long as it should be, and no more.
+    On a full disk torch reports only that a file is too short.
     """
     free = shutil.disk_usage(target.parent).free / 1e6
     reason = " ".join(str(error).split())[-200:]

@@ -50,7 +50,7 @@ class _Backend(NamedTuple):
     remedy: str = ""
     dtypes: tuple[torch.dtype, ...] = (torch.float32, *HALF)
     capability: tuple[int, int] = (0, 0)
-    most_head_dim: int | None = None
+    max_head_dim: int | None = None
 
 
 class BackendStatus(NamedTuple):
@@ -69,7 +69,7 @@ _BACKENDS = {
         "triton",
         "pip install triton",
         capability=(8, 0),
-        most_head_dim=128,
+        max_head_dim=128,
     ),
     "flash_attn": _Backend(
         "flash", "attention_flash", "flash_attn", "pip install flash-attn", HALF, (8, 0), 256
@@ -149,9 +149,9 @@ def select(
         raise BackendUnavailableError(f'attention="{backend}": there is {known}')
     if backend == "auto":
         backend = next(
-            name for name in _BACKENDS if _obstacle(name, device, dtype, head_dim) is None
+            name for name in _BACKENDS if _unavailable_reason(name, device, dtype, head_dim) is None
         )
-    reason = _obstacle(backend, device, dtype, head_dim)
+    reason = _unavailable_reason(backend, device, dtype, head_dim)
     if reason is not None:
         raise BackendUnavailableError(f'attention="{backend}": {reason}; use attention="auto"')
     _load(backend)
@@ -160,7 +160,7 @@ def select(
 
 def report(device: torch.device, dtype: torch.dtype) -> list[BackendStatus]:
     """Return what runs on a device, in the order of preference, then what does not."""
-    reasons = {name: _obstacle(name, device, dtype) for name in _BACKENDS}
+    reasons = {name: _unavailable_reason(name, device, dtype) for name in _BACKENDS}
     statuses = [BackendStatus(name, why is None, why or "") for name, why in reasons.items()]
     return sorted(statuses, key=lambda status: not status.runs)
 
@@ -174,7 +174,7 @@ def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendSt
     for better in _BACKENDS:
         if better == name:
             break
-        reason += f"; {better}: {_obstacle(better, device, dtype)}"
+        reason += f"; {better}: {_unavailable_reason(better, device, dtype)}"
     return BackendStatus(name, True, reason)
 
 
@@ -190,15 +190,15 @@ def _load(name: str) -> Callable[..., torch.Tensor]:
 
 
 @lru_cache
-def _obstacle(
+def _unavailable_reason(
     name: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str | None:
     """Return why a backend cannot run, None when it can."""
     backend = _BACKENDS[name]
     if name == "sdpa":
         return None
-    if backend.most_head_dim is not None and head_dim > backend.most_head_dim:
-        return f"heads of {head_dim} are wider than {backend.most_head_dim}"
+    if backend.max_head_dim is not None and head_dim > backend.max_head_dim:
+        return f"heads of {head_dim} are wider than {backend.max_head_dim}"
     if dtype not in backend.dtypes:
         return f"cannot work in {str(dtype).removeprefix('torch.')}"
     if device.type != "cuda":

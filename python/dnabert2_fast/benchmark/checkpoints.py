@@ -111,9 +111,9 @@ def train_foreign(
     folder : Path
         With config, weights and tokenizer.
     task : Task
-        Of classes.
+        Of the kind ``multiclass``.
     tables : dict of str to Labelled
-    mode : {"full", "lora", "probe"}
+    mode : {"full", "lora", "frozen"}
         As in `FinetuneConfig`; adapters stand beside every matrix of the encoder.
     rule : Fit
     seed : int
@@ -132,7 +132,7 @@ def train_foreign(
     torch.manual_seed(seed)
     model = _load(folder, tokenizer, len(task.names)).to(place)
     inputs = {
-        split: encode(task, tokenizer, table.sequences, table.pairs, _most_tokens(model.config))
+        split: encode(task, tokenizer, table.sequences, table.pairs, _max_tokens(model.config))
         for split, table in tables.items()
     }
     cost = cost_of(model, model.config.num_hidden_layers, model.config.hidden_size)
@@ -154,7 +154,7 @@ def train_foreign(
         lambda: answers("dev"),
         tables["dev"].labels,
         seed=seed,
-        frozen=base if mode == "probe" else None,
+        frozen=base if mode == "frozen" else None,
     )
     trained = sum(p.numel() for p in trainable.parameters() if p.requires_grad)
     return Foreign(
@@ -196,20 +196,20 @@ def _load(folder: Path, tokenizer: Tokenizer, classes: int) -> Any:
     return model
 
 
-def _most_tokens(config: Any) -> int | None:
+def _max_tokens(config: Any) -> int | None:
     """Return how many tokens the model has positions for."""
-    most: int | None = getattr(config, "max_position_embeddings", None)
-    if most is None or config.model_type != "esm":
-        return most
-    behind: int = config.pad_token_id + 1  # where its positions begin
-    return most - behind
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is None or config.model_type != "esm":
+        return positions
+    first: int = config.pad_token_id + 1  # where its positions begin
+    return positions - first
 
 
 def _prepare(model: Any, mode: Mode) -> Any:
     """Return what is to be trained in a mode."""
     if mode == "full":
         return model
-    if mode == "probe":
+    if mode == "frozen":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(bool(HEADS & set(name.split("."))))
         return model

@@ -93,7 +93,7 @@ def fit(
                 schedule.step()
                 bar.update()
             model.eval()
-            score = scores(dev_labels, dev())[BEST_BY["classes"]]
+            score = scores(dev_labels, dev())[BEST_BY["multiclass"]]
             bar.note(epoch=epoch + 1, dev=score)
             since += 1
             if score > best:

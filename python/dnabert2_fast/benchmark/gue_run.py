@@ -7,7 +7,6 @@ files that are there.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.flops import REFERENCE, published_cost
 from dnabert2_fast.benchmark.gue_report import write_report
@@ -24,13 +24,12 @@ from dnabert2_fast.benchmark.systems import (
     Case,
     CnnSystem,
     KmerSystem,
-    ModelMode,
     ModelSystem,
     System,
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.finetuning.config import Pooling
+from dnabert2_fast.finetuning.config import Mode, Pooling
 from dnabert2_fast.finetuning.task import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -90,7 +89,7 @@ class GueConfig:
     model: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")
-    modes: tuple[ModelMode, ...] = ("full",)
+    modes: tuple[Mode, ...] = ("full",)
     pooling: Pooling | None = None
     seeds: int = 1
     seed: int = 42
@@ -217,7 +216,7 @@ def _systems(config: GueConfig) -> list[System]:
 
 
 def _case(one: GueSet, folder: Path) -> Case:
-    task, tables = read_splits(folder, "classes")
+    task, tables = read_splits(folder, "multiclass")
     if task.pairs != one.pairs:
         wanted = "two sequences" if one.pairs else "one sequence"
         raise DataError(f"{folder}: {one.name} has {wanted} a row")
@@ -271,22 +270,13 @@ def _once(
 
 def _require_same(path: Path, decided: dict[str, Any]) -> None:
     try:
-        before = read_object(path)
-    except ValueError:
+        stored, asked = (
+            {"version": run["version"], "data_sha256": run["data_sha256"], **run["settings"]}
+            for run in (read_object(path), decided)
+        )
+    except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
-    now = json.loads(json.dumps(decided))
-    for name in ("version", "data_sha256"):
-        if before.get(name) != now[name]:
-            raise CheckpointError(
-                f"{path}: was made with {name} {before.get(name)}, not {now[name]}; choose another "
-                "out, or delete it to run it again"
-            )
-    for name, value in now["settings"].items():
-        if before["settings"].get(name) != value:
-            raise CheckpointError(
-                f"{path}: was made with {name} {before['settings'].get(name)}, not {value}; choose "
-                "another out, or delete it to run it again"
-            )
+    require_same(path, stored, asked)
 
 
 def _slug(name: str) -> str:

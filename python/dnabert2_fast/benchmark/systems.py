@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +39,8 @@ from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.optim import RATES
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["Case", "CnnSystem", "KmerSystem", "ModelMode", "ModelSystem", "Outcome", "System"]
+__all__ = ["Case", "CnnSystem", "KmerSystem", "ModelSystem", "Outcome", "System"]
 
-ModelMode = Literal["frozen", "lora", "full"]
-MODES: dict[ModelMode, Mode] = {"frozen": "probe", "lora": "lora", "full": "full"}
 FOREIGN_LORA_RATE = 1e-4  # the paper's for the Nucleotide Transformer
 
 
@@ -169,7 +167,7 @@ class ModelSystem:
     """
 
     model: str
-    mode: ModelMode
+    mode: Mode
     epochs: int | None = None
     learning_rate: float | None = None
     batch_tokens: int = 16_384
@@ -198,7 +196,7 @@ class ModelSystem:
         elif rate is None and self.mode == "lora" and not self._is_ours():
             rate = FOREIGN_LORA_RATE
         elif rate is None:
-            rate = RATES[MODES[self.mode]]
+            rate = RATES[self.mode]
         epochs = self.epochs or spec.epochs_for(len(case.tables["train"].labels))
         return Fit(epochs, spec.batch_size, rate)
 
@@ -214,7 +212,7 @@ class ModelSystem:
             folder,
             case.task,
             case.tables,
-            MODES[self.mode],
+            self.mode,
             self._fit(case),
             seed=seed,
             batch_tokens=self.batch_tokens,
@@ -232,8 +230,8 @@ class ModelSystem:
                 str(folder),
                 str(case.folder),
                 str(out),
-                task="classes",
-                mode=MODES[self.mode],
+                task="multiclass",
+                mode=self.mode,
                 pooling=self.pooling,
                 epochs=rule.epochs,
                 batch_size=rule.batch_size,

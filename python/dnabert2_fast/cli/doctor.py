@@ -165,7 +165,7 @@ def _attention(device: torch.device, findings: list[str]) -> list[str]:
     import torch
 
     from dnabert2_fast.attention import report as backends
-    from dnabert2_fast.kernels import obstacle
+    from dnabert2_fast.kernels import unavailable_reason
 
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     if device.type == "cuda" and (broken := _cannot_compute(device)):
@@ -182,7 +182,7 @@ def _attention(device: torch.device, findings: list[str]) -> list[str]:
         f"{', chosen by auto' if s.name == chosen else ''}{': ' + s.reason if s.reason else ''}"
         for s in statuses
     ]
-    unfused = obstacle(device, torch.float32)
+    unfused = unavailable_reason(device, torch.float32)
     lines.append(f"    fused GEGLU, norm and loss: {unfused or 'run'}")
     if device.type != "cuda":
         return lines

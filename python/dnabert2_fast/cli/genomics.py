@@ -50,7 +50,7 @@ def _require_one_class(folder: Path) -> None:
     if not (folder / "task.json").exists():
         return
     task = Task.load(folder)
-    if task.kind != "classes" or task.pairs:
+    if task.kind != "multiclass" or task.pairs:
         what = "pairs of sequences" if task.pairs else f"{task.kind} (task.json)"
         raise ValueError(
             f"model: {folder} is fine-tuned for {what}; a classifier of one class a sequence is "

@@ -92,19 +92,22 @@ def predict(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
 
     written = run(
         model,
         file,
         out,
-        rows=rows,
-        window_bp=window_bp,
-        stride_bp=stride_bp,
-        batch_tokens=batch_tokens,
-        attention=attention,
-        dtype=dtype,
-        device=device,
+        PredictConfig(
+            rows=rows,
+            window_bp=window_bp,
+            stride_bp=stride_bp,
+            batch_tokens=batch_tokens,
+            attention=attention,
+            dtype=dtype,
+            device=device,
+        ),
     )
     print(f"{out}: {written:,} rows")
 

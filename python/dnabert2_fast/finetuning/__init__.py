@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.finetuning.config import FinetuneConfig
+    from dnabert2_fast.finetuning.config import FinetuneConfig, PredictConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
     from dnabert2_fast.finetuning.predict_file import predict
     from dnabert2_fast.finetuning.predictor import Answers, Predictor
@@ -20,6 +20,7 @@ __all__ = [
     "Answers",
     "FinetuneConfig",
     "FinetuneResult",
+    "PredictConfig",
     "Predictor",
     "Task",
     "evaluate",
@@ -31,6 +32,7 @@ _HOME = {
     "Answers": "predictor",
     "FinetuneConfig": "config",
     "FinetuneResult": "runs",
+    "PredictConfig": "config",
     "Predictor": "predictor",
     "Task": "task",
     "evaluate": "evaluation",

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling"]
+__all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling", "PredictConfig"]
 
-Kind = Literal["classes", "multilabel", "regression", "tokens", "bases"]
-Mode = Literal["full", "lora", "probe"]
+Kind = Literal["multiclass", "multilabel", "regression", "tokens", "bases"]
+Mode = Literal["full", "lora", "frozen"]
 Pooling = Literal["cls", "mean"]
 
 LORA_TARGETS = ("Wqkv", "dense", "gated_layers", "wo")
@@ -32,11 +32,12 @@ class FinetuneConfig:
         test_predictions.csv. Stopped and started again, the run goes on from its last epoch;
         finished, it is not repeated.
     task
-        What a label is: one class (0, 1, ... or names), multilabel (0;1;1), regression (a number),
-        a class for each of the tokens (0;1;1) or bases (0011); auto tells the first three apart.
+        What a label is: multiclass (one class: 0, 1, ... or names), multilabel (0;1;1), regression
+        (a number), a class for each of the tokens (0;1;1) or bases (0011); auto tells the first
+        three apart.
     mode
-        full trains all parameters; lora adapters beside the encoder's matrices, and the head; probe
-        the head alone.
+        full trains all parameters; lora adapters beside the encoder's matrices, and the head;
+        frozen the head alone, on a frozen encoder.
     pooling
         What the head sees of a sequence: cls, its first token; mean, the mean of its tokens. Left
         out: what the checkpoint's config.json says, and cls where that says nothing.
@@ -46,7 +47,7 @@ class FinetuneConfig:
         Sequences of one update.
     learning_rate
         Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
-        3e-5 for full, 3e-4 for lora, 1e-3 for probe, times 768 / hidden_size.
+        3e-5 for full, 3e-4 for lora, 1e-3 for frozen, times 768 / hidden_size.
     warmup_steps
         Updates of the rise.
     weight_decay
@@ -106,3 +107,40 @@ class FinetuneConfig:
     batch_tokens: int = 16384
     device: str = "auto"
     attention: str = "auto"
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How `predict` cuts records and computes.
+
+    Parameters
+    ----------
+    rows
+        records writes one row per record, windows one row per window.
+    window_bp
+        Bases of a window: longer records are cut. Left out: as long as the longest training
+        sequence.
+    stride_bp
+        Bases from one window to the next; `window_bp` if left out. The last window ends with the
+        record, and the answer of a record is the mean over its windows.
+    batch_tokens
+        Tokens of one batch: more is faster until memory ends.
+    attention
+        Attention backend; see `dnabert2-fast doctor`.
+    dtype
+        float32, bfloat16, float16, int8 or auto, as for ``from_pretrained``.
+    device
+        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+
+    Examples
+    --------
+    >>> PredictConfig(rows="windows", window_bp=512).stride_bp  # None: windows side by side
+    """
+
+    rows: Literal["records", "windows"] = "records"
+    window_bp: int | None = None
+    stride_bp: int | None = None
+    batch_tokens: int = 16_384
+    attention: str = "auto"
+    dtype: str = "float32"
+    device: str = "auto"

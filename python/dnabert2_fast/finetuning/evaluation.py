@@ -64,7 +64,7 @@ def evaluate(
     ...     warnings.simplefilter("ignore")
     ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
     >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
-    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> Task("multiclass", ("other", "promoter"), window_bp=300).save(folder / "m")
     >>> rows = ["sequence,label", "ACGTTGCATTAGCA,promoter", "GGGCCC,other"]
     >>> _ = (folder / "test.csv").write_text("\n".join(rows))
     >>> scores = evaluate(folder / "m", folder / "test.csv", folder / "scores")

@@ -93,7 +93,7 @@ def targets(
     """
     if spans is None:
         return torch.as_tensor(
-            label, dtype=torch.int64 if task.kind == "classes" else torch.float32
+            label, dtype=torch.int64 if task.kind == "multiclass" else torch.float32
         )
     counts = np.zeros((len(spans), len(task.names)), np.float32)
     if task.kind == "bases":

@@ -75,7 +75,7 @@ def loss_of(
     positives of each label.
     """
     logits = logits.float()
-    if kind == "classes":
+    if kind == "multiclass":
         return F.cross_entropy(logits, wanted, weight=weights)
     if kind == "multilabel":
         return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights)

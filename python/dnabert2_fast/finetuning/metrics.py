@@ -32,7 +32,7 @@ from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
 __all__ = ["BEST_BY", "collapsed", "kmer_baseline", "scores"]
 
 BEST_BY: dict[Kind, str] = {
-    "classes": "mcc",
+    "multiclass": "mcc",
     "multilabel": "auprc",
     "regression": "r2",
     "tokens": "mcc",
@@ -42,7 +42,7 @@ BEST_BY: dict[Kind, str] = {
 
 
 def scores(
-    labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating], kind: Kind = "classes"
+    labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating], kind: Kind = "multiclass"
 ) -> dict[str, float]:
     """Return the scores of a kind of task.
 
@@ -149,7 +149,7 @@ def collapsed(
 ) -> str | None:
     """Return what is wrong when every answer is the same though the labels differ, else None.
 
-    >>> task = Task("classes", ("no", "yes"))
+    >>> task = Task("multiclass", ("no", "yes"))
     >>> collapsed(np.array([0, 1]), np.array([[0.4, 0.6], [0.3, 0.7]]), task)
     'every answer is "yes"'
     """

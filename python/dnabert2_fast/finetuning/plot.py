@@ -14,7 +14,7 @@ from dnabert2_fast.finetuning.task import IGNORED, Task
 
 __all__ = ["plot_answers"]
 
-MOST_NAMED = 12  # curves in a legend, and classes whose counts are written into the matrix
+MAX_NAMED = 12  # curves in a legend, and classes whose counts are written into the matrix
 
 
 def plot_answers(
@@ -69,7 +69,7 @@ def _confusion(
     ticks = range(len(names))
     axes.set_xticks(ticks, names, rotation=45, ha="right")
     axes.set_yticks(ticks, names)
-    if len(names) <= MOST_NAMED:
+    if len(names) <= MAX_NAMED:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
@@ -105,7 +105,7 @@ def _curves(
     for axes in (roc, recall):
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
-    if len(names) <= MOST_NAMED:
+    if len(names) <= MAX_NAMED:
         roc.legend(frameon=False, loc="lower right", title="dashed: by chance")
     else:
         roc.set_title(f"{len(names)} labels; dashed: by chance", fontsize="medium")

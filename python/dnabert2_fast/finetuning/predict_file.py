@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,33 +15,25 @@ import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import Row, Task, read_rows
 from dnabert2_fast.io.fasta import read_fasta
 
 __all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
 
-RowsOf = Literal["records", "windows"]
-
 
 def predict(
     folder: str | os.PathLike[str],
     file: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    *,
-    rows: RowsOf = "records",
-    window_bp: int | None = None,
-    stride_bp: int | None = None,
-    batch_tokens: int = 16_384,
-    attention: str = "auto",
-    dtype: str = "float32",
-    device: str = "auto",
+    config: PredictConfig = PredictConfig(),  # noqa: B008 (it is frozen)
 ) -> int:
-    r"""Write what a fine-tuned model says of every record of a file; returns the number of rows.
+    r"""Write the predictions for every record of a file, and return the number of rows.
 
-    A call that was stopped goes on when it is repeated: what is done lies in ``OUT.parts`` until
+    A call that was stopped resumes when it is repeated: finished chunks lie in ``OUT.parts`` until
     the output is whole.
 
     Parameters
@@ -55,16 +47,7 @@ def predict(
         .csv or .parquet: ``name``; ``start_bp`` and ``end_bp`` of windows, tokens and bases;
         ``prediction`` (the most probable class; of labels those with at least one half, joined by
         ``;``); ``probability_NAME`` for each, or ``value_NAME`` for numbers.
-    rows : {"records", "windows"}
-        A row a record, or a row a window.
-    window_bp, stride_bp : int, optional
-        Longer records are cut into windows, the last of which ends with the record, and answers are
-        means over windows. The window is as long as the longest training sequence when left out,
-        and the stride as the window.
-    batch_tokens : int
-        Tokens of one batch: more is faster until memory ends.
-    attention, dtype, device
-        As for ``from_pretrained``.
+    config : PredictConfig
 
     Raises
     ------
@@ -82,7 +65,7 @@ def predict(
     ...     warnings.simplefilter("ignore")
     ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder / "m")
     >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
-    >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder / "m")
+    >>> Task("multiclass", ("other", "promoter"), window_bp=300).save(folder / "m")
     >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCATTAGCA\n>two\nGGGCCC\n")
     >>> predict(folder / "m", folder / "x.fa", folder / "out.csv")
     2
@@ -93,23 +76,32 @@ def predict(
     if out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"out: {out.name} must end in .csv or .parquet")
     predictor = Predictor.load(
-        folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
+        folder,
+        attention=config.attention,
+        dtype=config.dtype,
+        device=config.device,
+        batch_tokens=config.batch_tokens,
     )
-    settings = {"file": file, "cut_bp": window_bp, "stride_bp": stride_bp, "tokens": batch_tokens}
+    settings = {
+        "file": file,
+        "cut_bp": config.window_bp,
+        "stride_bp": config.stride_bp,
+        "tokens": config.batch_tokens,
+    }
     model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
-    parts = Parts(out, settings_of(model, tokenizer, task, **settings))
+    store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
     stream = predictor.stream(
         _records(file),
-        window_bp=window_bp,
-        stride_bp=stride_bp,
-        each_window=rows == "windows",
-        keep=parts.take,
+        window_bp=config.window_bp,
+        stride_bp=config.stride_bp,
+        each_window=config.rows == "windows",
+        keep=store.take,
     )
-    with_places = rows == "windows" or predictor.task.by_position
+    with_places = config.rows == "windows" or predictor.task.by_position
     written = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
-    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+    with store.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
         try:
             for places, answers in stream:
                 table = pa.table(_columns(predictor.task, places, answers, with_places))

@@ -72,7 +72,7 @@ class Predictor:
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # it says that the classifier is fresh
     ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini")
-    >>> task = Task("classes", ("other", "promoter"), window_bp=300)
+    >>> task = Task("multiclass", ("other", "promoter"), window_bp=300)
     >>> predictor = Predictor(model, Tokenizer.from_pretrained("mini"), task)
     >>> outputs = predictor(["ACGTTGCATTAGCA", "GGGCCC" * 100]).outputs
     >>> outputs.shape, np.allclose(outputs.sum(1), 1)
@@ -120,7 +120,7 @@ class Predictor:
         ...     warnings.simplefilter("ignore")
         ...     Dnabert2ForSequenceClassification.from_pretrained("mini").save_pretrained(folder)
         >>> Tokenizer.from_pretrained("mini").save(folder / "tokenizer.json")
-        >>> Task("classes", ("other", "promoter"), window_bp=300).save(folder)
+        >>> Task("multiclass", ("other", "promoter"), window_bp=300).save(folder)
         >>> Predictor.load(folder).task.names
         ('other', 'promoter')
         """

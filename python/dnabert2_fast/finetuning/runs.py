@@ -20,6 +20,7 @@ import numpy as np
 from transformers import set_seed
 
 from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import FinetuneConfig, Kind, Mode, Pooling
@@ -43,7 +44,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 __all__ = ["FinetuneResult", "finetune"]
 
 HF_PROBLEMS: dict[Kind, str] = {
-    "classes": "single_label_classification",
+    "multiclass": "single_label_classification",
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
@@ -111,7 +112,7 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # a table this small
     ...     result = finetune(FinetuneConfig(
-    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="probe", epochs=1
+    ...         "mini", data=str(folder), out=str(folder / "classifier"), mode="frozen", epochs=1
     ...     ))
     >>> sorted(result.metrics), 0 <= result.metrics["test"]["accuracy"] <= 1
     (['dev', 'test', 'test_baseline'], True)
@@ -178,19 +179,16 @@ def _check(config: FinetuneConfig) -> None:
 
 def _settings(config: FinetuneConfig, data: str) -> dict[str, Any]:
     """Return what ``run.json`` says of a run: its configuration, and a checksum of its tables."""
-    return json.loads(json.dumps({**asdict(config), "data_sha256": data}))  # type: ignore[no-any-return]
+    return {**asdict(config), "data_sha256": data}
 
 
-def _difference(folder: Path, settings: dict[str, Any]) -> str | None:
-    """Say how a folder's run differs from what is asked for; where it lies does not matter."""
+def _require_same(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise unless a folder holds the run that is asked for; where it lies does not matter."""
     try:
-        before = read_object(folder / "run.json")
+        stored = read_object(folder / "run.json")
     except ValueError as error:
         raise CheckpointError(f"{folder / 'run.json'}: {error}; delete {folder}") from None
-    for name, value in settings.items():
-        if name != "out" and before.get(name) != value:
-            return f"{name} {before.get(name)}, not {value}"
-    return None
+    require_same(folder, stored, {k: v for k, v in settings.items() if k != "out"})
 
 
 def _unfinished(config: FinetuneConfig, data: str) -> Path:
@@ -198,12 +196,7 @@ def _unfinished(config: FinetuneConfig, data: str) -> Path:
     folder = Path(f"{config.out}.unfinished")
     settings = _settings(config, data)
     if (folder / "run.json").exists():
-        difference = _difference(folder, settings)
-        if difference is not None:
-            raise CheckpointError(
-                f"{folder}: was begun with {difference}; give the same settings to go on, or "
-                "delete it"
-            )
+        _require_same(folder, settings)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     atomic_json(folder / "run.json", settings)
@@ -214,12 +207,9 @@ def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
     """Return what the run that `out` holds came to, if it is this one."""
     out = Path(config.out)
     result = _finished(out)
-    difference = None if result is None else _difference(out, _settings(config, data))
-    if result is None or difference is not None:
-        what = "" if difference is None else f", made with {difference}"
-        raise CheckpointError(
-            f"{out}: exists already{what}; choose another folder or delete this one"
-        )
+    if result is None:
+        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
+    _require_same(out, _settings(config, data))
     return result
 
 
@@ -274,7 +264,7 @@ def _run(
             dropout=config.lora_dropout,
             layers=config.lora_targets,
         )
-    elif config.mode == "probe":
+    elif config.mode == "frozen":
         freeze_encoder(model)
     trained, parameters = count_parameters(model)
     weights = class_weights(config.class_weights, task, tables["train"])

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +37,12 @@ __all__ = [
 
 SPLITS = ("train", "dev", "test")
 IGNORED = -100  # the label of a token or base of which nothing is asked; "." in a table
-MOST_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
-MOST_CLASSES = 65_536
+MAX_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
+MAX_CLASSES = 65_536
 FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
 
 _EXPECTED = {
-    "classes": "a label 0, 1, 2, ...",
+    "multiclass": "a label 0, 1, 2, ...",
     "multilabel": "a label of 0s and 1s joined by ;",
     "regression": "a label that is a number, or numbers joined by ;",
     "tokens": "a label of one class a token, joined by ;",
@@ -56,7 +56,7 @@ class Task:
 
     Parameters
     ----------
-    kind : {"classes", "multilabel", "regression", "tokens", "bases"}
+    kind : {"multiclass", "multilabel", "regression", "tokens", "bases"}
         One class a sequence; any number of labels; numbers; a class for each token or base.
     names : tuple of str
         Of the classes, labels or numbers, in the order of the model's outputs.
@@ -95,6 +95,8 @@ class Task:
         path = Path(folder) / "task.json"
         try:
             values = read_object(path)
+            if values["kind"] not in get_args(Kind):
+                raise ValueError(f"kind {values['kind']!r} is not one of {get_args(Kind)}")
             return cls(**{**values, "names": tuple(values["names"])})
         except FileNotFoundError:
             raise CheckpointError(
@@ -210,7 +212,7 @@ def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterato
     """
     path = Path(path)
     # A chromosome in one field is fine; csv's limit is one for the whole process.
-    csv.field_size_limit(MOST_LINE)
+    csv.field_size_limit(MAX_LINE)
     number = 1
     try:
         opened = gzip.open if path.suffix == ".gz" else open
@@ -252,9 +254,9 @@ def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterato
 
 def _lines(handle: IO[str]) -> Iterator[str]:
     """Yield lines, as iterating a file does, but none that would fill the memory."""
-    while line := handle.readline(MOST_LINE + 1):
-        if len(line) > MOST_LINE:
-            raise csv.Error(f"a line has more than {MOST_LINE:,} letters")
+    while line := handle.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise csv.Error(f"a line has more than {MAX_LINE:,} letters")
         if "\0" in line:
             raise csv.Error("there is a NUL byte; the file is damaged, copy it again")
         yield line
@@ -277,22 +279,22 @@ def _task_of(
 ) -> Task:
     labels = [row.label for row in rows]
     if kind == "auto":
-        kind = "classes"
+        kind = "multiclass"
         if any(";" in label for label in labels):
             kind = "multilabel"
         elif all(map(_is_number, labels)) and not all(map(str.isdecimal, labels)):
             kind = "regression"
-    if kind == "classes" and not any(map(_is_number, labels)):
+    if kind == "multiclass" and not any(map(_is_number, labels)):
         return Task(kind, tuple(sorted(set(labels))), rows[0].pair is not None)
     if kind in ("multilabel", "regression"):
         count = labels[0].count(";") + 1
     else:
         values = _classes(rows, Task(kind, ()), path)[0]
         count = max(int(values.max(initial=0)) + 1, 2)
-        if count > MOST_CLASSES:
+        if count > MAX_CLASSES:
             raise DataError(
                 f"{path}: has class {count - 1:,}; classes are numbered 0, 1, 2, ..., at most "
-                f"{MOST_CLASSES - 1:,} (for numbers choose the task regression)"
+                f"{MAX_CLASSES - 1:,} (for numbers choose the task regression)"
             )
     if names and len(names) != count:
         raise DataError(

@@ -111,7 +111,7 @@ def train(
     examples = _Examples(predictor, tables["train"])
     trainer = _Trainer(
         examine,
-        model=_WithLoss(predictor.model, task.kind, weights, probe=config.mode == "probe"),
+        model=_WithLoss(predictor.model, task.kind, weights, frozen=config.mode == "frozen"),
         args=arguments,
         train_dataset=examples,
         eval_dataset=examples,  # not looked at: `examine` knows dev
@@ -199,10 +199,10 @@ class _WithLoss(nn.Module):
     weights: torch.Tensor | None
 
     def __init__(
-        self, model: Classifier, kind: Kind, weights: torch.Tensor | None, *, probe: bool
+        self, model: Classifier, kind: Kind, weights: torch.Tensor | None, *, frozen: bool
     ) -> None:
         super().__init__()
-        self.model, self.kind, self.probe = model, kind, probe
+        self.model, self.kind, self.frozen = model, kind, frozen
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(
@@ -219,7 +219,7 @@ class _WithLoss(nn.Module):
 
     def train(self, mode: bool = True) -> _WithLoss:
         super().train(mode)
-        if self.probe:  # what is not trained gives the features of evaluation, without dropout
+        if self.frozen:  # what is not trained gives the features of evaluation, without dropout
             self.model.bert.embeddings.eval()
             self.model.bert.encoder.eval()
         return self

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dnabert2_fast._internal.torch_compile import constant_result
 
-__all__ = ["add_norm", "fused", "geglu", "masked_lm_loss", "obstacle"]
+__all__ = ["add_norm", "fused", "geglu", "masked_lm_loss", "unavailable_reason"]
 
 
 def geglu(x: torch.Tensor, dropout_p: float = 0.0) -> torch.Tensor:
@@ -113,11 +113,11 @@ def fused(x: torch.Tensor) -> bool:
 
 @constant_result
 def _fused(device: torch.device, dtype: torch.dtype) -> bool:
-    return obstacle(device, dtype) is None
+    return unavailable_reason(device, dtype) is None
 
 
 @lru_cache
-def obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+def unavailable_reason(device: torch.device, dtype: torch.dtype) -> str | None:
     """Return why the Triton kernels do not run on a device, None when they do."""
     if device.type != "cuda":
         return f"needs a CUDA device, this is {device.type}"

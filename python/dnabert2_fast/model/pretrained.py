@@ -35,7 +35,7 @@ from dnabert2_fast.model.weights import (
     read_weights,
 )
 
-__all__ = ["Pretrained", "blank", "fit", "has_bfloat16", "initialise", "pick_device"]
+__all__ = ["Pretrained", "fit", "has_bfloat16", "init_empty_weights", "initialise", "pick_device"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -123,7 +123,7 @@ class Pretrained(nn.Module):
         if classifier_pooling is not None:
             config = replace(config, classifier_pooling=classifier_pooling)
         check_layers(config, weights, str(files.weights))
-        model = blank(lambda: cls(config, attention))
+        model = init_empty_weights(lambda: cls(config, attention))
         model.tie()
         match(model, weights, str(files.weights))  # before memory of any size is taken
         model.to_empty(device="cpu")
@@ -280,10 +280,10 @@ class _NoDraws(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def blank(make: Callable[[], Module]) -> Module:
+def init_empty_weights(make: Callable[[], Module]) -> Module:
     """Return what `make` returns, on the meta device: shapes, and no memory.
 
-    >>> blank(lambda: nn.Linear(1 << 20, 1 << 20)).weight.is_meta
+    >>> init_empty_weights(lambda: nn.Linear(1 << 20, 1 << 20)).weight.is_meta
     True
     """
     with torch.device("meta"), _NoDraws():

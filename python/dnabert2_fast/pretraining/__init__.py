@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnabert2_fast.pretraining.config import PretrainConfig
-    from dnabert2_fast.pretraining.train import PretrainResult, pretrain
+    from dnabert2_fast.pretraining.train import (
+        PretrainingCallback,
+        PretrainingRun,
+        PretrainResult,
+        pretrain,
+    )
 
 __all__ = [
     "PretrainConfig",
     "PretrainResult",
+    "PretrainingCallback",
+    "PretrainingRun",
     "pretrain",
 ]
 
 _HOME = {
     "PretrainConfig": "config",
     "PretrainResult": "train",
+    "PretrainingCallback": "train",
+    "PretrainingRun": "train",
     "pretrain": "train",
 }
 

@@ -34,7 +34,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
-from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.safe_load import TensorsOnlyPlanner, TensorsOnlyReader
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -50,17 +50,17 @@ class Checkpoints:
     ----------
     folder : Path
         ``checkpoints`` of the run.
-    fleet : Fleet
+    context : DistributedContext
     keep : int
         How many to keep.
     """
 
-    def __init__(self, folder: Path, fleet: Fleet, keep: int) -> None:
-        self.folder, self._fleet, self._keep = folder, fleet, keep
+    def __init__(self, folder: Path, context: DistributedContext, keep: int) -> None:
+        self.folder, self._context, self._keep = folder, context, keep
         self._writing: list[Future[Any]] = []
         self._target: Path | None = None
         self._exporter = ThreadPoolExecutor(1)
-        fleet.on_first(self._remove_parts)
+        context.on_rank_zero(self._remove_parts)
         # Said by the thread that writes, of a process alone, which is what it is.
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
@@ -77,8 +77,8 @@ class Checkpoints:
         tokenizer: Tokenizer,
         optimizers: Sequence[torch.optim.Optimizer],
         position: dict[str, Any],
-    ) -> None:
-        """Begin to write a checkpoint; all processes call it, after the same step.
+    ) -> Path:
+        """Begin to write a checkpoint and return its folder; all processes call it together.
 
         What is to be written is copied before this returns. `position` holds ``step`` and whatever
         says how to go on.
@@ -87,8 +87,8 @@ class Checkpoints:
         self._target = self.folder / f"step-{position['step']:07d}"
         part = self._part(self._target)
         weights = detached(model, config)  # of the first process
-        self._fleet.on_first(lambda: part.mkdir(parents=True))
-        if self._fleet.first:
+        self._context.on_rank_zero(lambda: part.mkdir(parents=True))
+        if self._context.is_rank_zero:
             text = json.dumps(position)
 
             def export() -> None:
@@ -101,10 +101,11 @@ class Checkpoints:
             response = async_save(
                 self._state(model, optimizers),
                 checkpoint_id=part / STATE,
-                process_group=self._fleet.storage,
+                process_group=self._context.storage,
             )
         upload: Future[Any] = getattr(response, "upload_completion", response)  # type: ignore[arg-type]
         self._writing.append(upload)
+        return self._target
 
     def wait(self) -> None:
         """Return when the checkpoint begun last, if any, is whole and has its name.
@@ -123,7 +124,7 @@ class Checkpoints:
                 future.result()
         except (OSError, RuntimeError, CheckpointException) as error:
             raise not_written(target, error) from None
-        self._fleet.on_first(lambda: self._publish(target))
+        self._context.on_rank_zero(lambda: self._publish(target))
 
     def resume(
         self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
@@ -135,21 +136,21 @@ class Checkpoints:
         CheckpointError
             When there are checkpoints, and all are damaged.
         """
-        fleet = self._fleet
-        saved = fleet.on_first(lambda: sorted(self.folder.glob("step-*"), reverse=True))
+        context = self._context
+        saved = context.on_rank_zero(lambda: sorted(self.folder.glob("step-*"), reverse=True))
         reasons = []
-        for place in saved:
+        for folder in saved:
             try:
-                position = fleet.on_first(lambda place=place: _position(place))  # type: ignore[misc]
+                position = context.on_rank_zero(lambda folder=folder: _position(folder))  # type: ignore[misc]
                 reason = None
             except CheckpointError as error:
                 position, reason = {}, str(error)
             if reason is None:
-                reason = self._load(place / STATE, model, optimizers)
-            if not fleet.any(reason is not None):
+                reason = self._load(folder / STATE, model, optimizers)
+            if not context.any(reason is not None):
                 return dict(position)
-            reasons.append(f"{place}: damaged ({reason or 'in another process'})")
-            if fleet.first and place != saved[-1]:
+            reasons.append(f"{folder}: damaged ({reason or 'in another process'})")
+            if context.is_rank_zero and folder != saved[-1]:
                 warnings.warn(f"{reasons[-1]}; going on from the one before", stacklevel=2)
         if reasons:
             raise CheckpointError(f"{reasons[-1]}; delete {self.folder} to start afresh")
@@ -158,10 +159,10 @@ class Checkpoints:
     def remove(self) -> None:
         """Delete all of them; the run is finished."""
         self.wait()
-        self._fleet.on_first(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        self._context.on_rank_zero(lambda: shutil.rmtree(self.folder, ignore_errors=True))
 
     def _load(
-        self, place: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+        self, folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
     ) -> str | None:
         """Load, or return why it cannot be done."""
         try:
@@ -169,9 +170,9 @@ class Checkpoints:
                 state = self._state(model, optimizers)
                 load(
                     state,
-                    storage_reader=TensorsOnlyReader(place),
+                    storage_reader=TensorsOnlyReader(folder),
                     planner=TensorsOnlyPlanner(),
-                    process_group=self._fleet.storage,
+                    process_group=self._context.storage,
                 )
         # Damaged files make torch raise what it likes, errors of pickle and of zip among them.
         except (Exception, CheckpointException) as raised:
@@ -231,11 +232,11 @@ def detached(model: nn.Module, config: Dnabert2Config) -> Dnabert2ForMaskedLM:
     return twin
 
 
-def _position(place: Path) -> dict[str, Any]:
+def _position(folder: Path) -> dict[str, Any]:
     try:
-        position = read_object(place / POSITION)
+        position = read_object(folder / POSITION)
         for name, size in dict(position.pop("bytes")).items():
-            found = (place / name).stat().st_size
+            found = (folder / name).stat().st_size
             if found != size:
                 raise CheckpointError(f"{name} has {found:,} bytes, {size:,} were written")
     except (OSError, ValueError, KeyError, TypeError) as error:

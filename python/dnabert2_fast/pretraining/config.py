@@ -102,7 +102,7 @@ class PretrainConfig:
     batch_tokens
         Tokens of one update, at most, over all processes together.
     micro_batch_tokens
-        Tokens that a process works on at once, about; what is more is done in turns.
+        Tokens that a process works on at once, about; more are done in several micro-batches.
     optimizer
         adamw, or muon (Jordan et al. 2024) for the encoder's matrices and AdamW for the rest.
     learning_rate
@@ -158,7 +158,7 @@ class PretrainConfig:
     Examples
     --------
     >>> config = PretrainConfig("corpus", out="run", recipe="fast", size="small", steps=2000)
-    >>> config.settled().optimizer, config.settled().warmup_steps
+    >>> config.resolved().optimizer, config.resolved().warmup_steps
     ('muon', 40)
     """
 
@@ -221,12 +221,12 @@ class PretrainConfig:
         if self.size is not None and self.init_from is not None:
             raise ValueError("size: the model of init_from has its own; leave it out")
 
-    def settled(self) -> Settled:
+    def resolved(self) -> ResolvedConfig:
         """Return the values of everything that a recipe can fill in.
 
-        >>> PretrainConfig("corpus", "run").settled().warmup_steps
+        >>> PretrainConfig("corpus", "run").resolved().warmup_steps
         30000
-        >>> PretrainConfig("corpus", "run", steps=100).settled()[-2:]
+        >>> PretrainConfig("corpus", "run", steps=100).resolved()[-2:]
         (6, 94)
         """
         recipe = RECIPES[self.recipe]
@@ -237,7 +237,7 @@ class PretrainConfig:
             warmup = round(chosen.warmup_share * chosen.steps)
         if decay is None:
             decay = min(round(chosen.decay_share * chosen.steps), max(chosen.steps - warmup, 1))
-        return Settled(
+        return ResolvedConfig(
             chosen.optimizer,
             chosen.learning_rate,
             chosen.weight_decay,
@@ -251,11 +251,11 @@ class PretrainConfig:
 
     def shaping(self) -> dict[str, Any]:
         """Return everything that shapes the result, as ``run.json`` has it."""
-        every = {**asdict(self), **self.settled()._asdict()}
+        every = {**asdict(self), **self.resolved()._asdict()}
         return {name: value for name, value in every.items() if name not in NOT_SHAPING}
 
 
-class Settled(NamedTuple):
+class ResolvedConfig(NamedTuple):
     """A recipe with what was asked for instead; see `PretrainConfig`."""
 
     optimizer: Literal["adamw", "muon"]

@@ -20,13 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import pick_device
 
-__all__ = ["Fleet", "gradients_wait", "join_fleet"]
+__all__ = ["DistributedContext", "gradients_wait", "init_distributed"]
 
 Result = TypeVar("Result")
 
 
-class Fleet:
-    """A process among those of the run; made by `join_fleet`.
+class DistributedContext:
+    """A process among those of the run; made by `init_distributed`.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class Fleet:
         self.storage = _gloo_group() if size > 1 else None
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this process writes what is written once."""
         return self.rank == 0
 
-    def on_first(self, work: Callable[[], Result]) -> Result:
-        """Run something in the first process; all get its result, or raise its exception."""
+    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
+        """Run something in the process of rank 0; all get its result, or raise its exception."""
         outcome: list[Any] = [None, None]
-        if self.first:
+        if self.is_rank_zero:
             try:
                 outcome[0] = work()
             except Exception as error:
@@ -70,7 +70,7 @@ class Fleet:
         dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._control)
         return bool(flag)
 
-    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over all processes of tensors on their devices."""
         if self.size > 1:
             values = values.clone()
@@ -100,8 +100,8 @@ def _gloo_group() -> dist.ProcessGroup:
 
 
 @contextmanager
-def join_fleet(device: str) -> Iterator[Fleet]:
-    """Meet the other processes that `torchrun` started; a process alone is a fleet of one.
+def init_distributed(device: str) -> Iterator[DistributedContext]:
+    """Join the other processes that `torchrun` started; a process alone needs none.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def join_fleet(device: str) -> Iterator[Fleet]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     picked = pick_device(device)
     if size == 1 and "RANK" not in os.environ:
-        yield Fleet(0, 1, picked)
+        yield DistributedContext(0, 1, picked)
         return
     if picked.type == "cuda":
         if picked.index is None:
@@ -121,6 +121,6 @@ def join_fleet(device: str) -> Iterator[Fleet]:
         os.environ["DNABERT2_FAST_PROGRESS"] = "0"
     dist.init_process_group("cpu:gloo,cuda:nccl" if picked.type == "cuda" else "gloo")
     try:
-        yield Fleet(dist.get_rank(), size, picked)
+        yield DistributedContext(dist.get_rank(), size, picked)
     finally:
         dist.destroy_process_group()

@@ -11,7 +11,7 @@ from torch import nn
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import TokenBatches
 from dnabert2_fast.model.batch import PackedBatch
-from dnabert2_fast.pretraining.distributed import Fleet
+from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.ragged import token_batches
 
@@ -21,7 +21,7 @@ __all__ = ["EVAL_MASK_RATE", "Evaluation", "Scores", "frequency_baseline"]
 EVAL_MASK_RATE = 0.15
 
 # Tokens that a process evaluates at once.
-PIECE_TOKENS = 8192
+MICRO_BATCH_TOKENS = 8192
 
 # Training windows whose token frequencies make the baseline.
 BASELINE_WINDOWS = 100_000
@@ -41,6 +41,10 @@ class Scores(NamedTuple):
     loss: float
     accuracy: float
 
+    def as_metrics(self) -> dict[str, float]:
+        """Return them under the names of ``metrics.jsonl``."""
+        return {"eval_loss": self.loss, "eval_accuracy": self.accuracy}
+
 
 class Evaluation:
     """The same windows with the same masks every time, whatever trains and on what.
@@ -51,46 +55,46 @@ class Evaluation:
         The held-out split.
     tokens : int
         To use at most; of a larger split, windows drawn evenly.
-    fleet : Fleet
+    context : DistributedContext
     """
 
-    def __init__(self, corpus: Corpus, tokens: int, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, corpus: Corpus, tokens: int, context: DistributedContext) -> None:
+        self._context = context
         masker = Masker(corpus.tokenizer, EVAL_MASK_RATE)
         windows = next(iter(TokenBatches(corpus, tokens, seed=0, epochs=1))).ids
         batch = PackedBatch.from_ragged(windows)
-        places = torch.arange(len(batch.input_ids))
-        inputs, labels = masker(batch.input_ids, places, key_of(0))
+        positions = torch.arange(len(batch.input_ids))
+        inputs, labels = masker(batch.input_ids, positions, key_of(0))
         self.labels = labels[labels != IGNORED]
-        # Sharded models want as many calls in every process; the last ones may repeat a piece.
-        pieces = list(token_batches(windows.lengths, PIECE_TOKENS))
-        turns = -(-len(pieces) // fleet.size)
-        self._pieces = []
-        for number in range(fleet.rank * turns, (fleet.rank + 1) * turns):
-            rows = pieces[min(number, len(pieces) - 1)]
+        # Sharded models need equally many calls in every process; the last may repeat a batch.
+        micro_batches = list(token_batches(windows.lengths, MICRO_BATCH_TOKENS))
+        per_rank = -(-len(micro_batches) // context.size)
+        self._micro_batches = []
+        for number in range(context.rank * per_rank, (context.rank + 1) * per_rank):
+            rows = micro_batches[min(number, len(micro_batches) - 1)]
             first, last = windows.offsets[rows.start], windows.offsets[rows.stop]
             borders = windows.offsets[rows.start : rows.stop + 1] - first
             wanted = labels[first:last]
-            if number >= len(pieces):
+            if number >= len(micro_batches):
                 wanted = torch.full_like(wanted, IGNORED)
             packed = PackedBatch(
                 inputs[first:last],
                 torch.from_numpy(borders.astype(np.int32)),
                 int(np.diff(borders).max()),
             )
-            self._pieces.append((packed, wanted))
+            self._micro_batches.append((packed, wanted))
 
     def __call__(self, model: nn.Module, bfloat16: bool) -> Scores:
         """Return the scores of a model, which is left in `eval` mode."""
         model.eval()
-        device = self._fleet.device
+        device = self._context.device
         sums = torch.zeros(2, device=device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            for batch, labels in self._pieces:
+            for batch, labels in self._micro_batches:
                 asked = labels[labels != IGNORED].to(device)
                 loss, logits = model(batch, labels)
                 sums += torch.stack([loss * len(asked), (logits.argmax(-1) == asked).sum()])
-        loss_sum, right = self._fleet.add_up(sums).tolist()
+        loss_sum, right = self._context.all_reduce_sum(sums).tolist()
         asked_for = max(len(self.labels), 1)
         return Scores(loss_sum / asked_for, right / asked_for)
 
@@ -99,7 +103,7 @@ def frequency_baseline(corpus: Corpus, evaluation: Evaluation) -> Scores:
     """Return the scores of guessing masked tokens by their frequency in training windows."""
     sample = np.unique(np.linspace(0, len(corpus) - 1, BASELINE_WINDOWS, dtype=np.int64))
     counts = np.bincount(corpus.gather(sample).values, minlength=corpus.tokenizer.vocab_size) + 1.0
-    counts[sorted(corpus.tokenizer.special_ids)] = 0
+    counts[corpus.tokenizer.special_mask] = 0
     frequency = torch.from_numpy(counts / counts.sum())
     wanted = evaluation.labels
     right = (wanted == int(frequency.argmax())).double().mean()

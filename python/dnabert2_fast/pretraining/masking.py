@@ -1,9 +1,9 @@
 """Masking for masked language modelling, as BERT does it (Devlin et al. 2019, section 3.1).
 
 Of the tokens that stand for bases a share is chosen, each by itself, to be predicted; of those 80 %
-become [MASK], 10 % a random token and 10 % stay as they are. What happens to a token depends on a
-key and on the token's place alone, so that a batch may be cut up and shared out in any way, on any
-device, and has the same masks.
+become [MASK], 10 % a random token and 10 % stay as they are. The outcome depends on a key and on
+the token's position alone, so that a batch may be cut and distributed in any way, on any device,
+and has the same masks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def key_of(*numbers: int) -> int:
 
 
 class Masker:
-    """Masks tokens of one vocabulary; the same key and places give the same masks.
+    """Masks tokens of one vocabulary; the same key and positions give the same masks.
 
     Parameters
     ----------
@@ -67,38 +67,38 @@ class Masker:
         self._ordinary = torch.nonzero(~special).flatten().to(device)
 
     def __call__(
-        self, input_ids: torch.Tensor, places: torch.Tensor, key: int
+        self, input_ids: torch.Tensor, positions: torch.Tensor, key: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return masked ids and labels (-100 where nothing is asked).
 
         Parameters
         ----------
         input_ids : Tensor of int64, shape (tokens,)
-        places : Tensor of int64, shape (tokens,)
+        positions : Tensor of int64, shape (tokens,)
             Where each token stands in the batch; no two alike.
         key : int
             See `key_of`.
         """
-        chosen = (_share(places, key, 0) < self.rate) & ~self._special[input_ids]
+        chosen = (_share(positions, key, 0) < self.rate) & ~self._special[input_ids]
         labels = input_ids.masked_fill(~chosen, IGNORED)
-        fate = _share(places, key, 1)
-        drawn = (_bits(places, key, 2) >> 16) & ((1 << 47) - 1)
+        fate = _share(positions, key, 1)
+        drawn = (_bits(positions, key, 2) >> 16) & ((1 << 47) - 1)
         substitutes = self._ordinary[drawn % len(self._ordinary)]
         masked = torch.where(chosen & (fate < 0.8), self.mask_id, input_ids)
         return torch.where(chosen & (fate >= 0.9), substitutes, masked), labels
 
 
-def _bits(places: torch.Tensor, key: int, draw: int) -> torch.Tensor:
-    """64 random bits for each place: SplitMix64 from a start of its own for every draw."""
-    x = (places * 3 + draw) * GOLDEN + key
+def _bits(positions: torch.Tensor, key: int, draw: int) -> torch.Tensor:
+    """64 random bits for each position: SplitMix64 from a start of its own for every draw."""
+    x = (positions * 3 + draw) * GOLDEN + key
     x = (x ^ _shifted(x, 30)) * FIRST
     x = (x ^ _shifted(x, 27)) * SECOND
     return x ^ _shifted(x, 31)
 
 
-def _share(places: torch.Tensor, key: int, draw: int) -> torch.Tensor:
+def _share(positions: torch.Tensor, key: int, draw: int) -> torch.Tensor:
     """Numbers in [0, 1), even, of 24 bits, which float32 holds exactly."""
-    return ((_bits(places, key, draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
+    return ((_bits(positions, key, draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
 
 
 def _shifted(x: torch.Tensor, by: int) -> torch.Tensor:

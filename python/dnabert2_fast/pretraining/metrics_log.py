@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dnabert2_fast._internal.extras import needs
-from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.run_folder import RunFolder
 
 __all__ = ["Reporter", "memory_gb"]
 
@@ -19,7 +19,7 @@ class Reporter:
 
     Parameters
     ----------
-    run : Run
+    folder : RunFolder
     settings : dict
         Shown beside the run in Weights & Biases.
     tensorboard : bool
@@ -34,9 +34,9 @@ class Reporter:
     """
 
     def __init__(
-        self, run: Run, settings: dict[str, Any], tensorboard: bool, wandb: str | None
+        self, folder: RunFolder, settings: dict[str, Any], tensorboard: bool, wandb: str | None
     ) -> None:
-        self._run = run
+        self._folder = folder
         self._board: Any = None
         self._wandb: Any = None
         if tensorboard:
@@ -44,20 +44,20 @@ class Reporter:
                 import tensorboard as _  # noqa: F401 (torch's own message names no remedy)
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(run.folder / "tensorboard")
+            self._board = SummaryWriter(folder.folder / "tensorboard")
         if wandb:
             with needs("--wandb"):
                 import wandb as library
 
-            folder = run.folder.resolve()
+            path = folder.folder.resolve()
             self._wandb = library.init(
-                project=wandb, name=folder.name, config=settings, dir=folder, resume="allow",
-                id=_name_of(folder),
+                project=wandb, name=path.name, config=settings, dir=path, resume="allow",
+                id=_name_of(path),
             )  # fmt: skip
 
     def line(self, values: dict[str, float]) -> None:
         """Report the values of a step; ``step`` is one of them."""
-        self._run.log(values)
+        self._folder.log(values)
         step = int(values["step"])
         shown = {name: value for name, value in values.items() if name != "step"}
         if self._board is not None:

@@ -1,14 +1,14 @@
-"""The batches of a pre-training run: one global batch a step, and each process' pieces of it.
+"""The batches of a pre-training run: one global batch a step, and each process' micro-batches.
 
 A step takes the next batch of `TokenBatches`, whatever the number of processes. Its windows are cut
-into pieces of about equal tokens, as many for each process, and every token carries its place in
-the global batch, from which its mask is drawn. So windows and masks of a step are the same on any
-number of processes.
+into micro-batches of about equal tokens, as many for each process, and every token carries its
+position in the global batch, from which its mask is drawn. So windows and masks of a step are the
+same on any number of processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -25,39 +25,47 @@ from dnabert2_fast.pretraining.masking import key_of
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["Piece", "Step", "Variation", "ahead", "cut", "step_batches"]
+__all__ = [
+    "Augmentation",
+    "BatchLayout",
+    "GlobalBatch",
+    "MicroBatch",
+    "cut",
+    "global_batches",
+    "prefetch",
+]
 
 Item = TypeVar("Item")
 
 # Places of a window's tokens begin at its number in the batch times this.
-WINDOW_PLACES = 1 << 32
+WINDOW_POSITIONS = 1 << 32
 
 
-class Piece(NamedTuple):
-    """What a process works on at once.
+class MicroBatch(NamedTuple):
+    """Sequences that a process works on at once.
 
     Attributes
     ----------
     batch : PackedBatch
         Sequences by length, since neighbours of one length are attended to together.
-    places : Tensor of int64, shape (total_tokens,)
-        Where each token stands in the global batch; -1 in a sequence that only fills an empty
-        piece, of which nothing is asked.
+    positions : Tensor of int64, shape (total_tokens,)
+        Position of each token in the global batch; -1 in a sequence that only fills an empty
+        micro-batch, of which nothing is predicted.
     number : int
-        Of the piece in the global batch.
+        Of the micro-batch in the global batch.
     """
 
     batch: PackedBatch
-    places: torch.Tensor
+    positions: torch.Tensor
     number: int
 
 
-class Step(NamedTuple):
-    """One global batch, and a process' share of it.
+class GlobalBatch(NamedTuple):
+    """The batch of one step, and a process' share of it.
 
     Attributes
     ----------
-    pieces : list of Piece
+    micro_batches : list of MicroBatch
         As many in every process.
     tokens : int
         Of the global batch as it was drawn.
@@ -67,14 +75,42 @@ class Step(NamedTuple):
         Where `TokenBatches` goes on.
     """
 
-    pieces: list[Piece]
+    micro_batches: list[MicroBatch]
     tokens: int
     squares: int
     state: State
 
 
-class Variation:
-    """Writes windows in other ways: fewer merges, the other strand, both drawn by seed and place.
+class BatchLayout(NamedTuple):
+    """How a global batch is cut, and which process this is.
+
+    Attributes
+    ----------
+    batch_tokens : int
+        Maximum tokens of a global batch.
+    micro_batch_tokens : int
+        Tokens of a micro-batch, about.
+    rank, ranks : int
+        Number of this process, and of all processes.
+    """
+
+    batch_tokens: int
+    micro_batch_tokens: int
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def per_rank(self) -> int:
+        """Micro-batches of each process.
+
+        >>> BatchLayout(batch_tokens=1000, micro_batch_tokens=300, ranks=2).per_rank
+        2
+        """
+        return -(-self.batch_tokens // (self.ranks * self.micro_batch_tokens))
+
+
+class Augmentation:
+    """Encodes windows anew: fewer merges, the other strand, both drawn by seed and number.
 
     Parameters
     ----------
@@ -114,90 +150,82 @@ class Variation:
         return Ragged.from_list(rows)
 
 
-def step_batches(
+def global_batches(
     corpus: Corpus,
-    variation: Variation,
+    augmentation: Augmentation,
+    layout: BatchLayout,
     *,
-    batch_tokens: int,
-    micro_batch_tokens: int,
     seed: int,
     first_step: int = 0,
     state: State | None = None,
-    rank: int = 0,
-    ranks: int = 1,
-) -> Iterator[Step]:
-    """Yield this process' pieces of one global batch after the other, without end.
+) -> Iterator[GlobalBatch]:
+    """Yield one global batch after the other, with this process' micro-batches, without end.
 
     Parameters
     ----------
     corpus : Corpus
-    variation : Variation
-    batch_tokens : int
-        Tokens of a global batch, at most.
-    micro_batch_tokens : int
-        Tokens of a piece, about.
+    augmentation : Augmentation
+    layout : BatchLayout
     seed : int
     first_step : int
         Number of the first step to come.
     state : State, optional
-        Where to go on.
-    rank, ranks : int
-        This process among all.
+        Where to resume.
     """
-    turns = -(-batch_tokens // (ranks * micro_batch_tokens))
-    drawn = TokenBatches(corpus, batch_tokens, seed=seed, state=state)
+    count = layout.per_rank
+    own = range(layout.rank * count, (layout.rank + 1) * count)
+    drawn = TokenBatches(corpus, layout.batch_tokens, seed=seed, state=state)
     for step, batch in enumerate(drawn, start=first_step):
         lengths = batch.ids.lengths
-        own = range(rank * turns, (rank + 1) * turns)
-        pieces = [
-            _piece(batch.ids, numbers, number, variation, step)
-            for number, numbers in zip(own, cut(lengths, ranks * turns, own), strict=True)
+        micro_batches = [
+            _micro_batch(batch.ids, numbers, number, augmentation, step)
+            for number, numbers in zip(own, cut(lengths, layout.ranks * count, own), strict=True)
         ]
-        yield Step(pieces, int(lengths.sum()), int((lengths**2).sum()), batch.state)
+        yield GlobalBatch(micro_batches, int(lengths.sum()), int((lengths**2).sum()), batch.state)
 
 
 def cut(
-    lengths: npt.NDArray[np.int64], pieces: int, wanted: Sequence[int]
+    lengths: npt.NDArray[np.int64], parts: int, wanted: Sequence[int]
 ) -> list[npt.NDArray[np.int64]]:
-    """Return the numbers of the windows in some of `pieces` consecutive pieces of equal tokens.
+    """Return the numbers of the windows in some of `parts` consecutive parts of equal tokens.
 
-    A window lies where its middle lies; a piece may be empty.
+    A window lies where its middle lies; a part may be empty.
 
     >>> [part.tolist() for part in cut(np.array([4, 4, 2, 2, 2, 2]), 2, range(2))]
     [[0, 1], [2, 3, 4, 5]]
     """
     ends = np.cumsum(lengths)
-    home = (2 * ends - lengths) * pieces // (2 * ends[-1])
-    return [np.flatnonzero(home == piece) for piece in wanted]
+    home = (2 * ends - lengths) * parts // (2 * ends[-1])
+    return [np.flatnonzero(home == part) for part in wanted]
 
 
-def _piece(
+def _micro_batch(
     ids: Ragged,
     numbers: npt.NDArray[np.int64],
     number: int,
-    variation: Variation,
+    augmentation: Augmentation,
     step: int,
-) -> Piece:
+) -> MicroBatch:
     filler = not len(numbers)
     if filler:
         numbers = np.zeros(1, np.int64)
     windows = ids.take(numbers)
-    if variation.needed and not filler:
-        windows = variation(windows, numbers, step)
+    if augmentation.needed and not filler:
+        windows = augmentation(windows, numbers, step)
     order = np.argsort(windows.lengths, kind="stable")
     windows, numbers = windows.take(order), numbers[order]
     lengths = windows.lengths
-    places = np.repeat(numbers * WINDOW_PLACES - windows.offsets[:-1], lengths)
-    places += np.arange(len(places))
+    positions = np.repeat(numbers * WINDOW_POSITIONS - windows.offsets[:-1], lengths)
+    positions += np.arange(len(positions))
     if filler:
-        places[:] = -1
-    return Piece(PackedBatch.from_ragged(windows), torch.from_numpy(places), number)
+        positions[:] = -1
+    return MicroBatch(PackedBatch.from_ragged(windows), torch.from_numpy(positions), number)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def prefetch(items: Iterator[Item]) -> Generator[Item]:
     """Yield the same items, each made on a thread while the one before is worked on.
 
-    >>> list(ahead(iter("abc")))
+    >>> list(prefetch(iter("abc")))
     ['a', 'b', 'c']
     """
     with ThreadPoolExecutor(1) as thread:

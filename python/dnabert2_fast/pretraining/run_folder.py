@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path, full_disk_of
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CheckpointError
 
-__all__ = ["Run"]
+__all__ = ["RunFolder"]
 
 
-class Run:
+class RunFolder:
     """A run folder.
 
     Parameters
@@ -45,12 +46,7 @@ class Run:
                 theirs = read_object(about)
             except ValueError as error:
                 raise CheckpointError(f"{about}: damaged: {error}; delete {self.folder}") from None
-            for name, value in settings.items():
-                if theirs.get(name) != value:
-                    raise CheckpointError(
-                        f"{self.folder}: holds a run with {name} {theirs.get(name)!r}, asked for "
-                        f"{value!r}; choose another folder or delete this one"
-                    )
+            require_same(self.folder, theirs, settings)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise CheckpointError(
                 f"{self.folder}: holds something else than a run; choose another one"

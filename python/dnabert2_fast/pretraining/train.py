@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -25,19 +25,29 @@ from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import has_bfloat16
 from dnabert2_fast.optim import learning_rate, make_optimizers
 from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
-from dnabert2_fast.pretraining.config import SIZES, PretrainConfig, Settled
-from dnabert2_fast.pretraining.distributed import Fleet, gradients_wait, join_fleet
-from dnabert2_fast.pretraining.evaluation import Evaluation, frequency_baseline
+from dnabert2_fast.pretraining.config import SIZES, PretrainConfig
+from dnabert2_fast.pretraining.distributed import (
+    DistributedContext,
+    gradients_wait,
+    init_distributed,
+)
+from dnabert2_fast.pretraining.evaluation import Evaluation, Scores, frequency_baseline
 from dnabert2_fast.pretraining.flops import peak_flops, training_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.pretraining.metrics_log import Reporter, memory_gb
-from dnabert2_fast.pretraining.microbatch import Step, Variation, ahead, step_batches
+from dnabert2_fast.pretraining.microbatch import (
+    Augmentation,
+    BatchLayout,
+    GlobalBatch,
+    global_batches,
+    prefetch,
+)
 from dnabert2_fast.pretraining.plot import plot_losses
-from dnabert2_fast.pretraining.run_folder import Run
+from dnabert2_fast.pretraining.run_folder import RunFolder
 from dnabert2_fast.pretraining.signals import stop_between_steps
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["PretrainResult", "pretrain"]
+__all__ = ["PretrainResult", "PretrainingCallback", "PretrainingRun", "pretrain"]
 
 # A training loss so far above the lowest one so far has diverged, if so many tokens say so.
 DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 200
@@ -67,7 +77,42 @@ class PretrainResult(NamedTuple):
     metrics: list[dict[str, float]]
 
 
-def pretrain(config: PretrainConfig) -> PretrainResult:
+class PretrainingCallback:
+    """Hooks of a run: override those that you need.
+
+    Every process calls them, in the order in which they were given. A hook may read everything of
+    the run and change its model; an exception ends the run without a checkpoint.
+
+    Examples
+    --------
+    >>> class Losses(PretrainingCallback):
+    ...     def __init__(self):
+    ...         self.losses = []
+    ...
+    ...     def on_evaluation(self, run, scores):
+    ...         self.losses.append((run.done, scores.loss))
+    >>> callback = Losses()  # pretrain(config, callbacks=[callback])
+    """
+
+    def on_step(self, run: PretrainingRun) -> None:
+        """After every update; `run.done` counts it."""
+
+    def on_metrics(self, run: PretrainingRun, line: dict[str, float]) -> None:
+        """After every line of ``metrics.jsonl``, with its values; the first has step 0."""
+
+    def on_evaluation(self, run: PretrainingRun, scores: Scores) -> None:
+        """After every evaluation on the held-out split."""
+
+    def on_checkpoint(self, run: PretrainingRun, folder: Path) -> None:
+        """After the content of a checkpoint was copied.
+
+        It is written while training goes on; `folder` appears when it is whole.
+        """
+
+
+def pretrain(
+    config: PretrainConfig, callbacks: Sequence[PretrainingCallback] = ()
+) -> PretrainResult:
     r"""Train a masked language model; goes on with a run that was stopped.
 
     Under `torchrun` the processes share the work; the result is the same up to rounding.
@@ -75,6 +120,8 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     Parameters
     ----------
     config : PretrainConfig
+    callbacks : sequence of PretrainingCallback
+        Called by every process after steps, lines of metrics, evaluations and checkpoints.
 
     Returns
     -------
@@ -110,14 +157,13 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     (True, True)
     """
     corpus, held_out = _corpora(config)
-    with join_fleet(config.device) as fleet:
-        run = Run(Path(config.out))
+    with init_distributed(config.device) as context:
+        folder = RunFolder(Path(config.out))
         settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
-        fleet.on_first(lambda: run.claim(settings))
-        if not fleet.on_first(lambda: run.finished):
-            job = _prepare(config, run, fleet, corpus, held_out)
-            _train(job)
-        return fleet.on_first(lambda: _result(run))
+        context.on_rank_zero(lambda: folder.claim(settings))
+        if not context.on_rank_zero(lambda: folder.finished):
+            PretrainingRun(config, folder, context, corpus, held_out, callbacks).train()
+        return context.on_rank_zero(lambda: _result(folder))
 
 
 def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
@@ -136,57 +182,6 @@ def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
                 f"{remedy} valid_fraction or more sequence"
             )
     return corpus, held_out
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A run under way.
-
-    `model` is what is called, with gradients shared among processes; `shape` is its config.
-    """
-
-    config: PretrainConfig
-    settled: Settled
-    run: Run
-    fleet: Fleet
-    corpus: Corpus
-    shape: Dnabert2Config
-    model: nn.Module
-    optimizers: Sequence[torch.optim.Optimizer]
-    masker: Masker
-    variation: Variation
-    evaluation: Evaluation
-    checkpoints: Checkpoints
-    bfloat16: bool
-
-
-def _prepare(
-    config: PretrainConfig, run: Run, fleet: Fleet, corpus: Corpus, held_out: Corpus
-) -> _Job:
-    if config.fsdp and not torch.distributed.is_initialized():
-        raise ValueError("fsdp: shares weights among processes; start them with torchrun")
-    auto = config.dtype == "auto" and has_bfloat16(fleet.device)
-    bfloat16 = auto or config.dtype == "bfloat16"
-    select(config.attention, fleet.device, torch.bfloat16 if bfloat16 else torch.float32)
-    torch.manual_seed(config.seed)
-    settled = config.settled()
-    model, shape = _fresh_or_given(config, corpus.tokenizer, settled.dropout)
-    wrapped = fleet.wrap(model.to(fleet.device), config.fsdp)
-    return _Job(
-        config,
-        settled,
-        run,
-        fleet,
-        corpus,
-        shape,
-        wrapped,
-        make_optimizers(wrapped, settled.optimizer, settled.weight_decay),
-        Masker(corpus.tokenizer, settled.mask_rate, fleet.device),
-        Variation(corpus, config.bpe_dropout, config.both_strands, config.seed),
-        Evaluation(held_out, config.eval_tokens, fleet),
-        Checkpoints(run.folder / "checkpoints", fleet, config.keep),
-        bfloat16,
-    )
 
 
 def _fresh_or_given(
@@ -216,204 +211,344 @@ def _fresh_or_given(
     return model, shape
 
 
+class PretrainingRun:
+    """A run under way; `train` takes its steps, from the newest checkpoint to the end.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+    folder : RunFolder
+    context : DistributedContext
+    corpus, held_out : Corpus
+        The training and the held-out split.
+    callbacks : sequence of PretrainingCallback
+
+    Attributes
+    ----------
+    model : Module
+        What is called, with gradients shared among processes.
+    shape : Dnabert2Config
+        Its configuration, as it is written beside the weights.
+    optimizers : sequence of Optimizer
+    done : int
+        Steps so far.
+    tokens : int
+        Tokens of all batches so far.
+    lowest_loss : float
+        The lowest mean training loss so far, in nats; before training the held-out loss.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        folder: RunFolder,
+        context: DistributedContext,
+        corpus: Corpus,
+        held_out: Corpus,
+        callbacks: Sequence[PretrainingCallback] = (),
+    ) -> None:
+        if config.fsdp and not torch.distributed.is_initialized():
+            raise ValueError("fsdp: shares weights among processes; start them with torchrun")
+        auto = config.dtype == "auto" and has_bfloat16(context.device)
+        self.bfloat16 = auto or config.dtype == "bfloat16"
+        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        select(config.attention, context.device, dtype)
+        torch.manual_seed(config.seed)
+        self.config, self.resolved = config, config.resolved()
+        self.folder, self.context, self.corpus = folder, context, corpus
+        model, self.shape = _fresh_or_given(config, corpus.tokenizer, self.resolved.dropout)
+        self.model = context.wrap(model.to(context.device), config.fsdp)
+        self.optimizers = make_optimizers(
+            self.model, self.resolved.optimizer, self.resolved.weight_decay
+        )
+        self.checkpoints = Checkpoints(folder.folder / "checkpoints", context, config.keep)
+        self._masker = Masker(corpus.tokenizer, self.resolved.mask_rate, context.device)
+        self._augmentation = Augmentation(
+            corpus, config.bpe_dropout, config.both_strands, config.seed
+        )
+        self._evaluation = Evaluation(held_out, config.eval_tokens, context)
+        self._callbacks = callbacks
+        self._reporter: Reporter | None = None
+        self._corpus_state = State(epoch=0, position=0)
+        self._sums = _Sums(context)
+        self.done, self.tokens, self.lowest_loss = 0, 0, math.inf
+
+    def train(self) -> None:
+        """Take all steps that are left, and write the model.
+
+        Raises
+        ------
+        DivergedError
+            When the loss is not finite, or far above what it was.
+        KeyboardInterrupt
+            On Ctrl-C and SIGTERM, after a checkpoint was written.
+        """
+        config, steps = self.config, self.resolved.steps
+        self._begin()
+        with (
+            stop_between_steps() as stop,
+            progress(steps, "pre-training", "steps") as bar,
+            closing(self._batches()) as batches,
+        ):
+            bar.update(self.done)
+            for batch in batches:
+                self.step(batch)
+                for callback in self._callbacks:
+                    callback.on_step(self)
+                last = self.done == steps
+                stopping = self.context.any(bool(stop))
+                evaluating = self.done % config.eval_every == 0 or last
+                logging = self.done % config.log_every == 0 or evaluating
+                saving = (self.done % config.checkpoint_every == 0 or stopping) and not last
+                if logging or saving:
+                    totals = self._sums.totals()
+                    self._check(totals)
+                bar.update()
+                if logging:
+                    line = self._line(totals)
+                    if evaluating:
+                        line |= self.evaluate().as_metrics()
+                    self._report(line)
+                    bar.note(**{k: line[k] for k in ("loss", "eval_loss") if k in line})
+                    self._sums.clear()
+                if saving:
+                    self.save()
+                if stopping and not last:
+                    self.checkpoints.wait()
+                    if self._reporter is not None:
+                        self._reporter.close()
+                    raise KeyboardInterrupt
+        self._finish()
+
+    def step(self, batch: GlobalBatch) -> None:
+        """Update the weights once, by the mean loss over all labelled tokens of a global batch.
+
+        Parameters
+        ----------
+        batch : GlobalBatch
+            This process' share of it.
+        """
+        context, seed = self.context, self.config.seed
+        device = context.device
+        self.model.train()
+        key = key_of(seed, self.done)
+        masked = []
+        for micro_batch in batch.micro_batches:
+            packed, positions = micro_batch.batch.to(device), micro_batch.positions.to(device)
+            inputs, labels = self._masker(packed.input_ids, positions, key)
+            labels = labels.masked_fill(positions < 0, IGNORED)
+            masked.append((replace(packed, input_ids=inputs), labels, (labels != IGNORED).sum()))
+        labelled = torch.stack([count for _, _, count in masked]).sum()
+        everywhere = context.all_reduce_sum(labelled).clamp(min=1)
+        loss_sum = torch.zeros((), device=device)
+        rate = self._rate_of(self.done)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        for micro_batch, (packed, labels, count) in zip(batch.micro_batches, masked, strict=True):
+            # Dropout by number: the same on any number of processes with equal micro-batches.
+            torch.manual_seed(key_of(seed, self.done, micro_batch.number))
+            with gradients_wait(self.model, more=micro_batch is not batch.micro_batches[-1]):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                    loss = self.model(packed, labels, with_logits=False).loss * count
+                # Processes' gradients are averaged, so each is scaled up by their number.
+                (loss * (context.size / everywhere)).backward()
+            loss_sum += loss.detach()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        if hasattr(norm, "full_tensor"):
+            norm = norm.full_tensor()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self._sums.add(batch, loss_sum, labelled, norm)
+        self.done += 1
+        self.tokens += batch.tokens
+        self._corpus_state = batch.state
+
+    def evaluate(self) -> Scores:
+        """Return the scores on the held-out split; the model is left in `eval` mode."""
+        scores = self._evaluation(self.model, self.bfloat16)
+        for callback in self._callbacks:
+            callback.on_evaluation(self, scores)
+        return scores
+
+    def save(self) -> None:
+        """Begin to write a checkpoint, from which the run goes on exactly as without a stop."""
+        began = time.perf_counter()
+        position = {
+            "step": self.done,
+            "tokens": self.tokens,
+            "lowest_loss": self.lowest_loss,
+            **self._corpus_state,
+            "sums": self._sums.totals(),
+            "sum_steps": self._sums.steps,
+        }
+        folder = self.checkpoints.save(
+            self.model, self.shape, self.corpus.tokenizer, self.optimizers, position
+        )
+        self._sums.started += time.perf_counter() - began
+        for callback in self._callbacks:
+            callback.on_checkpoint(self, folder)
+
+    def _begin(self) -> None:
+        """Take up the newest checkpoint, or score the model as it is before the first step."""
+        config, context = self.config, self.context
+        kept = self.checkpoints.resume(self.model, self.optimizers)
+        kept_until = -1 if kept is None else int(kept["step"])
+        context.on_rank_zero(lambda: self.folder.forget_after(kept_until))
+        if context.is_rank_zero:
+            self._reporter = Reporter(
+                self.folder, config.shaping(), config.tensorboard, config.wandb
+            )
+        if kept is not None:
+            self.done, self.tokens = int(kept["step"]), int(kept["tokens"])
+            self.lowest_loss = float(kept["lowest_loss"])
+            self._corpus_state = State(epoch=kept["epoch"], position=kept["position"])
+            self._sums.take_up(kept["sums"], kept["sum_steps"])
+            return
+        scores = self.evaluate()
+        self.lowest_loss = scores.loss
+        baseline = context.on_rank_zero(lambda: frequency_baseline(self.corpus, self._evaluation))
+        line = {"step": 0, "tokens": 0, **scores.as_metrics()}
+        line |= {"baseline_loss": baseline.loss, "baseline_accuracy": baseline.accuracy}
+        self._report(line)
+        self._sums.clear()
+
+    def _batches(self) -> Generator[GlobalBatch]:
+        """Yield this process' share of every global batch that is left, each drawn in advance."""
+        config, context = self.config, self.context
+        drawn = global_batches(
+            self.corpus,
+            self._augmentation,
+            BatchLayout(
+                self.resolved.batch_tokens, config.micro_batch_tokens, context.rank, context.size
+            ),
+            seed=config.seed,
+            first_step=self.done,
+            state=self._corpus_state,
+        )
+        return prefetch(islice(drawn, self.resolved.steps - self.done))
+
+    def _rate_of(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        resolved = self.resolved
+        return learning_rate(
+            step,
+            peak=resolved.learning_rate,
+            warmup_steps=resolved.warmup_steps,
+            decay_steps=resolved.decay_steps,
+            steps=resolved.steps,
+        )
+
+    def _check(self, totals: list[float]) -> None:
+        """Raise `DivergedError` before a bad model is written over a good one."""
+        loss = totals[0] / max(totals[1], 1.0)
+        far = totals[1] >= DIVERGED_TOKENS and loss > self.lowest_loss + DIVERGED_NATS
+        if math.isfinite(sum(totals)) and not far:
+            return
+        self.checkpoints.wait()
+        good = self.checkpoints.newest
+        where = (
+            "there is no checkpoint yet" if good is None else f"the last good checkpoint is {good}"
+        )
+        raise DivergedError(
+            f"{self.folder.folder}: at step {self.done:,} the training loss is {loss:.4g}"
+            + (f", it was {self.lowest_loss:.4g} before" if far else "")
+            + f"; {where}; start another run with a lower learning rate"
+            + ("" if good is None else f", or from it with --init-from {good}")
+        )
+
+    def _line(self, totals: list[float]) -> dict[str, float]:
+        """Return the metrics of the steps since the last line."""
+        sums, device = self._sums, self.context.device
+        seconds = time.perf_counter() - sums.started
+        loss_sum, labelled, norms = totals
+        line = {
+            "step": self.done,
+            "tokens": self.tokens,
+            "loss": loss_sum / max(labelled, 1.0),
+            "gradient_norm": norms / sums.steps,
+            "tokens_per_second": sums.tokens / seconds,
+        }
+        memory = memory_gb(device)
+        if memory is not None:
+            line["memory_gb"] = memory
+        peak = peak_flops(device)
+        if peak is not None:
+            timed = labelled * sums.timed_steps / sums.steps
+            flops = training_flops(self.shape, sums.tokens, sums.squares, timed)
+            line["mfu"] = flops / seconds / (peak * self.context.size)
+        line["learning_rate"] = self._rate_of(self.done - 1)
+        if labelled >= DIVERGED_TOKENS:
+            self.lowest_loss = min(self.lowest_loss, line["loss"])
+        return line
+
+    def _report(self, line: dict[str, float]) -> None:
+        if self._reporter is not None:
+            self._reporter.line(line)
+        for callback in self._callbacks:
+            callback.on_metrics(self, line)
+
+    def _finish(self) -> None:
+        """Write the model, and delete the checkpoints."""
+        self.checkpoints.wait()
+        final = detached(self.model, self.shape)
+        if self._reporter is not None:
+            self._reporter.close()
+            tokenizer = self.corpus.tokenizer
+            tokenizer.save(self.folder.folder / tokenizer.file_name)
+            final.save_pretrained(self.folder.folder)
+        self.checkpoints.remove()
+
+
 class _Sums:
     """Sums over the steps since the last line of metrics.
 
     Losses, labelled tokens and gradient norms stay on the device, so that no step waits for them.
     """
 
-    def __init__(self, job: _Job, kept: dict[str, Any]) -> None:
-        self._fleet = job.fleet
-        # What a checkpoint has kept is of all processes together: one of them takes it up.
-        values = kept.get("sums", [0.0] * 3) if job.fleet.first else [0.0] * 3
-        self.device = torch.tensor(values, dtype=torch.float32, device=job.fleet.device)
-        self.steps = int(kept.get("sum_steps", 0))
-        self.timed_steps = self.tokens = self.squares = 0
-        self.started = time.perf_counter()
+    def __init__(self, context: DistributedContext) -> None:
+        self._context = context
+        self._here = torch.zeros(3, device=context.device)
+        self.clear()
+
+    def add(
+        self, batch: GlobalBatch, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
+    ) -> None:
+        """Add a step: what this process has of its loss and labels, and the norm of all."""
+        # Every process has the whole norm, hence it counts once.
+        self._here += torch.stack(
+            [loss_sum, labelled.float(), norm.float() * self._context.is_rank_zero]
+        )
+        self.steps += 1
+        self.timed_steps += 1
+        self.tokens += batch.tokens
+        self.squares += batch.squares
 
     def totals(self) -> list[float]:
         """Return the sums over all processes: loss, labelled tokens, gradient norm."""
-        totals: list[float] = self._fleet.add_up(self.device).tolist()
+        totals: list[float] = self._context.all_reduce_sum(self._here).tolist()
         return totals
+
+    def take_up(self, totals: list[float], steps: int) -> None:
+        """Go on with sums of a checkpoint; their steps are not timed."""
+        self.clear()
+        if self._context.is_rank_zero:  # they are of all processes together
+            self._here += torch.tensor(totals, device=self._here.device)
+        self.steps = steps
 
     def clear(self) -> None:
         """Begin anew, with the clock."""
-        self.device.zero_()
+        self._here.zero_()
         self.steps = self.timed_steps = self.tokens = self.squares = 0
         self.started = time.perf_counter()
 
 
-def _train(job: _Job) -> None:
-    config, settled, fleet = job.config, job.settled, job.fleet
-    kept = job.checkpoints.resume(job.model, job.optimizers) or {"step": 0}
-    done = int(kept["step"])
-    fleet.on_first(lambda: job.run.forget_after(done if done else -1))
-    reporter = None
-    if fleet.first:
-        reporter = Reporter(job.run, config.shaping(), config.tensorboard, config.wandb)
-    if not done:
-        first = job.evaluation(job.model, job.bfloat16)
-        kept["lowest_loss"] = first.loss
-        if reporter is not None:
-            baseline = frequency_baseline(job.corpus, job.evaluation)
-            line = {"step": 0, "tokens": 0, "eval_loss": first.loss}
-            line |= {"eval_accuracy": first.accuracy, "baseline_loss": baseline.loss}
-            reporter.line({**line, "baseline_accuracy": baseline.accuracy})
-    sums = _Sums(job, kept)
-    tokens, lowest = int(kept.get("tokens", 0)), float(kept["lowest_loss"])
-    state = State(epoch=kept["epoch"], position=kept["position"]) if done else None
-    drawn = step_batches(
-        job.corpus,
-        job.variation,
-        batch_tokens=settled.batch_tokens,
-        micro_batch_tokens=config.micro_batch_tokens,
-        seed=config.seed,
-        first_step=done,
-        state=state,
-        rank=fleet.rank,
-        ranks=fleet.size,
-    )
-    steps = closing(ahead(islice(drawn, settled.steps - done)))  # type: ignore[type-var]
-    with (
-        stop_between_steps() as stop,
-        progress(settled.steps, "pre-training", "steps") as bar,
-        steps as batches,
-    ):
-        bar.update(done)
-        for now, batch in enumerate(batches, start=done + 1):
-            rate = learning_rate(
-                now - 1,
-                peak=settled.learning_rate,
-                warmup_steps=settled.warmup_steps,
-                decay_steps=settled.decay_steps,
-                steps=settled.steps,
-            )
-            _update(job, batch, now - 1, rate, sums)
-            tokens += batch.tokens
-            last = now == settled.steps
-            stopping = fleet.any(bool(stop))
-            evaluating = now % config.eval_every == 0 or last
-            logging = now % config.log_every == 0 or evaluating
-            saving = (now % config.checkpoint_every == 0 or stopping) and not last
-            if logging or saving:
-                totals = sums.totals()
-                _check(job, now, totals, lowest)
-            bar.update()
-            if logging:
-                line = {"step": now, "tokens": tokens, **_rates(job, sums, totals)}
-                line["learning_rate"] = rate
-                if totals[1] >= DIVERGED_TOKENS:
-                    lowest = min(lowest, line["loss"])
-                if evaluating:
-                    scores = job.evaluation(job.model, job.bfloat16)
-                    line |= {"eval_loss": scores.loss, "eval_accuracy": scores.accuracy}
-                if reporter is not None:
-                    reporter.line(line)
-                bar.note(**{k: line[k] for k in ("loss", "eval_loss") if k in line})
-                sums.clear()
-                totals = [0.0] * 3
-            if saving:
-                began = time.perf_counter()
-                position = {"step": now, "tokens": tokens, "lowest_loss": lowest, **batch.state}
-                position |= {"sums": totals, "sum_steps": sums.steps}
-                job.checkpoints.save(
-                    job.model, job.shape, job.corpus.tokenizer, job.optimizers, position
-                )
-                sums.started += time.perf_counter() - began
-            if stopping and not last:
-                job.checkpoints.wait()
-                if reporter is not None:
-                    reporter.close()
-                raise KeyboardInterrupt
-    job.checkpoints.wait()
-    final = detached(job.model, job.shape)
-    if reporter is not None:
-        reporter.close()
-        job.corpus.tokenizer.save(job.run.folder / job.corpus.tokenizer.file_name)
-        final.save_pretrained(job.run.folder)
-    job.checkpoints.remove()
-
-
-def _update(job: _Job, batch: Step, step: int, rate: float, sums: _Sums) -> None:
-    """One step: gradients of the mean loss over all labelled tokens of the global batch."""
-    device, fleet = job.fleet.device, job.fleet
-    job.model.train()
-    key = key_of(job.config.seed, step)
-    masked = []
-    for piece in batch.pieces:
-        packed, places = piece.batch.to(device), piece.places.to(device)
-        inputs, labels = job.masker(packed.input_ids, places, key)
-        labels = labels.masked_fill(places < 0, IGNORED)
-        masked.append((replace(packed, input_ids=inputs), labels, (labels != IGNORED).sum()))
-    labelled = torch.stack([count for _, _, count in masked]).sum()
-    everywhere = fleet.add_up(labelled).clamp(min=1)
-    loss_sum = torch.zeros((), device=device)
-    for optimizer in job.optimizers:
-        optimizer.zero_grad()
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-    for piece, (packed, labels, count) in zip(batch.pieces, masked, strict=True):
-        # Dropout by the piece's number: the same in any process, if the pieces are the same.
-        torch.manual_seed(key_of(job.config.seed, step, piece.number))
-        with gradients_wait(job.model, more=piece is not batch.pieces[-1]):
-            with torch.autocast(device.type, torch.bfloat16, enabled=job.bfloat16):
-                piece_sum = job.model(packed, labels, with_logits=False).loss * count
-            # Processes' gradients are averaged, so each is scaled up by their number.
-            (piece_sum * (fleet.size / everywhere)).backward()
-        loss_sum += piece_sum.detach()
-    norm = nn.utils.clip_grad_norm_(job.model.parameters(), 1.0)
-    if hasattr(norm, "full_tensor"):
-        norm = norm.full_tensor()
-    for optimizer in job.optimizers:
-        optimizer.step()
-    # The norm is known to all, the others are each process' own.
-    sums.device += torch.stack([loss_sum, labelled.float(), norm.float() * fleet.first])
-    sums.steps += 1
-    sums.timed_steps += 1
-    sums.tokens += batch.tokens
-    sums.squares += batch.squares
-
-
-def _check(job: _Job, step: int, totals: list[float], lowest: float) -> None:
-    """Raise `DivergedError` before a bad model is written over a good one."""
-    loss = totals[0] / max(totals[1], 1.0)
-    far = totals[1] >= DIVERGED_TOKENS and loss > lowest + DIVERGED_NATS
-    if math.isfinite(sum(totals)) and not far:
-        return
-    job.checkpoints.wait()
-    good = job.checkpoints.newest
-    where = "there is no checkpoint yet" if good is None else f"the last good checkpoint is {good}"
-    raise DivergedError(
-        f"{job.run.folder}: at step {step:,} the training loss is {loss:.4g}"
-        + (f", it was {lowest:.4g} before" if far else "")
-        + f"; {where}; start another run with a lower learning rate"
-        + ("" if good is None else f", or from it with --init-from {good}")
-    )
-
-
-def _rates(job: _Job, sums: _Sums, totals: list[float]) -> dict[str, float]:
-    seconds = time.perf_counter() - sums.started
-    rates = {
-        "loss": totals[0] / max(totals[1], 1.0),
-        "gradient_norm": totals[2] / sums.steps,
-        "tokens_per_second": sums.tokens / seconds,
-    }
-    memory = memory_gb(job.fleet.device)
-    if memory is not None:
-        rates["memory_gb"] = memory
-    peak = peak_flops(job.fleet.device)
-    if peak is not None:
-        labelled = totals[1] * sums.timed_steps / sums.steps
-        flops = training_flops(job.shape, sums.tokens, sums.squares, labelled)
-        rates["mfu"] = flops / seconds / (peak * job.fleet.size)
-    return rates
-
-
-def _result(run: Run) -> PretrainResult:
-    metrics = run.metrics()
+def _result(folder: RunFolder) -> PretrainResult:
+    metrics = folder.metrics()
     if find_spec("matplotlib"):
-        plot_losses(metrics, run.folder / "loss.png")
+        plot_losses(metrics, folder.folder / "loss.png")
     first, last = metrics[0], metrics[-1]
     return PretrainResult(
-        run.folder, last["eval_loss"], last["eval_accuracy"], first["baseline_loss"], metrics
+        folder.folder, last["eval_loss"], last["eval_accuracy"], first["baseline_loss"], metrics
     )

@@ -174,7 +174,7 @@ class _Work:
 
         Copies have other paths and times than the files that they are of, hence two settings.
         """
-        from dnabert2_fast._internal.resume import Parts
+        from dnabert2_fast._internal.resume import ResumeStore
         from dnabert2_fast.genomics.embedding.file import inputs_of
 
         def settings(files: dict[str, object]) -> dict[str, object]:
@@ -186,7 +186,7 @@ class _Work:
             files[name].parent.mkdir()
             copy_file(place, (LOCAL, str(files[name])))
         here = scratch / Path(out[1]).name
-        parts = Parts(here, settings({"regions": None, **files}))
+        parts = ResumeStore(here, settings({"regions": None, **files}))
         of_all = hashlib.sha256(json.dumps(settings({**self.stamps})).encode()).hexdigest()
         storage, shelf = out[0], f"{out[1]}.parts/{of_all[:16]}"
         storage.create_dir(shelf, recursive=True)

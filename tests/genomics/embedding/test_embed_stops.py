@@ -11,7 +11,7 @@ from helpers.models import encoder, tok
 from helpers.processes import run
 
 from dnabert2_fast import Dnabert2Model, embed_file
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.genomics.embedding import file as files
 from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
@@ -72,7 +72,7 @@ def test_shares_of_several_processes(fasta, tmp_path, monkeypatch):
 
 def test_processes_that_start_together_share_one_folder(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: Parts(tmp_path / "v.npy", {"a": 1}), range(64)))
+        made = list(pool.map(lambda _: ResumeStore(tmp_path / "v.npy", {"a": 1}), range(64)))
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy.parts"]
     assert all(parts.empty for parts in made)
 
@@ -80,9 +80,9 @@ def test_processes_that_start_together_share_one_folder(tmp_path):
 START = """
 import os, signal, sys
 from pathlib import Path
-from dnabert2_fast._internal.resume import Parts
+from dnabert2_fast._internal.resume import ResumeStore
 Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-Parts(Path(sys.argv[1]), {"a": 1})
+ResumeStore(Path(sys.argv[1]), {"a": 1})
 """
 
 
@@ -98,7 +98,7 @@ def test_killed_before_the_folder_of_parts_appears(tmp_path, another_has_made_it
         done = run("-c", START, out, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         left.mkdir()
-    assert Parts(out, {"a": 1}).empty
+    assert ResumeStore(out, {"a": 1}).empty
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy.parts"]
 
 
@@ -138,7 +138,7 @@ def test_int8_models_are_told_apart_by_their_matrices():
         one = encoder().eval()
         one.bert.encoder.layer[0].mlp.wo.weight.data += change
         quantize_int8(one)
-        found.append(settings_of(one, tok, EmbeddingConfig())["model"])
+        found.append(fingerprint(one, tok, EmbeddingConfig())["model"])
     assert found[0] != found[1]
 
 

@@ -271,7 +271,7 @@ def test_an_index_older_than_its_file_is_told(files):
 @pytest.mark.parametrize(
     ("kind", "pairs"),
     [(kind, False) for kind in ("multilabel", "regression", "tokens", "bases")]
-    + [("classes", True)],
+    + [("multiclass", True)],
 )
 def test_other_answers_than_a_class_are_refused(files, capsys, tmp_path, kind, pairs):
     """Their numbers are no logits of classes, of which one is right."""

@@ -30,9 +30,9 @@ def test_states_loss_and_gradients(name, backend, device, tmp_path):
     folder = folder_of(name, tmp_path / "m")
     config = read_config(folder / "config.json")
     size = config.hidden_size // config.num_attention_heads
-    obstacle = package._obstacle(backend, device, torch.float32, size)
-    if obstacle is not None:
-        pytest.skip(f"{backend} with heads of {size}: {obstacle}")
+    unavailable_reason = package._unavailable_reason(backend, device, torch.float32, size)
+    if unavailable_reason is not None:
+        pytest.skip(f"{backend} with heads of {size}: {unavailable_reason}")
     given = {"attention": backend, "device": device}
     with torch.no_grad():
         states = Dnabert2Model.from_pretrained(folder, **given)(case.batch()).last_hidden_state

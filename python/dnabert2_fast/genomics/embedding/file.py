@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.genomics.embedding.vectors import (
     EmbeddingConfig,
     count_empty,
@@ -105,7 +105,7 @@ def embed_file(
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(source)
     files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
-    parts = Parts(out, inputs_of(source, files, model, tokenizer, config))
+    parts = ResumeStore(out, inputs_of(source, files, model, tokenizer, config))
     if part is not None:
         with progress(None, "embedding", "sequences") as bar:
             chunks = _embedded(pieces, model, tokenizer, config, parts, bar, part)
@@ -142,7 +142,7 @@ def inputs_of(
     `files` identify the content of the source's files, ``path`` and ``regions``.
     """
     read = {"window_bp": source.window_bp, "column": source.column, "chunk": CHUNK_SEQUENCES}
-    return settings_of(model, tokenizer, config, **files, **read)
+    return fingerprint(model, tokenizer, config, **files, **read)
 
 
 def _embedded(
@@ -150,7 +150,7 @@ def _embedded(
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
-    parts: Parts,
+    parts: ResumeStore,
     bar: Progress,
     part: tuple[int, int] = (1, 1),
 ) -> Iterator[tuple[list[Piece], npt.NDArray[np.float32]]]:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast._internal.resume import Parts, settings_of
+from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -123,7 +123,7 @@ def score_vcf(
         genome = reference if isinstance(reference, Reference) else Reference(reference)
 
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
-        parts = Parts(out, settings_of(model, tokenizer, config, **inputs))
+        parts = ResumeStore(out, fingerprint(model, tokenizer, config, **inputs))
 
         def scored() -> Iterator[tuple[VcfRecord, list[VariantScore]]]:
             for number in itertools.count():

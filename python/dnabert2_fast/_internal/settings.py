@@ -1,0 +1,88 @@
+"""Whether an output on disk was made with the settings that are asked for now.
+
+Runs, results and corpora store their settings as JSON. A call that finds an output resumes it, or
+returns it, only if these are the same; otherwise `require_same` names every one that differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from dnabert2_fast.errors import CheckpointError, Dnabert2Error
+
+__all__ = ["differences", "require_same"]
+
+ABSENT = object()
+MAX_SHOWN = 80  # characters of one value in a message
+
+
+def require_same(
+    path: Path,
+    stored: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    error: type[Dnabert2Error] = CheckpointError,
+) -> None:
+    """Raise unless every setting that is asked for is stored with the same value.
+
+    Parameters
+    ----------
+    path : Path
+        Output that holds the stored settings.
+    stored : mapping
+        As read from JSON; further names are ignored.
+    asked : mapping
+        Values that `json.dumps` can write.
+    error : subclass of Dnabert2Error
+        Type of the exception.
+
+    Raises
+    ------
+    Dnabert2Error
+        Of the type `error`; names each differing setting with both values, and the remedy.
+
+    Examples
+    --------
+    >>> require_same(Path("run"), {"seed": 0}, {"seed": 1})  # doctest: +NORMALIZE_WHITESPACE
+    Traceback (most recent call last):
+    dnabert2_fast.errors.CheckpointError: run: was made with other settings: seed 0 (asked for
+    1). Give the same settings, choose another output, or delete this one.
+    """
+    found = differences(stored, asked)
+    if found:
+        raise error(
+            f"{path}: was made with other settings: {', '.join(found)}. Give the same settings, "
+            "choose another output, or delete this one."
+        )
+
+
+def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return a phrase for each setting in `asked` whose stored value is another.
+
+    Of two lists, the first elements that differ are named.
+
+    >>> differences({"k": [3, 4], "old": 1}, {"k": (3, 5), "size": "tiny"})
+    ['k[1] 4 (asked for 5)', "size not stored (asked for 'tiny')"]
+    """
+    found = []
+    for name, new in json.loads(json.dumps(asked)).items():  # tuples become lists
+        old = stored.get(name, ABSENT)
+        if old == new:
+            continue
+        absent = "not stored"
+        if isinstance(old, list) and isinstance(new, list):
+            pairs = enumerate(zip_longest(old, new, fillvalue=ABSENT))
+            number, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+            name, absent = f"{name}[{number}]", "none"
+        found.append(f"{name} {_shown(old, absent)} (asked for {_shown(new, 'none')})")
+    return found
+
+
+def _shown(value: Any, if_absent: str) -> str:
+    if value is ABSENT:
+        return if_absent
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."

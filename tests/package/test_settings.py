@@ -1,0 +1,35 @@
+"""The one check of stored settings."""
+
+from pathlib import Path
+
+import pytest
+
+from dnabert2_fast._internal.settings import differences, require_same
+from dnabert2_fast.errors import CheckpointError, CorpusError
+
+
+def test_every_differing_setting_is_named_with_both_values():
+    stored = {"seed": 0, "steps": 12, "recipe": "paper", "trained": 5}
+    asked = {"seed": 1, "steps": 12, "recipe": "fast", "dropout": None}
+    with pytest.raises(CheckpointError) as caught:
+        require_same(Path("run"), stored, asked)
+    assert str(caught.value) == (
+        "run: was made with other settings: seed 0 (asked for 1), recipe 'paper' (asked for "
+        "'fast'), dropout not stored (asked for None). Give the same settings, choose another "
+        "output, or delete this one."
+    )
+    with pytest.raises(CorpusError, match="seed 0"):
+        require_same(Path("corpus"), stored, asked, CorpusError)
+
+
+def test_values_are_compared_as_json_has_them():
+    require_same(Path("run"), {"k": [1, [2, 3]], "rate": 1.0}, {"k": (1, (2, 3)), "rate": 1})
+    assert differences({"k": [1, 2]}, {"k": (1, 2, 3)}) == ["k[2] none (asked for 3)"]
+    assert differences({"k": [1, 2]}, {"k": (1,)}) == ["k[1] 2 (asked for none)"]
+    assert differences({"k": None}, {"k": []}) == ["k None (asked for [])"]
+
+
+def test_long_values_are_shortened():
+    (phrase,) = differences({"data": "a" * 500}, {"data": "b" * 500})
+    assert len(phrase) < 200
+    assert phrase.startswith("data 'aaa")
