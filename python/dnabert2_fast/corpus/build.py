@@ -7,6 +7,7 @@ is the same to the byte.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ def build_corpus(
     config: CorpusConfig | None = None,
     *,
     threads: int = 0,
+    **settings: Any,
 ) -> Corpus:
     r"""Cut genomes into windows, encode them, and write a corpus folder.
 
@@ -72,6 +74,8 @@ def build_corpus(
         bytes per base.
     threads : int
         Threads; 0 is one for every core. The bytes written do not depend on it.
+    **settings
+        Fields of `CorpusConfig` by name, such as ``window_bp=1000``; they replace those of `config`.
 
     Returns
     -------
@@ -92,14 +96,12 @@ def build_corpus(
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.fa").write_text(">a\nACGTACGTNNTTTTTTTTTT\n")
     >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> config = CorpusConfig(valid_fraction=0, min_bp=1)
-    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, config)
+    >>> corpus = build_corpus([folder / "x.fa"], folder / "c", tok, valid_fraction=0, min_bp=1)
     >>> len(corpus), corpus.where(1).start
     (2, 10)
     """
-    return build_planned(
-        CorpusPlan(files, out, tokenizer, config or CorpusConfig()), threads=threads
-    )
+    config = dataclasses.replace(config or CorpusConfig(), **settings)
+    return build_planned(CorpusPlan(files, out, tokenizer, config), threads=threads)
 
 
 def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:

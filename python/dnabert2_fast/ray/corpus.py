@@ -5,11 +5,12 @@ A task whose worker died is run again; in a shared folder it goes on behind the 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyarrow import fs
 
@@ -39,6 +40,7 @@ def build_corpus(
     *,
     threads: int = 0,
     num_cpus: int = 1,
+    **settings: Any,
 ) -> Corpus | None:
     """Build a corpus with the tasks of a Ray cluster; call ``ray.init`` first to choose one.
 
@@ -58,6 +60,8 @@ def build_corpus(
         Threads of each task; 0 is `num_cpus`. The bytes written do not depend on it.
     num_cpus : int
         Processors that Ray reserves for each task.
+    **settings
+        As in `dnabert2_fast.build_corpus`.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def build_corpus(
     FastaError, CorpusError
         As `dnabert2_fast.build_corpus`; whatever else a task met, as Ray reports it.
     """
-    config = config or CorpusConfig()
+    config = dataclasses.replace(config or CorpusConfig(), **settings)
     if config.deduplicate:
         raise CorpusError("deduplicate: duplicates are found by one process only; use build_corpus")
     share = _Share(threads or num_cpus, num_cpus)
