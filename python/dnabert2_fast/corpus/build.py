@@ -75,7 +75,7 @@ def build_corpus(
     threads : int
         Threads; 0 is one for every core. The bytes written do not depend on it.
     **settings
-        Fields of `CorpusConfig` by name, such as ``window_bp=1000``; they replace those of `config`.
+        Fields of `CorpusConfig` by name, such as ``window_bp=1000``, instead of those of `config`.
 
     Returns
     -------

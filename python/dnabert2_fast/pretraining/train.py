@@ -236,6 +236,15 @@ class PretrainingRun:
         Tokens of all batches so far.
     lowest_loss : float
         The lowest mean training loss so far, in nats; before training the held-out loss.
+
+    Examples
+    --------
+    A callback is given the run:
+
+    >>> from dnabert2_fast.pretraining import PretrainingCallback
+    >>> class PrintTokens(PretrainingCallback):
+    ...     def on_evaluation(self, run, *_):
+    ...         print(f"{run.tokens:,} tokens after {run.done} steps")
     """
 
     def __init__(
