@@ -111,32 +111,32 @@ def inputs(tmp_path_factory):
     return folder
 
 
-# A size that is too small, and what the error names; `{}` is the folder of the inputs.
+# A size that is too small, and what the error names; `{0}` is the folder of the inputs.
 FULL = {
     "build-corpus": (
         "400k",
-        "{}/g.fa --out c --window-bp 100 --shard-tokens 20000 --threads 1",
+        "{0}/g.fa --out c --window-bp 100 --shard-tokens 20000 --threads 1",
         ".c.building/unit-00000/shard-",
     ),
     "embed": (
         "300k",
-        "{}/few.fa --model {}/model --out v.npy --window-bp 50 --device cpu",
+        "{0}/few.fa --model {0}/model --out v.npy --window-bp 50 --device cpu",
         "v.npy",
     ),
     "train-tokenizer": (
         "100k",  # the spill file alone takes more
-        "{}/g.fa --out t.json --vocab-size 300 --memory-limit-gb 0.00002 --threads 1",
+        "{0}/g.fa --out t.json --vocab-size 300 --memory-limit-gb 0.00002 --threads 1",
         "/",
     ),
     "pretrain": (
         "6m",
-        "{}/corpus --out run --size tiny --steps 6 --batch-tokens 400 --checkpoint-every 2 "
+        "{0}/corpus --out run --size tiny --steps 6 --batch-tokens 400 --checkpoint-every 2 "
         "--eval-tokens 400 --keep 2 --device cpu",
         "run/checkpoints/step-0000002",
     ),
     "finetune": (
         "4m",
-        "{}/model --data {}/tables --out done --epochs 2 --batch-size 30 --device cpu",
+        "{0}/model --data {0}/tables --out done --epochs 2 --batch-size 30 --device cpu",
         "done.unfinished/epochs/checkpoint-",
     ),
 }
@@ -147,7 +147,7 @@ TRAINING = [pytest.param(name, marks=pytest.mark.full) for name in ("pretrain", 
 def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
     """A disk of its own runs full: one line, exit code 2; with more room the same run goes on."""
     size, arguments, named = FULL[name]
-    line = [name, *arguments.format(inputs, inputs).split()]
+    line = [name, *(word.format(inputs) for word in arguments.split())]
     folder, resize = disk(size)
     monkeypatch.setenv("TMPDIR", str(folder))  # of spill files
     returncode, _, said = run_cli(*line, cwd=folder)
