@@ -11,7 +11,7 @@ EXAMPLES = ROOT / "examples"
     ("name", "said", "made"),
     [
         ("species.py", "600 sequences", ["species.png"]),
-        ("promoters.py", "613 sequences, MCC 0.", []),
+        ("promoters.py", "613 sequences, MCC ", []),
     ],
 )
 def test_example(name, said, made, tmp_path):
