@@ -232,7 +232,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     Raises
     ------
     DataError
-        When a line is no BED or no place of the genome; names file and line.
+        When a line is not BED or not a span of the genome; names file and line.
 
     Examples
     --------
@@ -250,17 +250,19 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: is damaged or cut off: {error}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no BED: {error}") from None
+        raise DataError(f"{path}: is not a BED file: {error}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith(("#", "track", "browser")):
             continue
         cells = line.split("\t")
         if len(cells) < 3 or not (cells[1].isdecimal() and cells[2].isdecimal()):
-            raise DataError(f"{path}: line {number} is no BED: contig, start, end parted by tabs")
+            raise DataError(
+                f"{path}: line {number} is not BED: contig, start, end separated by tabs"
+            )
         contig, start, end = genome.resolve(cells[0]), int(cells[1]), int(cells[2])
         if contig is None or not start < end <= genome.length(contig):
             raise DataError(
-                f"{path}: line {number}: {cells[0]}:{start}-{end} is no place of the genome"
+                f"{path}: line {number}: {cells[0]}:{start}-{end} is not a span of the genome"
             )
         name = cells[3] if len(cells) > 3 else f"{contig}:{start}-{end}"
         spans.append(Span(name, contig, start, end))

@@ -119,8 +119,8 @@ def _parse(path: Path, number: int, line: str) -> VcfRecord:
     alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
     if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):
         raise DataError(
-            f"{path}: line {number} is no VCF record: eight columns parted by tabs are expected, "
-            "with a whole number as POS and neither REF nor an ALT empty"
+            f"{path}: line {number} is not a VCF record: eight columns separated by tabs are "
+            "expected, with a whole number as POS and neither REF nor an ALT empty"
         )
     alts = () if alts == (".",) else alts
     return VcfRecord(line, cells[0], int(cells[1]), cells[2], cells[3], alts)

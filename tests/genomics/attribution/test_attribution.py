@@ -406,9 +406,9 @@ def test_regions_keep_the_genomes_coordinates(files):
     table = AttributionOutput(files / "y.parquet")
     assert attribute_file(regions, cls, tok, table, ONE) == 2
     for line, message in (
-        ("chr1\t2", "no BED"),
-        ("chr1\t5\t61", "no place"),
-        ("c\t1\t2", "no place"),
+        ("chr1\t2", "not BED"),
+        ("chr1\t5\t61", "not a span of the genome"),
+        ("c\t1\t2", "not a span of the genome"),
     ):
         (files / "r.bed").write_text(line + "\n")
         with pytest.raises(DataError, match=message):

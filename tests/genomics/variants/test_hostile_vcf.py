@@ -67,7 +67,7 @@ def test_numbers_too_large_for_a_table_are_refused_by_name(tmp_path):
 BAD = {
     "nothing": (b"", "is no VCF"),
     "binary": (bytes(range(256)), "is no VCF"),
-    "spaces for tabs": (HEAD.encode() + b"1 50 . A C . . .\n", "line 3 is no VCF record"),
+    "spaces for tabs": (HEAD.encode() + b"1 50 . A C . . .\n", "line 3 is not a VCF record"),
     "a negative position": (HEAD.encode() + b"1\t-5\t.\tA\tC\t.\t.\t.\n", "line 3"),
     "an empty REF": (HEAD.encode() + b"1\t5\t.\t\tC\t.\t.\t.\n", "line 3"),
     "a position of 5000 digits": (

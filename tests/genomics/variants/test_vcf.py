@@ -144,9 +144,9 @@ def test_damaged_files_end_in_one_line(files):
     bad = {
         "cut.vcf.gz": "damaged or cut off",
         "cut2.vcf.gz": "lacks the last block",
-        "few.vcf": "line 2 is no VCF record",
-        "pos.vcf": "line 2 is no VCF record",
-        "empty.vcf": "line 2 is no VCF record",
+        "few.vcf": "line 2 is not a VCF record",
+        "pos.vcf": "line 2 is not a VCF record",
+        "empty.vcf": "line 2 is not a VCF record",
         "none.vcf": "begins with #CHROM is missing",
         "x.bcf": "is BCF",
     }
