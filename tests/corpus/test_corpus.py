@@ -280,10 +280,10 @@ def test_same_again_is_reused_and_other_settings_are_refused(genome, tmp_path):
     before = (out / "corpus.json").stat().st_mtime_ns
     build_corpus([genome[0]], out, tok, CorpusConfig(window_bp=80))
     assert (out / "corpus.json").stat().st_mtime_ns == before
-    with pytest.raises(CorpusError, match="built with window_bp 80, asked for 81"):
+    with pytest.raises(CorpusError, match=r"other settings: window_bp 80 \(asked for 81\)"):
         build_corpus([genome[0]], out, tok, CorpusConfig(window_bp=81))
     other = Tokenizer.train([genome[0]], vocab_size=40)
-    with pytest.raises(CorpusError, match="built with tokenizer_sha256"):
+    with pytest.raises(CorpusError, match="other settings: tokenizer_sha256"):
         build_corpus([genome[0]], out, other, CorpusConfig(window_bp=80))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")

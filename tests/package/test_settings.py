@@ -29,6 +29,16 @@ def test_values_are_compared_as_json_has_them():
     assert differences({"k": None}, {"k": []}) == ["k None (asked for [])"]
 
 
+def test_nested_values_are_named_by_their_path():
+    stored = {"inputs": [{"path": "a.fa", "bytes": 10, "old": 1}, {"path": "b.fa"}]}
+    asked = {"inputs": [{"path": "a.fa", "bytes": 12, "weight": 1}, {"path": "c.fa"}]}
+    assert differences(stored, asked) == [
+        "inputs[0].bytes 10 (asked for 12)",
+        "inputs[0].weight none (asked for 1)",
+        "inputs[0].old 1 (asked for none)",
+    ]
+
+
 def test_long_values_are_shortened():
     (phrase,) = differences({"data": "a" * 500}, {"data": "b" * 500})
     assert len(phrase) < 200

@@ -155,6 +155,23 @@ def test_uris(tasks, inputs, whole, tmp_path):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)
 
 
+def test_a_stopped_build_by_uri_resumes_with_the_same_settings_only(
+    inputs, whole, tmp_path, monkeypatch
+):
+    named = [item._replace(path=item.path.as_uri()) for item in inputs]
+    out = tmp_path / "c"
+    stops = iter([one_after_the_other, stopped_after_one])  # counting bases, building
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus, "each", lambda *given, **how: next(stops)(*given, **how))
+        with pytest.raises(KeyboardInterrupt):
+            build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
+    monkeypatch.setattr(corpus, "each", one_after_the_other)
+    with pytest.raises(CorpusError, match=r"other settings: seed \d+ \(asked for 99\)"):
+        build_over_ray(named, out.as_uri(), tok, CorpusConfig(**{**RULES, "seed": 99}))
+    build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
+    assert contents(out) == contents(whole.folder)
+
+
 def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
     (tmp_path / "x.fa").write_text(">a\nAC\0GT\n")
     with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):

@@ -21,7 +21,7 @@ MAX_SHOWN = 80  # characters of one value in a message
 
 
 def require_same(
-    path: Path,
+    path: Path | str,
     stored: Mapping[str, Any],
     asked: Mapping[str, Any],
     error: type[Dnabert2Error] = CheckpointError,
@@ -30,7 +30,7 @@ def require_same(
 
     Parameters
     ----------
-    path : Path
+    path : path
         Output that holds the stored settings.
     stored : mapping
         As read from JSON; further names are ignored.
@@ -62,23 +62,31 @@ def require_same(
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Return a phrase for each setting in `asked` whose stored value is another.
 
-    Of two lists, the first elements that differ are named.
+    The phrase names the first elements of lists that differ, and all items of dictionaries.
 
     >>> differences({"k": [3, 4], "old": 1}, {"k": (3, 5), "size": "tiny"})
     ['k[1] 4 (asked for 5)', "size not stored (asked for 'tiny')"]
     """
-    found = []
+    found: list[str] = []
     for name, new in json.loads(json.dumps(asked)).items():  # tuples become lists
-        old = stored.get(name, ABSENT)
-        if old == new:
-            continue
-        absent = "not stored"
-        if isinstance(old, list) and isinstance(new, list):
-            pairs = enumerate(zip_longest(old, new, fillvalue=ABSENT))
-            number, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-            name, absent = f"{name}[{number}]", "none"
-        found.append(f"{name} {_shown(old, absent)} (asked for {_shown(new, 'none')})")
+        found += _differences(name, stored.get(name, ABSENT), new, "not stored")
     return found
+
+
+def _differences(name: str, old: Any, new: Any, if_absent: str = "none") -> list[str]:
+    if old == new:
+        return []
+    if isinstance(old, list) and isinstance(new, list):
+        pairs = enumerate(zip_longest(old, new, fillvalue=ABSENT))
+        number, pair = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        return _differences(f"{name}[{number}]", *pair)
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in {**new, **old}
+            for line in _differences(f"{name}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))
+        ]
+    return [f"{name} {_shown(old, if_absent)} (asked for {_shown(new, 'none')})"]
 
 
 def _shown(value: Any, if_absent: str) -> str:

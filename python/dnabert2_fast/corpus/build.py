@@ -23,6 +23,7 @@ from dnabert2_fast import _native
 from dnabert2_fast._internal.arrow import numbers, strings
 from dnabert2_fast._internal.atomic import full_disk_of
 from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import parse_json
 from dnabert2_fast.corpus.format import (
     ORIGIN,
@@ -32,7 +33,7 @@ from dnabert2_fast.corpus.format import (
     write_contents,
     write_origins,
 )
-from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan, locked, refuse_other
+from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan, locked
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
@@ -124,7 +125,7 @@ def _finished(plan: CorpusPlan) -> Corpus | None:
     if not plan.out.exists() or (plan.out.is_dir() and not any(plan.out.iterdir())):
         return None
     corpus = Corpus.open(plan.out)
-    refuse_other(plan.out, corpus.settings, plan.settings)
+    require_same(plan.out, corpus.settings, plan.settings, CorpusError)
     shutil.rmtree(plan.folder, ignore_errors=True)  # the last step of a build that was killed
     return corpus
 

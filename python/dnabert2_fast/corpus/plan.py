@@ -7,7 +7,6 @@ corpus to be, holds what is done.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
@@ -22,7 +21,8 @@ from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast._internal.settings import require_same
+from dnabert2_fast._internal.strict_json import parse_json
 from dnabert2_fast.corpus.format import encoded_with
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
@@ -188,20 +188,39 @@ class CorpusPlan:
         path = self.folder / "plan.json"
         with locked(self.folder, wait=True):
             if path.exists():
-                try:
-                    return self._check(read_object(path))
-                except (KeyError, TypeError, AttributeError) as error:
-                    raise CorpusError(f"{path}: damaged: {error!r}; delete {self.folder}") from None
-                except CorpusError:
-                    raise
-                except ValueError as error:
-                    raise CorpusError(f"{path}: {error}; delete {self.folder}") from None
+                return self.shares_of(path.read_bytes(), self.folder)
             shares = [1.0] * len(self.units)
             if any(item.max_bp is not None for item in self.inputs):
                 with progress(None, "counting bases", "letters") as bar:
                     shares = self.shares(lambda path: self.count_bases(path, bar.update))
-            plan = {"settings": self.settings, "stamps": self._stamps, "shares": shares}
-            atomic_json(path, plan)
+            atomic_json(path, self.contents(shares))
+        return shares
+
+    def contents(self, shares: list[float]) -> dict[str, Any]:
+        """Return what ``plan.json`` stores: the settings, the state of the files, the shares."""
+        return {"settings": self.settings, "stamps": self._stamps, "shares": shares}
+
+    def shares_of(self, contents: bytes, folder: Path | str) -> list[float]:
+        """Return the shares of the ``plan.json`` in a folder, which must be of this plan.
+
+        Raises
+        ------
+        CorpusError
+            When it is of another plan or damaged, or a file has changed since.
+        """
+        try:
+            stored = parse_json(contents)
+            require_same(folder, stored["settings"], self.settings, CorpusError)
+            for item, old, new in zip(self.inputs, stored["stamps"], self._stamps, strict=True):
+                if old != new:
+                    raise _changed(item, folder)
+            shares: list[float] = stored["shares"]
+        except CorpusError:
+            raise
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorpusError(f"{folder}/plan.json: damaged: {error!r}; delete {folder}") from None
+        except ValueError as error:
+            raise CorpusError(f"{folder}/plan.json: {error}; delete {folder}") from None
         return shares
 
     def is_being_built(self) -> bool:
@@ -219,21 +238,8 @@ class CorpusPlan:
     def check_unchanged(self, unit: int) -> None:
         """Raise CorpusError when a file of the unit is not as it was when the plan was made."""
         for number in self.units[unit]:
-            self._check_input(number, self._stamps[number])
-
-    def _check(self, found: dict[str, Any]) -> list[float]:
-        refuse_other(self.folder, found["settings"], self.settings)
-        for number, stamp in enumerate(found["stamps"]):
-            self._check_input(number, stamp)
-        shares: list[float] = found["shares"]
-        return shares
-
-    def _check_input(self, number: int, stamp: list[int]) -> None:
-        path = Path(self.inputs[number].path)
-        if _stamp(path) != stamp:
-            raise CorpusError(
-                f"{path}: has changed since the build began; delete {self.folder} to begin anew"
-            )
+            if _stamp(Path(self.inputs[number].path)) != self._stamps[number]:
+                raise _changed(self.inputs[number], self.folder)
 
     def _units(self) -> list[list[int]]:
         units: list[list[int]] = []
@@ -273,22 +279,10 @@ class CorpusPlan:
         return plan
 
 
-def refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Raise CorpusError when a folder was made with other settings."""
-    ours = json.loads(json.dumps(ours))
-    name = next((name for name in ours if theirs.get(name) != ours[name]), None)
-    if name is not None:
-        there, here = theirs.get(name), ours[name]
-        if name == "inputs":
-            pairs = zip(there or [], here, strict=False)
-            one = next(
-                (pair for pair in pairs if pair[0] != pair[1]), (len(there or []), len(here))
-            )
-            there, here = one
-        raise CorpusError(
-            f"{folder}: was built with {name} {there!r}, asked for {here!r}; choose another folder "
-            "or delete this one"
-        )
+def _changed(item: SourceFile, folder: Path | str) -> CorpusError:
+    return CorpusError(
+        f"{item.path}: has changed since the build began; delete {folder} to begin anew"
+    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ A task whose worker died is run again; in a shared folder it goes on behind the 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -117,12 +118,7 @@ def _build_remotely(
     storage, home = storage_of(out)
     if storage.get_file_info(f"{home}/corpus.json").type != fs.FileType.NotFound:
         raise CorpusError(f"{out}: a corpus is there already; delete it or choose another place")
-    capped = [number for number, item in enumerate(inputs) if item.max_bp is not None]
-    counts = each(
-        capped, lambda number: _count(plan, number, places[number]), num_cpus=share.num_cpus
-    )
-    bases = {plan.inputs[number].path: count for number, count in counts.items()}
-    shares = plan.shares(lambda path: int(bases[path]))
+    shares = _prepare(plan, places, (storage, f"{home}/.building"), share.num_cpus)
 
     def build(unit: int) -> int:
         return _build_unit(
@@ -147,6 +143,25 @@ def _build_remotely(
         for name in write_merged(local, Path(scratch), move):
             copy_file((fs.LocalFileSystem(), f"{scratch}/{name}"), (storage, f"{home}/{name}"))
     storage.delete_dir(f"{home}/.building")
+
+
+def _prepare(
+    plan: CorpusPlan, places: list[Storage], building: Storage, num_cpus: int
+) -> list[float]:
+    """Store the plan, or check that the one there is the same; returns each unit's share."""
+    storage, folder = building
+    path = f"{folder}/plan.json"
+    if storage.get_file_info(path).type != fs.FileType.NotFound:
+        with storage.open_input_stream(path) as stored:
+            return plan.shares_of(stored.read(), folder)
+    capped = [number for number, item in enumerate(plan.inputs) if item.max_bp is not None]
+    counts = each(capped, lambda number: _count(plan, number, places[number]), num_cpus=num_cpus)
+    bases = {plan.inputs[number].path: count for number, count in counts.items()}
+    shares = plan.shares(lambda path: int(bases[path]))
+    storage.create_dir(folder, recursive=True)
+    with storage.open_output_stream(path) as stored:
+        stored.write(json.dumps(plan.contents(shares)).encode())
+    return shares
 
 
 def _build_unit(

@@ -20,6 +20,7 @@ from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.io.tables import is_table_or_lines, read_column
@@ -303,12 +304,7 @@ def _read_checkpoint(path: Path, settings: Mapping[str, object]) -> list[tuple[i
         known, sound, merges = False, False, []
     if not known or not sound:
         raise TokenizerError(f"{path}: not a checkpoint of training; delete it to start anew")
-    for name, value in settings.items():
-        if contents.get(name) != value:
-            raise TokenizerError(
-                f"{path}: a checkpoint of another training: {name} {contents.get(name)!r} there, "
-                f"{value!r} here; delete it or name another one"
-            )
+    require_same(path, contents, settings, TokenizerError)
     return merges
 
 
