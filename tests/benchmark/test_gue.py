@@ -261,7 +261,7 @@ def test_bad_input(data, model, tmp_path):
         gue(GueConfig(str(tmp_path), out))
     with pytest.raises(ValueError, match="tiny full is there twice"):
         gue(GueConfig(str(data), out, model=(str(model), str(model))))
-    with pytest.raises(ValueError, match="seeds: 0 is not positive"):
+    with pytest.raises(ValueError, match=r"seeds: must be at least 1 \(got 0\)"):
         gue(GueConfig(str(data), out, seeds=0))
     shutil.copytree(data / "EPI" / "0", tmp_path / "mouse" / "1")
     with pytest.raises(DataError, match="mouse/1 has one sequence a row"):

@@ -124,7 +124,7 @@ def test_keys_and_shapes_are_strict(folder):
     ("field", "value", "message"),
     [
         ("hidden_size", "48", "hidden_size is '48'"),
-        ("num_hidden_layers", 0, "must be positive"),
+        ("num_hidden_layers", 0, "must be between 1 and 16777216"),
         ("num_attention_heads", 5, "not a multiple"),
         ("hidden_act", "relu", 'gates with "gelu"'),
     ],

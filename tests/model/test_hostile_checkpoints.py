@@ -111,8 +111,8 @@ CONFIGS = {
     "a size of 400 digits": ({"hidden_size": 10**400}, "must be at most"),
     "a size that is no number": ({"hidden_size": None}, "hidden_size is None"),
     "a size that is a fraction": ({"hidden_size": 8.0}, "hidden_size is 8.0"),
-    "a negative size": ({"intermediate_size": -8}, "must be positive"),
-    "no heads": ({"num_attention_heads": 0}, "must be positive"),
+    "a negative size": ({"intermediate_size": -8}, r"must be between 1 and \d+ \(got -8\)"),
+    "no heads": ({"num_attention_heads": 0}, r"must be between 1 and \d+ \(got 0\)"),
 }
 
 

@@ -3,11 +3,16 @@
 import errno
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+import dnabert2_fast
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast._internal.progress import progress
+
+PACKAGE = Path(dnabert2_fast.__file__).parent
 
 
 def leftovers(folder):
@@ -82,3 +87,13 @@ def test_progress_without_terminal(capsys, monkeypatch):
         bar.update()
     assert capsys.readouterr().err == ""
     assert os.environ["DNABERT2_FAST_PROGRESS"] == "0"
+
+
+def test_json_files_are_written_by_atomic_json_alone():
+    sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    writers = [
+        path.relative_to(PACKAGE).as_posix()
+        for path, text in sources.items()
+        if re.search(r"json\.dump\(|write_text\(\s*json\.", text)
+    ]
+    assert writers == ["_internal/atomic.py"]

@@ -335,15 +335,17 @@ def test_bad_input(corpus, tmp_path):
         pretrain(settings(corpus, tmp_path))
     with pytest.raises(CorpusError, match="not a corpus"):
         pretrain(settings(tmp_path, tmp_path / "run"))
-    with pytest.raises(ValueError, match="steps: 0 is not positive"):
+    with pytest.raises(ValueError, match=r"steps: must be at least 1 \(got 0\)"):
         settings(corpus, tmp_path, steps=0)
     for name in ("learning_rate", "warmup_steps", "decay_steps", "weight_decay", "seed"):
-        with pytest.raises(ValueError, match=f"{name}: -1 is"):
+        with pytest.raises(ValueError, match=rf"{name}: must be .* \(got -1\)"):
             settings(corpus, tmp_path, **{name: -1})
-    with pytest.raises(ValueError, match="learning_rate: nan is"):
+    with pytest.raises(ValueError, match=r"learning_rate: must be a finite number > 0 \(got nan\)"):
         settings(corpus, tmp_path, learning_rate=float("nan"))
-    with pytest.raises(ValueError, match="bpe_dropout: 1 is not"):
+    with pytest.raises(ValueError, match="bpe_dropout: must be between 0 and 1, but not 1"):
         settings(corpus, tmp_path, bpe_dropout=1)
+    with pytest.raises(ValueError, match="mask_rate: must be between 0 and 1, but not 0"):
+        settings(corpus, tmp_path, mask_rate=0)
     with pytest.raises(ValueError, match="start them with torchrun"):
         pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")

@@ -100,7 +100,7 @@ def test_masks_are_splitmix64():
 
 
 def test_masker_needs_a_rate():
-    with pytest.raises(ValueError, match="mask_rate: 0 is not"):
+    with pytest.raises(ValueError, match="mask_rate: must be between 0 and 1, but not 0"):
         Masker(tok, 0)
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["check_at_least", "check_between", "check_seed"]
+import math
+
+__all__ = [
+    "check_at_least",
+    "check_between",
+    "check_not_negative",
+    "check_positive",
+    "check_seed",
+]
 
 
 def check_at_least(name: str, value: float | None, minimum: float) -> None:
@@ -31,7 +39,36 @@ def check_at_least(name: str, value: float | None, minimum: float) -> None:
         raise ValueError(f"{name}: must be at least {minimum} (got {value}).")
 
 
-def check_between(name: str, value: float | None, minimum: float, maximum: float) -> None:
+def check_positive(name: str, value: float | None) -> None:
+    """Raise ValueError unless an option is positive and finite; None, left out, passes.
+
+    >>> check_positive("learning_rate", 0)
+    Traceback (most recent call last):
+    ValueError: learning_rate: must be a finite number > 0 (got 0).
+    """
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{name}: must be a finite number > 0 (got {value}).")
+
+
+def check_not_negative(name: str, value: float | None) -> None:
+    """Raise ValueError unless an option is zero or positive, and finite; None passes.
+
+    >>> check_not_negative("weight_decay", math.inf)
+    Traceback (most recent call last):
+    ValueError: weight_decay: must be a finite number >= 0 (got inf).
+    """
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{name}: must be a finite number >= 0 (got {value}).")
+
+
+def check_between(
+    name: str,
+    value: float | None,
+    minimum: float,
+    maximum: float,
+    *,
+    but_not: float | None = None,
+) -> None:
     """Raise ValueError unless an option is in a range, both ends included; None passes.
 
     Parameters
@@ -40,11 +77,13 @@ def check_between(name: str, value: float | None, minimum: float, maximum: float
         The option as the caller typed it.
     value : float, optional
     minimum, maximum : float
+    but_not : float, optional
+        The end of the range that is left out.
 
     Raises
     ------
     ValueError
-        When `value` is outside the range, or NaN.
+        When `value` is outside the range, `but_not`, or NaN.
 
     Examples
     --------
@@ -52,9 +91,14 @@ def check_between(name: str, value: float | None, minimum: float, maximum: float
     >>> check_between("valid_fraction", 2, 0, 1)
     Traceback (most recent call last):
     ValueError: valid_fraction: must be between 0 and 1 (got 2).
+    >>> check_between("dropout", 1, 0, 1, but_not=1)
+    Traceback (most recent call last):
+    ValueError: dropout: must be between 0 and 1, but not 1 (got 1).
     """
-    if value is not None and not minimum <= value <= maximum:
-        raise ValueError(f"{name}: must be between {minimum} and {maximum} (got {value}).")
+    if value is None or (minimum <= value <= maximum and value != but_not):
+        return
+    left_out = "" if but_not is None else f", but not {but_not}"
+    raise ValueError(f"{name}: must be between {minimum} and {maximum}{left_out} (got {value}).")
 
 
 def check_seed(value: int) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast._internal.atomic import atomic_path, temporary_beside
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path, temporary_beside
 from dnabert2_fast._internal.settings import differences
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
@@ -97,7 +97,7 @@ class ResumeStore:
             if self.folder.exists():
                 self.remove()
             fresh.mkdir()
-            (fresh / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+            atomic_json(fresh / SETTINGS, settings)
             try:
                 fresh.rename(self.folder)
             except OSError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.checks import check_at_least, check_between, check_positive
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
@@ -29,7 +30,7 @@ from dnabert2_fast.benchmark.systems import (
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.finetuning.config import Mode, Pooling
+from dnabert2_fast.finetuning.config import MAX_SEED, Mode, Pooling
 from dnabert2_fast.finetuning.task import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -185,11 +186,10 @@ def gue(config: GueConfig) -> GueResult:
 
 
 def _systems(config: GueConfig) -> list[System]:
-    for name in ("seeds", "batch_tokens"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: {getattr(config, name)} is not positive")
-    if config.epochs is not None and config.epochs < 1:
-        raise ValueError(f"epochs: {config.epochs} is not positive")
+    for name in ("seeds", "batch_tokens", "epochs"):
+        check_at_least(name, getattr(config, name), 1)
+    check_positive("learning_rate", config.learning_rate)
+    check_between("seed", config.seed, 0, MAX_SEED - config.seeds + 1)
     systems: list[System] = [KmerSystem()]
     if "cnn" in config.systems:
         systems.append(CnnSystem(config.device))

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast._internal.checks import check_at_least, check_between
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.ragged import Ragged
@@ -259,8 +259,8 @@ class TokenBatches:
         ranks: int = 1,
         state: State | None = None,
     ) -> None:
-        if not 0 <= rank < ranks:
-            raise ValueError(f"rank: must be at least 0 and less than ranks, {ranks} (got {rank}).")
+        check_at_least("ranks", ranks, 1)
+        check_between("rank", rank, 0, ranks - 1)
         check_at_least("batch_tokens", batch_tokens, 1)
         self.source = source if isinstance(source, Mixture) else Mixture([source])
         self.batch_tokens, self.seed, self.shuffle, self.epochs = (

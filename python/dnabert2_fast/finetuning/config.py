@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["LORA_TARGETS", "FinetuneConfig", "Kind", "Mode", "Pooling", "PredictConfig"]
+__all__ = ["LORA_TARGETS", "MAX_SEED", "FinetuneConfig", "Kind", "Mode", "Pooling", "PredictConfig"]
 
 Kind = Literal["multiclass", "multilabel", "regression", "tokens", "bases"]
 Mode = Literal["full", "lora", "frozen"]
 Pooling = Literal["cls", "mean"]
 
+MAX_SEED = (1 << 32) - 1  # of numpy's global generator, which `transformers` seeds
 LORA_TARGETS = ("Wqkv", "dense", "gated_layers", "wo")
 
 

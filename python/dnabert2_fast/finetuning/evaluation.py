@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers
@@ -85,6 +84,6 @@ def evaluate(
     with atomic_path(out) as temporary:
         temporary.mkdir(parents=True)
         write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
-        (temporary / "metrics.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+        atomic_json(temporary / "metrics.json", values)
         plot_answers(temporary, task, labels, outputs)
     return values

@@ -7,7 +7,6 @@ again; one that is done already is not repeated.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import warnings
@@ -20,10 +19,16 @@ import numpy as np
 from transformers import set_seed
 
 from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.checks import (
+    check_at_least,
+    check_between,
+    check_not_negative,
+    check_positive,
+)
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.finetuning.config import FinetuneConfig, Kind, Mode, Pooling
+from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.losses import (
     Classifier,
     add_lora,
@@ -159,15 +164,13 @@ def _check(config: FinetuneConfig) -> None:
     if config.pooling is not None and config.pooling not in get_args(Pooling):
         raise ValueError(f'pooling: "{config.pooling}" is not one of "cls", "mean"')
     for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}: {getattr(config, name)} is not positive")
-    if config.patience is not None and config.patience < 1:
-        raise ValueError(f"patience: {config.patience} is not positive")
-    for name in ("weight_decay", "lora_alpha"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name}: {getattr(config, name)} is negative or no number")
-    if not 0 <= config.lora_dropout < 1:
-        raise ValueError(f"lora_dropout: {config.lora_dropout} does not lie between 0 and 1")
+        check_at_least(name, getattr(config, name), 1)
+    check_at_least("patience", config.patience, 1)
+    for name in ("weight_decay", "lora_alpha", "warmup_steps"):
+        check_not_negative(name, getattr(config, name))
+    check_positive("learning_rate", config.learning_rate)
+    check_between("lora_dropout", config.lora_dropout, 0, 1, but_not=1)
+    check_between("seed", config.seed, 0, MAX_SEED - config.seeds + 1)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("finetune runs in one process on one device; start it without torchrun")
     if pick_device(config.device).index:

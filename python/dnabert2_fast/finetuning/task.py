@@ -20,6 +20,7 @@ from typing import IO, Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.config import Kind
@@ -81,7 +82,7 @@ class Task:
 
     def save(self, folder: Path) -> None:
         """Write ``task.json``."""
-        (folder / "task.json").write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
+        atomic_json(folder / "task.json", asdict(self))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Task:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
+from dnabert2_fast._internal.checks import check_between
 from dnabert2_fast.errors import CheckpointError
 
 __all__ = ["Dnabert2Config", "is_ours"]
 
-MOST = 1 << 24  # of any size: more is damage, and would only end in a want of memory
+MAX_SIZE = 1 << 24  # a larger size comes from damage, and would exhaust the memory
 MODEL_TYPE = "dnabert2"
 
 
@@ -56,11 +57,11 @@ class Dnabert2Config:
     max_position_embeddings: int = 512
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            if getattr(self, name) < 1:
-                raise CheckpointError(f"config: {name} is {getattr(self, name)}, must be positive")
-            if getattr(self, name) > MOST:
-                raise CheckpointError(f"config: {name} is too large, must be at most {MOST:,}")
+        try:
+            for name in _SIZES:
+                check_between(name, getattr(self, name), 1, MAX_SIZE)
+        except ValueError as error:
+            raise CheckpointError(f"config: {error}") from None
         if self.hidden_size % self.num_attention_heads:
             raise CheckpointError(
                 f"config: hidden_size {self.hidden_size} is not a multiple of "

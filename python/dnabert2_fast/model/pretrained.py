@@ -6,7 +6,6 @@ lacks, a pooler or a classifier, is randomly initialised, with a warning.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast.attention import BackendStatus, explain, select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
@@ -153,8 +152,7 @@ class Pretrained(nn.Module):
         tensors = {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()}
         with atomic_path(folder / "model.safetensors") as path:
             path.write_bytes(save(tensors, metadata={"format": "pt"}))
-        with atomic_path(folder / "config.json") as path:
-            path.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        atomic_json(folder / "config.json", self.config.to_dict(), indent=2)
 
     def tie(self) -> None:
         """Share matrices that the architecture shares; nothing unless a model overrides it."""

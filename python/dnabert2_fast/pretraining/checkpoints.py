@@ -8,7 +8,6 @@ another name and gets its own when every process is done.
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
+from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.resume import not_written
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
@@ -89,12 +89,11 @@ class Checkpoints:
         weights = detached(model, config)  # of the first process
         self._context.on_rank_zero(lambda: part.mkdir(parents=True))
         if self._context.is_rank_zero:
-            text = json.dumps(position)
 
             def export() -> None:
                 weights.save_pretrained(part)
                 tokenizer.save(part / tokenizer.file_name)
-                (part / POSITION).write_text(text, encoding="utf-8")
+                atomic_json(part / POSITION, position)
 
             self._writing.append(self._exporter.submit(export))
         with _without_warnings():
@@ -197,13 +196,13 @@ class Checkpoints:
 
     def _publish(self, target: Path) -> None:
         part = self._part(target)
-        position = json.loads((part / POSITION).read_text(encoding="utf-8"))
+        position = read_object(part / POSITION)
         position["bytes"] = {
             str(path.relative_to(part)): path.stat().st_size
             for path in sorted(part.rglob("*"))
             if path.is_file() and path.name != POSITION
         }
-        (part / POSITION).write_text(json.dumps(position) + "\n", encoding="utf-8")
+        atomic_json(part / POSITION, position)
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
         for older in sorted(self.folder.glob("step-*"))[: -self._keep]:

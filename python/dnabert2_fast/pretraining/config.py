@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from dnabert2_fast._internal.checks import (
+    check_at_least,
+    check_between,
+    check_not_negative,
+    check_positive,
+    check_seed,
+)
 from dnabert2_fast.model.config import Dnabert2Config
 
 __all__ = ["NOT_SHAPING", "RECIPES", "SIZES", "PretrainConfig", "Recipe"]
@@ -204,20 +210,14 @@ class PretrainConfig:
             "checkpoint_every",
             "keep",
         ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: {value} is not positive")
-        for name in ("warmup_steps", "decay_steps", "weight_decay", "seed"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name}: {value} is negative or no number")
-        rate = self.learning_rate
-        if rate is not None and not 0 < rate < math.inf:
-            raise ValueError(f"learning_rate: {rate} is not positive")
-        if not 0 <= self.bpe_dropout < 1:
-            raise ValueError(f"bpe_dropout: {self.bpe_dropout} is not between 0 and 1")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: {self.dropout} is not between 0 and 1")
+            check_at_least(name, getattr(self, name), 1)
+        for name in ("warmup_steps", "decay_steps", "weight_decay"):
+            check_not_negative(name, getattr(self, name))
+        check_seed(self.seed)
+        check_positive("learning_rate", self.learning_rate)
+        check_between("mask_rate", self.mask_rate, 0, 1, but_not=0)
+        for name in ("bpe_dropout", "dropout"):
+            check_between(name, getattr(self, name), 0, 1, but_not=1)
         if self.size is not None and self.init_from is not None:
             raise ValueError("size: the model of init_from has its own; leave it out")
 

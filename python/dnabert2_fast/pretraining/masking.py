@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dnabert2_fast._internal.checks import check_between
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["IGNORED", "Masker", "key_of"]
@@ -58,8 +59,7 @@ class Masker:
     ) -> None:
         if tokenizer.mask_id is None:
             raise ValueError("tokenizer: has no [MASK] token, masked-LM training needs one")
-        if not 0 < rate <= 1:
-            raise ValueError(f"mask_rate: {rate} is not between 0 and 1")
+        check_between("mask_rate", rate, 0, 1, but_not=0)
         self.rate = rate
         self.mask_id = tokenizer.mask_id
         special = torch.from_numpy(tokenizer.special_mask)

@@ -89,8 +89,7 @@ class TrainingConfig:
         check_at_least("min_frequency", self.min_frequency, 0)
         check_at_least("max_token_bp", self.max_token_bp, 0)
         check_seed(self.seed)
-        if not 0 < self.sample <= 1:
-            raise ValueError(f"sample: must be above 0 and at most 1 (got {self.sample}).")
+        check_between("sample", self.sample, 0, 1, but_not=0)
         if self.case not in get_args(Case):
             raise ValueError(f"case: {self.case!r} is not one of {', '.join(get_args(Case))}")
         tokens = self.special_tokens
