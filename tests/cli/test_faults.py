@@ -26,7 +26,6 @@ from dnabert2_fast import (
     build_corpus,
     read_fasta,
 )
-from dnabert2_fast._internal import atomic
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
@@ -321,8 +320,9 @@ def test_leftovers_under_our_own_number_are_from_a_process_before_us(tmp_path, m
 
 def test_a_folder_put_aside_by_a_killed_process_comes_back(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
-    monkeypatch.setattr(atomic, "_runs", lambda process: process != 4)
-    aside = tmp_path / ".out.here-4-0.old"
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    aside = tmp_path / f".out.here-{gone.pid}-0.old"
     aside.mkdir()
     (aside / "kept").write_text("")
 

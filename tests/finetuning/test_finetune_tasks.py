@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import save_tiny
-from helpers.interrupts import stop_after
 from helpers.toys import LEARNT, SEQUENCES, TOY_MODEL, write_toys
 from safetensors.torch import load_file
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
-from transformers import Trainer
+from transformers import TrainerCallback
 
 from dnabert2_fast import (
     Dnabert2Config,
@@ -24,7 +23,6 @@ from dnabert2_fast import (
     finetune,
 )
 from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
-from dnabert2_fast.finetuning import runs as finetune_module
 from dnabert2_fast.finetuning.inputs import targets
 from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of
 from dnabert2_fast.finetuning.metrics import collapsed, scores
@@ -292,20 +290,45 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(model, tmp_path):
         finetune(config)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path, monkeypatch):
+class Steps(TrainerCallback):
+    """Counts steps, and interrupts before the one after `limit`."""
+
+    def __init__(self, limit=None):
+        self.taken, self.limit = 0, limit
+
+    def on_step_begin(self, args, state, control, **_):
+        if self.taken == self.limit:
+            raise KeyboardInterrupt
+        self.taken += 1
+
+
+def test_callbacks_follow_every_run(model, tmp_path):
+    class Watch(Steps):
+        scored = ()
+
+        def on_evaluate(self, args, state, control, metrics, **_):
+            self.scored += (metrics["eval_r2"],)
+
+    data = write_toys(tmp_path / "t", lambda i, s: i + 0.5, times=1)
+    watch = Watch()
+    config = settings(model, data, tmp_path / "out", seeds=2, task="regression", epochs=2)
+    finetune(config, callbacks=[watch])
+    assert watch.taken == 2 * 2 * 4  # runs, epochs, steps
+    assert len(watch.scored) == 4
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path):
     model = save_tiny(tmp_path / "model", **{**TOY_MODEL, "hidden_dropout_prob": 0.2})
     whole = finetune(settings(model, short, tmp_path / "whole"))
     config = settings(model, short, tmp_path / "out")
-    with monkeypatch.context() as patch:
-        stop_after(patch, Trainer, "training_step", 18, KeyboardInterrupt())  # two epochs are 16
-        with pytest.raises(KeyboardInterrupt):
-            finetune(config)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config, callbacks=[Steps(limit=18)])  # two epochs are 16
     assert not (tmp_path / "out").exists()
     with pytest.raises(CheckpointError, match=r"unfinished: .* settings: epochs 3 \(asked for 5\)"):
         finetune(settings(model, short, tmp_path / "out", epochs=5))
-    steps = stop_after(monkeypatch, Trainer, "training_step", 99, None)
-    assert finetune(config).metrics == whole.metrics
-    assert len(steps) == 8
+    steps = Steps()
+    assert finetune(config, callbacks=[steps]).metrics == whole.metrics
+    assert steps.taken == 8
     name = "model.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "out.unfinished").exists()
@@ -313,18 +336,16 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path, monkeyp
 
 @pytest.mark.filterwarnings("ignore:.*collapsed")
 @pytest.mark.parametrize("stop_at", [None, 18])
-def test_patience_ends_a_run(stuck, short, tmp_path, monkeypatch, stop_at):
+def test_patience_ends_a_run(stuck, short, tmp_path, stop_at):
     """Stopped and gone on with or not: epochs without a better score are counted on."""
     config = settings(stuck, short, tmp_path / "out", patience=2, learning_rate=1e-9, epochs=9)
     if stop_at is not None:
-        with monkeypatch.context() as patch:
-            stop_after(patch, Trainer, "training_step", stop_at, KeyboardInterrupt())
-            with pytest.raises(KeyboardInterrupt):
-                finetune(config)
-    steps = stop_after(monkeypatch, Trainer, "training_step", 99, None)
-    finetune(config)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(config, callbacks=[Steps(limit=stop_at)])
+    steps = Steps()
+    finetune(config, callbacks=[steps])
     # The first epoch of eight steps was best, and two more; two are there of the stopped run.
-    assert len(steps) == (24 if stop_at is None else 8)
+    assert steps.taken == (24 if stop_at is None else 8)
 
 
 def test_a_diverged_run_says_so(model, short, tmp_path):
@@ -343,6 +364,8 @@ def test_bad_settings(model, four, tmp_path, monkeypatch):
         {"lora_dropout": 1.0},
         {"lora_alpha": float("nan")},
         {"weight_decay": -1.0},
+        {"learning_rate": 0.0},
+        {"seed": 2**32 - 1, "seeds": 2},
         {"mode": "adapters"},
         {"task": "class"},
     ):
@@ -352,7 +375,8 @@ def test_bad_settings(model, four, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="without torchrun"):
         finetune(settings(model, four, tmp_path / "out"))
     monkeypatch.undo()
-    monkeypatch.setattr(finetune_module, "pick_device", lambda name: torch.device(name))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match=r"device: cuda:1; .* CUDA_VISIBLE_DEVICES"):
         finetune(settings(model, four, tmp_path / "out", device="cuda:1"))
     assert not list(tmp_path.iterdir())

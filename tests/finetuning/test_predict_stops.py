@@ -4,11 +4,18 @@ import pytest
 from helpers.interrupts import stop_after
 from helpers.predictors import RECORDS, WINDOW, make
 
-from dnabert2_fast import Predictor, predict
+from dnabert2_fast import (
+    Dnabert2ForSequenceClassification,
+    Dnabert2ForTokenClassification,
+    predict,
+)
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
+
+# A chunk of three windows is one batch.
+MODELS = {"multiclass": Dnabert2ForSequenceClassification, "bases": Dnabert2ForTokenClassification}
 
 
 @pytest.fixture
@@ -32,15 +39,15 @@ def files(tmp_path, monkeypatch):
 )
 def test_going_on(files, monkeypatch, error, task, name, rows):
     with monkeypatch.context() as patch:
-        chunks = stop_after(patch, Predictor, "_outputs", 99, None)
+        chunks = stop_after(patch, MODELS[task], "forward", 99, None)
         written = predict(files / task, files / "x.fa", files / name, PredictConfig(rows=rows))
     want, out = (files / name).read_bytes(), files / "out" / name
     with monkeypatch.context() as patch:
-        stop_after(patch, Predictor, "_outputs", 2, error)
+        stop_after(patch, MODELS[task], "forward", 2, error)
         with pytest.raises(type(error)):
             predict(files / task, files / "x.fa", out, PredictConfig(rows=rows))
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
-    calls = stop_after(monkeypatch, Predictor, "_outputs", 99, None)
+    calls = stop_after(monkeypatch, MODELS[task], "forward", 99, None)
     assert predict(files / task, files / "x.fa", out, PredictConfig(rows=rows)) == written
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == want
@@ -51,7 +58,7 @@ def test_going_on(files, monkeypatch, error, task, name, rows):
 def test_other_settings_start_afresh(files, monkeypatch, change):
     folder, out = files / "multiclass", files / "out" / "p.csv"
     with monkeypatch.context() as patch:
-        stop_after(patch, Predictor, "_outputs", 2, KeyboardInterrupt())
+        stop_after(patch, MODELS["multiclass"], "forward", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             predict(folder, files / "x.fa", out)
     config = PredictConfig()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dnabert2_fast import Tokenizer, read_fasta
+from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
 from dnabert2_fast.io.manifest import species_by_path
@@ -111,31 +112,31 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     out, note = tmp_path / "t.json", tmp_path / "note"
     want = merges(Tokenizer.train([text], 400), out)
-    append, seen = training._Merges.append, []
+    update, made = Progress.update, []
 
-    def stop_at(limit):
-        def stopping(self, merge):
-            append(self, merge)
-            seen.append(len(self))
-            if len(self) == limit:
-                raise KeyboardInterrupt
+    def stop_after(count):
+        """Interrupt when this many merges more are made; the bar counts them one by one."""
 
-        return stopping
+        def counting(self, by=1):
+            update(self, by)
+            if by == 1:
+                made.append(1)
+                if len(made) == stop:
+                    raise KeyboardInterrupt
 
-    for limit in (3, 150, 300):  # while slots have one byte, and two
-        monkeypatch.setattr(training._Merges, "append", stop_at(limit))
+        stop = len(made) + count
+        monkeypatch.setattr(Progress, "update", counting)
         with pytest.raises(KeyboardInterrupt):
             Tokenizer.train([text], 400, checkpoint=note)
-        assert len(json.loads(note.read_text())["merges"]) == limit
-    monkeypatch.setattr(training._Merges, "append", append)
+        monkeypatch.setattr(Progress, "update", update)
+
+    for count, total in ((3, 3), (147, 150), (150, 300)):  # while slots have one byte, and two
+        stop_after(count)  # of those before, none is made again
+        assert len(json.loads(note.read_text())["merges"]) == total
     assert merges(Tokenizer.train([text], 400, checkpoint=note), out) == want
-    assert seen == list(range(1, 301))  # none was made twice
     assert not note.exists()
 
-    monkeypatch.setattr(training._Merges, "append", stop_at(20))
-    with pytest.raises(KeyboardInterrupt):
-        Tokenizer.train([text], 400, checkpoint=note)
-    monkeypatch.setattr(training._Merges, "append", append)
+    stop_after(20)
     with pytest.raises(TokenizerError, match="was made with other settings: text_sha256"):
         Tokenizer.train([text[1:]], 400, checkpoint=note)
     with pytest.raises(TokenizerError, match=r"max_token_bp None \(asked for 8\)"):

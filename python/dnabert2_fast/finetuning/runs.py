@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import (
@@ -79,12 +79,15 @@ class FinetuneResult(NamedTuple):
     parameters: int
 
 
-def finetune(config: FinetuneConfig) -> FinetuneResult:
+def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) -> FinetuneResult:
     r"""Train a model on a labelled table; the output folder appears when everything is done.
 
     Parameters
     ----------
     config : FinetuneConfig
+    callbacks : sequence of transformers.TrainerCallback
+        Called by every run, such as after steps (``on_step_end``) and after each epoch's scores on
+        dev (``on_evaluate``).
 
     Returns
     -------
@@ -135,12 +138,12 @@ def finetune(config: FinetuneConfig) -> FinetuneResult:
         return _done_before(config, data)
     class_weights(config.class_weights, task, tables["train"])  # refused before anything is made
     if config.seeds == 1:
-        return _run(config, task, tables, data)
+        return _run(config, task, tables, data, callbacks)
     unfinished = _unfinished(config, data)
     results = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
-        results.append(_finished(Path(one.out)) or _run(one, task, tables, data))
+        results.append(_finished(Path(one.out)) or _run(one, task, tables, data, callbacks))
     result = _together(out, results)
     for run in results:  # they have moved with the folder once it is published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
@@ -251,7 +254,11 @@ def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
 
 
 def _run(
-    config: FinetuneConfig, task: Task, tables: dict[str, Labelled], data: str
+    config: FinetuneConfig,
+    task: Task,
+    tables: dict[str, Labelled],
+    data: str,
+    callbacks: Sequence[TrainerCallback],
 ) -> FinetuneResult:
     """Train with one seed."""
     tokenizer = Tokenizer.from_pretrained(config.model)
@@ -277,7 +284,8 @@ def _run(
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
     folder = _unfinished(config, data)
     scaled, centre, scale = standardised(task, tables)
-    train(replace(config, learning_rate=rate), predictor, scaled, weights, folder / "epochs")
+    rated = replace(config, learning_rate=rate)
+    train(rated, predictor, scaled, weights, folder / "epochs", callbacks)
     in_own_units(model, centre, scale)
     if adapted is not None:
         adapted.save_pretrained(folder / "adapter")

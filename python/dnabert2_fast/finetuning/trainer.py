@@ -6,7 +6,7 @@ and the evaluation, which goes through `Predictor` by token budget and keeps pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def train(
     tables: dict[str, Labelled],
     weights: torch.Tensor | None,
     folder: Path,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Train the predictor's model in place; it ends as it was after the best epoch.
 
@@ -60,7 +61,9 @@ def train(
     weights : Tensor or None
         As in `loss_of`.
     folder : Path
-        For checkpoints; one that is there already is gone on from.
+        For checkpoints; training resumes from one that is there already.
+    callbacks : sequence of TrainerCallback
+        Called by Trainer, after our own.
 
     Raises
     ------
@@ -105,9 +108,9 @@ def train(
     if arguments.device.type == "cuda":
         # With several cards Trainer would cut batches along their first axis, which is tokens here.
         arguments._n_gpu = 1
-    callbacks: list[TrainerCallback] = [_Bar(predictor.model, BEST_BY[task.kind])]
+    own: list[TrainerCallback] = [_Bar(predictor.model, BEST_BY[task.kind])]
     if config.patience is not None:
-        callbacks.append(EarlyStoppingCallback(config.patience))
+        own.append(EarlyStoppingCallback(config.patience))
     examples = _Examples(predictor, tables["train"])
     trainer = _Trainer(
         examine,
@@ -116,7 +119,7 @@ def train(
         train_dataset=examples,
         eval_dataset=examples,  # not looked at: `examine` knows dev
         data_collator=examples.collate,
-        callbacks=callbacks,
+        callbacks=[*own, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     verbosity = logging.get_verbosity()

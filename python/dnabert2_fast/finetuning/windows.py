@@ -1,9 +1,12 @@
 """Long sequences in windows, as `predict`, `evaluate` and the scores of `finetune` all read them.
 
 A sequence with more letters than the longest one of training is cut into windows of that length,
-the last of which ends with the sequence; its answer is the mean of its windows' answers. Of
-overlapping windows of a task with an answer for each base, the first one speaks. Pairs, and
+the last of which ends with the sequence; its answer is the mean of its windows' answers. Where
+windows of a task with an answer for each base overlap, the first one gives the answer. Pairs, and
 sequences with an answer for each token, are never cut.
+
+Windows of `io.regions` are another thing: each is a sequence with results of its own, hence they
+never overlap, and the last one is as long as what is left.
 """
 
 from __future__ import annotations
