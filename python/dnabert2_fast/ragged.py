@@ -20,7 +20,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Ragged", "token_batches"]
+__all__ = ["MAX_BATCH_TOKENS", "Ragged", "as_ids", "int32_offsets", "require_fits", "token_batches"]
+
+MAX_ID = np.iinfo(np.uint16).max
+MAX_BATCH_TOKENS = np.iinfo(np.int32).max
+"""Tokens of one batch of a model: attention kernels take offsets of 32 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,15 +57,15 @@ class Ragged:
 
         Raises
         ------
-        OverflowError
-            When an id does not fit 16 bits without a sign.
+        ValueError
+            When an id is not an integer from 0 to 65535.
 
         Examples
         --------
         >>> Ragged.from_list([[7], [8, 9]]).values.tolist()
         [7, 8, 9]
         """
-        arrays = [np.asarray(row, dtype=np.uint16) for row in rows]
+        arrays = [as_ids(row) for row in rows]
         offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
         np.cumsum([len(a) for a in arrays], out=offsets[1:])
         return cls(np.concatenate(arrays) if arrays else np.empty(0, np.uint16), offsets)
@@ -157,11 +161,53 @@ class Ragged:
         return pa.LargeListArray.from_arrays(numbers(self.offsets), numbers(self.values))
 
     def to_torch(self) -> tuple[Any, Any]:
-        """Return ``(input_ids, cu_seqlens)`` as torch tensors (int64, int32)."""
+        """Return ``(input_ids, cu_seqlens)`` as torch tensors (int64, int32).
+
+        Raises
+        ------
+        ValueError
+            When there are 2^31 tokens or more.
+        """
         import torch
 
-        return torch.from_numpy(self.values.astype(np.int64)), torch.from_numpy(
-            self.offsets.astype(np.int32)
+        offsets = int32_offsets(self.offsets)
+        return torch.from_numpy(self.values.astype(np.int64)), torch.from_numpy(offsets)
+
+
+def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
+    """Return the ids of one sequence in 16 bits.
+
+    Raises
+    ------
+    ValueError
+        When `ids` is not a sequence of integers from 0 to 65535.
+    """
+    if isinstance(ids, Ragged) or (wide := np.asarray(ids)).ndim != 1:
+        raise ValueError("ids: those of one sequence are expected; take the rows one by one")
+    if wide.size and wide.dtype.kind not in "iu":
+        raise ValueError(f"ids: whole numbers are expected, not {wide.dtype}")
+    if wide.dtype != np.uint16 and wide.size and not 0 <= wide.min() <= wide.max() <= MAX_ID:
+        raise ValueError(f"ids: must be between 0 and {MAX_ID} (got {wide.min()} to {wide.max()}).")
+    return np.ascontiguousarray(wide, dtype=np.uint16)
+
+
+def int32_offsets(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Return offsets in 32 bits, as attention takes them.
+
+    Raises
+    ------
+    ValueError
+        When there are 2^31 tokens or more.
+    """
+    require_fits(int(offsets[-1]))
+    return offsets.astype(np.int32)
+
+
+def require_fits(tokens: int) -> None:
+    """Raise ValueError when a batch has too many tokens."""
+    if tokens > MAX_BATCH_TOKENS:
+        raise ValueError(
+            f"batch: has {tokens:,} tokens, more than {MAX_BATCH_TOKENS:,}; make smaller batches."
         )
 
 

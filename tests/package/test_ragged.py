@@ -3,11 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnabert2_fast import Ragged
+from dnabert2_fast import PackedBatch, Ragged, ragged
 from dnabert2_fast._internal.arrow import numbers, strings
+from dnabert2_fast.model import batch
 
 rows = st.lists(st.lists(st.integers(0, 65535), max_size=6), max_size=8)
 
@@ -72,3 +74,33 @@ def test_names_beyond_what_arrow_counts_in_32_bits():
 
     with pytest.raises(ValueError, match="2,048 names have 2,147,483,648 bytes; 2 GiB is the most"):
         strings([Long()] * 2048)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[70_000], [-1], np.array([70_000]), np.array([-1], np.int8), np.array([2**64 - 1], np.uint64)],
+)
+def test_ids_that_do_not_fit_are_refused(row):
+    with pytest.raises(ValueError, match="ids: must be between 0 and 65535"):
+        Ragged.from_list([[1], row])
+
+
+def test_ids_are_whole_numbers_of_one_sequence():
+    with pytest.raises(ValueError, match="whole numbers"):
+        Ragged.from_list([[1.5]])
+    with pytest.raises(ValueError, match="one sequence"):
+        Ragged.from_list([[[1], [2]]])
+
+
+def test_a_batch_has_offsets_of_32_bits(monkeypatch):
+    """One token more would give negative offsets."""
+    most = 2**31 - 1
+    assert Ragged(np.empty(0, np.uint16), np.array([0, most])).to_torch()[1].tolist() == [0, most]
+    with pytest.raises(ValueError, match=r"batch: has 2,147,483,648 tokens, .* smaller batches"):
+        Ragged(np.empty(0, np.uint16), np.array([0, most + 1])).to_torch()
+    for module in (ragged, batch):  # a mask that large takes 2 GB and a minute
+        monkeypatch.setattr(module, "MAX_BATCH_TOKENS", 5)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert len(PackedBatch.from_padded(mask, mask).input_ids) == 5
+    with pytest.raises(ValueError, match="batch: has 6 tokens, more than 5"):
+        PackedBatch.from_padded(mask, torch.ones_like(mask))

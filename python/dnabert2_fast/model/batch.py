@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.ragged import MAX_BATCH_TOKENS, Ragged, require_fits
 
 __all__ = ["PackedBatch"]
 
@@ -69,7 +69,7 @@ class PackedBatch:
         Raises
         ------
         ValueError
-            When shapes differ.
+            When shapes differ, or there are 2^31 real tokens or more.
 
         Warns
         -----
@@ -95,6 +95,8 @@ class PackedBatch:
                 )
         real = attention_mask.bool()
         if not torch.compiler.is_compiling():
+            if real.numel() > MAX_BATCH_TOKENS:
+                require_fits(int(real.sum()))
             stretches = real[:, :1].sum(1) + (real[:, 1:] & ~real[:, :-1]).sum(1)
             if (stretches > 1).any():
                 warnings.warn(

@@ -13,7 +13,7 @@ from dnabert2_fast.corpus.sample import TokenBatches
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
-from dnabert2_fast.ragged import token_batches
+from dnabert2_fast.ragged import int32_offsets, token_batches
 
 __all__ = ["EVAL_MASK_RATE", "Evaluation", "Scores", "frequency_baseline"]
 
@@ -79,7 +79,7 @@ class Evaluation:
                 wanted = torch.full_like(wanted, IGNORED)
             packed = PackedBatch(
                 inputs[first:last],
-                torch.from_numpy(borders.astype(np.int32)),
+                torch.from_numpy(int32_offsets(borders)),
                 int(np.diff(borders).max()),
             )
             self._micro_batches.append((packed, wanted))

@@ -14,10 +14,9 @@ from dnabert2_fast import _native
 from dnabert2_fast._internal.checks import check_at_least, check_seed
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.io.strand import reverse_complement
-from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.ragged import Ragged, as_ids
 from dnabert2_fast.tokenizer._inputs import spans
 from dnabert2_fast.tokenizer._results import EncodedBatch, Windows, cut_windows
-from dnabert2_fast.tokenizer._vocabulary import as_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_path
-from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.ragged import Ragged, as_ids
 from dnabert2_fast.tokenizer._encode import (
     Frame,
     Options,
@@ -41,7 +41,6 @@ from dnabert2_fast.tokenizer._vocabulary import (
     Case,
     Matching,
     Unknown,
-    as_ids,
     find_file,
     id_of,
 )

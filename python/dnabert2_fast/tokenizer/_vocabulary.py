@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.ragged import Ragged
 
-__all__ = ["FILES", "PACKAGED", "Case", "Matching", "Unknown", "as_ids", "find_file", "id_of"]
+__all__ = ["FILES", "PACKAGED", "Case", "Matching", "Unknown", "find_file", "id_of"]
 
 Case = Literal["upper", "compat"]
 Unknown = Literal["unk", "split", "error"]
@@ -47,17 +43,6 @@ def id_of(vocabulary: Sequence[str], *names: str) -> int | None:
     1
     """
     return next((vocabulary.index(name) for name in names if name in vocabulary), None)
-
-
-def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
-    """Return the ids of one sequence as the extension takes them."""
-    if isinstance(ids, Ragged) or (wide := np.asarray(ids)).ndim != 1:
-        raise ValueError("ids: those of one sequence are expected; take the rows one by one")
-    if wide.size and wide.dtype.kind not in "iu":
-        raise ValueError(f"ids: whole numbers are expected, not {wide.dtype}")
-    if wide.size and (wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max):
-        raise ValueError("ids: they lie between 0 and 65535")
-    return np.ascontiguousarray(wide, dtype=np.uint16)
 
 
 def _download(name: str) -> Path:
