@@ -69,6 +69,7 @@ def test_numbers_come_in_their_own_units(model, tmp_path):
     )
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["problem_type"], config["num_labels"]) == ("regression", 2)
+    assert config["window_bp"] == Task.load(tmp_path / "out").window_bp > 0
 
 
 def test_several_labels_a_row(model, tmp_path):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dnabert2_fast.cli._args import File, load_tokenizer
+from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -65,6 +66,7 @@ def score_variants(
     model: str,
     out: Path,
     config: Scoring = ScoringConfig(),  # noqa: B008 (it is frozen)
+    prefix: str = "D2",
     tokenizer: str | None = None,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -85,6 +87,8 @@ def score_variants(
         A checkpoint folder or a hub id; a classifier if its weights are one's.
     out
         .vcf or .vcf.gz (records as they were, with INFO fields D2_...), or .parquet.
+    prefix
+        Of the INFO fields; another one keeps the scores of a second model beside the first.
     tokenizer
         As for tokenize; the model's own if left out.
     attention
@@ -97,12 +101,14 @@ def score_variants(
     """
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    counts = score_vcf(vcf, reference, net, tok, out, config)
+    counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix)
     print(f"{out}: {sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
     for status, number in counts.items():
         if status != "scored":
             reason = f"{status} ({STATUSES[status]})"
             print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
+    if counts and "scored" not in counts:
+        raise DataError(f"{vcf}: none of its {sum(counts.values()):,} alleles could be scored")
 
 
 def attribute(
@@ -132,7 +138,8 @@ def attribute(
     model
         A checkpoint folder or a hub id; a classifier if its weights are one's.
     window_bp
-        Cut sequences into windows of this length, each attributed by itself.
+        Cut longer sequences into windows of this length, each attributed by itself. If left out,
+        a classifier's are as long as what it was fine-tuned on, and others are not cut.
     column
         Column of a table that holds the sequences; rows are named by their number.
     regions

@@ -318,8 +318,9 @@ def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> 
     model.save_pretrained(folder)
     tokenizer.save(folder / tokenizer.file_name)
     task.save(folder)
-    # For readers with transformers; ours take both from task.json.
+    # For transformers and for genomics, which read no task.json.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["window_bp"] = task.window_bp or None
     config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
     config["label2id"] = {name: i for i, name in enumerate(task.names)}
     if task.kind in HF_PROBLEMS:

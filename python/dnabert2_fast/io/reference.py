@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from dnabert2_fast.errors import DataError
 
 __all__ = ["Reference"]
 
+VERSIONED = re.compile(r"[A-Z]{1,6}_?[0-9]+\.[0-9]+")  # an accession of GenBank or RefSeq
 MITOCHONDRIAL = ("chrM", "MT", "M", "chrMT")
 
 
@@ -72,6 +75,11 @@ class Reference:
         return digest.hexdigest()
 
     @property
+    def label(self) -> str:
+        """What messages and headers call it: the file's name."""
+        return "the reference" if isinstance(self._source, Mapping) else Path(self._source).name
+
+    @property
     def lengths(self) -> dict[str, int]:
         """Bases of every record, in the file's order."""
         return self._lengths
@@ -81,13 +89,33 @@ class Reference:
         return self._lengths[name]
 
     def resolve(self, name: str) -> str | None:
-        """Return what the reference calls a chromosome, None when it has no such record."""
+        """Return what the reference calls a chromosome, None when it has no such record.
+
+        ``chr20`` and ``20`` are one, ``chrM`` and ``MT``, an accession inside an NCBI name such as
+        ``gi|1|ref|NC_000001.1|``, and an accession with and without its version.
+
+        >>> Reference({"gi|1|ref|NC_000001.1|": "ACGT"}).resolve("NC_000001")
+        'gi|1|ref|NC_000001.1|'
+        """
         if name in self._lengths:
             return name
         others = [name.removeprefix("chr") if name.startswith("chr") else f"chr{name}"]
         if name in MITOCHONDRIAL:
             others.extend(MITOCHONDRIAL)
-        return next((other for other in others if other in self._lengths), None)
+        if VERSIONED.fullmatch(name):
+            others.append(name.rpartition(".")[0])  # of a reference without versions
+        found = next((other for other in others if other in self._lengths), None)
+        return found or self._by_accession.get(name)
+
+    @cached_property
+    def _by_accession(self) -> dict[str, str]:
+        """Records by the accessions in their names, with and without version, if that is unique."""
+        found: dict[str, set[str]] = {}
+        for record in self._lengths:
+            for accession in filter(VERSIONED.fullmatch, record.split("|")):
+                for alias in (accession, accession.rpartition(".")[0]):
+                    found.setdefault(alias, set()).add(record)
+        return {alias: min(records) for alias, records in found.items() if len(records) == 1}
 
     def fetch(self, name: str, start: int, end: int) -> str:
         """Return bases of a record in upper case; what lies outside the record is left out."""

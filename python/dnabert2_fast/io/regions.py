@@ -63,8 +63,8 @@ class SequenceFile:
         BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
         Each region is a sequence of the forward strand; no base outside it is read.
     window_bp : int, optional
-        Cut sequences into windows of this length, named ``contig:start-end`` (0-based, half-open);
-        the last window of a sequence is as long as what is left.
+        Cut longer sequences into windows of this length, named ``contig:start-end`` (0-based,
+        half-open); the last window of a sequence is as long as what is left.
 
     Raises
     ------
@@ -204,12 +204,12 @@ def _fetched(spans: Iterable[Span], genome: Reference) -> Iterator[Piece]:
 
 
 def _windows(pieces: Iterable[Piece], window_bp: int | None) -> Iterator[Piece]:
-    """Yield windows of pieces; an empty piece has one empty window."""
+    """Yield windows of pieces; a piece that fits into one stays as it is."""
     for piece in pieces:
-        if window_bp is None:
+        if window_bp is None or len(piece.sequence) <= window_bp:
             yield piece
             continue
-        for first in range(0, max(len(piece.sequence), 1), window_bp):
+        for first in range(0, len(piece.sequence), window_bp):
             window = piece.sequence[first : first + window_bp]
             start = piece.start + first
             yield Piece(

@@ -24,6 +24,8 @@ class Dnabert2Config:
     other readers of the file. ``classifier_pooling``, a field of ModernBERT's in `transformers`, is
     what the pooler is given: ``"cls"``, a sequence's first token, as in the published model, whose
     file lacks the field; or ``"mean"``, the mean of all its tokens, [CLS] and [SEP] included.
+    ``window_bp`` is the length in bases of the longest sequence that a classifier was fine-tuned
+    on, None for other models.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Dnabert2Config:
     initializer_range: float = 0.02
     pad_token_id: int = 3
     num_labels: int = 2
+    window_bp: int | None = None
     alibi_starting_size: int = 512
     max_position_embeddings: int = 512
 

@@ -51,6 +51,7 @@ class Pretrained(nn.Module):
 
     config: Dnabert2Config
     bert: Bert
+    name_or_path: str = ""  # that the weights were read from, as it was given
 
     @classmethod
     def from_pretrained(
@@ -131,6 +132,7 @@ class Pretrained(nn.Module):
         model.to(device, DTYPES[dtype]).eval()
         if dtype == "int8":
             quantize_int8(model)
+        model.name_or_path = os.fspath(name_or_path)
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

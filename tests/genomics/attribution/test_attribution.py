@@ -438,7 +438,7 @@ def test_tables_reads_and_windows(files, capsys):
     assert sorted(path.name for path in (files / "p").iterdir()) == [
         "00001_0_0-40.png",
         "00002_0_40-60.png",
-        "00003_1_0-9.png",
+        "00003_1.png",
     ]
 
 
@@ -499,3 +499,14 @@ def test_real_promoters_have_scores_everywhere():
         found = attribute(promoter, cls, tok, AttributionConfig())
         assert np.isfinite(found.scores).all()
         assert (found.effects[range(70), ["ACGT".index(b) for b in promoter]] == 0).all()
+
+
+def test_a_classifier_is_given_windows_of_its_own_length(files):
+    model = classifier(num_labels=2, window_bp=40)
+    (files / "x.txt").write_text(f"{UPPER}\n{UPPER[:40]}\n")
+    output = AttributionOutput(files / "y.parquet")
+    assert attribute_file(files / "x.txt", model, tok, output, ONE) == 3
+    names = pq.read_table(files / "y.parquet")["name"].unique().to_pylist()
+    assert names == ["0:0-40", "0:40-60", "1"]
+    with pytest.warns(UserWarning, match="window_bp: 50, but the model was fine-tuned on 40 bp"):
+        attribute_file(SequenceFile(files / "x.txt", window_bp=50), model, tok, output, ONE)

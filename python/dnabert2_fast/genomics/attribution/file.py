@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +84,8 @@ def attribute_file(
         FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows. Each region and window is a
         sequence by itself: the model reads no base outside. Taken in the order of the contigs.
+        A classifier's input is cut into windows of the length that it was fine-tuned on, unless
+        `SequenceFile` says otherwise.
     model, tokenizer
         As in `attribute`.
     output : AttributionOutput
@@ -93,6 +96,7 @@ def attribute_file(
     FastaError, DataError
         When a file is damaged, regions overlap where a track is written, or names repeat.
     """
+    source = _fitted(SequenceFile.of(source), model.config.window_bp)
     is_track = output.out is not None and output.out.suffix in TRACK_SUFFIXES
     ordered = read_in_order(source, disjoint=is_track)
     if output.plots is not None and ordered.max_bp > MAX_BP:
@@ -129,6 +133,20 @@ def attribute_file(
         if table is not None:
             _write_motifs(table, enriched_kmers(kept, output.kmer, background=background))
     return ordered.sequence_count
+
+
+def _fitted(source: SequenceFile, trained_bp: int | None) -> SequenceFile:
+    """Return the source cut into what a classifier was fine-tuned on, unless it is cut already."""
+    if trained_bp is None or source.window_bp == trained_bp:
+        return source
+    if source.window_bp is None:
+        return replace(source, window_bp=trained_bp)
+    warnings.warn(
+        f"window_bp: {source.window_bp}, but the model was fine-tuned on {trained_bp} bp. Leave it "
+        f"out to attribute windows of {trained_bp} bp.",
+        stacklevel=3,
+    )
+    return source
 
 
 @contextmanager

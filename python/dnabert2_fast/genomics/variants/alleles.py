@@ -20,9 +20,23 @@ STATUSES = {
     "unknown_contig": "the reference has no such record",
     "off_contig": "the position lies outside the record",
     "not_sequence": "a symbolic allele, a breakend, * or a missing ALT",
-    "ambiguous": "REF or ALT has letters besides A, C, G, T",
+    "ambiguous": "a changed base is not A, C, G or T, in REF, ALT or the reference",
     "no_change": "ALT equals REF",
     "too_long": "more bases change than the window has around them",
+}
+
+# What each ambiguity code stands for (NC-IUB 1984). N is left out: VCF writes it as N.
+IUPAC = {
+    "R": "AG",
+    "Y": "CT",
+    "S": "CG",
+    "W": "AT",
+    "K": "GT",
+    "M": "AC",
+    "B": "CGT",
+    "D": "AGT",
+    "H": "ACT",
+    "V": "ACG",
 }
 
 # Bases looked at in one go when an indel is shifted to the left.
@@ -75,6 +89,11 @@ def status_of(variant: Variant, reference: Reference) -> str:
     >>> [status_of(Variant(*given), genome) for given in (("chr1", 1, "C", "T"),
     ...     ("1", 1, "G", "T"), ("2", 1, "C", "T"), ("1", 5, "C", "T"), ("1", 1, "C", "<DEL>"))]
     ['scored', 'ref_mismatch', 'unknown_contig', 'off_contig', 'not_sequence']
+
+    Only changed bases count, however much of the sequence around them a record repeats:
+
+    >>> status_of(Variant("1", 3, "TN", "N"), genome), status_of(Variant("1", 4, "N", "A"), genome)
+    ('scored', 'ambiguous')
     """
     name = reference.resolve(variant.contig)
     if name is None:
@@ -84,11 +103,26 @@ def status_of(variant: Variant, reference: Reference) -> str:
     if variant.alt and not variant.alt.isalpha():
         return "not_sequence"
     ref, alt = variant.ref.upper(), variant.alt.upper()
-    if ref != reference.fetch(name, variant.start, variant.end):
+    bases = reference.fetch(name, variant.start, variant.end)
+    if ref != bases and not _is_read_of(ref, bases):
         return "ref_mismatch"
-    if not set(ref + alt) <= set("ACGT"):
-        return "ambiguous"
-    return "no_change" if ref == alt else "scored"
+    head, changed, alt = _without_shared(ref, alt)
+    if not (changed or alt):
+        return "no_change"
+    letters = set(changed + alt + bases[head : head + len(changed)])
+    return "scored" if letters <= set("ACGT") else "ambiguous"
+
+
+def _is_read_of(ref: str, bases: str) -> bool:
+    """Return whether REF can stand for a reference with IUPAC codes.
+
+    VCF 4.3 (1.6.1, REF) wants a concrete base where the reference has a code, the first in the
+    alphabet; every base that the code stands for is accepted.
+    """
+    return len(ref) == len(bases) and all(
+        letter == base or letter in IUPAC.get(base, "")
+        for letter, base in zip(ref, bases, strict=True)
+    )
 
 
 def normalise(variant: Variant, reference: Reference) -> Variant:
@@ -103,10 +137,8 @@ def normalise(variant: Variant, reference: Reference) -> Variant:
     name = reference.resolve(variant.contig)
     assert name is not None, "only what status_of calls scored has a normal form"
     start, ref, alt = variant.start, variant.ref.upper(), variant.alt.upper()
-    tail = _shared(ref[::-1], alt[::-1])
-    ref, alt = ref[: len(ref) - tail], alt[: len(alt) - tail]
-    head = _shared(ref, alt)
-    start, ref, alt = start + head, ref[head:], alt[head:]
+    head, ref, alt = _without_shared(ref, alt)
+    start += head
     if not ref or not alt:
         moved = ref or alt
         shift = _shift(moved, name, start, reference)
@@ -114,6 +146,14 @@ def normalise(variant: Variant, reference: Reference) -> Variant:
         moved = moved[turn:] + moved[:turn]
         start, ref, alt = start - shift, moved if ref else "", moved if alt else ""
     return Variant(name, start, ref, alt)
+
+
+def _without_shared(ref: str, alt: str) -> tuple[int, str, str]:
+    """Return how many letters both begin with, and what is left without these and a shared end."""
+    tail = _shared(ref[::-1], alt[::-1])
+    ref, alt = ref[: len(ref) - tail], alt[: len(alt) - tail]
+    head = _shared(ref, alt)
+    return head, ref[head:], alt[head:]
 
 
 def _shared(one: str, other: str) -> int:

@@ -157,7 +157,7 @@ def score_stream(
     bar: Progress | None = None,
 ) -> Iterator[VariantScore]:
     """Yield the scores of `score_variants` one by one; memory holds some hundred of them."""
-    config = config or ScoringConfig()
+    config = (config or ScoringConfig()).for_model(model.config)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
         require_label(config.label, model.config.num_labels)
@@ -211,6 +211,7 @@ class Windows:
         self, number: int, variant: Variant, reference: Reference, config: ScoringConfig
     ) -> None:
         """Lay the frames of a variant in normal form; `number` says later whose they are."""
+        assert config.window_bp is not None, "for_model sets it"
         half = config.window_bp // 2
         for offset in config.offsets:
             before = reference.fetch(variant.contig, variant.start - half + offset, variant.start)
@@ -231,7 +232,11 @@ def located(variant: Variant, reference: Reference, config: ScoringConfig) -> Va
     """Return the status and normal form of a variant, without the numbers of its score."""
     status = status_of(variant, reference)
     normal = normalise(variant, reference) if status == "scored" else None
-    if normal is not None and max(len(normal.ref), len(normal.alt)) > config.window_bp:
+    if (
+        normal is not None
+        and config.window_bp
+        and max(len(normal.ref), len(normal.alt)) > config.window_bp
+    ):
         status = "too_long"
     return VariantScore(status, normal)
 

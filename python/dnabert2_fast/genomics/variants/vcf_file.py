@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,19 +40,21 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["score_vcf"]
 
-# INFO field of each number, with what the header says of it.
-FIELDS = {
-    "llr": ("D2_LLR", "log-likelihood of the tokens that differ, ALT minus REF, nats"),
-    "llr_sd": ("D2_LLR_SD", "standard deviation of D2_LLR over strands and window offsets"),
-    "ref_tokens": ("D2_REF_TOKENS", "tokens of REF that differ, mean over frames"),
-    "alt_tokens": ("D2_ALT_TOKENS", "tokens of ALT that differ, mean over frames"),
-    "cosine": ("D2_COSINE", "1 - cosine of the windows' mean-pooled vectors"),
-    "l2": ("D2_L2", "Euclidean distance of the windows' mean-pooled vectors"),
-    "log_odds": ("D2_LOG_ODDS", "log(p / (1 - p)) of the class, ALT minus REF"),
-    "probability": ("D2_PROBABILITY", "probability of the class, ALT minus REF"),
+# What the header says of each number; its INFO field is the prefix with the name in capitals.
+DESCRIPTIONS = {
+    "llr": "log-likelihood of the tokens that differ, ALT minus REF, nats",
+    "llr_sd": "standard deviation of the log-likelihood ratio over strands and window offsets",
+    "ref_tokens": "tokens of REF that differ, mean over frames",
+    "alt_tokens": "tokens of ALT that differ, mean over frames",
+    "cosine": "1 - cosine of the windows' mean-pooled vectors",
+    "l2": "Euclidean distance of the windows' mean-pooled vectors",
+    "log_odds": "log(p / (1 - p)) of the class, ALT minus REF",
+    "probability": "probability of the class, ALT minus REF",
 }
-STATUS = "D2_STATUS"
-OWN = "D2_"
+
+PROVENANCE = "dnabert2_fast_score_variants"
+IDENTIFIER = re.compile("[A-Za-z][A-Za-z0-9_]*")
+CONTIG_LINE = re.compile("##contig=<.*?\\bID=(?P<name>[^,>]+).*?\\blength=(?P<length>[0-9]+)")
 
 # Records read, scored and written together, and kept when a run is stopped.
 CHUNK_RECORDS = 1024
@@ -66,6 +70,8 @@ def score_vcf(
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
     config: ScoringConfig | None = None,
+    *,
+    prefix: str = "D2",
 ) -> dict[str, int]:
     r"""Score every allele of a VCF file; records keep their order and their text.
 
@@ -78,10 +84,13 @@ def score_vcf(
     model, tokenizer, config
         As in `score_variants`.
     out : path
-        ``.vcf`` or ``.vcf.gz`` (bgzip): the records with INFO fields ``D2_...``, one value an
-        alternate allele; fields of that name that were there are replaced. Or ``.parquet``: one
-        row an allele. Appears when everything is done; until then, ``OUT.parts`` has the scores
-        that are, and the same call goes on from them.
+        ``.vcf`` or ``.vcf.gz`` (bgzip): the records with INFO fields ``D2_...``, one value per
+        alternate allele; a header line names model, reference and settings. Or ``.parquet``: one
+        row per allele. Appears when everything is done; until then ``OUT.parts`` holds the scores
+        so far, and the same call resumes from them.
+    prefix : str
+        Of the INFO fields. Fields of the same name are replaced, all others stay: give a second
+        model another prefix to keep the scores of both in one file.
 
     Returns
     -------
@@ -95,7 +104,14 @@ def score_vcf(
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix, or the classifier no class `label`.
+        When `out` has another suffix, `prefix` is not a VCF identifier, or the classifier has no
+        class `label`.
+
+    Warns
+    -----
+    UserWarning
+        When header and reference differ in the length of a contig, when most REF alleles differ
+        from the reference, or when no allele could be scored: often another assembly.
 
     Examples
     --------
@@ -117,13 +133,17 @@ def score_vcf(
     out = Path(out)
     if not out.name.endswith((".vcf", ".vcf.gz", ".parquet")):
         raise ValueError(f"out: {out.name} must end in .vcf, .vcf.gz or .parquet")
-    config = config or ScoringConfig()
+    if not IDENTIFIER.fullmatch(prefix):
+        raise ValueError(f"prefix: {prefix!r} must be letters, digits and _, a letter first")
+    config = (config or ScoringConfig()).for_model(model.config)
     counts: Counter[str] = Counter()
     with read_vcf(vcf) as (header, records):
         genome = reference if isinstance(reference, Reference) else Reference(reference)
-
+        _warn_of_lengths(vcf, header, genome)
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
-        parts = ResumeStore(out, fingerprint(model, tokenizer, config, **inputs))
+        settings = fingerprint(model, tokenizer, config, **inputs)
+        parts = ResumeStore(out, settings)
+        contigs: dict[str, None] = {}  # that the reference lacks, in order
 
         def scored() -> Iterator[tuple[VcfRecord, list[VariantScore]]]:
             for number in itertools.count():
@@ -136,6 +156,8 @@ def score_vcf(
                     statuses = [located(variant, genome, config) for variant in variants_of(record)]
                     own = [VariantScore(*score[:2], *next(numbers)) for score in statuses]
                     counts.update(score.status for score in own)
+                    if "unknown_contig" in {score.status for score in own}:
+                        contigs.setdefault(record.chrom)
                     yield record, own
 
         bar_of_all = progress(None, "scoring", "variants")
@@ -148,7 +170,9 @@ def score_vcf(
                         f"{vcf}: a POS does not fit into 64 bits of a table; write a .vcf"
                     ) from None
             else:
-                _write_vcf(temporary, scored(), header, model, config)
+                lines = _provenance(model, settings["model"], genome, config, prefix)
+                _write_vcf(temporary, scored(), header, lines, _names(model), prefix)
+    _warn_of_counts(vcf, counts, list(contigs), genome)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
@@ -165,17 +189,60 @@ def _numbers(
     return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
+def _warn_of_lengths(vcf: str | os.PathLike[str], header: list[str], genome: Reference) -> None:
+    """Warn when header and reference give a contig two lengths: another assembly."""
+    named = (CONTIG_LINE.match(line) for line in header)
+    declared = {line["name"]: int(line["length"]) for line in named if line}
+    both = {name: found for name in declared if (found := genome.resolve(name))}
+    other = [name for name, found in both.items() if declared[name] != genome.length(found)]
+    if other:
+        first = other[0]
+        warnings.warn(
+            f"{vcf}: the header gives {first} {declared[first]:,} bases, {genome.label} has "
+            f"{genome.length(both[first]):,} ({len(other)} of {len(both)} contigs differ). The "
+            "file was probably called against another assembly.",
+            stacklevel=3,
+        )
+
+
+def _warn_of_counts(
+    vcf: str | os.PathLike[str], counts: Counter[str], contigs: list[str], genome: Reference
+) -> None:
+    """Warn when hardly anything could be scored, with the likely cause."""
+    if contigs:
+        warnings.warn(
+            f"{vcf}: {_some(contigs)} not in {genome.label}, which has "
+            f"{_some(list(genome.lengths))}",
+            stacklevel=3,
+        )
+    mismatches, found = counts["ref_mismatch"], counts["ref_mismatch"] + counts["scored"]
+    if mismatches * 2 > found:
+        warnings.warn(
+            f"{vcf}: REF differs from {genome.label} for {mismatches:,} of {found:,} alleles "
+            f"({mismatches / found:.0%}). The file was probably called against another assembly.",
+            stacklevel=3,
+        )
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names of a list, and how many there are."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"
+
+
 def _write_vcf(
     path: Path,
     scored: Iterator[tuple[VcfRecord, list[VariantScore]]],
     header: list[str],
-    model: Model,
-    config: ScoringConfig,
+    provenance: list[str],
+    names: list[str],
+    prefix: str,
 ) -> None:
     with needs("a VCF file"):
         import pysam
 
-    names = _names(model)
+    own = {_field(prefix, name) for name in ("status", *DESCRIPTIONS)}
+    replaced = (*(f"##INFO=<ID={field}," for field in own), f"##{PROVENANCE}=<ID={prefix},")
     packed = path.name.endswith(".gz")
     sink: Any = pysam.BGZFile(os.fspath(path), "wb") if packed else path.open("wb")
     with closing(sink):
@@ -184,44 +251,73 @@ def _write_vcf(
             sink.write(f"{line}\n".encode("utf-8", "surrogateescape"))
 
         for line in header[:-1]:
-            if not line.startswith((f"##INFO=<ID={OWN}", "##dnabert2_fast_")):
+            if not line.startswith(replaced):
                 put(line)
-        for line in _header_lines(names, config):
+        for line in provenance:
             put(line)
         put(header[-1])
         for record, scores in scored:
-            put(_with_info(record, scores, names))
+            put(_with_info(record, scores, names, prefix, own))
 
 
-def _header_lines(names: list[str], config: ScoringConfig) -> Iterator[str]:
-    listed = ",".join(STATUSES)
-    yield (
-        f'##INFO=<ID={STATUS},Number=A,Type=String,Description="Whether dnabert2_fast scored the '
-        f'allele, or why not: {listed}">'
-    )
-    for name in names:
-        field, what = FIELDS[name]
-        if name == "log_odds" or name == "probability":
-            what = what.replace("the class", f"class {config.label}")
-        yield f'##INFO=<ID={field},Number=A,Type=Float,Description="{what}">'
-    offsets = "|".join(map(str, config.offsets))
-    yield (
-        f"##dnabert2_fast_score_variants=version {version('dnabert2-fast')}, window_bp "
-        f"{config.window_bp}, offsets_bp {offsets}, both_strands {config.both_strands}"
-    )
+def _field(prefix: str, name: str) -> str:
+    """Return the INFO field of a number.
+
+    >>> _field("D2", "llr_sd")
+    'D2_LLR_SD'
+    """
+    return f"{prefix}_{name.upper()}"
 
 
-def _with_info(record: VcfRecord, scores: list[VariantScore], names: list[str]) -> str:
+def _provenance(
+    model: Model, digest: str, genome: Reference, config: ScoringConfig, prefix: str
+) -> list[str]:
+    """Return the header lines that say what was added, by which model and settings."""
+    lines = [
+        f"##INFO=<ID={_field(prefix, 'status')},Number=A,Type=String,Description="
+        f'"Whether dnabert2_fast scored the allele, or why not: {",".join(STATUSES)}">'
+    ]
+    for name in _names(model):
+        what = DESCRIPTIONS[name].replace("the class", f"class {config.label}")
+        lines.append(f'##INFO=<ID={_field(prefix, name)},Number=A,Type=Float,Description="{what}">')
+    settings = {
+        "ID": prefix,
+        "Version": version("dnabert2-fast"),
+        "Model": _quoted(model.name_or_path),
+        "Weights": digest[:12],
+        "Reference": _quoted(genome.label),
+        "WindowBp": config.window_bp,
+        "OffsetsBp": _quoted(" ".join(map(str, config.offsets))),
+        "BothStrands": str(config.both_strands).lower(),
+    }
+    if isinstance(model, Dnabert2ForSequenceClassification):
+        settings["Label"] = config.label
+    pairs = ",".join(f"{key}={value}" for key, value in settings.items())
+    return [*lines, f"##{PROVENANCE}=<{pairs}>"]
+
+
+def _quoted(text: str) -> str:
+    """Return a value of a structured header line (VCF 4.3, 1.4: backslashes and quotes escaped)."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _with_info(
+    record: VcfRecord, scores: list[VariantScore], names: list[str], prefix: str, own: set[str]
+) -> str:
     if not scores:
         return record.line
     cells = record.line.split("\t", 8)
-    kept = [part for part in cells[7].split(";") if part != "." and not part.startswith(OWN)]
-    kept.append(f"{STATUS}={','.join(score.status for score in scores)}")
+    kept = [
+        part
+        for part in cells[7].split(";")
+        if part not in ("", ".") and part.partition("=")[0] not in own
+    ]
+    kept.append(f"{_field(prefix, 'status')}={','.join(score.status for score in scores)}")
     for name in names:
         values = [getattr(score, name) for score in scores]
         if not np.isnan(values).all():
             texts = ("." if np.isnan(value) else f"{value:.6g}" for value in values)
-            kept.append(f"{FIELDS[name][0]}={','.join(texts)}")
+            kept.append(f"{_field(prefix, name)}={','.join(texts)}")
     return "\t".join([*cells[:7], ";".join(kept), *cells[8:]])
 
 
@@ -238,8 +334,9 @@ def _write_parquet(
     with pq.ParquetWriter(path, schema) as writer:
         for record, scores in scored:
             for alt, score in zip(record.alts, scores, strict=True):
-                row = {"chrom": record.chrom, "pos": record.pos, "id": record.id}
-                row |= {"ref": record.ref, "alt": alt, "status": score.status}
+                row: dict[str, Any] = {"chrom": _unicode(record.chrom), "pos": record.pos}
+                row |= {"id": _unicode(record.id), "ref": _unicode(record.ref)}
+                row |= {"alt": _unicode(alt), "status": score.status}
                 if score.normal is not None:
                     row["normal_start"] = score.normal.start
                     row |= {"normal_ref": score.normal.ref, "normal_alt": score.normal.alt}
@@ -252,11 +349,20 @@ def _write_parquet(
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
+def _unicode(text: str) -> str:
+    r"""Return text of a VCF file with bytes that are not UTF-8 replaced, as Parquet requires.
+
+    >>> _unicode(b"rs\xe9".decode("utf-8", "surrogateescape"))
+    'rs\ufffd'
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _names(model: Model) -> list[str]:
-    """Return the numbers that a model gives, in the order of `FIELDS`."""
+    """Return the numbers that a model gives, in the order of `DESCRIPTIONS`."""
     absent: set[str] = set()
     if not isinstance(model, Dnabert2ForMaskedLM):
         absent |= {"llr", "llr_sd", "ref_tokens", "alt_tokens"}
     if not isinstance(model, Dnabert2ForSequenceClassification):
         absent |= {"log_odds", "probability"}
-    return [name for name in FIELDS if name not in absent]
+    return [name for name in DESCRIPTIONS if name not in absent]
