@@ -41,10 +41,11 @@ docs: build ## Build the documentation site in target/site, links and cross-refe
 
 test: lint rust-test python-test ## Formatting, types, layers, and the tests of Rust and Python (under five minutes)
 
-lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts of Python and Rust
+lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts, phrases
 	cargo fmt --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/python .ci/rust_cycles.py
+	$(BIN)/python .ci/phrases.py
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
