@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
 from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.encoder import Bert
-from dnabert2_fast.model.heads import Classifier, MaskedLMHead
+from dnabert2_fast.model.heads import MaskedLMHead, classification_head
 
 __all__ = [
     "HFDnabert2ForMaskedLM",
@@ -244,7 +244,7 @@ class HFDnabert2ForSequenceClassification(_Base):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.bert = HFDnabert2Model(config)
-        self.dropout, self.classifier = _classifier(config)
+        self.dropout, self.classifier = classification_head(config.core())
         self.post_init()
 
     def forward(
@@ -287,7 +287,7 @@ class HFDnabert2ForTokenClassification(_Base):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.bert = HFDnabert2Model(config, add_pooling_layer=False)
-        self.dropout, self.classifier = _classifier(config)
+        self.dropout, self.classifier = classification_head(config.core())
         self.post_init()
 
     def forward(
@@ -318,13 +318,6 @@ class HFDnabert2ForTokenClassification(_Base):
             **packed.looks,
         )
         return self._finished(output, return_dict)
-
-
-def _classifier(config: HFDnabert2Config) -> tuple[nn.Dropout, nn.Linear]:
-    core = config.core()
-    rate = core.classifier_dropout
-    dropout = nn.Dropout(core.hidden_dropout_prob if rate is None else rate)
-    return dropout, Classifier(core.hidden_size, core.num_labels)
 
 
 def _mean_loss(

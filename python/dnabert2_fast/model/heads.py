@@ -25,6 +25,7 @@ __all__ = [
     "Dnabert2ForTokenClassification",
     "Dnabert2Model",
     "MaskedLMHead",
+    "classification_head",
 ]
 
 HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
@@ -37,6 +38,13 @@ class Classifier(nn.Linear):
         """Return logits, shape (rows, num_labels)."""
         exact = torch.promote_types(x.dtype, torch.float32)
         return F.linear(x.to(exact), self.weight.to(exact), self.bias.to(exact))
+
+
+def classification_head(config: Dnabert2Config) -> tuple[nn.Dropout, Classifier]:
+    """Return the dropout before a classifier, and the classifier."""
+    rate = config.classifier_dropout
+    dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+    return dropout, Classifier(config.hidden_size, config.num_labels)
 
 
 class PredictionTransform(nn.Module):
@@ -255,9 +263,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
         super().__init__()
         self.config = config
         self.bert = Bert(config, attention, with_pooler=True)
-        rate = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
-        self.classifier = Classifier(config.hidden_size, config.num_labels)
+        self.dropout, self.classifier = classification_head(config)
         initialise(self, config.initializer_range)
 
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
@@ -312,9 +318,7 @@ class Dnabert2ForTokenClassification(Pretrained):
         super().__init__()
         self.config = config
         self.bert = Bert(config, attention, with_pooler=False)
-        rate = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
-        self.classifier = Classifier(config.hidden_size, config.num_labels)
+        self.dropout, self.classifier = classification_head(config)
         initialise(self, config.initializer_range)
 
     def forward(self, batch: PackedBatch, labels: torch.Tensor | None = None) -> ClassifierOutput:
