@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from dnabert2_fast.cli import COMMANDS
+
 LIGHT = """
 import sys
 import dnabert2_fast as d
@@ -66,3 +68,27 @@ def test_embedding_leaves_the_compiler_unimported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_is_light():
+    """Every command's; torch and its like take seconds."""
+    code = """
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from dnabert2_fast.cli import COMMANDS, main
+heavy = {"torch", "transformers", "sklearn", "scipy", "matplotlib", "pandas", "pysam", "ray"}
+for command in COMMANDS:
+    text = StringIO()
+    try:
+        with redirect_stdout(text):
+            main([command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, command
+    assert f"usage: dnabert2-fast {command}" in text.getvalue()
+    print(command, *sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(COMMANDS)
+    assert [line for line in lines if " " in line] == []

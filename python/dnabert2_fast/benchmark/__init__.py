@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnabert2_fast.benchmark.gue_run import GueConfig, gue
+    from dnabert2_fast.benchmark.config import GueConfig
+    from dnabert2_fast.benchmark.gue_run import gue
     from dnabert2_fast.benchmark.kmers import KmerVectorizer
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "GueConfig": "gue_run",
+    "GueConfig": "config",
     "KmerVectorizer": "kmers",
     "gue": "gue_run",
 }

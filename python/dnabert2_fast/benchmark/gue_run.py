@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import check_at_least, check_between, check_positive
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.benchmark.config import GueConfig
 from dnabert2_fast.benchmark.flops import REFERENCE, published_cost
 from dnabert2_fast.benchmark.gue_report import write_report
 from dnabert2_fast.benchmark.sets import GueSet, find_set, sets_of
@@ -30,75 +30,13 @@ from dnabert2_fast.benchmark.systems import (
     tokens_of,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
-from dnabert2_fast.finetuning.config import MAX_SEED, Mode, Pooling
+from dnabert2_fast.finetuning.config import MAX_SEED
 from dnabert2_fast.finetuning.task import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["GueConfig", "GueResult", "gue"]
+__all__ = ["GueResult", "gue"]
 
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class GueConfig:
-    """What to run of GUE; epochs, rates and batches are the paper's for each set if left out.
-
-    Parameters
-    ----------
-    data
-        Folder of the benchmark, with EMP/H3, mouse/0, ... in it, each with train, dev and test
-        (.csv or .csv.gz). Sets that are not there are skipped and named.
-    out
-        Folder for result files and the report; started again, a run goes on.
-    model
-        Checkpoints to run, folders or hub ids: ours, DNABERT, Nucleotide Transformer, Llama-type.
-    tasks
-        Sets (EMP/H3), tasks (EMP, TF-M, CVC, TF-H, PD, CPD, SSP, SC-F, SC-V, EPI) or GUE, GUE+; all
-        if left out.
-    systems
-        kmers (logistic regression, always run), cnn (a small network from scratch), model.
-    modes
-        How models are trained: frozen (the head alone), lora, full.
-    pooling
-        What the head of models of this architecture sees: cls, the first token; mean, the mean of
-        all tokens. Left out: what the checkpoint's config.json says. Others have heads of their
-        own.
-    seeds
-        Runs of each, with the seeds seed, seed + 1, ...; kmers has no seed and runs once.
-    seed
-        The first.
-    epochs
-        Of models, instead of the paper's.
-    learning_rate
-        Of models, in all modes, instead of the paper's.
-    batch_tokens
-        Tokens of one batch in evaluation.
-    device
-        auto (CUDA where there is one, else cpu), or cpu.
-    attention
-        Attention backend; see `dnabert2-fast doctor`.
-
-    Examples
-    --------
-    >>> config = GueConfig("GUE", out="report", model=("run",), modes=("frozen", "full"), seeds=3)
-    >>> config.systems, config.tasks  # () stands for all
-    (('kmers', 'cnn', 'model'), ())
-    """
-
-    data: str
-    out: str
-    model: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")
-    modes: tuple[Mode, ...] = ("full",)
-    pooling: Pooling | None = None
-    seeds: int = 1
-    seed: int = 42
-    epochs: int | None = None
-    learning_rate: float | None = None
-    batch_tokens: int = 16_384
-    device: str = "auto"
-    attention: str = "auto"
 
 
 class GueResult(NamedTuple):

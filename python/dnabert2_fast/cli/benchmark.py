@@ -11,10 +11,11 @@ __all__ = ["gue"]
 
 def gue(arguments: list[str], prog: str) -> None:
     """Parse `GueConfig` from the command line and run it."""
-    from dnabert2_fast.benchmark.gue_run import GueConfig
-    from dnabert2_fast.benchmark.gue_run import gue as run
+    from dnabert2_fast.benchmark.config import GueConfig
 
     config = tyro.cli(GueConfig, args=arguments, prog=prog)
+    from dnabert2_fast.benchmark.gue_run import gue as run
+
     try:
         result = run(config)
     except KeyboardInterrupt:

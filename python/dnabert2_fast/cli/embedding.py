@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast.attention import count_scores
 from dnabert2_fast.cli._args import File, load_tokenizer, part_of
-from dnabert2_fast.genomics.embedding.file import embed_file
-from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
-from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
-from dnabert2_fast.io.regions import SequenceFile
 
 __all__ = ["embed"]
 
@@ -79,6 +74,12 @@ def embed(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.attention import count_scores
+    from dnabert2_fast.genomics.embedding.file import embed_file
+    from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
+    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
+    from dnabert2_fast.io.regions import SequenceFile
+
     if plot is not None and out.suffix != ".npy":
         raise ValueError("plot: is drawn from a .npy; give --out vectors.npy")
     if plot is not None and plot.suffix not in PICTURES:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dnabert2_fast.cli._args import File, load_tokenizer
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics.attribution.config import AttributionConfig
-from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
-from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
-from dnabert2_fast.genomics.likelihood.table import likelihood_table
-from dnabert2_fast.genomics.likelihood.track import likelihood_track
-from dnabert2_fast.genomics.variants.alleles import STATUSES
 from dnabert2_fast.genomics.variants.config import ScoringConfig
-from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 from dnabert2_fast.io.regions import SequenceFile
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
-from dnabert2_fast.model.auto import Model, model_class
-from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+
+if TYPE_CHECKING:
+    from dnabert2_fast.model.auto import Model
 
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
@@ -38,6 +33,9 @@ def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
 
     What is not a safetensors file is a masked language model, as the published checkpoint is.
     """
+    from dnabert2_fast.model.auto import model_class
+    from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
+
     kind = model_class(name)
     if kind is Dnabert2ForSequenceClassification:
         _require_one_class(Path(name))
@@ -99,6 +97,9 @@ def score_variants(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.genomics.variants.alleles import STATUSES
+    from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix)
@@ -154,6 +155,8 @@ def attribute(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.genomics.attribution.file import attribute_file
+
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     source = SequenceFile(file, column, regions, window_bp)
@@ -195,6 +198,9 @@ def fill_mask(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
+    from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+
     if not sequences:
         raise ValueError('sequences: at least one is needed, as "ACGTTGCA[MASK]TTAGGAC"')
     tok = load_tokenizer(tokenizer or model)
@@ -266,6 +272,10 @@ def likelihood(
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
     """
+    from dnabert2_fast.genomics.likelihood.table import likelihood_table
+    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+
     tok = load_tokenizer(tokenizer or model)
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device

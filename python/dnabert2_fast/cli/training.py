@@ -17,9 +17,11 @@ Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 def pretrain(arguments: list[str], prog: str) -> None:
     """Parse `PretrainConfig` from the command line and run it."""
     from dnabert2_fast.pretraining.config import PretrainConfig
+
+    config = tyro.cli(PretrainConfig, args=arguments, prog=prog)
     from dnabert2_fast.pretraining.train import pretrain as run
 
-    result = run(tyro.cli(PretrainConfig, args=arguments, prog=prog))
+    result = run(config)
     if os.environ.get("RANK", "0") == "0":
         print(
             f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
@@ -30,9 +32,10 @@ def pretrain(arguments: list[str], prog: str) -> None:
 def finetune(arguments: list[str], prog: str) -> None:
     """Parse `FinetuneConfig` from the command line and run it."""
     from dnabert2_fast.finetuning.config import FinetuneConfig
-    from dnabert2_fast.finetuning.runs import finetune as run
 
     config = tyro.cli(FinetuneConfig, args=arguments, prog=prog)
+    from dnabert2_fast.finetuning.runs import finetune as run
+
     try:
         result = run(config)
     except KeyboardInterrupt:

@@ -26,7 +26,8 @@ from dnabert2_fast.genomics import (
     Variant,
     plot_attribution,
 )
-from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
+from dnabert2_fast.genomics.attribution.config import AttributionOutput
+from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.io import Reference, SequenceFile
 
 DATA = Path(dnabert2_fast.__file__).parent / "data" / "demo"

@@ -1,13 +1,15 @@
-"""What attribution is asked for, and how."""
+"""Settings of attribution, and where its results go."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 
-__all__ = ["AttributionConfig", "Method", "Target"]
+__all__ = ["AttributionConfig", "AttributionOutput", "Method", "Target"]
 
 Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
 Target = Literal["log_odds", "probability", "likelihood", "similarity"]
@@ -70,3 +72,41 @@ class AttributionConfig:
                 raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
         for name in ("steps", "batch_tokens"):
             check_at_least(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class AttributionOutput:
+    """Where results go; at least one place is needed.
+
+    Parameters
+    ----------
+    out
+        .bedgraph, or .bw or .bigwig (scores), or .parquet (one row a base, with effects).
+    plots
+        Folder to make, with a picture of each sequence.
+    plot_format
+        Kind of the pictures.
+    motifs
+        .tsv of k-mers in regions of high scores, with a hypergeometric test.
+    kmer
+        Bases of a k-mer of the motifs.
+    background
+        FASTA of sequences to test the motifs against; the sequences' own places if left out.
+    """
+
+    out: Path | None = None
+    plots: Path | None = None
+    plot_format: Literal["png", "svg"] = "png"
+    motifs: Path | None = None
+    kmer: int = 6
+    background: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.out is None and self.plots is None and self.motifs is None:
+            raise ValueError("out: give at least one of out, plots, motifs")
+        suffixes = (*TRACK_SUFFIXES, ".parquet")
+        if self.out is not None and self.out.suffix not in suffixes:
+            raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
+        if self.motifs is not None and self.motifs.suffix != ".tsv":
+            raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
+        check_at_least("kmer", self.kmer, 1)

@@ -6,18 +6,16 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
-from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast.genomics.attribution.config import AttributionConfig
+from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
@@ -28,45 +26,7 @@ from dnabert2_fast.io.tracks import TRACK_SUFFIXES, track
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["AttributionOutput", "attribute_file"]
-
-
-@dataclass(frozen=True)
-class AttributionOutput:
-    """Where results go; at least one place is needed.
-
-    Parameters
-    ----------
-    out
-        .bedgraph, or .bw or .bigwig (scores), or .parquet (one row a base, with effects).
-    plots
-        Folder to make, with a picture of each sequence.
-    plot_format
-        Kind of the pictures.
-    motifs
-        .tsv of k-mers in regions of high scores, with a hypergeometric test.
-    kmer
-        Bases of a k-mer of the motifs.
-    background
-        FASTA of sequences to test the motifs against; the sequences' own places if left out.
-    """
-
-    out: Path | None = None
-    plots: Path | None = None
-    plot_format: Literal["png", "svg"] = "png"
-    motifs: Path | None = None
-    kmer: int = 6
-    background: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.out is None and self.plots is None and self.motifs is None:
-            raise ValueError("out: give at least one of out, plots, motifs")
-        suffixes = (*TRACK_SUFFIXES, ".parquet")
-        if self.out is not None and self.out.suffix not in suffixes:
-            raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
-        if self.motifs is not None and self.motifs.suffix != ".tsv":
-            raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
-        check_at_least("kmer", self.kmer, 1)
+__all__ = ["attribute_file"]
 
 
 def attribute_file(
