@@ -53,14 +53,15 @@ PHRASES = {
     r"by turns": "alternating",
     r"of before": "written by earlier versions",
     r"of which": "a clause with that, or two sentences",
-    r"(is|are|be|at|has|have) the (most|least)|the (most|least) (that|which|of)": "maximum or minimum",
+    r"(is|are|be|at|has|have) the (most|least)": "maximum or minimum",
+    r"the (most|least) (that|which|of)": "maximum or minimum",
     r"anew": "again",
     r"as a rule": "usually",
     r"at hand": "available",
     r"some [0-9]": "about",
     r"(vectors?|bytes|bits|ns|nats|seconds|bases|tokens|positions|values?|rows?|lines?|files?|one"
-    r"|letters|numbers?|thread|MB|GB) an? (base|token|sequence|step|letter|record|second|window|merge"
-    r"|hour|call|thread|entry|head|piece|row|position|file|variant|value|line|species|set|shard|unit"
+    r"|letters|numbers?|thread|MB|GB) an? (base|token|sequence|step|letter|record|second|window"
+    r"|merge|hour|call|thread|entry|head|piece|row|position|file|variant|value|line|species|set|shard|unit"
     r"|process|worker|task)": "per",
 }
 # Files and folders not yet clean; this list shrinks to nothing.
