@@ -83,7 +83,6 @@ EXEMPT = (
     "docs/guides/",
     "docs/how_it_works.md",
     "docs/index.md",
-    "docs/log.md",
     "docs/models/mini.md",
     "docs/reliability.md",
     "examples/",
