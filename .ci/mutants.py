@@ -1,64 +1,264 @@
 """Plant faults in the Python package one at a time; the tests must notice: `make mutants`.
 
-Mutmut runs on a copy in ``target/mutants``, because it finds packages below ``src`` alone. It runs
-the tests named in ``pyproject.toml`` once, notes which of them call which function, then runs those
-for every fault. That takes seconds a fault and hours for all, so a share of them can be drawn:
-``python .ci/mutants.py 0.1``.
+mutmut writes the faults; this program runs the tests. A process imports the package with all the
+faults in it, none of them active, and collects the tests once. It forks for every fault: the child
+activates the fault and runs the tests of its module, cheap ones and recent winners first, up to the
+first failure. Only tests of `make test` run.
+
+``python .ci/mutants.py 0.1 '*masked*'`` draws a tenth of the faults of the modules that match, and
+at least `MIN_FAULTS` per module. Faults that only alter the wording of a message are not drawn.
 """
 
-import json
+import ast
+import difflib
+import fnmatch
+import os
 import random
+import resource
 import shutil
-import subprocess
+import signal
 import sys
+import tempfile
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
-from mutmut.stats import status_by_exit_code
+import pytest
+from mutmut.mutation.file_mutation import mutate_file_contents
 
 ROOT = Path(__file__).parents[1]
-WORK = ROOT / "target" / "mutants"
-CAUGHT = {"killed", "timeout", "segfault"}
+MIN_FAULTS = 20
+JOBS = os.cpu_count() or 1
+
+TESTS = {
+    "corpus/plan.py": ("corpus/test_plan.py", "corpus/test_corpus.py::test_caps"),
+    "corpus/sample.py": ("corpus/test_corpus_sample.py",),
+    "finetuning/metrics.py": ("finetuning/test_metrics.py",),
+    "genomics/attribution/config.py": ("genomics/attribution/test_attribution.py::test_bad",),
+    "genomics/attribution/file.py": ("genomics/attribution/test_attribution.py",),
+    "genomics/attribution/motifs.py": ("genomics/attribution/test_motifs.py",),
+    "genomics/attribution/mutagenesis.py": ("genomics/attribution/test_attribution.py",),
+    "genomics/attribution/tokens.py": ("genomics/attribution/test_attribution.py",),
+    "genomics/masked.py": ("genomics/test_masked.py",),
+    "genomics/variants/alleles.py": ("genomics/variants/test_alleles.py",),
+    "genomics/variants/config.py": ("genomics/variants/test_alleles.py::test_settings",),
+    "genomics/variants/scoring.py": ("genomics/variants/test_variants.py",),
+    "genomics/variants/vcf_file.py": ("genomics/variants/test_vcf.py",),
+    "model/batch.py": ("model/test_batch.py",),
+    "pretraining/masking.py": ("pretraining/test_pretrain_batches.py",),
+    "pretraining/microbatch.py": ("pretraining/test_pretrain_batches.py",),
+}
+"""Tests of each module, besides its own docstrings: files, or the beginning of their names."""
 
 
-def mutmut(*arguments: str) -> None:
-    """Run a command of mutmut in the copy; what it finds is read from its files afterwards."""
-    subprocess.run(
-        [str(Path(sys.executable).with_name("mutmut")), *arguments], cwd=WORK, check=False
-    )
+class WithoutTexts(ast.NodeTransformer):
+    """Blank what people alone read: messages of errors and warnings, names on progress bars."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Count how deep in such a statement or call a string lies."""
+        name = (
+            getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if isinstance(node, ast.Call)
+            else ""
+        )
+        text = isinstance(node, ast.Raise | ast.Assert) or name in ("warn", "progress", "needs")
+        self.inside += text
+        if self.inside and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node = ast.Constant("")
+        node = super().visit(node)
+        self.inside -= text
+        return node
 
 
-def outcomes() -> dict[str, int | None]:
-    """Return the exit code of the tests for each fault, None for one that was not tried."""
-    found = {}
-    for path in sorted((WORK / "mutants" / "src").rglob("*.meta")):
-        found.update(json.loads(path.read_text())["exit_code_by_key"])
-    return found
+class Faults:
+    """The faults of one module: names, and the text of each function with and without them."""
+
+    def __init__(self, module: str) -> None:
+        path = Path("python", "dnabert2_fast", module)
+        self.module = "dnabert2_fast." + module.removesuffix(".py").replace("/", ".")
+        written = mutate_file_contents(path.name, path.read_text())
+        path.write_text(written.code)
+        self.functions = {
+            node.name: node
+            for node in ast.walk(ast.parse(written.code))
+            if isinstance(node, ast.FunctionDef)
+        }
+        wording = {
+            name
+            for name in written.mutant_names
+            if self._parsed(name) == self._parsed(self.original(name))
+        }
+        self.names = sorted(set(written.mutant_names) - wording)
+        self.wording = len(wording)
+
+    @staticmethod
+    def original(name: str) -> str:
+        """Return the name of the function that a fault is in."""
+        return name.rpartition("__mutmut_")[0] + "__mutmut_orig"
+
+    def _parsed(self, name: str) -> str:
+        tree = ast.parse(ast.unparse(self.functions[name]))
+        tree.body[0].name = ""
+        return ast.dump(WithoutTexts().visit(tree))
+
+    def difference(self, name: str) -> str:
+        """Return the lines that a fault alters."""
+        there, here = (
+            ast.unparse(self.functions[one]).splitlines() for one in (self.original(name), name)
+        )
+        lines = list(difflib.unified_diff(there, here, n=0, lineterm=""))[2:]
+        return "\n".join(
+            f"    {line}" for line in lines if line[0] in "+-" and "__mutmut_" not in line
+        )
 
 
-def main(share: float) -> None:
-    """Copy, plant, test, and print survivors and figures."""
-    shutil.rmtree(WORK, ignore_errors=True)
+class Planter:
+    """A plugin of pytest that runs the collected tests once for each fault."""
+
+    def __init__(self, faults: dict[str, Faults], share: float) -> None:
+        self.faults, self.share = faults, share
+        self.survivors = 0
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try the faults of every module, and print survivors and figures."""
+        totals: Counter[str] = Counter()
+        for name, found in self.faults.items():
+            wanted = (f"python/dnabert2_fast/{name}", *(f"tests/{test}" for test in TESTS[name]))
+            items = [
+                item for test in wanted for item in session.items if item.nodeid.startswith(test)
+            ]
+            counts = self._try(session, items, found)
+            totals.update(counts)
+            print(
+                f"{name}: {found.wording} of wording, {len(found.names)} others, {dict(counts)}",
+                flush=True,
+            )
+        tried = totals.total()
+        caught = tried - totals["survived"]
+        print(f"{tried:,} faults tried, {caught / tried:.1%} caught: {dict(totals)}")
+        return True
+
+    def _try(
+        self, session: pytest.Session, items: list[pytest.Item], found: Faults
+    ) -> Counter[str]:
+        started = time.monotonic()
+        usual = _Trial(session, items, "", 600, 3600)
+        while (outcome := usual.outcome()) is None:
+            time.sleep(0.05)
+        if outcome != "survived":
+            sys.exit(f"{found.module}: its tests fail without a fault: {usual.failed()}")
+        wall_s = time.monotonic() - started
+        print(f"{found.module}: {len(items)} tests, {usual.cpu_s:.1f} s", flush=True)
+        names = list(found.names)
+        random.Random(found.module).shuffle(names)
+        names = names[: max(MIN_FAULTS, round(self.share * len(names)))]
+        winners: Counter[pytest.Item] = Counter()
+        counts: Counter[str] = Counter()
+        running: list[_Trial] = []
+        while names or running:
+            while names and len(running) < JOBS:
+                name = names.pop()
+                ordered = sorted(items, key=lambda item: -winners[item])
+                limits = round(5 * usual.cpu_s) + 10, 10 * wall_s + 60
+                running.append(_Trial(session, ordered, f"{found.module}.{name}", *limits))
+            for trial in list(running):
+                if (outcome := trial.outcome()) is None:
+                    continue
+                running.remove(trial)
+                counts[outcome] += 1
+                failed = trial.failed()
+                winners.update(item for item in items if item.nodeid == failed)
+                if outcome == "survived":
+                    print(f"{outcome}: {trial.fault}\n{found.difference(trial.name)}", flush=True)
+            time.sleep(0.02)
+        return counts
+
+
+class _Trial:
+    """A forked process that runs tests with one fault, up to the first failure."""
+
+    def __init__(
+        self,
+        session: pytest.Session,
+        items: list[pytest.Item],
+        fault: str,
+        cpu_s: int,
+        wall_s: float,
+    ) -> None:
+        self.fault, self.name = fault, fault.rpartition(".")[2]
+        self.folder = tempfile.TemporaryDirectory(prefix="mutant-")
+        self.deadline = time.monotonic() + wall_s
+        self.told, child_end = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                os.setpgid(0, 0)
+                resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
+                _run(session, items, fault, self.folder.name, child_end)
+            finally:
+                os._exit(2)
+        os.close(child_end)
+
+    def outcome(self) -> str | None:
+        """Return what came of it, or None while it runs."""
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not pid:
+            if time.monotonic() < self.deadline:
+                return None
+            os.killpg(self.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(self.pid, 0)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # what it started
+        self.folder.cleanup()
+        self.cpu_s = usage.ru_utime + usage.ru_stime
+        code = os.waitstatus_to_exitcode(status)
+        return "survived" if code == 0 else "caught" if code > 0 else "stopped by the clock"
+
+    def failed(self) -> str:
+        """Return the test that failed."""
+        with os.fdopen(self.told) as pipe:
+            return pipe.read()
+
+
+def _run(
+    session: pytest.Session, items: list[pytest.Item], fault: str, folder: str, told: int
+) -> None:
+    """Run the tests, tell which one fails, and end the process."""
+    os.environ["MUTANT_UNDER_TEST"] = fault
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = folder
+    session.config.pluginmanager.unregister(name="terminalreporter")
+    for number in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            os.write(told, item.nodeid.encode())
+            os._exit(1)
+    os._exit(0)
+
+
+def main(share: float, pattern: str = "*") -> int:
+    """Copy the package, plant the faults, collect the tests and run them."""
     skip = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "python" / "dnabert2_fast", WORK / "src" / "dnabert2_fast", ignore=skip)
-    for folder in ("tests", "docs", "examples"):
-        shutil.copytree(ROOT / folder, WORK / folder, ignore=skip)
-    for file in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / file, WORK / file)
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    mutmut("run", "nothing*", **silent)  # plants them all, then finds none of that name
-    names = sorted(outcomes())
-    random.Random(0).shuffle(names)
-    chosen = sorted(names[: max(1, round(share * len(names)))])
-    mutmut("run", *chosen)
-    found = {name: status_by_exit_code[code] for name, code in outcomes().items()}
-    tried = {name: found[name] for name in chosen}
-    for name, status in sorted(tried.items()):
-        if status not in CAUGHT:
-            print(f"{name}: {status}", flush=True)
-            mutmut("show", name)
-    print(f"{len(names):,} faults, {len(tried):,} tried: {dict(Counter(tried.values()))}")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        for part in ("python", "tests", "docs", "examples"):
+            shutil.copytree(ROOT / part, Path(folder, part), ignore=skip)
+        for file in ("pyproject.toml", "README.md"):
+            shutil.copy(ROOT / file, folder)
+        os.chdir(folder)  # mutmut reads pyproject.toml there
+        os.environ["PYTHONPATH"] = str(Path(folder, "python"))
+        sys.path.insert(0, os.environ["PYTHONPATH"])
+        faults = {name: Faults(name) for name in TESTS if fnmatch.fnmatch(name, pattern)}
+        files = {f"tests/{test.partition('::')[0]}" for name in faults for test in TESTS[name]}
+        modules = [f"python/dnabert2_fast/{name}" for name in faults]
+        options = ["-p", "no:cacheprovider", "-p", "no:random_order", "-k", "not __mutmut"]
+        plugins = [Planter(faults, share)]
+        return pytest.main([*options, *modules, *sorted(files)], plugins=plugins)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0, *sys.argv[2:3]))

@@ -8,7 +8,6 @@ import torch
 from helpers.checkpoints import save_tiny
 from helpers.toys import LEARNT, SEQUENCES, TOY_MODEL, write_toys
 from safetensors.torch import load_file
-from sklearn.metrics import matthews_corrcoef, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 from transformers import TrainerCallback
@@ -25,7 +24,7 @@ from dnabert2_fast import (
 from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
 from dnabert2_fast.finetuning.inputs import targets
 from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of
-from dnabert2_fast.finetuning.metrics import collapsed, scores
+from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task, read_labelled
 
 tok = Tokenizer.from_pretrained("dnabert2")
@@ -159,35 +158,6 @@ def test_class_weights():
     for wrong in ("1,2", "much", "1,2,-1", "1,2,nan", "1,inf,1", "0,0,0"):
         with pytest.raises(ValueError, match="class_weights"):
             class_weights(wrong, task, table)
-
-
-def test_scores_by_definition():
-    rng = np.random.default_rng(2)
-    labels = rng.integers(0, 3, 60)
-    outputs = rng.dirichlet(np.ones(3), 60)
-    got = scores(labels, outputs)
-    assert got["auroc"] == pytest.approx(roc_auc_score(labels, outputs, multi_class="ovr"))
-    found = [(outputs.argmax(1) == c)[labels == c].mean() for c in range(3)]
-    assert got["recall"] == pytest.approx(np.mean(found))
-    several = np.stack([labels == 0, labels == 1, labels < 9], 1).astype(float)
-    got = scores(several, outputs, "multilabel")
-    parts = [matthews_corrcoef(several[:, c], outputs[:, c] >= 0.5) for c in range(3)]
-    assert got["mcc"] == pytest.approx(np.mean(parts))
-    areas = [roc_auc_score(several[:, c], outputs[:, c]) for c in range(2)]
-    assert got["auroc"] == pytest.approx(np.mean(areas))
-    constant = scores(outputs[:, :1], np.full((60, 1), 0.5), "regression")
-    assert (constant["pearson"], constant["spearman"]) == (0, 0)
-
-
-def test_collapse_is_seen():
-    task = Task("regression", ("x",))
-    labels = np.arange(8.0)[:, None]
-    assert "nearly all the same" in collapsed(labels, labels * 1e-4, task)
-    assert collapsed(labels, labels * 0.1, task) is None
-    task, labels = Task("multilabel", ("x", "y")), np.eye(2)
-    assert "the same labels" in collapsed(labels, np.full((2, 2), 0.1), task)
-    assert collapsed(labels, labels, task) is None
-    assert collapsed(np.array([0, 0]), np.eye(2)[[0, 0]], Task("multiclass", ("x", "y"))) is None
 
 
 @pytest.fixture(scope="module")

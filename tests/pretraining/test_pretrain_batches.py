@@ -1,8 +1,17 @@
 """Masks, the micro-batches of a global batch, and windows encoded anew."""
 
+import math
+import threading
+from fractions import Fraction
+from itertools import islice
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from helpers.dna import reverse_complement
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dnabert2_fast import TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.cli.demo import GENOME
@@ -88,7 +97,7 @@ def test_masks_are_splitmix64():
     inputs, labels = Masker(tok)(ids, positions, key)
     ordinary = sorted(set(range(tok.vocab_size)) - tok.special_ids)
     columns = [column.tolist() for column in (positions, ids, inputs, labels)]
-    for position, token, given, label in zip(*columns, strict=True):
+    for position, token, input_id, label in zip(*columns, strict=True):
         expected, wanted = token, IGNORED
         if (bits(position, key, 0) >> 40) / 2**24 < np.float32(0.15):
             wanted, fate = token, (bits(position, key, 1) >> 40) / 2**24
@@ -96,12 +105,45 @@ def test_masks_are_splitmix64():
                 expected = tok.mask_id
             elif fate >= 0.9:
                 expected = ordinary[(bits(position, key, 2) >> 16) % 2**47 % len(ordinary)]
-        assert (given, label) == (expected, wanted)
+        assert (input_id, label) == (expected, wanted)
 
 
-def test_masker_needs_a_rate():
-    with pytest.raises(ValueError, match="mask_rate: must be between 0 and 1, but not 0"):
-        Masker(tok, 0)
+def test_masker_needs_a_rate_and_a_mask():
+    for rate in (0, -0.1, 1.01, float("nan")):
+        with pytest.raises(
+            ValueError, match=rf"^mask_rate: must be between 0 and 1, but not 0 \(got {rate}\)"
+        ):
+            Masker(tok, rate)
+    assert Masker(tok, 1).rate == 1
+    with pytest.raises(ValueError, match=r"^tokenizer: has no \[MASK\]"):
+        Masker(SimpleNamespace(mask_id=None))
+
+
+def test_masks_are_made_where_the_tokens_are():
+    ids = torch.arange(5, 20, device="meta")
+    inputs, labels = Masker(tok, device="meta")(ids, ids, key_of(0))
+    assert {inputs.device.type, labels.device.type} == {"meta"}
+    assert inputs.shape == labels.shape == ids.shape
+
+
+def test_keys():
+    """They decide about masks of stopped runs too, and stay the same for ever."""
+    assert key_of(0) == 7896617691693857887
+    assert len({key_of(3, 4), key_of(4, 3), key_of(3), key_of(4)}) == 4
+    assert all(0 <= key_of(number) < 1 << 63 for number in range(100))
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(1, 9))
+def test_a_window_lies_in_the_part_of_its_middle(lengths, parts):
+    total, start, homes = sum(lengths), 0, []
+    for length in lengths:
+        homes.append(math.floor(Fraction(2 * start + length, 2) / Fraction(total, parts)))
+        start += length
+    for wanted in (range(parts), range(parts - 1, parts)):
+        found = cut(np.array(lengths), parts, wanted)
+        assert [part.tolist() for part in found] == [
+            [i for i, home in enumerate(homes) if home == part] for part in wanted
+        ]
 
 
 def test_cut_is_even_and_whole():
@@ -175,6 +217,77 @@ def test_windows_encoded_anew(corpus):
     assert dropped(windows, numbers, step=6).to_list() != once.to_list()
 
 
+def test_what_is_encoded_anew_is_drawn_by_seed_step_and_number(corpus):
+    tokenizer, windows = corpus.tokenizer, corpus.gather(range(40))
+    both = Augmentation(corpus, 0.2, True, seed=7)
+    rows = both(windows, np.arange(100, 140), step=3)
+    for number, (ids, row) in enumerate(zip(windows, rows, strict=True), 100):
+        key, text = key_of(7, 3, number), tokenizer.decode(ids)
+        text = reverse_complement(text) if key % 2 else text
+        want = tokenizer.encode(text, dropout=0.2, seed=key // 2)
+        assert row.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize(("dropout", "strands"), [(0.0, True), (0.1, False), (0.1, True)])
+def test_a_resumed_run_has_the_same_batches(corpus, dropout, strands):
+    assert not same(corpus).needed
+    augmentation = Augmentation(corpus, dropout, strands, seed=7)
+    assert augmentation.needed
+    layout = BatchLayout(1500, 400, 1, 2)
+    whole = list(islice(global_batches(corpus, augmentation, layout, seed=2), 5))
+    resumed = global_batches(
+        corpus, augmentation, layout, seed=2, first_step=2, state=whole[1].state
+    )
+    for want, got in zip(whole[2:], resumed, strict=False):
+        assert got[1:] == want[1:]
+        assert [type(got.tokens), type(got.squares)] == [int, int]
+        for one, other in zip(want.micro_batches, got.micro_batches, strict=True):
+            assert other.number == one.number
+            assert torch.equal(one.positions, other.positions)
+            assert torch.equal(one.batch.input_ids, other.batch.input_ids)
+    # The texts of the tokens are those of the windows that were drawn, or their other strand.
+    drawn = next(iter(TokenBatches(corpus, 1500, seed=2))).ids
+    decode = corpus.tokenizer.decode
+    for one in whole[0].micro_batches:
+        starts, ends = one.batch.cu_seqlens[:-1].tolist(), one.batch.cu_seqlens[1:].tolist()
+        for start, end in zip(starts, ends, strict=True):
+            text = decode(drawn[int(one.positions[start]) // WINDOW_POSITIONS])
+            ways = (text, reverse_complement(text)) if strands else (text,)
+            assert decode(one.batch.input_ids[start:end].numpy()) in ways
+
+
+def test_an_empty_micro_batch_is_filled_with_what_is_not_predicted(corpus):
+    """One window for three processes: two get its tokens as they are, without positions."""
+    augmentation = Augmentation(corpus, 0.5, True, seed=7)
+    shares = [
+        next(global_batches(corpus, augmentation, BatchLayout(3, 1, rank, 3), seed=2))
+        for rank in range(3)
+    ]
+    (window,) = next(iter(TokenBatches(corpus, 3, seed=2))).ids
+    numbers = [[one.number for one in share.micro_batches] for share in shares]
+    assert numbers == [[0], [1], [2]]
+    for share in (shares[0], shares[2]):
+        (one,) = share.micro_batches
+        assert one.batch.input_ids.tolist() == window.tolist()
+        assert one.positions.tolist() == [-1] * len(window)
+        assert (share.tokens, share.squares) == (len(window), len(window) ** 2)
+    (real,) = shares[1].micro_batches
+    assert real.positions.tolist() == list(range(len(real.batch.input_ids)))
+
+
+def test_windows_of_one_length_keep_their_order(corpus):
+    lengths = corpus.lengths_of(np.arange(len(corpus)))
+    layout = BatchLayout(8000, 8000)
+    (step,) = islice(global_batches(corpus, same(corpus), layout, seed=2), 1)
+    (one,) = step.micro_batches
+    starts = one.batch.cu_seqlens[:-1].long()
+    numbers = (one.positions[starts] // WINDOW_POSITIONS).tolist()
+    order = sorted(range(len(numbers)), key=lambda i: (one.batch.lengths[i], numbers[i]))
+    assert order == list(range(len(numbers)))
+    assert len(set(one.batch.lengths.tolist())) < len(numbers)
+    assert len(lengths) > len(numbers)
+
+
 def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
     (tmp_path / "x.fa").write_text(">a\n" + "ACGTNACGT" * 30 + "\n")
     kept = build_corpus(
@@ -182,6 +295,8 @@ def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
     )
     with pytest.raises(CorpusError, match="build it with other_letters=split"):
         Augmentation(kept, 0.1, False, seed=0)
+    with pytest.raises(CorpusError, match=r"c: was built with other_letters=keep"):
+        Augmentation(kept, 0.0, True, seed=0)
     assert not Augmentation(kept, 0.0, False, seed=0).needed
 
 
@@ -194,3 +309,22 @@ def test_prefetch_hands_on_errors():
     assert next(items) == 1
     with pytest.raises(OSError, match="disk gone"):
         next(items)
+
+
+def test_prefetch_makes_one_item_ahead_on_a_thread():
+    made = [threading.Event() for _ in range(3)]
+    threads = []
+
+    def items():
+        for event in made:
+            threads.append(threading.current_thread())
+            event.set()
+            yield event
+
+    ahead = prefetch(items())
+    assert not made[0].is_set()
+    assert next(ahead) is made[0]
+    assert made[1].wait(60)  # while the first is worked on
+    assert not made[2].is_set()
+    assert list(ahead) == made[1:]
+    assert threading.main_thread() not in threads
