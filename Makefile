@@ -83,7 +83,7 @@ coverage: build ## Lines that the tests reach, in both languages (needs cargo-ll
 	$(BIN)/python -m pip install --quiet 'pytest-cov>=6'
 	$(BIN)/python -m pytest $(PARALLEL) --cov=dnabert2_fast --cov-report=term
 
-instructions: build ## Hold instructions a base against benches/baseline.json (needs valgrind)
+instructions: build ## Compare instruction counts with the newest record (needs valgrind)
 	$(BIN)/python benches/instructions.py
 
 FUZZ_SECONDS ?= 60
@@ -138,18 +138,16 @@ licenses: ## Write THIRD_PARTY_LICENSES anew, after a change of the crates (need
 	cargo about generate --frozen --config about.toml --manifest-path rust/dnabert2-py/Cargo.toml \
 	  about.hbs --output-file $(LICENSES)
 
-bench: build ## Print the figures of docs/benchmarks.md: make bench GENOME=file.fa.gz
+BENCHES := encode hf train corpus embed attribute pretrain long_input core
+bench: build ## Measure everything and render docs/benchmarks.md (an hour): make bench GENOME=file.fa.gz
 	@test -n "$(GENOME)" || { echo "name a genome: make bench GENOME=file.fa.gz" >&2; exit 2; }
-	$(BIN)/python benches/encode.py $(GENOME)
-	$(BIN)/python benches/embed.py $(GENOME)
-	$(BIN)/python benches/attribute.py $(GENOME)
-	$(BIN)/python benches/train.py $(GENOME)
-	$(BIN)/python benches/attention.py 1
-	$(BIN)/python benches/encoder.py 1
-	$(BIN)/python benches/pretrain.py $(GENOME)
-	$(BIN)/pip install --quiet pyfastx
-	$(BIN)/python benches/corpus.py $(GENOME)
-	cargo bench --quiet -p dnabert2-core --bench encode -- $(abspath $(GENOME))
+	$(BIN)/python -m pip install --quiet tiktoken gigatoken rustbpe pyfastx
+	@echo "Building the extension as it is in wheels (minutes)"
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target target/bench .
+	export PYTHONPATH=target/bench && \
+	for bench in $(BENCHES); do $(BIN)/python benches/$$bench.py $(abspath $(GENOME)) || exit 1; done && \
+	for bench in attention encoder; do $(BIN)/python benches/$$bench.py || exit 1; done
+	$(BIN)/python benches/report.py
 
 gpu: build ## On a machine with a CUDA device: check every kernel on it, then measure everything
 	@$(BIN)/python -c 'import sys, torch; sys.exit(2 * (not torch.cuda.is_available()))' || \

@@ -1,43 +1,32 @@
-"""Attention of one long sequence on CPU against the reference's arithmetic.
+"""Attention of one long sequence on CPU, against all scores, bias and softmax in float32.
 
-    python benches/attention.py [THREADS]
+    python benches/attention.py
 
-The reference builds the scores of every pair, adds the bias, takes the softmax and weighs the
-values, in float32, 12 heads of 64. Queries and keys are drawn with norms of about 8. Memory is the
-growth of the process' peak, each in a process of its own. Prints a JSON line a length: times as
-fast, times less memory, largest difference, share of scores left out.
+12 heads of 64, one thread. Queries and keys have norms of about 8; those of a trained model
+differ, and so does the share of scores that is left out. Memory is the growth of the process' peak.
 """
 
-import json
-import re
-import subprocess
-import sys
-import time
-from pathlib import Path
-from statistics import median
-
 import torch
+from _harness import Bench, Peer, Theirs, alone, arguments, within
+from _reference import alibi
+from _reference import attention as all_scores
 
-from dnabert2_fast.attention import alibi_slopes, attention
-from dnabert2_fast.attention.sdpa import QUERY_BLOCK
-from dnabert2_fast.attention.skipping import key_ranges
+from dnabert2_fast.attention import alibi_slopes, attention, count_scores
 
 HEADS, SIZE = 12, 64
+PEER = "all scores, float32"
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 
 
-def draw(length, dtype=torch.float32):
+def random_qkv(length, dtype=torch.float32):
     draws = torch.Generator().manual_seed(length)
     shape = (length, HEADS, SIZE)
     return [torch.randn(shape, generator=draws).to(dtype) for _ in range(3)]
 
 
 def reference(q, k, v):
-    rows, keys, values = (x.transpose(0, 1) for x in (q, k, v))
-    places = torch.arange(len(q))
-    bias = alibi_slopes(HEADS)[:, None, None] * (places[:, None] - places).abs()
-    weights = (rows @ keys.transpose(1, 2) / SIZE**0.5 - bias).softmax(-1)
-    return (weights @ values).transpose(0, 1)
+    rows = (x.transpose(0, 1) for x in (q, k, v))
+    return all_scores(*rows, alibi(HEADS, len(q))).transpose(0, 1)
 
 
 def ours(q, k, v):
@@ -46,58 +35,36 @@ def ours(q, k, v):
     return attention(q, k, v, cu_seqlens=borders, max_seqlen=len(q), alibi_slopes=slopes)
 
 
-def seconds(work, *given):
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        work(*given)
-        times.append(time.perf_counter() - start)
-    return median(times)
+def call_of(work, length):
+    """For memory: a call whose libraries are loaded."""
+    torch.set_num_threads(1)
+    work(*random_qkv(16))
+    qkv = random_qkv(length)
+
+    def call():
+        work(*qkv)
+
+    return call
 
 
-def peak(which, length):
-    """Growth of the peak, in MB, of one call after a short one."""
-    command = [sys.executable, __file__, "--peak", which, str(length)]
-    return float(subprocess.check_output(command))
-
-
-def show_peak(which, length):
-    work = {"reference": reference, "ours": ours}[which]
-    work(*draw(16))
-    given = draw(length)
-    before = highest()
-    work(*given)
-    print((highest() - before) / 1024)
-
-
-def highest():
-    """Peak of this process in kB; the system's own figure starts with that of the parent."""
-    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
-
-
-def main(threads):
-    torch.set_num_threads(threads)
+def main():
+    given = arguments(__doc__, genome=False).parse_args()
+    bench = Bench("attention", given)
     for length in LENGTHS:
-        qkv = draw(length)
-        theirs, got = reference(*qkv), ours(*qkv)
-        row = {"bench": "attention", "tokens": length}
-        row["ratio"] = round(seconds(reference, *qkv) / seconds(ours, *qkv), 2)
-        half = draw(length, torch.bfloat16)
-        row["ratio_bfloat16"] = round(seconds(reference, *qkv) / seconds(ours, *half), 2)
-        row["memory_ratio"] = round(peak("reference", length) / max(1, peak("ours", length)), 1)
-        row["difference"] = float(f"{(theirs - got).abs().max():.1e}")
-        ranges = key_ranges(
-            *(x.transpose(0, 1)[None] for x in qkv), alibi_slopes(HEADS), QUERY_BLOCK
-        )
-        kept = float(ranges.diff().float().mean()) / length
-        row["left_out"] = round(1 - kept, 2) if length > 512 else 0.0
-        print(json.dumps(row), flush=True)
+        full, half = random_qkv(length), random_qkv(length, torch.bfloat16)
+        for dtype, qkv, limit in (("float32", full, 1e-5), ("bfloat16", half, 0.1)):
+            peer = Peer(PEER, lambda qkv=full: reference(*qkv), within(limit), "torch")
+            bench.compare(f"{length:,} tokens, {dtype}", lambda qkv=qkv: ours(*qkv).float(), peer)
+        peaks = [alone(call_of, work, length).peak / 1e6 for work in (ours, reference)]
+        own, theirs = (max(peak, 1) for peak in peaks)  # below 1 MB it is noise
+        against = Theirs(PEER, torch.__version__, [theirs])
+        bench.record(f"{length:,} tokens, float32", "memory", "MB", [own], against)
+        with count_scores() as scores:
+            ours(*full)
+        bench.record(f"{length:,} tokens, float32", "scores left out", "%", [100 * scores.left_out])
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--peak"]:
-        with torch.inference_mode():
-            show_peak(sys.argv[2], int(sys.argv[3]))
-    else:
-        with torch.inference_mode():
-            main(int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads())
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        main()

@@ -1,243 +1,245 @@
-"""From FASTA to a corpus, and from a corpus to batches.
+"""From FASTA to a corpus, and from a corpus to batches, with all threads.
 
     python benches/corpus.py GENOME.fa.gz [MORE.fa.gz ...]
 
-Figures of one file are of the first. Peers: inflating the file alone with ISA-L (package `isal`);
-reading it with pyfastx, encoding with Hugging Face `tokenizers` and putting lists into numpy; and
-`datasets.map` with the tokenizer of `transformers`. The last two are run on a part of the file, on
-all cores as they come; a peer that is not installed is passed over. Prints a JSON line a figure.
+Cases of one file are of the first. Peers: decompressing the file alone with ISA-L (package `isal`);
+reading it with pyfastx, encoding with `tokenizers` and putting lists into numpy; and
+`datasets.map` with the tokenizer of `transformers`. Those that are not installed are left out.
+Files are in the page cache.
 """
 
-import json
+import itertools
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 import numpy as np
+from _harness import (
+    Bench,
+    Differ,
+    Peer,
+    Theirs,
+    alone,
+    arguments,
+    identical,
+    package_version,
+    read_bases,
+    timed,
+)
 from isal import igzip
 
 from dnabert2_fast import TokenBatches, Tokenizer, _native, build_corpus, read_fasta
-from dnabert2_fast.corpus import CorpusConfig
+from dnabert2_fast.corpus import CorpusConfig, as_dataset
 from dnabert2_fast.corpus.build import native_builder
 from dnabert2_fast.tokenizer import PACKAGED
 
-PEER_BP = 4_000_000
-WINDOW_BP = 1000
-ROUNDS = 5
+os.environ["DNABERT2_FAST_PROGRESS"] = "0"
+CONFIG = CorpusConfig(window_bp=1000, valid_fraction=0)
+PART_BP = 16_000_000  # what the slow peers get
+BATCH_TOKENS = 1 << 15
 
 tok = Tokenizer.from_pretrained("dnabert2")
 
 
-def seconds(work, rounds=ROUNDS):
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return median(times)
-
-
-def built(paths):
-    """Seconds to build a corpus, and what came out."""
-    times = []
-    for _ in range(ROUNDS):
-        folder = Path(tempfile.mkdtemp())
-        start = time.perf_counter()
-        corpus = build_corpus(paths, folder / "c", tok, CorpusConfig(window_bp=WINDOW_BP))
-        times.append(time.perf_counter() - start)
-        bases = sum(file["bases"] for file in corpus.read)
-        size = sum(path.stat().st_size for path in corpus.folder.iterdir())
-        shutil.rmtree(folder)
-    return median(times), bases, size
-
-
-def inflate(path):
+def decompress(path):
+    """Return the number of bytes."""
+    size = 0
     with igzip.open(path, "rb") as handle:
-        while handle.read(1 << 22):
-            pass
+        while block := handle.read(1 << 22):
+            size += len(block)
+    return size
 
 
-def show(**row):
-    print(json.dumps({"bench": "corpus", **row}), flush=True)
+def ids_of(corpus):
+    return corpus.gather(np.arange(len(corpus))).values
 
 
-def one_file(path, folder):
-    alone = seconds(lambda: inflate(path))
-    gz, bases, _ = built([path])
-    show(figure="gz against inflating alone (ISA-L)", ratio=round(alone / gz, 2))
-    plain, blocks = folder / "plain.fa", folder / "blocks.fa.gz"
-    with igzip.open(path, "rb") as packed, plain.open("wb") as handle:
-        shutil.copyfileobj(packed, handle)
-    os.sync()
-    inflated, _, _ = built([plain])
-    show(figure="plain FASTA", mb_a_second=round(bases / inflated / 1e6))
-    stages(plain, bases)
-    stages(path, bases)
-    if shutil.which("bgzip"):
-        with blocks.open("wb") as handle:
-            subprocess.run(["bgzip", "-c", plain], check=True, stdout=handle)
-        show(figure="bgzip against gzip", ratio=round(gz / built([blocks])[0], 2))
-    chains(path, folder, gz / bases, inflated / bases)
+def fresh(folder):
+    """Return a path that does not exist: a corpus that exists is not built again."""
+    return Path(tempfile.mkdtemp(dir=folder)) / "corpus"
 
 
-def stages(path, bases):
-    """Each stage with those before it; all threads at work."""
-    resolved = {"case": "upper", **CorpusConfig(window_bp=WINDOW_BP).resolved()}
+def against_decompressing(bench, path, folder):
+    """The whole way from a compressed file; the peer does its first step."""
+    letters = len("".join(record.sequence for record in read_fasta(path)))
+
+    def whole(corpus, size):
+        read = sum(file["bases"] + file["other_letters"] for file in corpus.read)
+        if read != letters or not letters <= size < 1.1 * letters:
+            raise Differ("the file was not read as a whole")
+        return "both read the whole file"
+
+    for clock, goal in (("CPU", 1 / 2.6), ("wall", 0.9)):
+        bench.compare(
+            f"{path.name} to shards",
+            lambda out: build_corpus([path], out, tok, CONFIG),
+            Peer("decompressing alone", lambda _out: decompress(path), whole, "isal"),
+            draw=lambda: (fresh(folder),),
+            amount=(letters / 1e6, "Mbases"),
+            clock=clock,
+            goal=goal,
+        )
+
+
+def with_pyfastx(part, folder):
+    import pyfastx
+    import tokenizers
+
+    encoder = tokenizers.Tokenizer.from_file(os.fspath(PACKAGED["dnabert2"]))
+
+    def chain():
+        for _, sequence in pyfastx.Fastx(os.fspath(part)):
+            windows = [sequence[i : i + 1000] for i in range(0, len(sequence), 1000)]
+            rows = [np.array(e.ids, np.uint16) for e in encoder.encode_batch(windows)]
+            np.save(folder / "ids.npy", np.concatenate(rows))
+        return np.load(folder / "ids.npy", mmap_mode="r")
+
+    return chain
+
+
+def with_datasets(part, folder):
+    import datasets
+    from transformers import PreTrainedTokenizerFast
+
+    datasets.disable_progress_bars()
+    encoder = PreTrainedTokenizerFast(tokenizer_file=os.fspath(PACKAGED["dnabert2"]))
+
+    def chain():
+        sequence = next(iter(read_fasta(part))).sequence
+        windows = [sequence[i : i + 1000] for i in range(0, len(sequence), 1000)]
+        data = datasets.Dataset.from_dict({"sequence": windows}).map(
+            lambda rows: {"input_ids": encoder(rows["sequence"])["input_ids"]},
+            batched=True,
+            remove_columns=["sequence"],
+            load_from_cache_file=False,
+        )
+        data.save_to_disk(folder / "dataset")
+        return data
+
+    return chain
+
+
+def against_chains(bench, path, folder):
+    """The usual ways, from plain FASTA."""
+    part, sequence = folder / "part.fa", read_bases(path)[:PART_BP]
+    sequence = sequence[: len(sequence) // 1000 * 1000]
+    part.write_text(f">part\n{sequence}\n")
+    for name, package, needs, prepare, ids in (
+        ("pyfastx, tokenizers, numpy", "tokenizers", "pyfastx", with_pyfastx, np.asarray),
+        ("datasets.map, transformers", "datasets", "datasets", with_datasets,
+         lambda data: np.array(list(itertools.chain(*data["input_ids"])), np.uint16)),
+    ):  # fmt: skip
+        if find_spec(needs):
+            chain = prepare(part, folder)
+
+            def same(own, theirs, ids=ids):
+                return identical(ids_of(own), ids(theirs))
+
+            bench.compare(
+                f"{len(sequence) / 1e6:g} Mb of plain FASTA to shards",
+                lambda out: build_corpus([part], out, tok, CONFIG),
+                Peer(name, lambda _out, chain=chain: chain(), same, package),
+                draw=lambda: (fresh(folder),),
+                amount=(len(sequence) / 1e6, "Mbases"),
+                clock="wall",
+            )
+
+
+def stages(bench, path, bases, folder):
+    """Each stage with those before it."""
+    resolved = {"case": "upper", **CONFIG.resolved()}
     every = [2**64 - 1] * 2
 
     def build(done):
-        with tempfile.TemporaryDirectory() as folder:
-            nothing = lambda *_: None  # noqa: E731
-            native_builder(tok, resolved, "{}", 0).build(
-                number=0,
-                folder=Path(folder),
-                files=[path],
-                keep=1.0,
-                done=done,
-                shards=0,
-                report=nothing,
-                keep_origins=nothing,
-                note_shard=nothing,
-            )
-
-    work = {
-        "read and parse": lambda: _native.count_bases(path, True, lambda _: None),
-        "and cut": lambda: build(every),
-        "and encode and write": lambda: build([0, 0]),
-    }
-    row = {name: round(bases / seconds(call) / 1e6) for name, call in work.items()}
-    show(figure=f"Mb/s by stage, {path.suffix[1:]}", **row)
-
-
-def processor_time(path, letters):
-    """Seconds of processor time that the whole build takes, and two of its parts alone."""
-
-    def cpu(call):
-        times = []
-        for _ in range(2 * ROUNDS):
-            start = time.process_time()
-            call()
-            times.append(time.process_time() - start)
-        return round(median(times), 3)
-
-    windows = [letters[i : i + WINDOW_BP].encode() for i in range(0, len(letters), WINDOW_BP)]
-    row = {"inflate": cpu(lambda: inflate(path))}
-    row["encode"] = cpu(lambda: tok.encode_batch(windows, threads=1))
-    with tempfile.TemporaryDirectory() as folder:
-        places = iter(range(99))
-        row["build"] = cpu(
-            lambda: build_corpus(
-                [path], f"{folder}/{next(places)}", tok, CorpusConfig(window_bp=WINDOW_BP)
-            )
+        nothing = lambda *_: None  # noqa: E731
+        native_builder(tok, resolved, "{}", 0).build(
+            number=0,
+            folder=Path(tempfile.mkdtemp(dir=folder)),
+            files=[path],
+            keep=1.0,
+            done=done,
+            shards=0,
+            report=nothing,
+            keep_origins=nothing,
+            note_shard=nothing,
         )
-    show(figure="processor seconds", **row)
+
+    for stage, call in (
+        ("read and parse", lambda: _native.count_bases(path, True, lambda _: None)),
+        ("and cut into windows", lambda: build(every)),
+        ("and encode and write", lambda: build([0, 0])),
+        ("and everything else", lambda: build_corpus([path], fresh(folder), tok, CONFIG)),
+    ):
+        rates = [bases / 1e6 / timed(call).wall for _ in range(bench.rounds)]
+        bench.record(f"{path.name}: {stage}", "wall time", "Mbases/s", rates)
 
 
-def chains(path, folder, gz, plain):
-    """The usual ways, from plain FASTA, against seconds a base from either."""
-    letters = "".join(r.sequence for r in read_fasta(path)).upper().replace("N", "")
-    processor_time(path, letters)
-    letters = letters[:PEER_BP]
-    part = folder / "part.fa"
-    part.write_text(f">part\n{letters}\n")
-    if find_spec("pyfastx") and find_spec("tokenizers"):
-        import pyfastx
-        import tokenizers
+def building(paths, out):
+    """For memory: imports are done before."""
 
-        encoder = tokenizers.Tokenizer.from_file(os.fspath(PACKAGED["dnabert2"]))
+    def call():
+        build_corpus(paths, out, tok, CONFIG)
 
-        def chain():
-            for _, sequence in pyfastx.Fastx(os.fspath(part)):
-                windows = [sequence[i : i + WINDOW_BP] for i in range(0, len(sequence), WINDOW_BP)]
-                rows = [np.array(e.ids, np.uint16) for e in encoder.encode_batch(windows)]
-                np.save(folder / "ids.npy", np.concatenate(rows))
-
-        theirs = seconds(chain, 3) / len(letters)
-        row = {"gz": round(theirs / gz), "plain": round(theirs / plain)}
-        show(figure="times as fast as pyfastx, tokenizers, numpy", **row)
-    if find_spec("datasets") and find_spec("transformers"):
-        import datasets
-        from transformers import PreTrainedTokenizerFast
-
-        datasets.disable_progress_bars()
-        encoder = PreTrainedTokenizerFast(tokenizer_file=os.fspath(PACKAGED["dnabert2"]))
-
-        def usual():
-            windows = [letters[i : i + WINDOW_BP] for i in range(0, len(letters), WINDOW_BP)]
-            data = datasets.Dataset.from_dict({"sequence": windows})
-            data = data.map(
-                lambda rows: {"input_ids": encoder(rows["sequence"])["input_ids"]},
-                batched=True,
-                remove_columns=["sequence"],
-                load_from_cache_file=False,
-            )
-            data.save_to_disk(folder / "dataset")
-
-        theirs = seconds(usual, 3) / len(letters)
-        row = {"gz": round(theirs / gz), "plain": round(theirs / plain)}
-        show(figure="times as fast as datasets.map with transformers", **row)
+    return call
 
 
-def many_files(paths, folder):
-    times, bases, size = built(paths)
-    row = {"mb": round(bases / 1e6), "mb_a_second": round(bases / times / 1e6)}
-    show(figure=f"{len(paths)} files", **row, bytes_a_base=round(size / bases, 2))
-    program = (
-        "import re, sys\n"
-        "from dnabert2_fast import Tokenizer, build_corpus\n"
-        "from dnabert2_fast.corpus import CorpusConfig\n"
-        "tok = Tokenizer.from_pretrained('dnabert2')\n"
-        "def peak():\n"
-        "    return re.search('VmHWM:.*?([0-9]+)', open('/proc/self/status').read())[1]\n"
-        "before = peak()\n"
-        f"build_corpus(sys.argv[2:], sys.argv[1], tok, CorpusConfig(window_bp={WINDOW_BP}))\n"
-        "print(peak(), before)"
-    )
+def whole_files(bench, paths, folder):
+    """Size and memory of a corpus of all files, and its batches."""
+    corpus = build_corpus(paths, folder / "all", tok, CONFIG)
+    bases = sum(file["bases"] for file in corpus.read)
+    case = f"{len(paths)} file{'s' * (len(paths) > 1)}, {round(bases / 1e6)} Mb"
+    size = sum(path.stat().st_size for path in corpus.folder.iterdir())
+    bench.record(case, "size on disk", "bytes/base", [size / bases])
     one_line = folder / "one_line.fa"
-    with one_line.open("w") as handle:
-        handle.write(">one\n")
-        for path in paths:
-            handle.writelines(record.sequence for record in read_fasta(path))
-    for name, files in (("all files", paths), ("one record on one line", [one_line])):
-        command = [sys.executable, "-c", program, folder / f"memory {name}", *files]
-        peak, before = map(int, subprocess.check_output(command).split())
-        mb = {"peak_mb": round(peak / 1024), "of_which_before_mb": round(before / 1024)}
-        show(figure=f"memory, {name}", **mb)
+    one_line.write_text(">one\n" + "".join(map(read_bases, paths)))
+    for name, files in ((case, paths), (f"{case}, in one line", [one_line])):
+        peaks = [alone(building, files, fresh(folder), threads=2).peak / 1e6 for _ in range(3)]
+        bench.record(name, "memory", "MB", peaks)
+    batches(bench, corpus, case)
 
 
-def batches(paths, folder):
-    corpus = build_corpus(paths, folder / "batches", tok, CorpusConfig(window_bp=WINDOW_BP))
-    start, tokens = time.perf_counter(), 0
-    for batch in TokenBatches(corpus, 1 << 15, epochs=1):
-        tokens += len(batch.ids.values)
-    rate = tokens / (time.perf_counter() - start)
-    show(figure="shuffled packed batches", million_tokens_a_second=round(rate / 1e6))
+def batches(bench, corpus, case):
+    """Shuffled packed batches; of `datasets` a part, in another random order."""
+
+    def ours():
+        return sum(len(batch.ids.values) for batch in TokenBatches(corpus, BATCH_TOKENS, epochs=1))
+
+    total = ours()
+    theirs = []
     if find_spec("datasets"):
-        from dnabert2_fast.corpus import as_dataset
+        data = as_dataset(corpus).shuffle(seed=0).with_format("numpy")
 
-        theirs = as_dataset(corpus).shuffle(seed=0).with_format("numpy")
-        start, tokens = time.perf_counter(), 0
-        for rows in theirs.iter(128):
-            tokens += sum(len(row) for row in rows["input_ids"])
-            if tokens > 2_000_000:
-                break
-        ratio = rate * (time.perf_counter() - start) / tokens
-        show(figure="batches against datasets, shuffled, in numpy", ratio=round(ratio, 1))
+        def some():
+            parts = itertools.islice(data.iter(128), 60)
+            return sum(len(row) for part in parts for row in part["input_ids"])
+
+        theirs = [cost.value / 1e6 / cost.wall for cost in [timed(some) for _ in range(3)]]
+    against = Theirs("datasets, shuffled", package_version("datasets"), theirs)
+    rates = [total / 1e6 / timed(ours).wall for _ in range(3)]
+    case = f"shuffled batches of {BATCH_TOKENS:,} tokens, {case}"
+    bench.record(case, "wall time", "Mtokens/s", rates, against if theirs else None, higher=True)
 
 
-def main(paths):
-    with tempfile.TemporaryDirectory() as folder:
-        one_file(paths[0], Path(folder))
-        many_files(paths, Path(folder))
-        batches(paths, Path(folder))
+def main():
+    parser = arguments(__doc__, genome=False)
+    parser.add_argument("genomes", nargs="+", type=Path)
+    given = parser.parse_args()
+    bench, path = Bench("corpus", given), given.genomes[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        against_decompressing(bench, path, folder)
+        against_chains(bench, path, folder)
+        plain = folder / path.name.removesuffix(".gz")
+        with igzip.open(path, "rb") as packed, plain.open("wb") as handle:
+            shutil.copyfileobj(packed, handle)
+        os.sync()
+        bases = len(read_bases(path))
+        for source in (plain, path):
+            stages(bench, source, bases, folder)
+        whole_files(bench, given.genomes, folder)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("DNABERT2_FAST_PROGRESS", "0")
-    main([Path(path) for path in sys.argv[1:]])
+    main()

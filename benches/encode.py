@@ -1,35 +1,30 @@
-"""Tokenizing from Python, one thread: CPU time of other exact tokenizers over ours, ids compared.
+"""Tokenizing from Python on one thread, against other exact tokenizers.
 
     python benches/encode.py GENOME.fa.gz
 
-Peers: Hugging Face `tokenizers` (`encode_batch_fast`), and `tiktoken` and `gigatoken` where they
-are installed, with the same vocabulary. Every repetition takes other strings, because some peers
-cache whole words. Ours gives one flat numpy array, the peers what they give. Prints one JSON line a
-row.
+Peers: Hugging Face `tokenizers` (`encode_batch_fast`), `tiktoken` and `gigatoken` with the same
+vocabulary; those that are not installed are left out. Each round takes other strings, because some
+peers cache whole words. Ours returns one flat numpy array, the peers what they return.
 """
 
 import base64
-import json
 import os
-import sys
 import tempfile
-import threading
-import time
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
+from _harness import Bench, Peer, alone, arguments, identical, read_bases
 from tokenizers import Tokenizer as Reference
 
-from dnabert2_fast import Tokenizer, read_fasta
+from dnabert2_fast import Tokenizer
 from dnabert2_fast.tokenizer import PACKAGED
 
-REPETITIONS = 5
-PEER_BASES, OUR_BASES = 1_000_000, 8_000_000
+LENGTHS = {"100 bp": 100, "1 kb": 1_000, "10 kb": 10_000, "1 Mb": 1_000_000}
+ROUND_BP, LONG_BP = 2_000_000, 10_000_000
 
 
 def with_tokenizers(ours):
@@ -52,41 +47,33 @@ def with_tiktoken(ours):
 def with_gigatoken(ours):
     import gigatoken
 
-    # It wants an entry for every byte: those first, then the merges in their order.
+    # It requires an entry for every byte: those first, then the merges in their order.
     tokens = [bytes([i]) for i in range(256)] + [t.encode() for t in ours.vocabulary[9:]]
     lines = [f"{base64.b64encode(token).decode()} {i}\n" for i, token in enumerate(tokens)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dna.tiktoken"
         path.write_text("".join(lines))
         peer = gigatoken.Tokenizer.from_tiktoken(path, pretokenizer="gpt2")
-    letters = {ord(base): 5 + i for i, base in enumerate("ACGT")}
+    bases = {ord(base): 5 + i for i, base in enumerate("ACGT")}
 
     def encode(texts):
         return peer.encode_batch(texts, parallel=False)
 
     def ids(rows):
-        return [[letters[i] if i < 256 else i - 247 for i in row] for row in rows.to_list()]
+        return [[bases[i] if i < 256 else i - 247 for i in row] for row in rows.to_list()]
 
     return encode, ids
 
 
-# For each peer how it encodes a batch, which is timed, and how its answer becomes our ids.
+# For each peer: how it encodes a batch, which is timed, and how its output becomes our ids.
 PEERS = {"tokenizers": with_tokenizers, "tiktoken": with_tiktoken, "gigatoken": with_gigatoken}
 
 
-def cpu_seconds(call):
-    start = time.process_time()
-    value = call()
-    return time.process_time() - start, value
-
-
 class Genome:
-    """Hands out stretches, each only once until all are used."""
+    """Hands out pieces, each only once until all are used."""
 
-    def __init__(self, path):
-        text = "".join(record.sequence for record in read_fasta(path)).upper()
-        self.text = text.translate(str.maketrans("", "", "NRYKMSWBDHVU"))
-        self.cursor = 0
+    def __init__(self, text):
+        self.text, self.cursor = text, 0
 
     def take(self, length, bases):
         count = max(1, bases // length)
@@ -96,72 +83,51 @@ class Genome:
         return [self.text[first + i * length : first + (i + 1) * length] for i in range(count)]
 
 
-def row(peer, length, ratios, rates):
-    values = {"ratio": round(median(ratios), 1), "our_megabases_per_second": round(median(rates))}
-    print(json.dumps({"bench": "encode", "peer": peer, "length_bp": length, **values}), flush=True)
+def encode_random(threads):
+    """For memory: 32 Mb in 1 kb pieces."""
+    draws = np.random.default_rng(1)
+    texts = [draws.choice(np.frombuffer(b"ACGT", np.uint8), 1000).tobytes() for _ in range(32_000)]
+    ours = Tokenizer.from_pretrained("dnabert2")
+
+    def call():
+        return len(ours.encode_batch(texts, threads=threads))
+
+    return call
 
 
-def resident():
-    """Bytes of memory that this process holds (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def memory(threads):
-    """Print what a call holds at most beyond its input, sampled while it runs.
-
-    Comes first, with random bases: what reading a genome leaves to the allocator would hide it.
-    """
-    bases = np.random.default_rng(1).choice(np.frombuffer(b"ACGT", np.uint8), 32_000_000)
-    texts = [piece.tobytes() for piece in np.split(bases, 32_000)]
-    ours, peak, running = Tokenizer.from_pretrained("dnabert2"), 0, True
-
-    def sample():
-        nonlocal peak
-        while running:
-            peak = max(peak, resident())
-            time.sleep(0.0005)
-
-    watcher = threading.Thread(target=sample)
-    before = resident()
-    watcher.start()
-    ours.encode_batch(texts, threads=threads)
-    running = False
-    watcher.join()
-    bytes_a_base = round((peak - before) / len(bases), 2)
-    print(json.dumps({"bench": "encode memory", "threads": threads, "bytes_a_base": bytes_a_base}))
-
-
-def main(path):
+def main():
+    given = arguments(__doc__).parse_args()
+    bench = Bench("encode", given)
     for threads in (1, 2):
-        memory(threads)
-    genome, ours = Genome(path), Tokenizer.from_pretrained("dnabert2")
+        grown = [alone(encode_random, threads, threads=threads).peak / 32e6 for _ in range(3)]
+        case = f"32 Mb in 1 kb pieces, {threads} thread{'s' * (threads > 1)}"
+        bench.record(case, "memory beyond the input", "bytes/base", grown)
+    genome, ours = Genome(read_bases(given.genome, LONG_BP)), Tokenizer.from_pretrained("dnabert2")
     ours.encode_batch(genome.take(1_000, 1_000_000), threads=1)  # compiles the automaton
-    for name, prepare in PEERS.items():
-        if not find_spec(name):
-            print(json.dumps({"bench": "encode", "peer": name, "skipped": "not installed"}))
-            continue
-        peer, ids = prepare(ours)
-        sample = genome.take(1_000, 200_000)
-        want = ours.encode_batch(sample, add_special_tokens=False).to_list()
-        assert ids(peer(sample)) == want, f"{name} gives other ids"
-        for length in (100, 1_000, 10_000, 1_000_000):
-            ratios, rates = [], []
-            for _ in range(REPETITIONS):
-                few, many = genome.take(length, PEER_BASES), genome.take(length, OUR_BASES)
-                theirs, _ = cpu_seconds(lambda few=few, peer=peer: peer(few))
-                own, _ = cpu_seconds(lambda many=many: ours.encode_batch(many, threads=1))
-                a_base = own / sum(map(len, many))
-                ratios.append(theirs / sum(map(len, few)) / a_base)
-                rates.append(1e-6 / a_base)
-            row(name, length, ratios, rates)
-    string = genome.text[:10_000_000]
-    peer = Reference.from_file(str(PACKAGED["dnabert2"]))
-    theirs, want = cpu_seconds(lambda: peer.encode(string).ids)
-    runs = [cpu_seconds(lambda: ours.encode(string)) for _ in range(3)]
-    assert runs[0][1].tolist() == want, "ids differ"
-    own = median(seconds for seconds, _ in runs)
-    row("tokenizers", len(string), [theirs / own], [len(string) / own / 1e6])
+    for name in filter(find_spec, PEERS):
+        peer, ids = PEERS[name](ours)
+
+        def same(own, theirs, ids=ids):
+            return identical([row[1:-1] for row in own.to_list()], ids(theirs))
+
+        for case, length in LENGTHS.items():
+            bench.compare(
+                f"{case} pieces",
+                lambda texts: ours.encode_batch(texts, threads=1),
+                Peer(name, peer, same),
+                draw=lambda length=length: (genome.take(length, ROUND_BP),),
+                amount=(ROUND_BP / 1e6, "Mbases"),
+                goal=120 if name == "tokenizers" else None,
+            )
+    peer, long = Reference.from_file(str(PACKAGED["dnabert2"])), genome.text[:LONG_BP]
+    bench.compare(
+        "one string of 10 Mb",
+        lambda: ours.encode(long).tolist(),
+        Peer("tokenizers", lambda: peer.encode(long).ids, identical),
+        amount=(len(long) / 1e6, "Mbases"),
+        goal=500,
+    )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,45 +1,34 @@
-"""One long sequence in one pass on a CPU: time and memory against length.
+"""One long sequence in one pass on CPU: time and memory against length.
 
-    python benches/long_input.py GENOME.fa.gz [--plot FILE.png] [--bp 10000 30000 ...]
+    python benches/long_input.py GENOME.fa.gz [--bp 10000 30000 ...] [--plot FILE.png]
 
-`embed` of a stretch of a real genome, whole, with the published shape in bfloat16 and random
-weights, one thread, each length in a process of its own. Prints a JSON line a length: CPU seconds,
-seconds a kilobase, peak of the process, share of attention scores left out. In the plot, level
-means linear.
+`embed` of the first bases of a genome, whole, published shape in bfloat16 with random weights, one
+thread, each length in a process of its own. Memory is the growth of the process' peak. In the plot,
+a horizontal line means linear time.
 """
 
-import argparse
-import json
-import resource
-import subprocess
-import sys
-import time
-
 import torch
+from _harness import Bench, alone, arguments, read_bases
 
-from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed, read_fasta
+from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed
 from dnabert2_fast.attention import count_scores
 
-LENGTHS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+LENGTHS = (10_000, 30_000, 100_000)
 
 
-def one(path, length_bp):
+def embedding(sequence):
     torch.set_num_threads(1)
-    record = next(iter(read_fasta(path)))
-    sequence = record.sequence.upper().replace("N", "")[:length_bp]
     torch.manual_seed(0)
     model = Dnabert2Model(Dnabert2Config()).to(torch.bfloat16).eval()
     tokenizer = Tokenizer.from_pretrained("dnabert2")
     embed([sequence[:1000]], model, tokenizer)
-    with count_scores() as scores:
-        began = time.process_time()
-        vector = embed([sequence], model, tokenizer)
-        took = time.process_time() - began
-    assert vector.shape == (1, model.config.hidden_size)
-    row = {"bench": "long_input", "bp": len(sequence), "tokens": len(tokenizer.encode(sequence))}
-    row |= {"cpu_seconds": round(took, 1), "seconds_per_kb": round(1000 * took / len(sequence), 3)}
-    row["peak_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
-    print(json.dumps({**row, "left_out": round(scores.left_out, 3)}))
+
+    def call():
+        with count_scores() as scores:
+            embed([sequence], model, tokenizer)
+        return scores.left_out
+
+    return call
 
 
 def plot(rows, path):
@@ -47,34 +36,29 @@ def plot(rows, path):
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    bp = [row["bp"] for row in rows]
-    axes.plot(bp, [row["seconds_per_kb"] for row in rows], "o-", color="C0")
-    axes.set(
-        xscale="log", xlabel="bases in one pass", ylabel="CPU seconds a kilobase", ylim=(0, None)
-    )
-    memory = axes.twinx()
-    memory.plot(bp, [row["peak_gb"] for row in rows], "s--", color="C1")
-    memory.set(ylabel="peak of the process, GB (dashed)", ylim=(0, None))
+    bp, seconds, memory = zip(*rows, strict=True)
+    axes.plot(bp, seconds, "o-", color="C0")
+    axes.set(xscale="log", xlabel="bases in one pass", ylabel="CPU seconds per kb", ylim=(0, None))
+    other = axes.twinx()
+    other.plot(bp, memory, "s--", color="C1")
+    other.set(ylabel="memory, GB (dashed)", ylim=(0, None))
     figure.savefig(path, dpi=120)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("genome")
+    parser = arguments(__doc__)
     parser.add_argument("--plot")
     parser.add_argument("--bp", type=int, nargs="*", default=LENGTHS)
-    parser.add_argument("--one", type=int)
-    asked = parser.parse_args()
-    if asked.one:
-        one(asked.genome, asked.one)
-        return
-    rows = []
-    for length_bp in asked.bp:
-        command = [sys.executable, __file__, asked.genome, "--one", str(length_bp)]
-        rows.append(json.loads(subprocess.check_output(command)))
-        print(json.dumps(rows[-1]), flush=True)
-    if asked.plot:
-        plot(rows, asked.plot)
+    given = parser.parse_args()
+    bench, genome, rows = Bench("long_input", given), read_bases(given.genome), []
+    for length in given.bp:
+        case, cost = f"{length:,} bp", alone(embedding, genome[:length])
+        rows.append((length, 1000 * cost.cpu / length, cost.peak / 1e9))
+        bench.record(case, "CPU time", "s/kb", [rows[-1][1]])
+        bench.record(case, "memory", "GB", [rows[-1][2]])
+        bench.record(case, "scores left out", "%", [100 * cost.value])
+    if given.plot:
+        plot(rows, given.plot)
 
 
 if __name__ == "__main__":

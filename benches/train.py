@@ -1,34 +1,51 @@
-"""Training 4,096 tokens: CPU time, wall clock and memory of other trainers over ours.
+"""Training a vocabulary of 4,096 tokens: processor time, elapsed time and memory of all trainers.
 
-    python benches/train.py GENOME.fa.gz ... [--megabases 30] [--alone]
+    python benches/train.py GENOME.fa.gz ... [--megabases 30] [--no-peers]
 
-Peers: Hugging Face's `BpeTrainer`, whose merges are compared, and `rustbpe` where it is installed;
-`--alone` leaves them out, for texts that they cannot hold. Each runs in a process of its own on the
-same 1 kb pieces. Further rows hold ours against itself: unbroken sequence against pieces, all of it
-against a third, and a memory limit against none. Prints JSON lines. Linux only.
+Peers: Hugging Face's `BpeTrainer`, whose merges are compared, and `rustbpe` if it is installed;
+`--no-peers` is for texts that they cannot hold. Each training runs in a process of its own on the
+same 1 kb pieces; ours includes reading the FASTA file and writing the result. Memory is the growth
+of the process' peak. Further cases compare ours with itself: unbroken sequence with pieces, all of
+the text with a third of it, and a memory limit with none.
 """
 
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
-from dnabert2_fast import Tokenizer, read_fasta
+from _harness import Bench, Theirs, alone, arguments, identical, package_version, read_bases
+
+from dnabert2_fast import Tokenizer
+
+os.environ["DNABERT2_FAST_PROGRESS"] = "0"
 
 
-def reference(pieces, out, threads):
+def lines_of(pieces):
+    return [line for line in Path(pieces).read_text().split() if line[0] != ">"]
+
+
+def merges_of(path):
+    listed = json.loads(Path(path).read_text())["model"]["merges"]
+    return [merge.split() if isinstance(merge, str) else merge for merge in listed]
+
+
+def ours(pieces, out, threads, memory_limit):
+    def call():
+        options = {"threads": threads, "memory_limit": memory_limit}
+        Tokenizer.train([pieces], 4096, **options).save(out)
+
+    return call
+
+
+def tokenizers(pieces, out, _threads):
     from tokenizers import Tokenizer as Reference
     from tokenizers import models, pre_tokenizers, trainers
 
-    lines = [line for line in Path(pieces).read_text().split() if line[0] != ">"]
+    lines = lines_of(pieces)
     tokenizer = Reference(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(
@@ -36,173 +53,101 @@ def reference(pieces, out, threads):
         special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"],
         show_progress=False,
     )
-    yield
-    tokenizer.train_from_iterator(lines, trainer)
-    yield
-    tokenizer.save(out)
+
+    def call():
+        tokenizer.train_from_iterator(lines, trainer)
+        tokenizer.save(out)
+
+    return call
 
 
-def rustbpe(pieces, out, threads):
+def rustbpe(pieces, _out, _threads):
     from rustbpe import Tokenizer as Peer
 
-    lines = [line for line in Path(pieces).read_text().split() if line[0] != ">"]
-    yield
-    # It starts from all bytes: as many merges as ours.
-    Peer().train_from_iterator(iter(lines), 256 + 4087, pattern="[ACGT]+")
-    yield
+    lines = lines_of(pieces)
+
+    def call():
+        # It starts from all bytes: as many merges as ours.
+        Peer().train_from_iterator(iter(lines), 256 + 4087, pattern="[ACGT]+")
+
+    return call
 
 
-def ours(pieces, out, threads, **options):
-    yield
-    tokenizer = Tokenizer.train([pieces], 4096, threads=threads, **options)
-    yield
-    tokenizer.save(out)
-
-
-def limited(pieces, out, threads):
-    """Ours in half a byte a base."""
-    return ours(pieces, out, threads, memory_limit=Path(pieces).stat().st_size // 2)
-
-
-class Cost(NamedTuple):
-    """CPU seconds and wall seconds, and bytes: added to the peak of memory, read, written."""
-
-    cpu: float
-    wall: float
-    peak: float
-    read: float
-    written: float
-
-
-def peak_bytes():
-    """What this process took at most; `getrusage` would count the starting process's memory."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def read_and_written():
-    """Bytes that this process has read and written, from memory of the system or from disk."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return [int(line.split()[1]) for line in lines[:2]]
-
-
-def measured(work):
-    """What the middle step costs."""
-    next(work)
-    before, (read, written) = peak_bytes(), read_and_written()
-    cpu, wall = time.process_time(), time.perf_counter()
-    next(work)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    peak, (read_after, written_after) = peak_bytes() - before, read_and_written()
-    next(work, None)
-    return Cost(cpu, wall, peak, read_after - read, written_after - written)
-
-
-def in_a_process(name, pieces, out, threads):
-    environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "DNABERT2_FAST_PROGRESS": "0"}
-    command = [sys.executable, __file__, "--one", name, pieces, out, str(threads)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return Cost(*map(float, done.stdout.split()[-len(Cost._fields) :]))
-
-
-def merges(path):
-    listed = json.loads(Path(path).read_text())["model"]["merges"]
-    return [merge.split() if isinstance(merge, str) else merge for merge in listed]
-
-
-WORK = {"reference": reference, "rustbpe": rustbpe, "ours": ours, "limited": limited}
-
-
-def write(path, records):
-    """Write FASTA, wrapped as genomes are when a record is long."""
+def write(path, texts):
+    """Write FASTA, wrapped as genomes are where a record is long."""
     with Path(path).open("w") as handle:
-        for number, text in enumerate(records):
+        for number, text in enumerate(texts):
             handle.write(f">r{number}\n")
             handle.writelines(text[i : i + 1000] + "\n" for i in range(0, len(text), 1000))
+    return path
 
 
-def pieces_of(texts):
-    return [text[i : i + 1000] for text in texts for i in range(0, len(text), 1000)]
+class Trainings:
+    """Trains in processes of their own, and records what that cost."""
+
+    def __init__(self, bench, folder):
+        self.bench, self.folder = bench, folder
+
+    def own(self, pieces, threads, memory_limit=None):
+        """Return costs of a few trainings, and the merges."""
+        out = self.folder / "own.json"
+        given = (ours, str(pieces), str(out), threads, memory_limit)
+        costs = [alone(*given, threads=threads) for _ in range(min(3, self.bench.rounds))]
+        return costs, merges_of(out)
+
+    def against(self, peer, case, pieces, bases, threads, own, merges):
+        """Record ours against a peer."""
+        out = self.folder / "theirs.json"
+        cost = alone(peer, str(pieces), str(out), threads, threads=threads)
+        same = identical(merges, merges_of(out)) if out.exists() else "not compared"
+        name = peer.__name__
+        goals = {"CPU time": 30} if name == "tokenizers" else {}
+        for metric, unit, value in (
+            ("CPU time", "s", lambda cost: cost.cpu),
+            ("wall time", "s", lambda cost: cost.wall),
+            ("memory", "bytes/base", lambda cost: cost.peak / bases),
+        ):
+            against = Theirs(name, package_version(name), [value(cost)], same)
+            self.bench.record(case, metric, unit, map(value, own), against, goal=goals.get(metric))
+        out.unlink(missing_ok=True)
+
+    def itself(self, case, own, peer, costs, scale=1.0, same=None):
+        """Record the processor time of one way of ours against that of another."""
+        theirs = [scale * cost.cpu for cost in costs]
+        against = Theirs(f"ours, {peer}", package_version("dnabert2-fast"), theirs, same)
+        self.bench.record(case, "CPU time", "s", [cost.cpu for cost in own], against)
 
 
-def row(**values):
-    print(json.dumps({"bench": "train", **values}), flush=True)
-
-
-def main(paths, megabases, alone):
-    texts, room = [], megabases * 1_000_000
-    for record in chain.from_iterable(map(read_fasta, paths)):
-        text = record.sequence.upper().translate(str.maketrans("", "", "NRYKMSWBDHVU"))[:room]
-        room -= len(text)
-        texts += [text] if text else []
-    written = sum(map(len, texts))
-    with tempfile.TemporaryDirectory() as folder:
-        names = ("pieces.fa", "whole.fa", "third.fa", "few.fa", "theirs.json", "own.json")
-        pieces, whole, third, few, theirs, own = (f"{folder}/{name}" for name in names)
-        listed = pieces_of(texts)
-        write(pieces, listed)
-        write(whole, texts)
-        write(third, listed[::3])
-        tenth = listed[: max(1, len(listed) // 10)]
-        write(few, tenth)
+def main():
+    parser = arguments(__doc__, genome=False)
+    parser.add_argument("genomes", nargs="+", type=Path)
+    parser.add_argument("--megabases", type=int, default=30)
+    parser.add_argument("--no-peers", action=argparse.BooleanOptionalAction)
+    given = parser.parse_args()
+    bench = Bench("train", given)
+    text = "".join(chain.from_iterable(map(read_bases, given.genomes)))[: given.megabases * 10**6]
+    listed = [text[i : i + 1000] for i in range(0, len(text), 1000)]
+    size = f"{len(text) / 1e6:g} Mb"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trainings = Trainings(bench, folder)
+        pieces, third = write(folder / "1.fa", listed), write(folder / "3.fa", listed[::3])
+        whole, tenth = write(folder / "w.fa", [text]), write(folder / "10.fa", listed[::10])
         for threads in (2, 1):
-            runs = [in_a_process("ours", pieces, own, threads) for _ in range(3)]
-            ours = Cost(*map(median, zip(*runs, strict=True)))
-            if alone:
-                continue
-            peer = in_a_process("reference", pieces, theirs, threads)
-            row(
-                peer="tokenizers",
-                megabases=round(written / 1e6),
-                threads=threads,
-                merges="identical" if merges(theirs) == merges(own) else "DIFFER",
-                cpu_ratio=round(peer.cpu / ours.cpu, 1),
-                wall_ratio=round(peer.wall / ours.wall, 1),
-                bytes_a_base=round(ours.peak / written, 1),
-                their_bytes_a_base=round(peer.peak / written, 1),
-            )
-        if find_spec("rustbpe") and not alone:
-            peer = in_a_process("rustbpe", pieces, theirs, 1)
-            row(
-                peer="rustbpe",
-                threads=1,
-                cpu_ratio=round(peer.cpu / ours.cpu, 1),
-                bytes_a_base=round(ours.peak / written, 1),
-                their_bytes_a_base=round(peer.peak / written, 1),
-            )
-        unbroken = in_a_process("ours", whole, own, 1)
-        ratio = round(unbroken.cpu / ours.cpu, 2)
-        row(peer="ours, 1 kb pieces", of="unbroken sequence", cpu_ratio=ratio)
-        part = in_a_process("ours", third, own, 1)
-        row(
-            peer="ours, a third of it",
-            of="all",
-            megabases=round(written / 1e6, 1),
-            cpu_ratio=round(ours.cpu / part.cpu, 2),
-            bytes_a_base=round(ours.peak / written, 1),
-        )
-        free = in_a_process("ours", few, theirs, 1)
-        limited = in_a_process("limited", few, own, 1)
-        row(
-            peer="ours, a tenth of it",
-            of="half a byte a base",
-            megabases=round(sum(map(len, tenth)) / 1e6, 1),
-            merges="identical" if merges(theirs) == merges(own) else "DIFFER",
-            cpu_ratio=round(limited.cpu / free.cpu),
-            cpu_seconds=round(limited.cpu, 1),
-            # The file of sequences is read once, the text that was written from it again and again.
-            times_read=round((limited.read - Path(few).stat().st_size) / limited.written),
-        )
+            costs, merges = trainings.own(pieces, threads)
+            case = f"{size} in 1 kb pieces, {threads} thread{'s' * (threads > 1)}"
+            peers = [] if given.no_peers else [tokenizers]
+            peers += [rustbpe] if find_spec("rustbpe") and threads == 1 and peers else []
+            for peer in peers:
+                trainings.against(peer, case, pieces, len(text), threads, costs, merges)
+        trainings.itself(f"{size} unbroken", trainings.own(whole, 1)[0], "1 kb pieces", costs)
+        part, _ = trainings.own(third, 1)
+        trainings.itself(case, costs, "three times a third of it", part, scale=3)
+        free, merges = trainings.own(tenth, 1)
+        tight, same = trainings.own(tenth, 1, tenth.stat().st_size // 2)
+        case = f"{len(text) / 1e7:g} Mb in half a byte per base"
+        trainings.itself(case, tight, "no limit", free, same=identical(same, merges))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        work = WORK[sys.argv[2]]
-        print(*measured(work(sys.argv[3], sys.argv[4], int(sys.argv[5]))))
-    else:
-        parser = argparse.ArgumentParser()
-        parser.add_argument("genomes", nargs="+")
-        parser.add_argument("--megabases", type=int, default=30)
-        parser.add_argument("--alone", action="store_true")
-        given = parser.parse_args()
-        main(given.genomes, given.megabases, given.alone)
+    main()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "BUILD_PROFILE",
     "BpeTrainer",
     "CorpusBuilder",
     "DetailedBatch",
@@ -24,6 +25,8 @@ __all__ = [
     "count_bases",
     "write_shard",
 ]
+
+BUILD_PROFILE: str
 
 # Values and offsets.
 _Ragged = tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]

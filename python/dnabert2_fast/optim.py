@@ -35,7 +35,7 @@ def finetuning_rate(mode: str, hidden_size: int) -> float:
     """Return the highest rate for a mode of fine-tuning: the narrower the model, the higher.
 
     With Adam the best rate of a matrix is inverse to its width (Yang et al., "Tensor Programs V",
-    2022); the packaged model, a third as wide, was measured at this rate (docs/benchmarks.md#gue).
+    2022); the packaged model, a third as wide, was measured at this rate (docs/gue_results.md).
 
     >>> finetuning_rate("full", 768), round(finetuning_rate("full", 256), 6)
     (3e-05, 9e-05)

@@ -79,7 +79,7 @@ RECIPES = {
     # Muon (Jordan et al. 2024) for the encoder's matrices, AdamW for the rest, a rate that is
     # constant but for its ends (warm-up, stable, decay; Hu et al. 2024), 30 % of tokens masked
     # (Wettig et al. 2023), no dropout, since no sequence comes often enough to be learnt by heart
-    # (Geiping and Goldstein 2023). docs/benchmarks.md has what it gained on small models.
+    # (Geiping and Goldstein 2023). docs/log.md has the losses of small models.
     "fast": Recipe("muon", 2e-3, 0.02, 0.3, 1e-2, 0.3, 0.0, 100_000, 4096 * 128),
 }
 

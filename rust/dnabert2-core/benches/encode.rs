@@ -1,7 +1,8 @@
-//! Bases a second of the encoder itself, without Python: `cargo bench --bench encode -- GENOME.fa.gz`.
+//! Rates of the encoder without Python: `cargo bench --bench encode -- GENOME.fa.gz`.
 //!
-//! Prints one JSON line a row: pieces of 100 and 1,000 bases and one long string, on one thread and on
-//! two. The general encoder, which any vocabulary can use, is the yardstick.
+//! Prints one JSON line per case: pieces of 100 and 1,000 bases and one long string, on one thread
+//! and on two. `benches/core.py` runs it and records the lines. The tests compare all ways of encoding
+//! with merging by definition.
 
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 
@@ -22,19 +23,17 @@ use dnabert2_core::vocab::Vocab;
 const GENOME_BP: usize = 32_000_000;
 const REPETITIONS: usize = 7;
 
-/// Median of bases a nanosecond.
-fn gigabases_per_second(bases: usize, mut work: impl FnMut()) -> f64 {
-    let mut seconds: Vec<f64> = (0..REPETITIONS)
+/// Rates of a few repetitions, in millions of bases per second.
+fn rates(bases: usize, mut work: impl FnMut()) -> Vec<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a benchmark's figure")]
+    let bases = bases as f64;
+    (0..REPETITIONS)
         .map(|_| {
             let start = Instant::now();
             work();
-            start.elapsed().as_secs_f64()
+            bases / start.elapsed().as_secs_f64() / 1e6
         })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_precision_loss, reason = "a benchmark's figure")]
-    let bases = bases as f64;
-    bases / seconds[REPETITIONS / 2] / 1e9
+        .collect()
 }
 
 fn main() {
@@ -71,7 +70,7 @@ fn main() {
         let file = tokenizer_file::parse(Path::new("trained"), text).expect("our own file");
         let encode = encoder(Tokenizer::new(file, Policy::default()), 1);
         let texts: Vec<&[u8]> = genome.chunks_exact(1_000).collect();
-        row(&format!("automaton of {size}"), 1_000, 1, speed(&texts, &encode));
+        row(&format!("exact BPE, {size} tokens"), 1_000, 1, &speed(&texts, &encode));
     }
 
     let rank = |base: &u8| b"ACGT".iter().zip(0..).find(|(b, _)| *b == base).map_or(0, |(_, r)| r);
@@ -80,10 +79,10 @@ fn main() {
     let general = GeneralEncoder::new(vocab);
     let longest_first = LongestFirst::new(vocab);
     row(
-        "general",
+        "exact BPE, general encoder",
         1_000,
         1,
-        speed(&windows, |windows| {
+        &speed(&windows, |windows| {
             let mut pieces = Vec::new();
             for window in windows {
                 general.encode(vocab, window, &mut pieces);
@@ -92,10 +91,10 @@ fn main() {
         }),
     );
     row(
-        "longest-first",
+        "longest token first",
         1_000,
         1,
-        speed(&windows, |windows| {
+        &speed(&windows, |windows| {
             let mut pieces = Vec::new();
             for window in windows {
                 longest_first.encode(window, &mut pieces);
@@ -106,16 +105,16 @@ fn main() {
 
     let longest = with_matching(file.clone(), Matching::Longest).expect("it has pieces");
     for (name, file) in [
-        ("automaton", file),
-        ("longest", longest),
-        ("6-mers", kmers("")),
+        ("exact BPE", file),
+        ("leftmost longest match", longest),
+        ("overlapping 6-mers", kmers("")),
         ("6-mers side by side", kmers("A\nC\nG\nT\nN\n")),
     ] {
         let tokenizer = Tokenizer::new(file, Policy::default());
         for length in [100, 1_000, genome.len()] {
             let texts: Vec<&[u8]> = genome.chunks_exact(length).collect();
             for threads in [1, 2] {
-                row(name, length, threads, speed(&texts, encoder(tokenizer.clone(), threads)));
+                row(name, length, threads, &speed(&texts, encoder(tokenizer.clone(), threads)));
             }
         }
     }
@@ -141,20 +140,23 @@ fn encoder(tokenizer: Tokenizer, threads: usize) -> impl Fn(&[&[u8]]) {
 fn compiling(vocab: &Vocab, name: &str) {
     let start = Instant::now();
     let states = Automaton::bpe(vocab).expect("it has four letters").states();
-    let (pieces, seconds) = (vocab.len(), start.elapsed().as_secs_f64());
+    let seconds = start.elapsed().as_secs_f64();
+    let case = format!("compiling {} tokens ({name}), {states} states", vocab.len());
     println!(
-        r#"{{"bench": "encode.rs", "vocabulary": "{name}", "pieces": {pieces}, "states": {states}, "compile_seconds": {seconds:.3}}}"#
+        r#"{{"case": "{case}", "metric": "wall time", "unit": "s", "values": [{seconds:.4}]}}"#
     );
 }
 
-/// Median speed over all texts.
-fn speed(texts: &[&[u8]], encode: impl Fn(&[&[u8]])) -> f64 {
+/// Rates over all texts.
+fn speed(texts: &[&[u8]], encode: impl Fn(&[&[u8]])) -> Vec<f64> {
     encode(texts);
-    gigabases_per_second(texts.iter().map(|text| text.len()).sum(), || encode(texts))
+    rates(texts.iter().map(|text| text.len()).sum(), || encode(texts))
 }
 
-fn row(encoder: &str, length: usize, threads: usize, speed: f64) {
+fn row(encoder: &str, length: usize, threads: usize, values: &[f64]) {
+    let plural = if threads > 1 { "s" } else { "" };
+    let case = format!("{encoder}, {length} bp pieces, {threads} thread{plural}");
     println!(
-        r#"{{"bench": "encode.rs", "encoder": "{encoder}", "length_bp": {length}, "threads": {threads}, "gigabases_per_second": {speed:.3}}}"#
+        r#"{{"case": "{case}", "metric": "wall time", "unit": "Mbases/s", "values": {values:.1?}}}"#
     );
 }

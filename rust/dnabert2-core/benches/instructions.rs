@@ -1,5 +1,5 @@
 //! Fixed work for counting instructions: `instructions NAME BASES`. `benches/instructions.py` runs it
-//! under valgrind and holds the counts against `benches/baseline.json`.
+//! under valgrind and compares the counts with the newest record.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -22,6 +22,10 @@ mod _native {
     use crate::tokenizer::{DetailedBatch, EncodeOptions, Tokenizer};
     #[pymodule_export]
     use crate::train::{BpeTrainer, InputCounts};
+
+    /// Cargo's profile of this build: `release` in wheels, `editable` or `debug` in development.
+    #[pymodule_export]
+    const BUILD_PROFILE: &str = env!("BUILD_PROFILE");
 }
 
 /// Keeps the pages of large batches from call to call; the system's allocator gives them back and
