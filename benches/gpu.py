@@ -116,8 +116,8 @@ def packed(sizes, length):
 
 def dense(q, k, v, *, cu_seqlens, max_seqlen, alibi_slopes, dropout_p):
     """SDPA on equal sequences, the whole bias as a mask: what one writes without a kernel."""
-    places = range(max_seqlen)
-    bias = alibi_bias(alibi_slopes, places, places, q.dtype)[None]
+    positions = range(max_seqlen)
+    bias = alibi_bias(alibi_slopes, positions, positions, q.dtype)[None]
     rows = [x.unflatten(0, (-1, max_seqlen)).transpose(1, 2) for x in (q, k, v)]
     out = F.scaled_dot_product_attention(*rows, attn_mask=bias)
     return out.transpose(1, 2).flatten(0, 1)
@@ -238,11 +238,11 @@ def mutants(sizes):
     config = replace(sizes.config, vocab_size=tokenizer.vocab_size)
     model = Dnabert2ForSequenceClassification(config).to(sizes.device, sizes.dtype).eval()
     sequence = ("ACGTTGCATTAGCATCGTATAAAGG" * sizes.mutated_bp)[: sizes.mutated_bp]
-    rules = AttributionConfig(both_strands=False)
+    attributing = AttributionConfig(both_strands=False)
     alone = PackedBatch.from_ragged(tokenizer.encode_batch([sequence]))
     with torch.inference_mode():
         loop = 3 * len(sequence) * seconds(sizes, lambda: model(alone))
-    took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, rules))
+    took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, attributing))
     emit("mutants", mode=f"{len(sequence)} bp", times_loop=round(loop / took, 1))
 
 

@@ -146,8 +146,8 @@ class Ragged:
             raise ValueError(f"side must be 'right' or 'left', not {side!r}")
         lengths = self.lengths[:, None]
         width = int(lengths.max(initial=0))
-        place = np.arange(width)[None, :]
-        mask = place < lengths if side == "right" else place >= width - lengths
+        position = np.arange(width)[None, :]
+        mask = position < lengths if side == "right" else position >= width - lengths
         ids = np.full((len(self), width), pad_id, dtype=np.int64)
         ids[mask] = self.values
         return ids, mask.astype(np.int64)

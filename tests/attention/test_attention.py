@@ -81,8 +81,8 @@ def test_leaving_out_far_keys_changes_nothing(length, seed, norms, outliers, slo
     """
     qkv, borders = packed([length], 2, 8, seed)
     qkv = [x * norm for x, norm in zip(qkv, norms, strict=True)]
-    for which, place, norm in outliers:
-        qkv[which][place % length, 0] *= norm
+    for which, position, norm in outliers:
+        qkv[which][position % length, 0] *= norm
     slopes = torch.tensor([slope, slope / 4])  # products with distances are exact
     left_out = []
 

@@ -224,13 +224,13 @@ def test_the_small_example_has_the_heads_of_the_model(fresh):
     assert reason == "failed on a small example: NotImplementedError: heads of 16 at least"
 
 
-def test_flex_looks_places_up_among_numbers_of_their_type(monkeypatch):
+def test_flex_looks_positions_up_among_numbers_of_their_type(monkeypatch):
     """As torch before 2.12 demands; what is compiled is left out."""
     searchsorted = torch.searchsorted
 
-    def strict(borders, places, **named):
-        assert borders.dtype == places.dtype
-        return searchsorted(borders, places, **named)
+    def strict(borders, positions, **named):
+        assert borders.dtype == positions.dtype
+        return searchsorted(borders, positions, **named)
 
     def attend(q, k, v, score_mod, block_mask):
         return v

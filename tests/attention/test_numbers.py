@@ -145,8 +145,8 @@ def test_what_is_no_number_stays_in_its_sequence(which, value, dtype, lengths):
     slopes = alibi_slopes(2)
     qkv, borders = packed(lengths, 2, 8)
     clean = attention(*(x.to(dtype) for x in qkv), **borders, alibi_slopes=slopes)
-    place = lengths[0] + 3
-    qkv[which][place, 0] = value
+    position = lengths[0] + 3
+    qkv[which][position, 0] = value
     got = attention(*(x.to(dtype) for x in qkv), **borders, alibi_slopes=slopes)
     middle = slice(lengths[0], sum(lengths[:2]))
     assert torch.equal(got[: middle.start], clean[: middle.start])

@@ -253,7 +253,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, files, monkeypatch, ar
     assert {path: path.stat().st_mtime_ns for path in files.rglob("*")} == before
 
 
-def test_wrong_options_are_told_by_name(capsys, files):
+def test_wrong_options_are_named(capsys, files):
     code, _, err = run(capsys, "embed", files / "x.fa", "--modle", "m", "--out", "v.npy")
     assert code == 2
     assert "--model" in err

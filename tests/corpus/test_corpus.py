@@ -40,7 +40,7 @@ def steps(number, share, phase):
     return math.floor(number * share + phase) > math.floor((number - 1) * share + phase)
 
 
-def naive(records, *, window, stride, least, both, other, repeats, valid, keep=1.0):
+def naive(records, *, window, stride, minimum, both, other, repeats, valid, keep=1.0):
     """Windows of each split: the rules of `build_corpus`, one window after the other."""
     pieces = []
     for name, text in records.items():
@@ -61,7 +61,7 @@ def naive(records, *, window, stride, least, both, other, repeats, valid, keep=1
     chosen = 0
     for name, start, piece in pieces:
         bases = sum(letter in "ACGTacgt" for letter in piece)
-        if bases < least or (other == "drop" and bases < len(piece)):
+        if bases < minimum or (other == "drop" and bases < len(piece)):
             continue
         found += 1
         if not steps(found, keep, 0.5) or (not repeats and piece.upper() in seen):
@@ -90,17 +90,17 @@ def held(folder):
 @given(
     window=st.none() | st.integers(20, 3000),
     stride=st.integers(50, 3000),
-    least=st.integers(1, 60),
+    minimum=st.integers(1, 60),
     both=st.booleans(),
     other=st.sampled_from(["split", "drop", "keep"]),
     repeats=st.booleans(),
     valid=st.sampled_from([0, 0.05, 0.5, 1]),
     shard_tokens=st.sampled_from([300, 5000, 10**6]),
 )
-def test_a_corpus_is_what_the_rules_say(
-    genome, tmp_path_factory, window, stride, least, both, other, repeats, valid, shard_tokens
+def test_a_corpus_is_what_the_settings_say(
+    genome, tmp_path_factory, window, stride, minimum, both, other, repeats, valid, shard_tokens
 ):
-    out, least = tmp_path_factory.mktemp("rules") / "c", min(least, window or least)
+    out, minimum = tmp_path_factory.mktemp("rules") / "c", min(minimum, window or minimum)
     build_corpus(
         [genome[0]],
         out,
@@ -108,7 +108,7 @@ def test_a_corpus_is_what_the_rules_say(
         CorpusConfig(
             window_bp=window,
             stride_bp=stride,
-            min_bp=least,
+            min_bp=minimum,
             both_strands=both,
             other_letters=other,
             deduplicate=not repeats,
@@ -116,8 +116,8 @@ def test_a_corpus_is_what_the_rules_say(
             shard_tokens=shard_tokens,
         ),
     )
-    rules = {"window": window, "stride": stride, "least": least, "both": both, "other": other}
-    wanted = naive(genome[1], **rules, repeats=repeats, valid=valid)
+    options = {"window": window, "stride": stride, "minimum": minimum, "both": both, "other": other}
+    wanted = naive(genome[1], **options, repeats=repeats, valid=valid)
     for rows, want in zip(held(out), wanted, strict=True):
         assert [row[:4] for row in rows] == [row[:4] for row in want]
         assert [row[4] for row in rows] == [tok.encode(row[4]).tolist() for row in want]
@@ -125,10 +125,10 @@ def test_a_corpus_is_what_the_rules_say(
 
 
 def test_drawn_lengths_lie_side_by_side(genome, tmp_path):
-    rules = {"window_bp": 200, "min_window_bp": 50, "min_bp": 1, "valid_fraction": 0}
+    options = {"window_bp": 200, "min_window_bp": 50, "min_bp": 1, "valid_fraction": 0}
     windows = {}
     for seed in (0, 0, 1):
-        build_corpus([genome[0]], tmp_path / f"c{seed}", tok, CorpusConfig(seed=seed, **rules))
+        build_corpus([genome[0]], tmp_path / f"c{seed}", tok, CorpusConfig(seed=seed, **options))
         windows[seed] = [row[:3] for row in held(tmp_path / f"c{seed}")[0]]
     assert windows[0] != windows[1]
     drawn = []
@@ -161,16 +161,16 @@ def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
 
 def test_windows_of_many_times_the_letters(genome, tmp_path):
     """Whoever cuts must encode and write as well, where more is cut than may be on its way."""
-    rules = {"window_bp": 1000, "stride_bp": 2, "shard_tokens": 1 << 16, "both_strands": True}
+    options = {"window_bp": 1000, "stride_bp": 2, "shard_tokens": 1 << 16, "both_strands": True}
     folders = []
     for threads in (1, 2, 5):
         corpus = build_corpus(
-            [genome[0]], tmp_path / f"{threads}", tok, CorpusConfig(**rules), threads=threads
+            [genome[0]], tmp_path / f"{threads}", tok, CorpusConfig(**options), threads=threads
         )
         folders.append(contents(corpus.folder))
     assert folders[0] == folders[1] == folders[2]
-    rules = {"window": 1000, "stride": 2, "least": 100, "both": True, "other": "split"}
-    train, _ = naive(genome[1], **rules, repeats=True, valid=0.05)
+    options = {"window": 1000, "stride": 2, "minimum": 100, "both": True, "other": "split"}
+    train, _ = naive(genome[1], **options, repeats=True, valid=0.05)
     assert len(corpus) == len(train)
     assert all(corpus.where(i)[1:4] == train[i][:3] for i in range(0, len(train), 997))
 
@@ -191,8 +191,8 @@ def test_caps_species_and_groups(genome, tmp_path):
     ).folder
     corpus = Corpus.open(out)
     bases = sum(sum(c in "ACGTacgt" for c in text) for text in genome[1].values())
-    rules = {"window": 100, "stride": 100, "least": 10, "both": False, "other": "split"}
-    want, _ = naive(genome[1], **rules, repeats=True, valid=0, keep=8_000 / bases)
+    options = {"window": 100, "stride": 100, "minimum": 10, "both": False, "other": "split"}
+    want, _ = naive(genome[1], **options, repeats=True, valid=0, keep=8_000 / bases)
     where = [corpus.where(i) for i in range(len(corpus))]
     assert [w[1:4] for w in where if w.species == "yeast"] == [row[:3] for row in want]
     assert abs(sum(row[2] - row[1] for row in want) - 8_000) <= 200

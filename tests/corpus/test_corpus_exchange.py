@@ -29,8 +29,8 @@ def corpus(tmp_path_factory):
         letters = "".join(np.random.default_rng(i).choice(list("ACGT"), 12_000))
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
     inputs = [SourceFile(folder / f"{i}.fa", f"s{i}", "g") for i in range(2)]
-    rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
-    return build_corpus(inputs, folder / "c", tok, CorpusConfig(both_strands=True, **rules))
+    options = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
+    return build_corpus(inputs, folder / "c", tok, CorpusConfig(both_strands=True, **options))
 
 
 def rows(corpus):
@@ -112,8 +112,8 @@ def weighted(tmp_path_factory):
         letters = "".join(np.random.default_rng(i).choice(list("ACGT"), 9_000))
         (folder / f"{i}.fa").write_text(f">r{i}\n{letters}\n")
         inputs.append(SourceFile(folder / f"{i}.fa", species, group, weight))
-    rules = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
-    return build_corpus(inputs, folder / "c", tok, CorpusConfig(**rules))
+    options = {"window_bp": 100, "valid_fraction": 0.3, "shard_tokens": 900}
+    return build_corpus(inputs, folder / "c", tok, CorpusConfig(**options))
 
 
 def of_windows(corpus):

@@ -34,10 +34,10 @@ def corpora(tmp_path_factory):
         SourceFile(random_fasta(folder / f"{i}.fa", i, 9_000 + 1_000 * i), f"s{i}", weight=weight)
         for i, weight in enumerate((1.0, 2.0, 0.5))
     ]
-    rules = {"window_bp": 90, "min_window_bp": 30, "valid_fraction": 0, "shard_tokens": 700}
-    first = build_corpus(inputs, folder / "a", tok, CorpusConfig(**rules))
+    options = {"window_bp": 90, "min_window_bp": 30, "valid_fraction": 0, "shard_tokens": 700}
+    first = build_corpus(inputs, folder / "a", tok, CorpusConfig(**options))
     plain = [random_fasta(folder / "p.fa", 7, 8_000)]
-    return first, build_corpus(plain, folder / "b", tok, CorpusConfig(**rules))
+    return first, build_corpus(plain, folder / "b", tok, CorpusConfig(**options))
 
 
 @given(st.integers(1, 5_000), st.integers(0, 2**64 - 1), st.integers(0, 99))
@@ -67,10 +67,10 @@ def test_shuffles_look_like_chance():
 def test_billions_of_windows_take_no_memory():
     n = 3 * 10**9 + 1
     some = np.arange(10**9, 10**9 + 1000)
-    places = shuffled(some, n, 1, 2)
-    assert len(set(places.tolist())) == 1000
-    assert 0 <= places.min() < n / 100
-    assert n * 0.99 < places.max() < n
+    found = shuffled(some, n, 1, 2)
+    assert len(set(found.tolist())) == 1000
+    assert 0 <= found.min() < n / 100
+    assert n * 0.99 < found.max() < n
 
 
 @settings(max_examples=30)

@@ -55,10 +55,10 @@ def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatc
     more = tmp_path / "more.fa"
     more.write_text(">m\n" + "ACGTTGCAAT" * 900 + "\n")
     for deduplicate in (False, True):
-        rules = {**SMALL, "deduplicate": deduplicate}
+        options = {**SMALL, "deduplicate": deduplicate}
         files = [genome[0], more, genome[0]]
         whole = build_corpus(
-            files, tmp_path / f"whole{deduplicate}", tok, CorpusConfig(**rules)
+            files, tmp_path / f"whole{deduplicate}", tok, CorpusConfig(**options)
         ).folder
         shards = len(list(whole.glob("*.safetensors")))
         assert shards > 20
@@ -66,7 +66,7 @@ def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatc
         kills = 0
         while not out.exists():
             with contextlib.suppress(KeyboardInterrupt):
-                killed_after(4 if kills % 3 else 1, files, out, rules, monkeypatch)
+                killed_after(4 if kills % 3 else 1, files, out, options, monkeypatch)
             kills += 1
             if kills == 2:
                 folder = tmp_path / f".{out.name}.building" / "unit-00000"
@@ -78,7 +78,7 @@ def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatc
         assert contents(out) == contents(whole)
 
 
-def killed_after(shards, files, out, rules, monkeypatch):
+def killed_after(shards, files, out, options, monkeypatch):
     from dnabert2_fast.corpus import build
 
     left = [shards]
@@ -92,7 +92,7 @@ def killed_after(shards, files, out, rules, monkeypatch):
     write_origins = build.write_origins
     with monkeypatch.context() as patch:
         patch.setattr(build, "write_origins", write)
-        build_corpus(files, out, tok, CorpusConfig(**rules))
+        build_corpus(files, out, tok, CorpusConfig(**options))
 
 
 # Killed outright when the origins of a given shard are about to be written; -1 for never.
@@ -120,8 +120,8 @@ def test_killed_processes(genome, tmp_path):
     big = tmp_path / "big.fa"
     letters = "".join(text.upper().replace("N", "").replace("R", "") for text in genome[1].values())
     big.write_text("".join(f">r{i}\n{letters}\n" for i in range(12)))
-    rules = {"window_bp": 200, "shard_tokens": 1 << 14}
-    whole = build_corpus([big], tmp_path / "whole", tok, CorpusConfig(**rules)).folder
+    options = {"window_bp": 200, "shard_tokens": 1 << 14}
+    whole = build_corpus([big], tmp_path / "whole", tok, CorpusConfig(**options)).folder
     assert len(list(whole.glob("*.safetensors"))) > 5
     for shards, code in ((0, -9), (1, -9), (2, -9), (-1, 0)):
         ended = run("-c", KILLED, big, tmp_path / "c", shards, cwd=tmp_path)
@@ -202,9 +202,9 @@ def test_damage_is_found(genome, tmp_path):
     origins.write_bytes(b"PAR1" + origins.read_bytes()[4:-9])
     with pytest.raises(CorpusError, match=r"shard-00000\.parquet: cannot be read"):
         Corpus.open(tmp_path / "c").where(0)
-    told = json.loads((tmp_path / "c" / "corpus.json").read_text())
-    del told["shards"][0]["bytes"]
-    (tmp_path / "c" / "corpus.json").write_text(json.dumps(told))
+    lines = json.loads((tmp_path / "c" / "corpus.json").read_text())
+    del lines["shards"][0]["bytes"]
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps(lines))
     with pytest.raises(CorpusError, match=r"corpus\.json: damaged: KeyError"):
         Corpus.open(tmp_path / "c")
     (tmp_path / "c" / "corpus.json").write_text("{")

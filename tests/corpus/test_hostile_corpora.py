@@ -44,9 +44,9 @@ def write(folder, header, body):
     shard = struct.pack("<Q", len(text)) + text + body
     (folder / "shard-00000.safetensors").write_bytes(shard)
     about = folder / "corpus.json"
-    told = json.loads(about.read_text())
-    told["shards"][0]["bytes"] = len(shard)
-    about.write_text(json.dumps(told))
+    said = json.loads(about.read_text())
+    said["shards"][0]["bytes"] = len(shard)
+    about.write_text(json.dumps(said))
 
 
 def at(name, key, value):
@@ -99,7 +99,7 @@ def test_headers_that_are_none(folder, header):
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "message"),
+    ("position", "value", "message"),
     [
         (0, 1, "do not begin at 0"),
         (-1, 1 << 40, "do not begin at 0"),
@@ -108,11 +108,11 @@ def test_headers_that_are_none(folder, header):
         (3, 0, "offsets of window 2 do not lie in its ids"),
     ],
 )
-def test_offsets_that_lie(folder, place, value, message):
+def test_offsets_that_lie(folder, position, value, message):
     header, body = parts_of(folder / "shard-00000.safetensors")
     end = header["offsets"]["data_offsets"][1]
     offsets = np.frombuffer(body[:end], np.int64).copy()
-    offsets[place] = value
+    offsets[position] = value
     write(folder, header, offsets.tobytes() + body[end:])
     for look in (lambda corpus: corpus.gather([2]), lambda corpus: corpus.lengths):
         with pytest.raises(CorpusError, match=message) as caught:
@@ -153,12 +153,12 @@ def test_plans_of_builds_begun(source, tmp_path, text):
 @pytest.mark.parametrize("line", ["{", "[]", "3", '{"name": 1}', "[" * 100_000, '{"a": "\0"}'])
 def test_journals_of_builds_begun(source, tmp_path, line):
     """What is damaged is built again, and the corpus is the same."""
-    rules = {"window_bp": 40, "valid_fraction": 0}
-    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**rules))
+    options = {"window_bp": 40, "valid_fraction": 0}
+    plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**options))
     plan.prepare()
     plan.unit_folder(0).mkdir()
     (plan.unit_folder(0) / "journal.jsonl").write_text(line + "\n")
-    build_corpus([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**rules))
+    build_corpus([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(**options))
     for path in (tmp_path / "c").iterdir():
         assert path.read_bytes() == (source / "c" / path.name).read_bytes()
 

@@ -122,8 +122,8 @@ def test_every_base_is_answered_once(files, tmp_path, monkeypatch, chunk):
                         chances[base] = chance
         want.extend(chances)
     np.testing.assert_allclose(table["probability_in"].to_numpy(), want, atol=2e-6)
-    places = [i for sequence in RECORDS.values() for i in range(len(sequence))]
-    assert table["start_bp"].to_pylist() == places
+    positions = [i for sequence in RECORDS.values() for i in range(len(sequence))]
+    assert table["start_bp"].to_pylist() == positions
     answers = Predictor.load(files / "bases")(list(RECORDS.values()))
     assert answers.lengths.tolist() == [len(s) for s in RECORDS.values()]
     np.testing.assert_allclose(answers.outputs[:, 1], want, atol=2e-6)

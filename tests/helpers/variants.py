@@ -36,14 +36,14 @@ def smallest_edit(contig, variant):
 
 
 @torch.inference_mode()
-def log_likelihood(model, ids, places):
+def log_likelihood(model, ids, positions):
     """Each place masked by itself, one forward each."""
     total = 0.0
-    for place in places:
+    for position in positions:
         masked = list(ids)
-        masked[place] = tok.mask_id
+        masked[position] = tok.mask_id
         batch = PackedBatch.from_ragged(Ragged.from_list([masked]))
-        total += float(model(batch).logits[place].double().log_softmax(0)[ids[place]])
+        total += float(model(batch).logits[position].double().log_softmax(0)[ids[position]])
     return total
 
 

@@ -193,9 +193,9 @@ def test_pipelines(folder, tmp_path_factory):
     ids = torch.tensor([HFDnabert2Tokenizer()(f"ACGTT[MASK]{sequence}")["input_ids"]])
     with torch.no_grad():
         logits = core(PackedBatch.from_padded(ids, torch.ones_like(ids))).logits
-    place = ids[0].tolist().index(4)
-    assert filled[0]["token"] == int(logits[place].argmax())
-    assert filled[0]["score"] == pytest.approx(float(logits[place].softmax(0).max()), rel=1e-4)
+    position = ids[0].tolist().index(4)
+    assert filled[0]["token"] == int(logits[position].argmax())
+    assert filled[0]["score"] == pytest.approx(float(logits[position].softmax(0).max()), rel=1e-4)
 
     features = pipeline("feature-extraction", model=str(folder), device="cpu")
     rows = features([sequence, sequence[:9]], return_tensors=True, batch_size=2)

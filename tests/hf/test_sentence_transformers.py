@@ -27,7 +27,7 @@ class RealTokens(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("model")
+    folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(1)
     model = Dnabert2Model(
         Dnabert2Config(
@@ -37,9 +37,9 @@ def folder(tmp_path_factory):
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(place)
-    Tokenizer.from_pretrained("dnabert2").save(place / "tokenizer.json")
-    return str(place)
+    model.save_pretrained(folder)
+    Tokenizer.from_pretrained("dnabert2").save(folder / "tokenizer.json")
+    return str(folder)
 
 
 def opened(folder, *between, pooling):

@@ -65,7 +65,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_refused_with_file_place_and_remedy(tmp_path, capsys, content, message):
+def test_refused_with_file_position_and_remedy(tmp_path, capsys, content, message):
     path = tmp_path / "bad.fa"
     path.write_bytes(content)
     with pytest.raises(FastaError, match=message) as caught:

@@ -174,7 +174,7 @@ def test_cut_off_weights(folder):
         Dnabert2Model.from_pretrained(folder)
 
 
-def test_wrong_places_and_names(folder, tmp_path):
+def test_wrong_paths_and_names(folder, tmp_path):
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         Dnabert2Model.from_pretrained(tmp_path / "nowhere")
     (folder / "model.safetensors").unlink()

@@ -200,7 +200,7 @@ def test_a_sound_state_comes_back(run):
     assert optimizer.param_groups[0]["lr"] == 1e-3
 
 
-def place_of(checkpoints, name):
+def file_of(checkpoints, name):
     return checkpoints.newest / "state" / name
 
 
@@ -216,7 +216,7 @@ def rewrite(path, content):
 def test_a_pickle_in_the_list_of_tensors_is_not_run(run, tmp_path):
     model, optimizer, checkpoints = run
     made = tmp_path / "made"
-    rewrite(place_of(checkpoints, ".metadata"), pickle.dumps(Runs(made)))
+    rewrite(file_of(checkpoints, ".metadata"), pickle.dumps(Runs(made)))
     with pytest.raises(CheckpointError, match=r"io\.open is no part of a list of tensors"):
         checkpoints.resume(model, [optimizer])
     assert not made.exists()
@@ -232,7 +232,7 @@ def test_a_pickle_among_the_values_is_not_run(run, tmp_path):
         save(state, checkpoint_id=tmp_path / "evil")
     made.unlink(missing_ok=True)  # saving copies it, and so runs it
     for path in (tmp_path / "evil").iterdir():
-        rewrite(place_of(checkpoints, path.name), path.read_bytes())
+        rewrite(file_of(checkpoints, path.name), path.read_bytes())
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoints.resume(model, [optimizer])
     assert not made.exists()
@@ -240,7 +240,7 @@ def test_a_pickle_among_the_values_is_not_run(run, tmp_path):
 
 def test_a_list_that_names_files_elsewhere(run):
     model, optimizer, checkpoints = run
-    path = place_of(checkpoints, ".metadata")
+    path = file_of(checkpoints, ".metadata")
     listed = pickle.loads(path.read_bytes())
     name, info = next(iter(listed.storage_data.items()))
     listed.storage_data[name] = replace(info, relative_path="../../../secret")

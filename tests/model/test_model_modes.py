@@ -117,7 +117,7 @@ def test_hidden_states_and_attentions(model):
 
 
 @torch.inference_mode()
-def test_the_feed_forward_part_takes_rows_in_stretches(model, monkeypatch):
+def test_the_feed_forward_part_takes_rows_in_chunks(model, monkeypatch):
     given = batch(300, 41)
     whole = model(given).last_hidden_state
     monkeypatch.setattr("dnabert2_fast.model.layers.MLP_ROWS_CPU", 100)

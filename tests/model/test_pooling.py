@@ -168,11 +168,11 @@ def test_variants_and_attribution(model):
         method="mutagenesis", target="probability", label=1, both_strands=False
     )
     effects = attribute(text, model, tok, settings).effects
-    for place in (0, 7, 39):
+    for position in (0, 7, 39):
         for number, base in enumerate("ACGT"):
-            mutant = text[:place] + base + text[place + 1 :]
+            mutant = text[:position] + base + text[position + 1 :]
             wanted = float(chance(model, mutant)[1] - chance(model, text)[1])
-            assert effects[place, number] == pytest.approx(wanted, abs=1e-5)
+            assert effects[position, number] == pytest.approx(wanted, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_every_name_is_in_one_of_these_extras(wanted):
 
 
 @pytest.mark.parametrize(
-    ("installed", "least", "enough"),
+    ("installed", "minimum", "enough"),
     [
         ("2.6.0+cpu", "2.6", True),
         ("2.6", "2.6.0", True),
@@ -152,8 +152,8 @@ def test_every_name_is_in_one_of_these_extras(wanted):
         (None, "1", False),
     ],
 )
-def test_new_enough(installed, least, enough):
-    assert Found(Requirement(f"x>={least}"), installed).enough is enough
+def test_new_enough(installed, minimum, enough):
+    assert Found(Requirement(f"x>={minimum}"), installed).enough is enough
 
 
 def test_needs_leaves_other_errors_alone():

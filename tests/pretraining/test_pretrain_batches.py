@@ -69,7 +69,7 @@ def test_masks_are_in_berts_proportions(rate):
     assert abs(both - rate**2) < 0.003
 
 
-def test_masks_are_a_function_of_key_and_place():
+def test_masks_are_a_function_of_key_and_position():
     ids = torch.randint(5, tok.vocab_size, (5_000,), generator=torch.Generator().manual_seed(1))
     positions = torch.arange(len(ids)) * WINDOW_POSITIONS // 7
     masker = Masker(tok)
@@ -158,7 +158,7 @@ def test_cut_is_even_and_whole():
 
 
 @pytest.mark.parametrize(("ranks", "micro"), [(1, 4000), (1, 300), (2, 500), (3, 200), (5, 4000)])
-def test_a_step_has_the_same_windows_and_places_on_any_ranks(corpus, ranks, micro):
+def test_a_step_has_the_same_windows_and_positions_on_any_ranks(corpus, ranks, micro):
     """Against the batches of the corpus, token by token."""
     shares = [
         global_batches(corpus, same(corpus), BatchLayout(1000, micro, rank, ranks), seed=9)

@@ -225,7 +225,7 @@ def test_units_are_by_species(inputs, tmp_path):
     assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusConfig(**RULES)).units) == 4
 
 
-def make_reads(folder, stretches):
+def make_reads(folder, chunks):
     """Write so many stretches of sequences, the last one not full, and a small model."""
     torch = pytest.importorskip("torch")
     from dnabert2_fast import Dnabert2Config, Dnabert2Model
@@ -235,7 +235,7 @@ def make_reads(folder, stretches):
     Dnabert2Model(Dnabert2Config(num_hidden_layers=1, **sizes)).save_pretrained(folder / "model")
     draws = random.Random(1)
     with (folder / "x.fa").open("w") as file:
-        for i in range(stretches * 4096 - 100):
+        for i in range(chunks * 4096 - 100):
             file.write(f">r{i}\n{''.join(draws.choices('ACGT', k=draws.randrange(8, 13)))}\n")
     return folder
 

@@ -127,7 +127,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_refused_with_the_place(tmp_path, capsys, content, message):
+def test_refused_with_the_position(tmp_path, capsys, content, message):
     path = tmp_path / "t.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     with pytest.raises(TokenizerError, match=message) as caught:

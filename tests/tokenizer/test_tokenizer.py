@@ -142,7 +142,7 @@ FOLDERS = ["dnabert2", "gena_t2t_1000h_multi_32k", "metagene1_mgfm1024", "tiny_b
 
 
 @pytest.fixture(scope="module")
-def stretches(shared):
+def chunks(shared):
     """Three stretches of the first record of every genome."""
     rng, found = random.Random(5), {}
     for genome in sorted((shared / "data" / "genomes").glob("*.fa.gz")):
@@ -154,10 +154,10 @@ def stretches(shared):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_every_genome(shared, stretches, folder):
+def test_every_genome(shared, chunks, folder):
     path = shared / "data" / "tokenizers" / folder / "tokenizer.json"
     ours, theirs = Tokenizer.from_file(path, case="compat"), Reference.from_file(str(path))
-    for genome, texts in stretches.items():
+    for genome, texts in chunks.items():
         assert ours.encode_batch(texts).to_list() == [e.ids for e in theirs.encode_batch(texts)], (
             genome
         )

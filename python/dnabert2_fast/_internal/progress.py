@@ -28,7 +28,7 @@ class Progress:
         self._total, self._description, self._unit = total, description, unit
         self._done = 0
         self._notes = ""
-        self._told: tuple[int, str] | None = None
+        self._last_line: tuple[int, str] | None = None
         self._started = self._printed = time.monotonic()
         silent = os.environ.get("DNABERT2_FAST_PROGRESS") == "0"
         self._lines = not silent and not sys.stderr.isatty()
@@ -65,11 +65,11 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._lines and error is None and self._told != (self._done, self._notes):
+        elif self._lines and error is None and self._last_line != (self._done, self._notes):
             self._print()
 
     def _print(self) -> None:
-        self._printed, self._told = time.monotonic(), (self._done, self._notes)
+        self._printed, self._last_line = time.monotonic(), (self._done, self._notes)
         of = f"/{self._total:,}" if self._total is not None else ""
         notes = f", {self._notes}" if self._notes else ""
         line = f"{self._description}: {self._done:,}{of} {self._unit}{notes}"

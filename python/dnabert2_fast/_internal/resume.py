@@ -50,7 +50,7 @@ class EncodesSequences(Protocol):
 
 
 def fingerprint(
-    model: torch.nn.Module, tokenizer: EncodesSequences, rules: DataclassInstance, **inputs: Any
+    model: torch.nn.Module, tokenizer: EncodesSequences, config: DataclassInstance, **inputs: Any
 ) -> dict[str, Any]:
     """Return the settings that results depend on; files by name, size and time of change.
 
@@ -67,7 +67,7 @@ def fingerprint(
             digest.update(name.encode())
             digest.update(some.float().cpu().numpy().tobytes())
     found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
-    found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(rules)}
+    found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(config)}
     for name, given in inputs.items():
         if isinstance(given, Path):
             state = given.stat()

@@ -45,8 +45,8 @@ def attention_flex(
         )
     if not len(q):
         return v.clone()
-    places = torch.arange(len(q), dtype=cu_seqlens.dtype, device=q.device)
-    sequence = torch.searchsorted(cu_seqlens, places, right=True)
+    positions = torch.arange(len(q), dtype=cu_seqlens.dtype, device=q.device)
+    sequence = torch.searchsorted(cu_seqlens, positions, right=True)
 
     def bias(
         score: torch.Tensor, b: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor

@@ -106,8 +106,8 @@ def _long(
                     dropout_p=dropout_p,
                 )
             )
-        place = torch.tensor(order, device=q.device).argsort()
-        blocks.append(torch.cat(parts, dim=1)[:, place])
+        inverse = torch.tensor(order, device=q.device).argsort()
+        blocks.append(torch.cat(parts, dim=1)[:, inverse])
     return torch.cat(blocks, dim=2)
 
 

@@ -106,8 +106,8 @@ def key_ranges(
     norms = v.float().norm(dim=-1)
     values = (norms.amax((0, 2)) / norms.mean((0, 2)).clamp_min(1e-30)).clamp_min(1)
     margin = math.log(length) - math.log(torch.finfo(q.dtype).eps / 4) + values.log()
-    places = torch.arange(blocks, device=q.device)
-    apart = (places[:, None] - places[None, :]).abs()
+    positions = torch.arange(blocks, device=q.device)
+    apart = (positions[:, None] - positions[None, :]).abs()
     distance = ((apart - 1) * block + 1).clamp_min(0)
     highest = query[:, :, None] * key[:, None, :] * (1 + SLACK) + SLACK
     bound = highest - lowest[:, :, None] - slopes[:, None, None] * distance

@@ -23,8 +23,8 @@ __all__ = ["backward_keys", "backward_queries", "forward"]
 @triton.jit
 def _kept(seed, head, rows, columns, dropout_p):
     """Which weights stay: the same in every pass."""
-    place = rows[:, None] * 0 + columns[None, :] * 0
-    return kept(seed, place + rows[:, None], place + columns[None, :], place + head, dropout_p)
+    zero = rows[:, None] * 0 + columns[None, :] * 0
+    return kept(seed, zero + rows[:, None], zero + columns[None, :], zero + head, dropout_p)
 
 
 @triton.jit
@@ -38,9 +38,9 @@ def _share(
     low = count * 0
     high = count
     if SKIP:
-        place = ranges + 2 * (head * tl.num_programs(0) + tile)
-        low = tl.load(place)
-        high = tl.load(place + 1)
+        pointer = ranges + 2 * (head * tl.num_programs(0) + tile)
+        low = tl.load(pointer)
+        high = tl.load(pointer + 1)
     return start, length, tl.load(slopes + head) * 1.4426950408889634, count, low, high
 
 

@@ -27,10 +27,10 @@ def plan_tiles(cu_seqlens, plan, n, ROWS: tl.constexpr, CHUNK: tl.constexpr):
         theirs = stop - tl.load(cu_seqlens + other, mask=real, other=0)
         earlier = real & ((theirs > length) | ((theirs == length) & (other < s)))
         tiles_before += tl.where(earlier, (theirs + ROWS - 1) // ROWS, 0)
-    place = plan + 2 * tl.sum(tiles_before)
+    pointer = plan + 2 * tl.sum(tiles_before)
     for tile in range(0, (length + ROWS - 1) // ROWS):
-        tl.store(place + 2 * tile, s)
-        tl.store(place + 2 * tile + 1, tile * ROWS)
+        tl.store(pointer + 2 * tile, s)
+        tl.store(pointer + 2 * tile + 1, tile * ROWS)
 
 
 @triton.jit
@@ -72,14 +72,14 @@ def block_norms(
     value_norm = _norm(value)
     block = row // BLOCK + tl.arange(0, ROWS // BLOCK)
     count = tl.minimum(tl.maximum(length - block * BLOCK, 1), BLOCK)
-    place = norms + head * blocks + start // BLOCK + s + block
+    pointer = norms + head * blocks + start // BLOCK + s + block
     step = tl.num_programs(1) * blocks
     there = block * BLOCK < length
-    tl.store(place, tl.max(tl.reshape(_norm(query) * scale, SHAPE), 1), mask=there)
-    tl.store(place + step, tl.min(tl.reshape(own, SHAPE), 1), mask=there)
-    tl.store(place + 2 * step, tl.max(tl.reshape(_norm(key), SHAPE), 1), mask=there)
-    tl.store(place + 3 * step, tl.max(tl.reshape(value_norm, SHAPE), 1), mask=there)
-    tl.store(place + 4 * step, tl.sum(tl.reshape(value_norm, SHAPE), 1) / count, mask=there)
+    tl.store(pointer, tl.max(tl.reshape(_norm(query) * scale, SHAPE), 1), mask=there)
+    tl.store(pointer + step, tl.min(tl.reshape(own, SHAPE), 1), mask=there)
+    tl.store(pointer + 2 * step, tl.max(tl.reshape(_norm(key), SHAPE), 1), mask=there)
+    tl.store(pointer + 3 * step, tl.max(tl.reshape(value_norm, SHAPE), 1), mask=there)
+    tl.store(pointer + 4 * step, tl.sum(tl.reshape(value_norm, SHAPE), 1) / count, mask=there)
 
 
 @triton.jit
@@ -140,6 +140,6 @@ def tile_ranges(
         needed = real & ((bound < -margin) == 0)
         low = tl.minimum(low, tl.min(tl.where(needed, block, count)))
         high = tl.maximum(high, tl.max(tl.where(needed, block + 1, 0)))
-    place = ranges + 2 * (head * tiles + tile)
-    tl.store(place, tl.minimum(low, row // BLOCK))
-    tl.store(place + 1, tl.maximum(high, tl.minimum((row + ROWS) // BLOCK, count)))
+    pointer = ranges + 2 * (head * tiles + tile)
+    tl.store(pointer, tl.minimum(low, row // BLOCK))
+    tl.store(pointer + 1, tl.maximum(high, tl.minimum((row + ROWS) // BLOCK, count)))

@@ -128,9 +128,9 @@ def train_foreign(
         ids that the model has not.
     """
     tokenizer = Tokenizer.from_pretrained(folder)
-    place = pick_device(device)
+    torch_device = pick_device(device)
     torch.manual_seed(seed)
-    model = _load(folder, tokenizer, len(task.names)).to(place)
+    model = _load(folder, tokenizer, len(task.names)).to(torch_device)
     inputs = {
         split: encode(task, tokenizer, table.sequences, table.pairs, _max_tokens(model.config))
         for split, table in tables.items()
@@ -140,7 +140,7 @@ def train_foreign(
     trainable = _prepare(model, mode)
 
     def outputs(split: str, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        return _outputs(trainable, inputs[split], rows, tokenizer.pad_id or 0, place)
+        return _outputs(trainable, inputs[split], rows, tokenizer.pad_id or 0, torch_device)
 
     def answers(split: str) -> npt.NDArray[np.float64]:
         lengths = inputs[split].ids.lengths

@@ -101,8 +101,8 @@ def codes_of(sequences: Sequence[str]) -> torch.Tensor:
 
 def lengths_of(codes: torch.Tensor) -> torch.Tensor:
     """Return where the last base of each row ends, at least 1."""
-    places = torch.arange(1, codes.shape[1] + 1, device=codes.device)
-    return ((codes != PAD) * places).amax(-1).clamp(min=1)
+    positions = torch.arange(1, codes.shape[1] + 1, device=codes.device)
+    return ((codes != PAD) * positions).amax(-1).clamp(min=1)
 
 
 class TrainedCnn(NamedTuple):
@@ -131,16 +131,16 @@ def train_cnn(
     rule: Fit = CNN_FIT,
 ) -> TrainedCnn:
     """Train on ``train``, stop by ``dev``, answer for ``dev`` and ``test``."""
-    place = pick_device(device)
+    torch_device = pick_device(device)
     torch.manual_seed(seed)
-    model = DnaCnn(classes, pairs=tables["train"].pairs is not None).to(place)
+    model = DnaCnn(classes, pairs=tables["train"].pairs is not None).to(torch_device)
 
     def outputs(table: Labelled, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        codes = codes_of([table.sequences[row] for row in rows]).to(place)
+        codes = codes_of([table.sequences[row] for row in rows]).to(torch_device)
         if table.pairs is None:
             logits: torch.Tensor = model(codes)
             return logits
-        logits = model(codes, codes_of([table.pairs[row] for row in rows]).to(place))
+        logits = model(codes, codes_of([table.pairs[row] for row in rows]).to(torch_device))
         return logits
 
     def answers(split: str) -> npt.NDArray[np.float64]:

@@ -31,20 +31,20 @@ def plot_tasks(summary: Summary, path: Path) -> None:
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     title = {task.name: f"{task.name}: {task.title} ({task.species})" for task in TASKS}
     for panel, task in zip(panels, tasks, strict=False):
-        for place, name in enumerate(names):
+        for position, name in enumerate(names):
             if name in published:
-                panel.barh(place, published[name][task], color="lightgrey")
-                panel.text(1, place, f"{published[name][task]:.1f}", va="center", fontsize=7)
+                panel.barh(position, published[name][task], color="lightgrey")
+                panel.text(1, position, f"{published[name][task]:.1f}", va="center", fontsize=7)
                 continue
             average = summary.task(name, task)
             if average is None:
                 continue
             colour = _colour(summary, name)
             hatch = None if average.complete else "///"
-            panel.barh(place, average.mean, color=colour, hatch=hatch, alpha=0.75, ec="white")
+            panel.barh(position, average.mean, color=colour, hatch=hatch, alpha=0.75, ec="white")
             part = "" if average.complete else f" ({average.sets} of {average.of} sets)"
             label = f"{average.mean:.1f}{part}"
-            panel.text(1, place, label, va="center", fontsize=7, **_behind(average.complete))
+            panel.text(1, position, label, va="center", fontsize=7, **_behind(average.complete))
         panel.set_title(title[task], fontsize=7.5)
         panel.set_xlim(min(0, *_lowest(summary, task)), 100)
         panel.tick_params(labelsize=7)
@@ -67,10 +67,12 @@ def plot_sets(summary: Summary, path: Path) -> None:
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.add_subplot()
     for order, system in enumerate(summary.systems):
-        places = [i * step + order for i, s in enumerate(summary.sets) if _has(summary, system, s)]
+        positions = [
+            i * step + order for i, s in enumerate(summary.sets) if _has(summary, system, s)
+        ]
         scores = [summary.scores[system, s] for s in summary.sets if _has(summary, system, s)]
         axes.barh(
-            places,
+            positions,
             [score.mean for score in scores],
             height=0.9,
             xerr=[score.deviation or 0 for score in scores] if _spread(scores) else None,

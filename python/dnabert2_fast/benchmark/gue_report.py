@@ -257,12 +257,12 @@ def _runs(summary: Summary) -> str:
     for system in summary.systems:
         results = [r for r in summary.results if r.system == system]
         seeds = sorted({r.seed for r in results})
-        told: dict[str, list[str]] = {}
+        values_of: dict[str, list[str]] = {}
         for result in results:
             for name, value in result.settings.items():
-                if str(value) not in told.setdefault(name, []):
-                    told[name].append(str(value))
-        settings = "; ".join(f"{name} {' or '.join(values)}" for name, values in told.items())
+                if str(value) not in values_of.setdefault(name, []):
+                    values_of[name].append(str(value))
+        settings = "; ".join(f"{name} {' or '.join(values)}" for name, values in values_of.items())
         rows.append([system, str(len(results)), ", ".join(map(str, seeds)), settings])
     table = _table(["system", "runs", "seeds", "settings"], rows)
     return "## Runs\n\n" + table + "\n\nEvery run is a file in `results/`, with all scores."

@@ -100,11 +100,11 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return sparse.hstack([self._of_length(k, rows) for k in self.k], format="csr")
 
     def _of_length(self, k: int, rows: list[str]) -> sparse.csr_matrix:
-        columns, borders = _places(k, rows)
-        owner = np.repeat(np.arange(len(rows)), np.diff(borders))
+        columns, borders = _positions(k, rows)
+        row_index = np.repeat(np.arange(len(rows)), np.diff(borders))
         shape = (len(rows), 4**k)
         ones = np.ones(len(columns), np.float32)
-        counts = sparse.csr_matrix((ones, (owner, columns)), shape=shape)
+        counts = sparse.csr_matrix((ones, (row_index, columns)), shape=shape)
         if self.both_strands:
             counts = counts + counts[:, _turned(k)]
         return counts
@@ -120,7 +120,7 @@ def _turned(k: int) -> list[int]:
     return [number[reverse_complement(kmer)] for kmer in _kmers(k)]
 
 
-def _places(k: int, rows: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _positions(k: int, rows: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Numbers of the k-mers of all rows, one after the other, and the rows' borders."""
     if k == 1:
         letters = np.frombuffer("".join(rows).upper().encode("ascii", "replace"), np.uint8)

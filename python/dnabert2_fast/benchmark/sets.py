@@ -183,12 +183,12 @@ def find_set(data: str | os.PathLike[str], one: GueSet) -> tuple[Path | None, st
         Folder of the benchmark: the archive as unpacked, or the folder GUE in it.
     one : GueSet
     """
-    places = [
+    folders = [
         Path(data, *top, name)
         for top in ((), ("GUE",), ("GUE_plus",), ("GUE+",))
         for name in (one.name, *one.aliases)
     ]
-    folder = next((place for place in places if place.is_dir()), None)
+    folder = next((found for found in folders if found.is_dir()), None)
     if folder is None:
         return None, "no such folder"
     missing = [

@@ -10,11 +10,11 @@ import tyro
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["File", "Files", "Place", "load_tokenizer", "part_of"]
+__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of"]
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
-Place = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+AnyPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
 
 def load_tokenizer(name: str) -> Tokenizer:

@@ -183,7 +183,7 @@ def fill_mask(
     Parameters
     ----------
     sequences
-        Letters with [MASK] in one or more places, as "ACGTTGCA[MASK]TTAGGAC".
+        Letters with [MASK] in one or more positions, as "ACGTTGCA[MASK]TTAGGAC".
     model
         A checkpoint folder or a hub id of a masked language model; the small model in the package
         if left out.

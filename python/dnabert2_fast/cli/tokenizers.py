@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dnabert2_fast.cli._args import File, Files, Place, load_tokenizer
+from dnabert2_fast.cli._args import AnyPath, File, Files, load_tokenizer
 
 
 def tokenize(
@@ -182,7 +182,7 @@ def vocab_sizes(
 
 
 def info(
-    path: Place,
+    path: AnyPath,
     /,
     verify: bool = False,
     on: tuple[Path, ...] = (),

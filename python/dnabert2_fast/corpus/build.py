@@ -190,7 +190,7 @@ def _build_unit(
     folder = plan.unit_folder(number)
     journal = _Journal(folder)
     if journal.read is None:
-        journal.mend()
+        journal.repair()
     elif not plan.resolved["deduplicate"]:
         return
     inputs = [plan.inputs[i] for i in plan.units[number]]
@@ -257,7 +257,7 @@ class _Journal:
                 break
         return found
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Go back to the last shard that is as it was written, all before it too."""
         folder = self._path.parent
         for number, shard in enumerate(self.shards):
@@ -371,5 +371,5 @@ def _origins(origins: _native.Origins, files: list[str], whose: SourceFile) -> p
     return pa.Table.from_arrays(columns, schema=ORIGIN)
 
 
-def _chosen(places: npt.NDArray[np.uint32], names: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(numbers(places.view(np.int32)), strings(names))
+def _chosen(indices: npt.NDArray[np.uint32], names: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(numbers(indices.view(np.int32)), strings(names))

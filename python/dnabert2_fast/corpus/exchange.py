@@ -210,7 +210,7 @@ def _batches(
     try:
         parts: list[pa.Table] = []
         waiting, last = 0, NOBODY
-        for rows, whose in _stretches(path, column):
+        for rows, whose in _runs(path, column):
             if parts and (whose != last or waiting >= SHARD_TOKENS):
                 yield *_shard(parts, column, tokenizer), last
                 parts, waiting = [], 0
@@ -226,7 +226,7 @@ def _batches(
         raise CorpusError(f"{path}: column {column!r}: {what}: {error}") from None
 
 
-def _stretches(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
+def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
     """Ids and origins of some rows of one species at a time."""
     file = pq.ParquetFile(path)
     names = file.schema_arrow.names

@@ -134,11 +134,11 @@ def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]
     arrays: list[npt.NDArray[Any]] = []
     ends = 0
     for name, kind, dtype in (("offsets", "U64", "<i8"), ("input_ids", "U16", "<u2")):
-        told = header[name]
-        start, end = told["data_offsets"]
-        (count,) = told["shape"]
-        if told["dtype"] != kind:
-            raise ValueError(f"{name} has type {told['dtype']}, not {kind}")
+        entry = header[name]
+        start, end = entry["data_offsets"]
+        (count,) = entry["shape"]
+        if entry["dtype"] != kind:
+            raise ValueError(f"{name} has type {entry['dtype']}, not {kind}")
         whole = all(type(number) is int for number in (start, end, count))
         # Tensors lie one behind the other, as they were written: none overlaps another.
         if not (whole and count >= 0 and start == ends and end - start == count * int(dtype[2])):
@@ -146,11 +146,11 @@ def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]
         if 8 + head + end > size:
             raise ValueError(f"{name} ends behind the end of the file")
         ends = end
-        place = 8 + head + start
-        if place % int(dtype[2]):
+        position = 8 + head + start
+        if position % int(dtype[2]):
             raise ValueError(f"{name} does not begin at a multiple of its {dtype[2]} bytes")
         arrays.append(
-            np.memmap(path, dtype, mode="r", offset=place, shape=(count,))
+            np.memmap(path, dtype, mode="r", offset=position, shape=(count,))
             if count
             else np.empty(0, dtype)
         )

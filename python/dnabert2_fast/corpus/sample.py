@@ -30,7 +30,7 @@ LOOK_AHEAD = 4096
 
 
 def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
-    """Return the places of `positions` in a random order of ``range(n)`` that `key` decides.
+    """Return where `positions` go in a random order of ``range(n)`` that `key` decides.
 
     >>> sorted(shuffled(np.arange(7), 7, 1, 2).tolist())
     [0, 1, 2, 3, 4, 5, 6]
@@ -38,16 +38,16 @@ def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
     wide = math.isqrt(max(n - 1, 0)) + 1
     high = -(-n // wide)
     keys = np.random.SeedSequence(key).generate_state(2 * ROUNDS, np.uint64)
-    places = positions.astype(np.uint64)
-    walking = np.arange(len(places))
+    shuffled_to = positions.astype(np.uint64)
+    walking = np.arange(len(shuffled_to))
     while walking.size:  # a place outside of the range is enciphered again
-        left, right = np.divmod(places[walking], np.uint64(high))
+        left, right = np.divmod(shuffled_to[walking], np.uint64(high))
         for one, other in zip(keys[::2], keys[1::2], strict=True):
             left = (left + _mix(right ^ one)) % np.uint64(wide)
             right = (right + _mix(left ^ other)) % np.uint64(high)
-        places[walking] = left * np.uint64(high) + right
-        walking = walking[places[walking] >= n]
-    return places.astype(np.int64)
+        shuffled_to[walking] = left * np.uint64(high) + right
+        walking = walking[shuffled_to[walking] >= n]
+    return shuffled_to.astype(np.int64)
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -113,8 +113,8 @@ class Mixture:
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
             raise CorpusError(f"{folders}: encoded with different tokenizers")
         self._base = np.cumsum([0, *map(len, self.corpora)])
-        self._stretches = self._joined(weights)
-        self._draws = np.cumsum([0, *(stretch.draws for stretch in self._stretches)])
+        self._spans = self._joined(weights)
+        self._draws = np.cumsum([0, *(span.draws for span in self._spans)])
         if not len(self):
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
             raise CorpusError(f"{folders or 'no corpus'}: there is no window to draw")
@@ -126,18 +126,18 @@ class Mixture:
     def draw(self, positions: Numbers, seed: int, epoch: int) -> Numbers:
         """Return the windows at positions ``0 .. len(self) - 1`` of an epoch."""
         slots = shuffled(positions, len(self), seed, epoch)
-        if len(self._stretches) == 1 and self._stretches[0].draws == self._stretches[0].windows:
-            return slots + self._stretches[0].first
+        if len(self._spans) == 1 and self._spans[0].draws == self._spans[0].windows:
+            return slots + self._spans[0].first
         found = np.searchsorted(self._draws, slots, side="right") - 1
         windows = np.empty_like(slots)
         for number in np.unique(found):
-            first, count, _ = self._stretches[number]
+            first, count, _ = self._spans[number]
             here = np.flatnonzero(found == number)
-            turn, place = np.divmod(slots[here] - self._draws[number], count)
+            turn, offset = np.divmod(slots[here] - self._draws[number], count)
             for one in np.unique(turn):
                 of_turn = turn == one
                 key = (seed, epoch, int(number), int(one))
-                windows[here[of_turn]] = first + shuffled(place[of_turn], count, *key)
+                windows[here[of_turn]] = first + shuffled(offset[of_turn], count, *key)
         return windows
 
     def lengths_of(self, windows: Numbers) -> Numbers:

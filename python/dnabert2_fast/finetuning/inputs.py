@@ -97,16 +97,16 @@ def targets(
         )
     counts = np.zeros((len(spans), len(task.names)), np.float32)
     if task.kind == "bases":
-        owner, base = bases_of(spans)
+        token_index, base = bases_of(spans)
         label = label[base]
     else:
-        owner = np.flatnonzero(spans[:, 1] > spans[:, 0])
-        cut = task.max_length is not None and len(label) >= len(owner)
-        if len(label) != len(owner) and not cut:
-            raise DataError(f"a sequence has {len(owner)} tokens, its label {len(label)}")
-        label = label[: len(owner)]
+        token_index = np.flatnonzero(spans[:, 1] > spans[:, 0])
+        cut = task.max_length is not None and len(label) >= len(token_index)
+        if len(label) != len(token_index) and not cut:
+            raise DataError(f"a sequence has {len(token_index)} tokens, its label {len(label)}")
+        label = label[: len(token_index)]
     asked = label != IGNORED
-    np.add.at(counts, (owner[asked], label[asked]), 1)
+    np.add.at(counts, (token_index[asked], label[asked]), 1)
     return torch.from_numpy(counts)
 
 
@@ -117,6 +117,6 @@ def bases_of(spans: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
     [[1, 1, 2], [0, 1, 2]]
     """
     lengths = spans[:, 1] - spans[:, 0]
-    owner = np.repeat(np.arange(len(spans)), lengths)
+    token_index = np.repeat(np.arange(len(spans)), lengths)
     first = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return owner, np.arange(len(owner)) - first + spans[owner, 0]
+    return token_index, np.arange(len(token_index)) - first + spans[token_index, 0]

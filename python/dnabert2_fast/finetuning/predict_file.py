@@ -97,14 +97,14 @@ def predict(
         each_window=config.rows == "windows",
         keep=store.take,
     )
-    with_places = config.rows == "windows" or predictor.task.by_position
+    with_positions = config.rows == "windows" or predictor.task.by_position
     written = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
     with store.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
         try:
-            for places, answers in stream:
-                table = pa.table(_columns(predictor.task, places, answers, with_places))
+            for positions, answers in stream:
+                table = pa.table(_columns(predictor.task, positions, answers, with_positions))
                 if writer is None:
                     kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
                     writer = kind(str(temporary), table.schema)
@@ -129,14 +129,14 @@ def _records(file: Path) -> Iterator[Row]:
 
 
 def _columns(
-    task: Task, places: list[tuple[str, int, int]], answers: Answers, with_places: bool
+    task: Task, positions: list[tuple[str, int, int]], answers: Answers, with_positions: bool
 ) -> dict[str, Any]:
-    names = np.array([name for name, _, _ in places], dtype=object)
-    spans = np.array([(start, end) for _, start, end in places])
+    names = np.array([name for name, _, _ in positions], dtype=object)
+    spans = np.array([(start, end) for _, start, end in positions])
     if answers.spans is not None and answers.lengths is not None:
         names, spans = np.repeat(names, answers.lengths), answers.spans
     columns: dict[str, Any] = {"name": pa.array(names, pa.string())}
-    if with_places:
+    if with_positions:
         columns["start_bp"], columns["end_bp"] = spans.T.astype(np.int64)
     return {**columns, **answer_columns(task, answers.outputs)}
 

@@ -162,11 +162,11 @@ class Predictor:
         )
         outputs, spans = [np.empty((0, len(self.task.names)))], [np.empty((0, 2), np.int64)]
         lengths = np.zeros(len(sequences), np.int64)
-        for places, answers in self.stream(rows, window_bp=window_bp, stride_bp=stride_bp):
+        for positions, answers in self.stream(rows, window_bp=window_bp, stride_bp=stride_bp):
             outputs.append(answers.outputs)
             if answers.lengths is not None and answers.spans is not None:
                 spans.append(answers.spans)
-                np.add.at(lengths, [int(name) for name, _, _ in places], answers.lengths)
+                np.add.at(lengths, [int(name) for name, _, _ in positions], answers.lengths)
         if not self.task.by_position:
             return Answers(np.concatenate(outputs))
         return Answers(np.concatenate(outputs), lengths, np.concatenate(spans))
@@ -194,7 +194,7 @@ class Predictor:
 
         Yields
         ------
-        places : list of (name, start, end)
+        positions : list of (name, start, end)
             Of each answered sequence, record or window; of a task by token or base a window's.
         answers : Answers
         """
@@ -217,15 +217,15 @@ class Predictor:
             if each_window:
                 yield [(w.name, w.start_bp, w.end_bp) for w in chunk], answers
                 continue
-            places, means = [], []
+            positions, means = [], []
             for window, output in zip(chunk, answers.outputs, strict=True):
                 total, count = total + output, count + 1
                 if window.is_last:
-                    places.append((window.name, 0, window.end_bp))
+                    positions.append((window.name, 0, window.end_bp))
                     means.append(total / count)
                     total, count = np.zeros_like(total), 0
             if means:
-                yield places, Answers(np.array(means))
+                yield positions, Answers(np.array(means))
 
     def _answer(self, windows: Sequence[Window], keep: Callable[..., Any]) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
@@ -248,13 +248,13 @@ class Predictor:
         with torch.inference_mode():
             for chosen in length_sorted_batches(lengths, self.batch_tokens):
                 logits = self.model(inputs.batch(chosen)).logits
-                places = chosen
+                positions = chosen
                 if self.task.by_position:
                     starts = inputs.ids.offsets[:-1]
-                    places = np.concatenate(
+                    positions = np.concatenate(
                         [np.arange(starts[i], starts[i] + lengths[i]) for i in chosen]
                     )
-                outputs[places] = probabilities(self.task.kind, logits).cpu().numpy()
+                outputs[positions] = probabilities(self.task.kind, logits).cpu().numpy()
         self.model.train(was_training)
         return outputs
 
@@ -269,18 +269,18 @@ class Predictor:
         for window, length in zip(windows, answers.lengths, strict=True):
             own = answers.spans[at : at + length]
             if self.task.kind == "bases":
-                owner, base = bases_of(own)
+                token_index, base = bases_of(own)
                 where = np.stack([base, base + 1], 1) + window.start_bp
             else:
-                owner = np.flatnonzero(own[:, 1] > own[:, 0])
-                where = own[owner]
+                token_index = np.flatnonzero(own[:, 1] > own[:, 0])
+                where = own[token_index]
             new = where[:, 0] >= window.new_bp
-            outputs.append(answers.outputs[at + owner[new]])
+            outputs.append(answers.outputs[at + token_index[new]])
             spans.append(where[new])
             lengths.append(int(new.sum()))
             at += int(length)
-        places = [(window.name, window.start_bp, window.end_bp) for window in windows]
-        return places, Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
+        positions = [(window.name, window.start_bp, window.end_bp) for window in windows]
+        return positions, Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
 
 
 def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:

@@ -362,7 +362,7 @@ def _classes(
     rows: list[Row], task: Task, path: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return classes one after the other, and how many each row has."""
-    places = {name: i for i, name in enumerate(task.names)}
+    class_of = {name: i for i, name in enumerate(task.names)}
     labels: list[int] = []
     lengths = np.ones(len(rows), np.int64)
     for number, row in enumerate(rows, start=2):
@@ -380,8 +380,8 @@ def _classes(
                 and (not task.names or int(part) < len(task.names))
             ):
                 labels.append(int(part))
-            elif part in places:
-                labels.append(places[part])
+            elif part in class_of:
+                labels.append(class_of[part])
             elif part == "." and task.by_position:
                 labels.append(IGNORED)
             else:

@@ -143,11 +143,12 @@ def aligned(
     starts = np.repeat(np.cumsum(table.lengths) - table.lengths, answers.lengths)
     if task.kind == "bases":
         assert answers.spans is not None
-        place = answers.spans[:, 0]
+        position = answers.spans[:, 0]
     else:
         ends = np.cumsum(answers.lengths)
-        place = np.arange(len(answers.outputs)) - np.repeat(ends - answers.lengths, answers.lengths)
-    return table.labels[starts + place], answers.outputs
+        first = np.repeat(ends - answers.lengths, answers.lengths)
+        position = np.arange(len(answers.outputs)) - first
+    return table.labels[starts + position], answers.outputs
 
 
 def _last_whole(folder: Path) -> str | None:

@@ -80,5 +80,5 @@ class Padding(NamedTuple):
             width = int(lengths[0])
         if width is None or lengths.max(initial=0) > width:
             return None
-        place, columns = np.arange(width), lengths[:, None]
-        return place < columns if self.side == "right" else place >= width - columns
+        position, columns = np.arange(width), lengths[:, None]
+        return position < columns if self.side == "right" else position >= width - columns

@@ -120,9 +120,9 @@ def _unpack_attentions(attentions: tuple[torch.Tensor, ...], real: torch.Tensor)
     length = real.shape[1]
     padded = []
     for weights, at in zip(attentions, real, strict=True):
-        places = at.nonzero().flatten()
+        positions = at.nonzero().flatten()
         wide = weights.new_zeros(len(weights), length, length)
-        wide[:, places[:, None], places] = weights
+        wide[:, positions[:, None], positions] = weights
         padded.append(wide)
     return torch.stack(padded)
 

@@ -49,7 +49,7 @@ def forward(
 @triton.jit
 def backward(
     grad_y, total, weight, mean, rstd, grad_total, grad_x, grad_weight, grad_bias, seed,
-    rows, width, stretch, dropout_p, BLOCK: tl.constexpr, DROPOUT: tl.constexpr,
+    rows, width, span, dropout_p, BLOCK: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """Write a stretch of rows of the gradients, and its share of the weight's and bias'."""
     columns = tl.arange(0, BLOCK)
@@ -57,8 +57,8 @@ def backward(
     scale = tl.load(weight + columns, mask=real, other=0.0).to(tl.float32)
     weight_sum = tl.zeros([BLOCK], tl.float32)
     bias_sum = tl.zeros([BLOCK], tl.float32)
-    first = tl.program_id(0) * stretch
-    for i in range(0, tl.minimum(stretch, rows - first)):
+    first = tl.program_id(0) * span
+    for i in range(0, tl.minimum(span, rows - first)):
         row = first + i
         at = row.to(tl.int64) * width + columns
         grad = tl.load(grad_y + at, mask=real, other=0.0).to(tl.float32)

@@ -55,16 +55,16 @@ def masked_lm_loss(
     grad_hidden = torch.empty_like(hidden)
     grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
     grad_bias = torch.zeros(bias.shape, dtype=torch.float32, device=bias.device)
-    stretch = max(1, LOGITS // vocab_size)
+    span = max(1, LOGITS // vocab_size)
     with torch.cuda.device_of(hidden):
-        for first in range(0, rows, stretch):
-            some = hidden[first : first + stretch]
+        for first in range(0, rows, span):
+            some = hidden[first : first + span]
             logits = torch.addmm(shift, some, matrix.T)
             cross_entropy[(len(some),)](
-                logits, labels[first : first + stretch], losses[first:], vocab_size,
+                logits, labels[first : first + span], losses[first:], vocab_size,
                 BLOCK=min(BLOCK, triton.next_power_of_2(vocab_size)), num_warps=8,
             )  # fmt: skip
-            torch.mm(logits, matrix, out=grad_hidden[first : first + stretch])
+            torch.mm(logits, matrix, out=grad_hidden[first : first + span])
             grad_weight += logits.T @ some
             grad_bias += logits.float().sum(0)
     return losses.sum(), grad_hidden, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype)

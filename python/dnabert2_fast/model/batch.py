@@ -97,8 +97,8 @@ class PackedBatch:
         if not torch.compiler.is_compiling():
             if real.numel() > MAX_BATCH_TOKENS:
                 require_fits(int(real.sum()))
-            stretches = real[:, :1].sum(1) + (real[:, 1:] & ~real[:, :-1]).sum(1)
-            if (stretches > 1).any():
+            spans = real[:, :1].sum(1) + (real[:, 1:] & ~real[:, :-1]).sum(1)
+            if (spans > 1).any():
                 warnings.warn(
                     "attention_mask: has gaps between real tokens; those in a gap are taken out as "
                     "if they had never been there, so that ALiBi's distances across it shrink. Put "

@@ -50,11 +50,11 @@ def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     lengths = cu_seqlens.diff().long()
     numbers = torch.arange(len(lengths), device=rows.device)
     # The size is told because a graph has to know it.
-    owner = torch.repeat_interleave(numbers, lengths, output_size=rows.shape[0])
+    sequence_index = torch.repeat_interleave(numbers, lengths, output_size=rows.shape[0])
     # Summed in float32 at least: a bfloat16 has eight bits for a sum of hundreds.
     exact = torch.promote_types(rows.dtype, torch.float32)
     total = rows.new_zeros(len(lengths), rows.shape[1], dtype=exact)
-    total = total.index_add(0, owner, rows.to(exact))
+    total = total.index_add(0, sequence_index, rows.to(exact))
     return (total / lengths.clamp(min=1)[:, None]).to(rows.dtype)
 
 

@@ -101,8 +101,8 @@ class _Padded(nn.Module):
         embeddings = self.model.bert.embeddings
         types = embeddings.token_type_embeddings.weight[0]
         x: torch.Tensor = embeddings.LayerNorm(embeddings.word_embeddings(input_ids) + types)
-        places = torch.arange(input_ids.shape[1])
-        distance = (places[:, None] - places[None, :]).abs()
+        positions = torch.arange(input_ids.shape[1])
+        distance = (positions[:, None] - positions[None, :]).abs()
         bias = -self.slopes[:, None, None] * distance
         bias = bias + MASKED * (1.0 - attention_mask.float())[:, None, None, :]
         for layer in self.model.bert.encoder.layer:

@@ -63,9 +63,11 @@ class TensorsOnlyReader(FileSystemReader):
         listed = _Unpickler(io.BytesIO(path.read_bytes())).load()
         if not isinstance(listed, kept.Metadata):
             raise CheckpointError(f"{path}: not a list of tensors")
-        for place in (listed.storage_data or {}).values():
-            if PurePath(place.relative_path).name != place.relative_path:
-                raise CheckpointError(f"{path}: names {place.relative_path}, another folder's file")
+        for stored in (listed.storage_data or {}).values():
+            if PurePath(stored.relative_path).name != stored.relative_path:
+                raise CheckpointError(
+                    f"{path}: names {stored.relative_path}, another folder's file"
+                )
         listed.storage_meta = listed.storage_meta or kept.StorageMeta()
         listed.storage_meta.load_id = self.load_id
         return listed

@@ -107,22 +107,22 @@ def _build_remotely(
     inputs = [
         file if isinstance(file, SourceFile) else SourceFile(os.fspath(file)) for file in files
     ]
-    places = [storage_of(os.fspath(item.path)) for item in inputs]
+    locations = [storage_of(os.fspath(item.path)) for item in inputs]
     plan = CorpusPlan(
-        [item._replace(path=Path(path)) for item, (_, path) in zip(inputs, places, strict=True)],
+        [item._replace(path=Path(path)) for item, (_, path) in zip(inputs, locations, strict=True)],
         Path("corpus"),
         tokenizer,
         config,
-        stamps=[stamp_of(*place) for place in places],
+        stamps=[stamp_of(*location) for location in locations],
     )
     storage, home = storage_of(out)
     if storage.get_file_info(f"{home}/corpus.json").type != fs.FileType.NotFound:
         raise CorpusError(f"{out}: a corpus is there already; delete it or choose another place")
-    shares = _prepare(plan, places, (storage, f"{home}/.building"), share.num_cpus)
+    shares = _prepare(plan, locations, (storage, f"{home}/.building"), share.num_cpus)
 
     def build(unit: int) -> int:
         return _build_unit(
-            plan, unit, shares, places, (storage, f"{home}/.building"), share.threads
+            plan, unit, shares, locations, (storage, f"{home}/.building"), share.threads
         )
 
     each(range(len(plan.units)), build, num_cpus=share.num_cpus)
@@ -146,7 +146,7 @@ def _build_remotely(
 
 
 def _prepare(
-    plan: CorpusPlan, places: list[Storage], building: Storage, num_cpus: int
+    plan: CorpusPlan, locations: list[Storage], building: Storage, num_cpus: int
 ) -> list[float]:
     """Store the plan, or check that the one there is the same; returns each unit's share."""
     storage, folder = building
@@ -155,7 +155,7 @@ def _prepare(
         with storage.open_input_stream(path) as stored:
             return plan.shares_of(stored.read(), folder)
     capped = [number for number, item in enumerate(plan.inputs) if item.max_bp is not None]
-    counts = each(capped, lambda number: _count(plan, number, places[number]), num_cpus=num_cpus)
+    counts = each(capped, lambda number: _count(plan, number, locations[number]), num_cpus=num_cpus)
     bases = {plan.inputs[number].path: count for number, count in counts.items()}
     shares = plan.shares(lambda path: int(bases[path]))
     storage.create_dir(folder, recursive=True)
@@ -168,7 +168,7 @@ def _build_unit(
     plan: CorpusPlan,
     unit: int,
     shares: list[float],
-    places: list[Storage],
+    locations: list[Storage],
     building: Storage,
     threads: int,
 ) -> int:
@@ -180,7 +180,7 @@ def _build_unit(
     with tempfile.TemporaryDirectory() as scratch:
         inputs = {number: Path(scratch, str(number)) for number in plan.units[unit]}
         for number, path in inputs.items():
-            copy_file(places[number], (fs.LocalFileSystem(), str(path)))
+            copy_file(locations[number], (fs.LocalFileSystem(), str(path)))
         local = plan.moved(Path(scratch, "corpus"), inputs)
         build_with_shares(local, [unit], shares, threads=threads)
         storage.create_dir(home, recursive=True)
@@ -191,8 +191,8 @@ def _build_unit(
     return len(shards)
 
 
-def _count(plan: CorpusPlan, number: int, place: Storage) -> int:
+def _count(plan: CorpusPlan, number: int, location: Storage) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "input")
-        copy_file(place, (fs.LocalFileSystem(), str(path)))
+        copy_file(location, (fs.LocalFileSystem(), str(path)))
         return plan.count_bases(path, lambda _: None)

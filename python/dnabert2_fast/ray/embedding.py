@@ -97,11 +97,11 @@ def embed_file(
     files = {"path": os.fspath(source.path)}
     if source.regions is not None:
         files["regions"] = os.fspath(source.regions)
-    places = {name: storage_of(file) for name, file in files.items()}
-    is_local = not any("://" in place for place in (os.fspath(out), *files.values()))
+    locations = {name: storage_of(file) for name, file in files.items()}
+    is_local = not any("://" in location for location in (os.fspath(out), *files.values()))
     work = _Work(
-        places,
-        {name: [place[1], *stamp_of(*place)] for name, place in places.items()},
+        locations,
+        {name: [location[1], *stamp_of(*location)] for name, location in locations.items()},
         Path(out).absolute() if is_local else storage_of(os.fspath(out)),
         str(Path(model).absolute()) if Path(model).exists() else model,
         tokenizer,
@@ -123,7 +123,7 @@ def embed_file(
 class _Work:
     """What every task is told; a part of None puts the parts together."""
 
-    places: dict[str, Storage]
+    locations: dict[str, Storage]
     stamps: dict[str, list[object]]
     out: Path | Storage
     model: str
@@ -143,7 +143,7 @@ class _Work:
         )
         tokenizer = self.tokenizer or Tokenizer.from_pretrained(self.model)
         if isinstance(self.out, Path):
-            paths = {name: Path(path) for name, (_, path) in self.places.items()}
+            paths = {name: Path(path) for name, (_, path) in self.locations.items()}
             return self._embed(net, tokenizer, paths, self.out, part)
         with tempfile.TemporaryDirectory() as scratch:
             return self._embed_copies(net, tokenizer, self.out, Path(scratch), part)
@@ -181,10 +181,10 @@ class _Work:
             return inputs_of(self.source, files, net, tokenizer, self.config)
 
         files = {}
-        for name, place in self.places.items():
-            files[name] = scratch / name / Path(place[1]).name
+        for name, location in self.locations.items():
+            files[name] = scratch / name / Path(location[1]).name
             files[name].parent.mkdir()
-            copy_file(place, (LOCAL, str(files[name])))
+            copy_file(location, (LOCAL, str(files[name])))
         here = scratch / Path(out[1]).name
         parts = ResumeStore(here, settings({"regions": None, **files}))
         of_all = hashlib.sha256(json.dumps(settings({**self.stamps})).encode()).hexdigest()

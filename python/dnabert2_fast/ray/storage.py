@@ -14,12 +14,12 @@ __all__ = ["Storage", "copy_file", "stamp_of", "storage_of"]
 Storage = tuple[fs.FileSystem, str]
 
 
-def storage_of(place: str) -> Storage:
+def storage_of(location: str) -> Storage:
     """Return the file system of a path or URI, and the path in it."""
-    if "://" in place:
-        storage, path = fs.FileSystem.from_uri(place)
+    if "://" in location:
+        storage, path = fs.FileSystem.from_uri(location)
         return storage, path.rstrip("/")
-    return fs.LocalFileSystem(), str(Path(place).absolute())
+    return fs.LocalFileSystem(), str(Path(location).absolute())
 
 
 def stamp_of(storage: fs.FileSystem, path: str) -> list[int]:

@@ -130,9 +130,9 @@ class ReplacedCounts(NamedTuple):
 
     def __str__(self) -> str:
         parts = [f"{self.folded:,} lower-case letters read as upper-case"] if self.folded else []
-        most = Counter(self.unknown).most_common()
-        if most:
-            listed = ", ".join(f"{letter!r} {count:,}" for letter, count in most)
+        common = Counter(self.unknown).most_common()
+        if common:
+            listed = ", ".join(f"{letter!r} {count:,}" for letter, count in common)
             parts.append(f"letters outside the vocabulary: {listed}")
         return "; ".join(parts) or "every letter has a token"
 
@@ -167,14 +167,14 @@ def cut_windows(
     # Place of every token of a window in the flat values of the whole.
     first = whole.ids.offsets[sequence] + start
     shift = np.repeat(first - (np.cumsum(inside) - inside), inside)
-    places = np.arange(len(shift)) + shift
+    positions = np.arange(len(shift)) + shift
     values = np.empty(offsets[-1], np.uint16)
     own = np.ones(len(values), bool)
     for i, token in enumerate(before):
         values[offsets[:-1] + i], own[offsets[:-1] + i] = token, False
     for i, token in enumerate(after, start=-len(after)):
         values[offsets[1:] + i], own[offsets[1:] + i] = token, False
-    values[own] = whole.ids.values[places]
+    values[own] = whole.ids.values[positions]
     filled = inside > 0
     spans = np.zeros((len(sequence), 2), np.int64)
     spans[filled, 0] = whole.offsets[first[filled], 0]

@@ -76,7 +76,7 @@ def target_of(model, ids, target, label=1, home=None, real=None):
     return p if target == "probability" else (p / (1 - p)).log()
 
 
-def real_places(ids):
+def real_positions(ids):
     return [i for i, token in enumerate(ids) if token not in tok.special_ids]
 
 
@@ -84,7 +84,7 @@ def home_of(model, text):
     ids = tok.encode(text).tolist()
     with torch.no_grad():
         words = model.bert.embeddings.word_embeddings(torch.tensor(ids))
-        return states_of(model, words)[real_places(ids)].mean(0).double()
+        return states_of(model, words)[real_positions(ids)].mean(0).double()
 
 
 @pytest.mark.parametrize(
@@ -99,18 +99,18 @@ def test_mutagenesis_is_one_mutant_after_the_other(model, target):
 
     def ask(text):
         ids = tok.encode(text).tolist()
-        return float(target_of(model, ids, target, 2, home, real_places(ids)))
+        return float(target_of(model, ids, target, 2, home, real_positions(ids)))
 
-    for place, letter in enumerate(UPPER):
+    for position, letter in enumerate(UPPER):
         for number, base in enumerate("ACGT"):
             if letter == "N":
-                assert math.isnan(found.effects[place, number])
+                assert math.isnan(found.effects[position, number])
                 continue
-            mutant = UPPER[:place] + base + UPPER[place + 1 :]
+            mutant = UPPER[:position] + base + UPPER[position + 1 :]
             wanted = ask(mutant) - ask(UPPER)
-            assert found.effects[place, number] == pytest.approx(wanted, abs=2e-5)
+            assert found.effects[position, number] == pytest.approx(wanted, abs=2e-5)
             if letter == base:
-                assert found.effects[place, number] == 0
+                assert found.effects[position, number] == 0
     np.testing.assert_allclose(found.scores, -found.effects.sum(1) / 3)
 
 
@@ -118,10 +118,12 @@ def test_mutagenesis_of_likelihood_is_that_of_variants():
     found = attribute(SEQUENCE, mlm, tok, ONE)
     assert found.target == "likelihood"
     whole = ScoringConfig(window_bp=2 * len(UPPER), offsets_bp=(0,), both_strands=False)
-    places = [(i, j) for i in range(0, 60, 7) for j, b in enumerate("ACGT") if b != UPPER[i] != "N"]
-    variants = [Variant("x", i, UPPER[i], "ACGT"[j]) for i, j in places]
+    positions = [
+        (i, j) for i in range(0, 60, 7) for j, b in enumerate("ACGT") if b != UPPER[i] != "N"
+    ]
+    variants = [Variant("x", i, UPPER[i], "ACGT"[j]) for i, j in positions]
     scores = score_variants(variants, Reference({"x": UPPER}), mlm, tok, whole)
-    for (i, j), score in zip(places, scores, strict=True):
+    for (i, j), score in zip(positions, scores, strict=True):
         assert found.effects[i, j] == pytest.approx(score.llr, abs=2e-5)
 
 
@@ -131,12 +133,12 @@ def test_occlusion_is_one_token_after_the_other(model, target):
     found = attribute(SEQUENCE, model, tok, config(method="occlusion", target=target))
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
-    real, home = real_places(ids), home_of(model, UPPER)
+    real, home = real_positions(ids), home_of(model, UPPER)
     before = float(target_of(model, ids, target, 1, home, real))
     wanted = np.full(len(UPPER), np.nan)
-    for place in real:
-        hidden = [*ids[:place], tok.mask_id, *ids[place + 1 :]]
-        start, end = spans[place]
+    for position in real:
+        hidden = [*ids[:position], tok.mask_id, *ids[position + 1 :]]
+        start, end = spans[position]
         wanted[start:end] = before - float(target_of(model, hidden, target, 1, home, real))
     np.testing.assert_allclose(found.scores, wanted, atol=2e-5)
     assert found.effects is None
@@ -151,7 +153,7 @@ def test_gradients_are_summed_along_the_path(model, target):
     found = attribute(SEQUENCE, model, tok, config(method="gradients", target=target, steps=steps))
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
-    real, home = real_places(ids), home_of(model.eval(), UPPER)
+    real, home = real_positions(ids), home_of(model.eval(), UPPER)
     hidden = [tok.mask_id if i in real else token for i, token in enumerate(ids)]
     look_up = model.bert.embeddings.word_embeddings
     start, end = look_up(torch.tensor(hidden)).detach(), look_up(torch.tensor(ids)).detach()
@@ -162,9 +164,9 @@ def test_gradients_are_summed_along_the_path(model, target):
         slopes.append(point.grad)
     by_token = ((end - start) * torch.stack(slopes).mean(0)).sum(1)
     wanted = np.full(len(UPPER), np.nan)
-    for place in real:
-        first, last = spans[place]
-        wanted[first:last] = by_token[place].item() / (last - first)
+    for position in real:
+        first, last = spans[position]
+        wanted[first:last] = by_token[position].item() / (last - first)
     np.testing.assert_allclose(found.scores, wanted, atol=1e-5)
     with torch.no_grad():
         whole, nothing = (
@@ -200,15 +202,15 @@ def test_attention_is_that_of_the_last_layer(summary):
         for i in range(len(ids)):
             scores[head, i] -= slope * (torch.arange(len(ids)) - i).abs()
     looks = scores.softmax(-1).mean(0)
-    real = real_places(ids)
+    real = real_positions(ids)
     answer = looks[0] if summary == "cls" else looks[real].mean(0)
-    for place in real:
-        start, end = spans[place]
-        share = answer[place].item() / (end - start)
+    for position in real:
+        start, end = spans[position]
+        share = answer[position].item() / (end - start)
         np.testing.assert_allclose(found.scores[start:end], share, rtol=1e-4)
         for other in real:
             first, last_base = spans[other]
-            share = looks[place, other].item() / (last_base - first)
+            share = looks[position, other].item() / (last_base - first)
             np.testing.assert_allclose(found.weights[start:end, first:last_base], share, rtol=1e-4)
     assert np.isnan(found.weights[30]).all()
     assert np.isnan(found.weights[:, 30]).all()
@@ -462,13 +464,13 @@ def test_bad_outputs_leave_nothing(files):
 
 def test_command_line(files, capsys):
     names = ("y.bedgraph", "plots", "y.tsv")
-    places = [
+    positions = [
         part
         for option, name in zip(("--out", "--plots", "--motifs"), names, strict=True)
         for part in (option, str(files / name))
     ]
     common = ["attribute", str(files / "x.fa"), "--model", str(files / "cls")]
-    assert cli.main([*common, *places, "--kmer", "3", "--method", "occlusion"]) == 0
+    assert cli.main([*common, *positions, "--kmer", "3", "--method", "occlusion"]) == 0
     assert "3 sequences" in capsys.readouterr().out
     assert [path.name for path in sorted((files / "plots").iterdir())] == [
         "00001_one.png",

@@ -58,8 +58,8 @@ def test_kmers_are_tested_as_defined(with_background):
     candidates = set(inside)
 
     def all_of(text):
-        places = (text[i : i + k] for i in range(len(text) - k + 1))
-        return [smaller_strand(kmer) for kmer in places if "N" not in kmer]
+        positions = (text[i : i + k] for i in range(len(text) - k + 1))
+        return [smaller_strand(kmer) for kmer in positions if "N" not in kmer]
 
     if with_background:
         inside = Counter(kmer for each in made for kmer in set(all_of(each.sequence)))

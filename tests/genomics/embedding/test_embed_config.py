@@ -74,9 +74,9 @@ def test_windows_count_every_base_once(length, pooling):
     assert (seen > 0).all()
     rows, weights, firsts = [], [], []
     for start in starts:
-        states, places = states_of(text[start : start + context])
+        states, positions = states_of(text[start : start + context])
         rows.append(states[-1])
-        weights += [np.mean(1 / seen[start + a : start + b]) for a, b in places]
+        weights += [np.mean(1 / seen[start + a : start + b]) for a, b in positions]
         ids = tok.encode_batch([text[start : start + context]])
         with torch.inference_mode():
             firsts.append(model(PackedBatch.from_ragged(ids)).last_hidden_state[0].double().numpy())
@@ -98,10 +98,10 @@ def test_states_by_token_and_by_base():
     by_base = embed_positions(texts, model, tok, layers=(1,))
     assert [len(rows) for rows in by_base] == [50, 12, 0, 2]
     for text, tokens, bases in zip(texts, by_token, by_base, strict=True):
-        states, places = states_of(text)
+        states, positions = states_of(text)
         np.testing.assert_allclose(tokens, states[1], atol=2e-5)
         covered = np.zeros(len(text), bool)
-        for state, (start, end) in zip(states[1], places, strict=True):
+        for state, (start, end) in zip(states[1], positions, strict=True):
             np.testing.assert_allclose(
                 bases[start:end], np.tile(state, (end - start, 1)), atol=2e-5
             )
@@ -200,10 +200,10 @@ def test_picture(tmp_path):
     vectors = rng.normal(size=(30, 8))
     vectors[:15] += 5
     vectors[3] = np.nan
-    places = plot_embeddings(vectors, tmp_path / "x.svg", labels=["a"] * 15 + ["b"] * 15)
-    assert np.isnan(places[3]).all()
-    assert np.isnan(places).any(1).sum() == 1
-    left, right = np.nanmean(places[:15, 0]), np.nanmean(places[15:, 0])
+    positions = plot_embeddings(vectors, tmp_path / "x.svg", labels=["a"] * 15 + ["b"] * 15)
+    assert np.isnan(positions[3]).all()
+    assert np.isnan(positions).any(1).sum() == 1
+    left, right = np.nanmean(positions[:15, 0]), np.nanmean(positions[15:, 0])
     assert abs(left - right) > 5
     text = (tmp_path / "x.svg").read_text()
     assert "<svg" in text

@@ -131,7 +131,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
         out.unlink()
 
 
-def test_int8_models_are_told_apart_by_their_matrices():
+def test_int8_models_differ_by_their_matrices():
     """Adapters merged into a model change its matrices alone, and int8 packs these."""
     found = []
     for change in (0.0, 0.5):
@@ -142,13 +142,13 @@ def test_int8_models_are_told_apart_by_their_matrices():
     assert found[0] != found[1]
 
 
-def test_empty_sequences_of_all_stretches_are_said_in_one_line(tmp_path):
+def test_empty_sequences_of_all_chunks_are_warned_of_once(tmp_path):
     path = tmp_path / "x.fa"
     path.write_text("".join(f">r{i}\n{'ACGT' if i % 3 else 'NNNN'}\n" for i in range(23)))
     for _ in range(2):
-        with pytest.warns(UserWarning, match="8 of 23 sequences have no A") as told:
+        with pytest.warns(UserWarning, match="8 of 23 sequences have no A") as lines:
             embed_file(path, model, tok, tmp_path / "v.npy")
-        assert len(told) == 1
+        assert len(lines) == 1
 
 
 def test_bad_input_leaves_no_parts(tmp_path):

@@ -32,24 +32,24 @@ TEXTS += ["ACGTNNAC" * 5, "acgtTTGACA", "N", ""]
 
 
 @torch.inference_mode()
-def probabilities(ids, places):
+def probabilities(ids, positions):
     """What the model makes of masked places, shape (places, vocabulary)."""
-    hidden = [tok.mask_id if i in places else token for i, token in enumerate(ids)]
-    logits = model(PackedBatch.from_ragged(Ragged.from_list([hidden]))).logits[places]
+    hidden = [tok.mask_id if i in positions else token for i, token in enumerate(ids)]
+    logits = model(PackedBatch.from_ragged(Ragged.from_list([hidden]))).logits[positions]
     return logits.double().softmax(1).numpy()
 
 
-def real_places(ids):
+def real_positions(ids):
     return [i for i, token in enumerate(ids) if token not in tok.special_ids]
 
 
 def test_fill_mask():
     text = "ACGTTGCA[MASK]TTAGGAC[MASK][MASK]"
     ids = tok.encode(text).tolist()
-    places = [i for i, token in enumerate(ids) if token == tok.mask_id]
+    positions = [i for i, token in enumerate(ids) if token == tok.mask_id]
     found = fill_mask(text, model, tok, top_k=4)
-    assert len(found) == len(places) == 3
-    for filled, row in zip(found, probabilities(ids, places), strict=True):
+    assert len(found) == len(positions) == 3
+    for filled, row in zip(found, probabilities(ids, positions), strict=True):
         assert [each.token_id for each in filled] == np.argsort(-row)[:4].tolist()
         np.testing.assert_allclose([each.probability for each in filled], -np.sort(-row)[:4], 1e-4)
         assert [each.token for each in filled] == tok.tokens([each.token_id for each in filled])
@@ -72,18 +72,20 @@ def test_sequences_one_token_after_the_other(mask_stride):
     found = pseudo_likelihood(TEXTS, model, tok, mask_stride=mask_stride, batch_tokens=200)
     for text, got in zip(TEXTS, found, strict=True):
         ids = tok.encode(text).tolist()
-        places = real_places(ids)
-        step = mask_stride or max(len(places), 1)
+        positions = real_positions(ids)
+        step = mask_stride or max(len(positions), 1)
         wanted = 0.0
-        for first in range(min(step, len(places))):
-            group = places[first::step]
+        for first in range(min(step, len(positions))):
+            group = positions[first::step]
             rows = probabilities(ids, group)
-            wanted += sum(math.log(row[ids[place]]) for row, place in zip(rows, group, strict=True))
+            wanted += sum(
+                math.log(row[ids[position]]) for row, position in zip(rows, group, strict=True)
+            )
         assert got.log_likelihood == pytest.approx(wanted, abs=1e-4)
-        assert got.tokens == len(places)
+        assert got.tokens == len(positions)
         assert got.bases == sum(text.upper().count(base) for base in "ACGT")
-        if places:
-            assert got.perplexity == pytest.approx(math.exp(-wanted / len(places)), rel=1e-4)
+        if positions:
+            assert got.perplexity == pytest.approx(math.exp(-wanted / len(positions)), rel=1e-4)
             assert got.bits_per_base == pytest.approx(-wanted / math.log(2) / got.bases, abs=1e-4)
         else:
             assert math.isnan(got.perplexity)
@@ -105,14 +107,14 @@ WORDS = [word if set(word) <= set("ACGT") else "" for word in tok.vocabulary]
 
 
 @cache
-def tokens_with(base, place):
+def tokens_with(base, position):
     """Ids of the tokens that have a base in this place."""
-    return [i for i, word in enumerate(WORDS) if word[place : place + 1] == base]
+    return [i for i, word in enumerate(WORDS) if word[position : position + 1] == base]
 
 
-def entropy_of(row, place):
+def entropy_of(row, position):
     """Bits of the base in this place of a token, over all tokens that are long enough."""
-    masses = [float(row[tokens_with(base, place)].sum()) for base in "ACGT"]
+    masses = [float(row[tokens_with(base, position)].sum()) for base in "ACGT"]
     total = sum(masses)
     return -sum(m / total * math.log2(m / total) for m in masses if m)
 
@@ -121,14 +123,14 @@ def window_values(text, kind):
     """Numbers of all bases of a window, one masked token after the other."""
     ids, values = tok.encode(text).tolist(), np.full(len(text), np.nan)
     spans = tok.encode_detailed(text).offsets.tolist()
-    for place in real_places(ids):
-        (row,) = probabilities(ids, [place])
-        start, end = spans[place]
+    for position in real_positions(ids):
+        (row,) = probabilities(ids, [position])
+        start, end = spans[position]
         for base in range(start, end):
             if kind == "entropy":
                 values[base] = entropy_of(row, base - start)
             else:
-                values[base] = math.log(row[ids[place]]) / (end - start)
+                values[base] = math.log(row[ids[position]]) / (end - start)
     return values
 
 

@@ -157,14 +157,14 @@ def test_letters_around_a_variant_may_be_unknown():
 
 def test_a_token_that_is_deleted_whole_is_looked_at_from_both_sides():
     ref, alt = np.array([1, 7, 50, 60, 2]), np.array([1, 7, 60, 2])
-    got = [places.tolist() for places in differing_tokens(ref, alt, frozenset({1, 2}))]
+    got = [positions.tolist() for positions in differing_tokens(ref, alt, frozenset({1, 2}))]
     assert got == [[1, 2, 3], [1, 2]]
 
 
 def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
     """One of three equal tokens is deleted: the two that stay match from the left alone."""
     ref, alt = np.array([1, 7, 7, 7, 2]), np.array([1, 7, 7, 2])
-    got = [places.tolist() for places in differing_tokens(ref, alt, frozenset({1, 2}))]
+    got = [positions.tolist() for positions in differing_tokens(ref, alt, frozenset({1, 2}))]
     assert got == tokens_apart(ref.tolist(), alt.tolist()) == [[2, 3], [2]]
 
 

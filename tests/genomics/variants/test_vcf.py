@@ -122,7 +122,7 @@ def test_parquet(files, monkeypatch):
             assert normal == score.normal[1:]
 
 
-def test_long_stretches_without_alleles(files):
+def test_long_gaps_without_alleles(files):
     """An all-sites file: nothing is scored, every line comes through."""
     line = f"chr1\t10\t.\t{CONTIG[9]}\t.\t.\t.\t."
     (files / "x.vcf").write_text(f"{COLUMNS}\n" + f"{line}\n" * 1000)
@@ -261,7 +261,7 @@ def test_references(files, tmp_path, monkeypatch):
     assert sorted(path.name for path in files.iterdir()) == before
 
 
-def test_an_index_older_than_its_file_is_told(files):
+def test_an_index_older_than_its_file_warns(files):
     Reference(files / "g.fa")
     os.utime(files / "g.fa.fai", (0, 0))
     with pytest.warns(UserWarning, match=r"g.fa.fai is older than .*g.fa: delete it"):

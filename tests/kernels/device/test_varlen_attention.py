@@ -103,11 +103,11 @@ def test_steep_slopes_lose_no_digits(device):
 
 
 @pytest.mark.parametrize(
-    ("which", "place", "norm", "seen"),
+    ("which", "position", "norm", "seen"),
     [(0, 3, 60.0, True), (1, 80, 60.0, True), (1, 80, 1e-6, False), (2, 80, 1e3, False)],
 )
 def test_far_keys_are_left_out_unless_they_matter(
-    which, place, norm, seen, dtype, device, monkeypatch
+    which, position, norm, seen, dtype, device, monkeypatch
 ):
     """Nothing changes, with single tokens of huge or tiny norms; against meeting all tiles."""
     lengths = [96, 20] if not ON_GPU else [4096, 700]
@@ -129,7 +129,7 @@ def test_far_keys_are_left_out_unless_they_matter(
 
     _, plain = run(1)
     assert plain.left_out > 0.1
-    qkv[place, which, 0] *= norm
+    qkv[position, which, 0] *= norm
     results, scores = run(1)
     whole, everything = run(10**9)
     assert everything.left_out == 0
@@ -181,8 +181,8 @@ def _needed(q, k, v, tile, other, slope, margin, block, of_keys):
     queries, keys = (other, tile) if of_keys else (tile, other)
     scale = q.shape[-1] ** -0.5
 
-    def of(x, places):
-        return x[places.start : places.stop]
+    def of(x, positions):
+        return x[positions.start : positions.stop]
 
     distance = max(0, tile.start - (other.start + block - 1), other.start - (tile.start + 31))
     highest = of(q, queries).norm(dim=-1).max() * scale * of(k, keys).norm(dim=-1).max()
@@ -226,7 +226,7 @@ def test_dropout(device):
 
 
 @pytest.mark.skipif(ON_GPU, reason="takes more memory than it touches, which a GPU has not")
-def test_places_beyond_31_bits(device):
+def test_positions_beyond_31_bits(device):
     """Rows so far apart that the last one is beyond 2^31 numbers: as of a million tokens."""
     tokens, stride = 48, 3 << 24
     assert (tokens - 1) * stride > 2**31
