@@ -1,17 +1,66 @@
-"""Where a run reports its metrics while it goes on: a file, TensorBoard, Weights & Biases."""
+"""Metrics of a run: sums over steps, and where lines of them go.
+
+Lines go to a file and, on request, to TensorBoard and Weights & Biases.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.pretraining.distributed import DistributedContext
+from dnabert2_fast.pretraining.microbatch import GlobalBatch
 from dnabert2_fast.pretraining.run_folder import RunFolder
 
-__all__ = ["Reporter", "memory_gb"]
+__all__ = ["Reporter", "StepSums", "memory_gb"]
+
+
+class StepSums:
+    """Sums over the steps since the last line of metrics.
+
+    Losses, labelled tokens and gradient norms stay on the device, so that no step waits for them.
+    """
+
+    def __init__(self, context: DistributedContext) -> None:
+        self._context = context
+        self._here = torch.zeros(3, device=context.device)
+        self.clear()
+
+    def add(
+        self, batch: GlobalBatch, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
+    ) -> None:
+        """Add a step: what this process has of its loss and labels, and the norm of all."""
+        # Every process has the whole norm, hence it counts once.
+        self._here += torch.stack(
+            [loss_sum, labelled.float(), norm.float() * self._context.is_rank_zero]
+        )
+        self.steps += 1
+        self.timed_steps += 1
+        self.tokens += batch.tokens
+        self.squares += batch.squares
+
+    def totals(self) -> list[float]:
+        """Return the sums over all processes: loss, labelled tokens, gradient norm."""
+        totals: list[float] = self._context.all_reduce_sum(self._here).tolist()
+        return totals
+
+    def take_up(self, totals: list[float], steps: int) -> None:
+        """Go on with sums of a checkpoint; their steps are not timed."""
+        self.clear()
+        if self._context.is_rank_zero:  # they are of all processes together
+            self._here += torch.tensor(totals, device=self._here.device)
+        self.steps = steps
+
+    def clear(self) -> None:
+        """Begin anew, with the clock."""
+        self._here.zero_()
+        self.steps = self.timed_steps = self.tokens = self.squares = 0
+        self.started = time.perf_counter()
 
 
 class Reporter:

@@ -34,7 +34,7 @@ from dnabert2_fast.pretraining.distributed import (
 from dnabert2_fast.pretraining.evaluation import Evaluation, Scores, frequency_baseline
 from dnabert2_fast.pretraining.flops import peak_flops, training_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
-from dnabert2_fast.pretraining.metrics_log import Reporter, memory_gb
+from dnabert2_fast.pretraining.metrics_log import Reporter, StepSums, memory_gb
 from dnabert2_fast.pretraining.microbatch import (
     Augmentation,
     BatchLayout,
@@ -279,7 +279,7 @@ class PretrainingRun:
         self._callbacks = callbacks
         self._reporter: Reporter | None = None
         self._corpus_state = State(epoch=0, position=0)
-        self._sums = _Sums(context)
+        self._sums = StepSums(context)
         self.done, self.tokens, self.lowest_loss = 0, 0, math.inf
 
     def train(self) -> None:
@@ -508,49 +508,6 @@ class PretrainingRun:
             tokenizer.save(self.folder.folder / tokenizer.file_name)
             final.save_pretrained(self.folder.folder)
         self.checkpoints.remove()
-
-
-class _Sums:
-    """Sums over the steps since the last line of metrics.
-
-    Losses, labelled tokens and gradient norms stay on the device, so that no step waits for them.
-    """
-
-    def __init__(self, context: DistributedContext) -> None:
-        self._context = context
-        self._here = torch.zeros(3, device=context.device)
-        self.clear()
-
-    def add(
-        self, batch: GlobalBatch, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
-    ) -> None:
-        """Add a step: what this process has of its loss and labels, and the norm of all."""
-        # Every process has the whole norm, hence it counts once.
-        self._here += torch.stack(
-            [loss_sum, labelled.float(), norm.float() * self._context.is_rank_zero]
-        )
-        self.steps += 1
-        self.timed_steps += 1
-        self.tokens += batch.tokens
-        self.squares += batch.squares
-
-    def totals(self) -> list[float]:
-        """Return the sums over all processes: loss, labelled tokens, gradient norm."""
-        totals: list[float] = self._context.all_reduce_sum(self._here).tolist()
-        return totals
-
-    def take_up(self, totals: list[float], steps: int) -> None:
-        """Go on with sums of a checkpoint; their steps are not timed."""
-        self.clear()
-        if self._context.is_rank_zero:  # they are of all processes together
-            self._here += torch.tensor(totals, device=self._here.device)
-        self.steps = steps
-
-    def clear(self) -> None:
-        """Begin anew, with the clock."""
-        self._here.zero_()
-        self.steps = self.timed_steps = self.tokens = self.squares = 0
-        self.started = time.perf_counter()
 
 
 def _result(folder: RunFolder) -> PretrainResult:
