@@ -73,8 +73,6 @@ EXEMPT = (
     "deny.toml",
     "docs/benchmarks.md",
     "docs/coming_from.md",
-    "docs/design.md",
-    "docs/figures.py",
     "docs/formats.md",
     "docs/guides/",
     "docs/how_it_works.md",

@@ -6,6 +6,7 @@
 
 import sys
 import tempfile
+import tomllib
 
 from pathlib import Path
 
@@ -35,6 +36,26 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3")
 LENGTHS = (4, 9, 3, 12, 6)
 HEADS = (0, 3, 7)
 BLOCK = 64
+CONTENTS = {
+    "cli": "one command per task of the library, doctor, demo",
+    "hf": "models and tokenizer for transformers",
+    "ray": "corpora and vectors on a Ray cluster",
+    "benchmark": "GUE: models, baselines, the paper",
+    "pretraining": "masked-LM runs on corpora",
+    "finetuning": "runs on labelled tables, predict, evaluate",
+    "genomics": "embedding, variants, attribution, likelihood",
+    "model": "encoder, heads, checkpoints, int8, ONNX",
+    "optim": "optimizers, learning rates",
+    "corpus": "genomes to token shards, and batches of them",
+    "attention": "one function, backends for each device",
+    "tokenizer": "sequences to ids; training of vocabularies",
+    "kernels": "fused steps in Triton, or plain torch",
+    "io": "FASTA, BED, VCF, tables, tracks, references",
+    "ragged": "the flat batch: values and offsets",
+    "_internal": "atomic files, resuming, checks, progress, extras",
+    "errors": "the exceptions",
+    "_native": "Rust core: encoding, training, FASTA, shards (used by tokenizer, corpus and io)",
+}
 
 
 def save(figure, name):
@@ -152,12 +173,37 @@ def entropy():
     figure.savefig(IMAGES / "entropy.png", dpi=150)
 
 
+def layers():
+    """The packages in the layers that the import contract in pyproject.toml allows."""
+    text = (FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    contract = next(one for one in contracts if one["name"].startswith("Layers"))
+    rows = [row.split(" | ") for row in contract["layers"]] + [["_native"]]
+    if missing := {name for row in rows for name in row} ^ set(CONTENTS):
+        raise ValueError(f"CONTENTS: {missing} is not described, or is not a package")
+    figure = Figure(figsize=(9, 0.62 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    for at, row in enumerate(rows):
+        width = 12 / len(row)
+        colour = "#f0e0d0" if row == ["_native"] else "#dde6f2"
+        for number, name in enumerate(row):
+            corner = (number * width + 0.05, -at)
+            axes.add_patch(Rectangle(corner, width - 0.1, 0.85, facecolor=colour))
+            middle = (number + 0.5) * width
+            axes.text(middle, 0.52 - at, name, ha="center", fontsize=9, weight="bold")
+            axes.text(middle, 0.18 - at, CONTENTS[name], ha="center", fontsize=7)
+    axes.set(xlim=(0, 12), ylim=(1 - len(rows), 1))
+    axes.set_axis_off()
+    with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif"}):
+        save(figure, "layers.svg")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     IMAGES.mkdir(exist_ok=True)
     if "--results" in sys.argv[1:]:
         drawings = (embeddings, mutagenesis, entropy)
     else:
-        drawings = (packed, skipped, overview)
+        drawings = (packed, skipped, overview, layers)
     for draw in drawings:
         draw()
