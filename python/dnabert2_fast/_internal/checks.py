@@ -36,7 +36,7 @@ def check_at_least(name: str, value: float | None, minimum: float) -> None:
     ValueError: window_bp: must be at least 1 (got 0).
     """
     if value is not None and not value >= minimum:
-        raise ValueError(f"{name}: must be at least {minimum} (got {value}).")
+        raise ValueError(f"{name}: must be at least {minimum} (got {_shown(value)}).")
 
 
 def check_positive(name: str, value: float | None) -> None:
@@ -47,7 +47,7 @@ def check_positive(name: str, value: float | None) -> None:
     ValueError: learning_rate: must be a finite number > 0 (got 0).
     """
     if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{name}: must be a finite number > 0 (got {value}).")
+        raise ValueError(f"{name}: must be a finite number > 0 (got {_shown(value)}).")
 
 
 def check_not_negative(name: str, value: float | None) -> None:
@@ -58,7 +58,7 @@ def check_not_negative(name: str, value: float | None) -> None:
     ValueError: weight_decay: must be a finite number >= 0 (got inf).
     """
     if value is not None and not 0 <= value < math.inf:
-        raise ValueError(f"{name}: must be a finite number >= 0 (got {value}).")
+        raise ValueError(f"{name}: must be a finite number >= 0 (got {_shown(value)}).")
 
 
 def check_between(
@@ -98,7 +98,9 @@ def check_between(
     if value is None or (minimum <= value <= maximum and value != but_not):
         return
     left_out = "" if but_not is None else f", but not {but_not}"
-    raise ValueError(f"{name}: must be between {minimum} and {maximum}{left_out} (got {value}).")
+    raise ValueError(
+        f"{name}: must be between {minimum} and {maximum}{left_out} (got {_shown(value)})."
+    )
 
 
 def check_seed(value: int) -> None:
@@ -109,4 +111,9 @@ def check_seed(value: int) -> None:
     ValueError: seed: must be between 0 and 2^64 - 1 (got -1).
     """
     if not 0 <= value < 1 << 64:
-        raise ValueError(f"seed: must be between 0 and 2^64 - 1 (got {value}).")
+        raise ValueError(f"seed: must be between 0 and 2^64 - 1 (got {_shown(value)}).")
+
+
+def _shown(value: float) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -288,7 +288,8 @@ def _run(
     train(rated, predictor, scaled, weights, folder / "epochs", callbacks)
     in_own_units(model, centre, scale)
     if adapted is not None:
-        adapted.save_pretrained(folder / "adapter")
+        # The vocabulary is the base model's: peft need not compare them.
+        adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
         adapted.merge_and_unload()
     answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
     outputs = {split: aligned(task, tables[split], answers[split]) for split in answers}
