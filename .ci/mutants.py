@@ -36,7 +36,7 @@ JOBS = os.cpu_count() or 1
 
 TESTS = {
     "corpus/plan.py": ("corpus/test_plan.py", "corpus/test_corpus.py::test_caps"),
-    "corpus/sample.py": ("corpus/test_corpus_sample.py",),
+    "corpus/sample.py": ("corpus/test_mixtures.py",),
     "finetuning/metrics.py": ("finetuning/test_metrics.py",),
     "genomics/attribution/config.py": ("genomics/attribution/test_parts.py::test_settings",),
     "genomics/attribution/file.py": (
