@@ -8,7 +8,7 @@ The most common names are here. Result types, settings, plots and file readers a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dnabert2_fast.corpus.build import build_corpus
@@ -101,14 +101,7 @@ _HOME = {
     "score_vcf": "genomics.variants.vcf_file",
 }
 
-
 if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+    from dnabert2_fast._internal.lazy import attach
 
-    def __getattr__(name: str) -> Any:
-        from dnabert2_fast._internal.lazy import attribute
-
-        return attribute(__name__, _HOME, name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    __getattr__, __dir__ = attach(__name__, _HOME)

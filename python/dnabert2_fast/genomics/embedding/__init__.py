@@ -6,7 +6,7 @@ scikit-learn pipelines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.file import embed_file
@@ -35,14 +35,7 @@ _HOME = {
     "plot_embeddings": "plot",
 }
 
-
 if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+    from dnabert2_fast._internal.lazy import attach
 
-    def __getattr__(name: str) -> Any:
-        from dnabert2_fast._internal.lazy import attribute
-
-        return attribute(__name__, _HOME, name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    __getattr__, __dir__ = attach(__name__, _HOME)

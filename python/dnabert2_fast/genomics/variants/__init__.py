@@ -5,7 +5,7 @@ Alleles in one normal form, scores of alleles in memory, and VCF files with scor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
@@ -31,14 +31,7 @@ _HOME = {
     "score_vcf": "vcf_file",
 }
 
-
 if not TYPE_CHECKING:  # or a misspelt name would be of type Any
+    from dnabert2_fast._internal.lazy import attach
 
-    def __getattr__(name: str) -> Any:
-        from dnabert2_fast._internal.lazy import attribute
-
-        return attribute(__name__, _HOME, name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    __getattr__, __dir__ = attach(__name__, _HOME)
