@@ -214,9 +214,9 @@ def require_fits(tokens: int) -> None:
 def token_batches(
     lengths: npt.NDArray[np.int64], batch_tokens: int, start: int = 0
 ) -> Iterator[slice]:
-    """Yield consecutive stretches of sequences that hold at most `batch_tokens` tokens each.
+    """Yield consecutive slices of sequences that hold at most `batch_tokens` tokens each.
 
-    A longer sequence makes a stretch of its own; `start` is the first sequence to take.
+    A longer sequence is a slice of its own; `start` is the first sequence to take.
 
     >>> list(token_batches(np.array([3, 3, 9, 1]), 6))
     [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]

@@ -33,7 +33,7 @@ def alibi_slopes(heads: int) -> torch.Tensor:
 def alibi_bias(
     slopes: torch.Tensor, queries: range, keys: range, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return the bias between two stretches of one sequence, shape (heads, queries, keys)."""
+    """Return the bias between two spans of one sequence, shape (heads, queries, keys)."""
     rows = torch.arange(queries.start, queries.stop, device=slopes.device)
     columns = torch.arange(keys.start, keys.stop, device=slopes.device)
     distance = (rows[:, None] - columns[None, :]).abs()

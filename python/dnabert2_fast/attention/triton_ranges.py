@@ -1,6 +1,6 @@
 """Device code that shares the work of packed attention out: tiles, and which blocks each must meet.
 
-A tile is a stretch of rows of one sequence. With ALiBi most blocks of keys are too far from a tile
+A tile is a block of rows of one sequence. With ALiBi most blocks of keys are too far from a tile
 to matter; `skipping` has the bound that says so, and here it is taken from norms of blocks.
 """
 

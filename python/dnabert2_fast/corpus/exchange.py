@@ -249,7 +249,7 @@ def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
             whose = _whose(rows, path)
             met.add(whose)
             count += whose != last
-            # An export has a row group for each stretch of a species, a sorted table one stretch.
+            # An export has a row group for each span of a species, a sorted table one span.
             if count > file.num_row_groups + len(met):
                 raise CorpusError(
                     f"{path}: rows of a species lie scattered, and a shard holds rows of one: "

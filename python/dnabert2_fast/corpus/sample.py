@@ -164,7 +164,7 @@ class Mixture:
             yield self.corpora[number], here, windows[here] - self._base[number]
 
     def _joined(self, weights: Sequence[float]) -> list[_Stretch]:
-        """Stretches of one weight, neighbours of the same weight as one."""
+        """Spans of one weight, neighbours of the same weight as one."""
         joined: list[list[float]] = []
         for corpus, weight in zip(self.corpora, weights, strict=True):
             for count, of_species in corpus.weights:

@@ -21,7 +21,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Answers", "Predictor"]
 
-# Returns a stretch's outputs: its number, their rows, and what computes them.
+# Returns the outputs of a chunk: its number, their rows, and what computes them.
 Keep = Callable[
     [int, int, Callable[[], npt.NDArray[np.float64]]],
     npt.NDArray[np.float64],
@@ -190,7 +190,7 @@ class Predictor:
         each_window : bool
             Give the windows' answers, not their means.
         keep : callable
-            ``keep(number, rows, compute)`` returns a stretch's outputs, computed or from before.
+            ``keep(number, rows, compute)`` returns the outputs of a chunk, computed or stored.
 
         Yields
         ------

@@ -1,6 +1,6 @@
 """Dropout, residual and LayerNorm in one pass over memory, forward and backward.
 
-A program of the backward pass works on a stretch of rows and sums the gradients of weight and bias
+A program of the backward pass works on a span of rows and sums the gradients of weight and bias
 over them; the sums of all programs are added in a fixed order, so results are reproducible.
 """
 
@@ -51,7 +51,7 @@ def backward(
     grad_y, total, weight, mean, rstd, grad_total, grad_x, grad_weight, grad_bias, seed,
     rows, width, span, dropout_p, BLOCK: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """Write a stretch of rows of the gradients, and its share of the weight's and bias'."""
+    """Write a span of rows of the gradients, and its share of the weight's and bias'."""
     columns = tl.arange(0, BLOCK)
     real = columns < width
     scale = tl.load(weight + columns, mask=real, other=0.0).to(tl.float32)

@@ -1,6 +1,6 @@
 """Masked-LM loss straight from hidden rows: logits live for a few thousand rows at a time.
 
-The forward pass turns each stretch of logits into its gradient in place and multiplies that out at
+The forward pass turns each chunk of logits into its gradient in place and multiplies that out at
 once (as Liger Kernel does, Hsu et al. 2024), so neither logits nor their gradient are ever kept.
 """
 

@@ -170,7 +170,7 @@ class _Work:
         scratch: Path,
         part: Part | None,
     ) -> int:
-        """Work on this machine's disk; stretches that are done lie beside `out`, by what they are.
+        """Work on this machine's disk; finished chunks are stored beside `out`, by what they are.
 
         Copies have other paths and times than the files that they are of, hence two settings.
         """
