@@ -72,7 +72,6 @@ EXEMPT = (
     "benches/",
     "deny.toml",
     "docs/benchmarks.md",
-    "docs/models/mini.md",
     "examples/",
     "pyproject.toml",
     "python/dnabert2_fast/_internal/",
