@@ -26,7 +26,7 @@ python_blocks = blocks(README, "python")
 programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GUIDES)]
 names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
 WHOLE_TOOLS = ("transformers", "gue")
-PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini"))]
+PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini", "why_bpe"))]
 shell = "\n".join(code for page in PAGES for code in blocks(page, "sh")).replace("\\\n", " ")
 # Also after `torchrun -m` and within a loop; to the end of the command, without its comment.
 COMMAND = re.compile(r"(?:^|do )(?:.*-m dnabert2_fast\.cli|dnabert2-fast) (\S+)([^\n#;&|]*)", re.M)
@@ -35,10 +35,28 @@ commands = COMMAND.findall(shell)
 
 def test_the_first_screen():
     text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
     first_screen = text.splitlines()[:45]
     assert len([line for line in python_blocks[0].splitlines() if line.strip()]) <= 12
     assert "make demo" in "\n".join(first_screen)
     assert "make test" in "\n".join(first_screen)
+
+
+@pytest.mark.parametrize(
+    "guide", sorted((DOCS / "guides").glob("*.md")), ids=lambda guide: guide.stem
+)
+def test_a_guide_begins_with_a_result_and_ends_with_what_can_go_wrong(guide):
+    text = guide.read_text(encoding="utf-8")
+    introduction = text.partition("\n## ")[0]
+    assert "```" in introduction
+    assert re.search(r"^(\||!\[|```text|print\()", introduction, re.MULTILINE)
+    assert re.findall("^## (.*)", text, re.MULTILINE)[-1] == "What can go wrong"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_lines_are_no_longer_than_100_characters(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 100 and not line.startswith("|")]
 
 
 @pytest.mark.parametrize(
