@@ -49,7 +49,9 @@ def card(monkeypatch):
 def no_card(monkeypatch, *, built_for, on_the_machine):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", built_for)
-    monkeypatch.setattr(doctor, "_gpu_of_machine", lambda: on_the_machine)
+    answer = SimpleNamespace(stdout=f"{on_the_machine}\nOther Card\n")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: on_the_machine and sys.executable)
+    monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: answer)
 
 
 def findings():
@@ -117,19 +119,14 @@ def test_a_driver_too_old_for_torch(monkeypatch):
     assert "models run on the CPU -> update the driver" in finding
 
 
-def test_the_name_of_the_card_is_what_the_driver_says(monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    assert doctor._gpu_of_machine() is None
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: sys.executable)
-    answer = SimpleNamespace(stdout="Some Card\nOther Card\n")
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: answer)
-    assert doctor._gpu_of_machine() == CARD
+def test_a_driver_that_fails_names_no_card(monkeypatch):
+    no_card(monkeypatch, built_for="13.2", on_the_machine=CARD)
 
     def fails(*_, **__):
         raise subprocess.CalledProcessError(9, "nvidia-smi")
 
     monkeypatch.setattr(doctor.subprocess, "run", fails)
-    assert doctor._gpu_of_machine() is None
+    assert findings() == []
 
 
 def test_a_card_on_which_all_runs(card):

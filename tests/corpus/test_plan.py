@@ -201,11 +201,11 @@ def test_bases_are_counted_as_the_tokenizer_reads_letters(tmp_path):
 def test_a_plan_is_prepared_once(files, tmp_path, monkeypatch):
     inputs = [SourceFile(files[0], "x", max_bp=5), files[1]]
     waits = []
-    lock = plan._lock
-    monkeypatch.setattr(plan, "_lock", lambda at, wait: (waits.append(wait), lock(at, wait)))
+    lock = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", lambda at, how: (waits.append(how), lock(at, how)))
     out = tmp_path / "deep" / "c"
     assert planned(inputs, out).prepare() == [0.5, 1.0]
-    assert waits == [True]
+    assert waits == [fcntl.LOCK_EX]
     counted = []
     monkeypatch.setattr(CorpusPlan, "count_bases", lambda *given: counted.append(given))
     assert planned(inputs, out).prepare() == [0.5, 1.0]

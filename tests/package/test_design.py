@@ -29,3 +29,19 @@ def test_the_figure_has_the_layers_of_the_contract():
         (height,) = {float(one[1]) for one in shown}
         heights.append(height)
     assert heights == sorted(heights)
+
+
+# Probes of a device, and a compiler, which no test can have otherwise.
+PATCHED = {"_cannot_compute", "_failure", "_compiled"}
+
+
+def test_tests_patch_no_private_name():
+    """Callbacks, options and public names serve; private ones change without notice."""
+    found = [
+        match[1]
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for match in re.finditer(
+            r"setattr\((?!torch\.)[\w.]+,\s*\"(_\w+)\"", path.read_text("utf-8")
+        )
+    ]
+    assert set(found) == PATCHED
