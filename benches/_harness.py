@@ -118,7 +118,7 @@ class Bench:
 
     def __init__(self, name, given):
         self.name, self.rounds = name, given.rounds
-        self.machine = machine()
+        self.machine, self.commit = machine(), commit()
         self.path = given.results / self.machine["name"] / f"{name}.jsonl"
         self._began = _clocks()
 
@@ -182,7 +182,7 @@ class Bench:
             **spread("ratio", ratios),
             "goal": goal,
             "same_output": against.same_output,
-            "commit": commit(),
+            "commit": self.commit,
             "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "machine": self.machine,
             "versions": versions(),
@@ -285,6 +285,9 @@ def machine():
     features, cores = [name for name in FEATURES if name in flags], len(os.sched_getaffinity(0))
     words = re.sub(r"\((R|TM)\)|\bCPU\b|\bProcessor\b|@.*|\d+-Core", "", model)
     words = f"{words} {features[-1] if features else ''} {cores} cores"
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
+    words = f"{gpu} {words}" if gpu else words
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "name": re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-"),
@@ -292,6 +295,7 @@ def machine():
         "features": features,
         "cores": cores,
         "memory_gb": round(memory / 1e9),
+        "gpu": gpu,
     }
 
 

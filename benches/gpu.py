@@ -2,15 +2,15 @@
 
     python benches/gpu.py [--tune] [--smoke]
 
-Prints a JSON line a result, then a table. All rates are bfloat16, 12 heads of 64, medians of CUDA
-events; FLOPs of attention count every pair of tokens (4 * length^2 * head_dim a head, 2.5 times
-that backward), so that leaving pairs out shows as a rate beyond the card's. Peers in the same run:
-FlexAttention, SDPA with the bias as a mask, flash-attn where it is installed, plain torch.
-``--tune`` tries other tiles for the attention kernels. ``--smoke`` runs every part once at a tiny
-size, also on a CPU under Triton's interpreter (TRITON_INTERPRET=1), and times mean nothing then.
+Prints a JSON line per result, then a table, and records the numbers. All rates are bfloat16, 12
+heads of 64, medians of CUDA events. FLOPs of attention count every pair of tokens (4 * length^2 *
+head_dim per head, 2.5 times that backward), so that leaving pairs out shows as a rate beyond the
+card's. Peers in the same run: FlexAttention, SDPA with the bias as a mask, flash-attn where it is
+installed, plain torch. ``--tune`` tries other tiles for the attention kernels. ``--smoke`` runs
+every part once at a tiny size, also on a CPU under Triton's interpreter (TRITON_INTERPRET=1); its
+times mean nothing and are not recorded.
 """
 
-import argparse
 import itertools
 import json
 import sys
@@ -20,6 +20,7 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from _harness import Bench, arguments
 from torch import nn
 
 from dnabert2_fast import (
@@ -41,12 +42,28 @@ from dnabert2_fast.pretraining.flops import training_flops
 
 HEADS, SIZE = 12, 64
 RESULTS = []
+SETTINGS = ("tokens", "backend", "kernel", "mode", "tiles", "chosen")
+UNITS = {
+    "product_tflops": ("matrix product", "TFLOP/s"),
+    "copy_gb_s": ("copy", "GB/s"),
+    "forward_tflops": ("forward", "TFLOP/s"),
+    "backward_tflops": ("backward", "TFLOP/s"),
+    "left_out": ("scores left out", "of 1"),
+    "times_plain_torch": ("rate", "times plain torch"),
+    "sequences_s": ("rate", "sequences/s"),
+    "times_padded": ("rate", "times padded"),
+    "times_loop": ("rate", "times one mutant per pass"),
+    "tokens_s": ("rate", "tokens/s"),
+    "share_of_product_peak": ("share of the matrix product's rate", "of 1"),
+    "peak_gb": ("memory", "GB"),
+}
 
 
 class Sizes:
     """What is measured; the small ones only show that every part runs."""
 
-    def __init__(self, smoke):
+    def __init__(self, smoke, bench=None):
+        self.bench = bench
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         self.repetitions = 1 if smoke else 20
@@ -65,9 +82,14 @@ class Sizes:
         self.mutated_bp = 12 if smoke else 300
 
 
-def emit(bench, **values):
-    RESULTS.append({"bench": bench, **values})
+def emit(sizes, part, **values):
+    """Print a result, and record its numbers unless it is a smoke test."""
+    RESULTS.append({"part": part, **values})
     print(json.dumps(RESULTS[-1]), flush=True)
+    settings = [str(values[name]) for name in SETTINGS if name in values]
+    for name, (metric, unit) in UNITS.items():
+        if sizes.bench and name in values:
+            sizes.bench.record(", ".join([part, *settings]), metric, unit, [values[name]])
 
 
 def seconds(sizes, work):
@@ -97,7 +119,7 @@ def peaks(sizes):
     rate = 2 * n**3 / seconds(sizes, lambda: a @ b) / 1e12
     x = torch.empty(n * n * 4, device=sizes.device, dtype=torch.uint8)
     y = torch.empty_like(x)
-    emit("peak", product_tflops=round(rate, 6),
+    emit(sizes, "peak", product_tflops=round(rate, 6),
          copy_gb_s=round(2 * len(x) / seconds(sizes, lambda: y.copy_(x)) / 1e9))  # fmt: skip
 
 
@@ -149,7 +171,7 @@ def attention_rates(sizes):
                     row |= attention_rate(sizes, run, qkv, given, pairs)
                 except Exception as error:  # Triton's are no RuntimeError
                     row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:80]
-                emit("attention", **row)
+                emit(sizes, "attention", **row)
         triton_varlen.SKIP_FROM = 1024
 
 
@@ -206,7 +228,7 @@ def fused_kernels(sizes):
             torch.autograd.grad(out, leaves, torch.ones_like(out))
 
         ratio = seconds(sizes, lambda p=plain: step(p)) / seconds(sizes, lambda o=ours: step(o))
-        emit("fused", kernel=name, times_plain_torch=round(ratio, 2))
+        emit(sizes, "fused", kernel=name, times_plain_torch=round(ratio, 2))
 
 
 def batch_of(sizes, lengths):
@@ -216,20 +238,20 @@ def batch_of(sizes, lengths):
 
 def encoder(sizes):
     model = Dnabert2Model(sizes.config).to(sizes.device, sizes.dtype).eval()
-    emit("backend", chosen=model.attention_backend.name, why=model.attention_backend.reason)
+    emit(sizes, "backend", chosen=model.attention_backend.name, why=model.attention_backend.reason)
     compiled = torch.compile(model) if sizes.device.type == "cuda" else model
     for length in sizes.encoder_lengths:
         given = batch_of(sizes, [length] * max(1, sizes.tokens // length))
         for name, run in (("eager", model), ("compiled", compiled)):
             with torch.inference_mode():
                 took = seconds(sizes, lambda run=run, given=given: run(given))
-            emit("encoder", tokens=length, mode=name, sequences_s=round(len(given) / took))
+            emit(sizes, "encoder", tokens=length, mode=name, sequences_s=round(len(given) / took))
     lengths = torch.randint(20, 1 + max(sizes.encoder_lengths), (max(2, sizes.tokens // 256),))
     given = batch_of(sizes, lengths.tolist())
     full = batch_of(sizes, [int(lengths.max())] * len(lengths))
     with torch.inference_mode():
         ratio = seconds(sizes, lambda: model(full)) / seconds(sizes, lambda: model(given))
-    emit("encoder", mode="ragged 20..512", times_padded=round(ratio, 2))
+    emit(sizes, "encoder", mode="ragged 20..512", times_padded=round(ratio, 2))
 
 
 def mutants(sizes):
@@ -243,7 +265,7 @@ def mutants(sizes):
     with torch.inference_mode():
         loop = 3 * len(sequence) * seconds(sizes, lambda: model(alone))
     took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, attributing))
-    emit("mutants", mode=f"{len(sequence)} bp", times_loop=round(loop / took, 1))
+    emit(sizes, "mutants", mode=f"{len(sequence)} bp", times_loop=round(loop / took, 1))
 
 
 def training(sizes):
@@ -268,11 +290,11 @@ def training(sizes):
     rate = len(given.input_ids) / seconds(sizes, step)
     tokens, labelled = len(given.input_ids), int((labels != -100).sum())
     flops = training_flops(sizes.config, tokens, tokens * length, labelled) / tokens
-    tflops = next(r["product_tflops"] for r in RESULTS if r["bench"] == "peak")
+    tflops = next(r["product_tflops"] for r in RESULTS if r["part"] == "peak")
     row = {"tokens_s": round(rate), "share_of_product_peak": round(rate * flops / 1e12 / tflops, 3)}
     if sizes.device.type == "cuda":
         row["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
-    emit("training", tokens=length, **row)
+    emit(sizes, "training", tokens=length, **row)
 
 
 def tune(sizes):
@@ -290,32 +312,32 @@ def tune(sizes):
             triton_varlen.SKIP_FROM = 10**9
             try:
                 rate = attention_rate(sizes, triton_varlen.attention_triton, qkv, given, pairs)
-                emit("tiles", tokens=length, tiles=tiles, **rate)
+                emit(sizes, "tiles", tokens=length, tiles=tiles, **rate)
             except Exception as error:
-                emit("tiles", tokens=length, tiles=tiles, failed=type(error).__name__)
+                emit(sizes, "tiles", tokens=length, tiles=tiles, failed=type(error).__name__)
     triton_varlen.tiles_for, triton_varlen.SKIP_FROM = kept, 1024
 
 
 def table():
-    print("\n| bench | setting | result |\n|---|---|---|")
+    print("\n| part | setting | result |\n|---|---|---|")
     for row in RESULTS:
-        words = {k: v for k, v in row.items() if k != "bench"}
-        setting = [str(v) for k, v in words.items() if k in ("tokens", "backend", "kernel", "mode")]
+        words = {k: v for k, v in row.items() if k != "part"}
+        setting = [str(v) for k, v in words.items() if k in SETTINGS]
         result = [f"{k} {v}" for k, v in words.items() if str(v) not in setting]
-        print(f"| {row['bench']} | {', '.join(setting)} | {', '.join(result)} |")
+        print(f"| {row['part']} | {', '.join(setting)} | {', '.join(result)} |")
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = arguments(__doc__, genome=False)
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--smoke", action="store_true")
     asked = parser.parse_args()
     if not (asked.smoke or torch.cuda.is_available()):
         print("error: torch sees no CUDA device here; nothing to measure", file=sys.stderr)
         return 2
-    sizes = Sizes(asked.smoke)
+    sizes = Sizes(asked.smoke, None if asked.smoke else Bench("gpu", asked))
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    emit("machine", device=name, torch=torch.__version__)
+    emit(sizes, "machine", device=name, torch=torch.__version__)
     for part in (peaks, attention_rates, fused_kernels, encoder, mutants, training):
         part(sizes)
     if asked.tune:

@@ -84,7 +84,7 @@ def test_the_gpu_benchmark_runs_in_all_its_parts(tmp_path, environment):
     assert "failed" not in done.stdout
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     parts = ["machine", "peak", "attention", "fused", "backend", "encoder", "mutants", "training"]
-    assert list(dict.fromkeys(row["bench"] for row in rows)) == parts
+    assert list(dict.fromkeys(row["part"] for row in rows)) == parts
     assert "| training |" in done.stdout
 
 
