@@ -152,6 +152,9 @@ def stages(bench, path, bases, folder):
     resolved = {"case": "upper", **CONFIG.resolved()}
     every = [2**64 - 1] * 2
 
+    def read():
+        _native.count_bases(path, fold_case=True, rna=False, report=lambda _: None)
+
     def build(done):
         nothing = lambda *_: None  # noqa: E731
         native_builder(tok, resolved, "{}", 0).build(
@@ -167,7 +170,7 @@ def stages(bench, path, bases, folder):
         )
 
     for stage, call in (
-        ("read and parse", lambda: _native.count_bases(path, True, lambda _: None)),
+        ("read and parse", read),
         ("and cut into windows", lambda: build(every)),
         ("and encode and write", lambda: build([0, 0])),
         ("and everything else", lambda: build_corpus([path], fresh(folder), tok, CONFIG)),

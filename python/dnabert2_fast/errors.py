@@ -11,6 +11,7 @@ __all__ = [
     "DivergedError",
     "Dnabert2Error",
     "FastaError",
+    "InputWarning",
     "TokenizerError",
 ]
 
@@ -37,6 +38,14 @@ class CheckpointError(Dnabert2Error, ValueError):
 
 class DataError(Dnabert2Error, ValueError):
     """A labelled table (CSV) is not what was asked for; names the file, row and column."""
+
+
+class InputWarning(Dnabert2Error, UserWarning):
+    """A file can be read and may not be what it should be: cut off at a block border, or RNA.
+
+    ``warnings.simplefilter("error", InputWarning)`` makes it an error; so does ``--strict`` on the
+    command line.
+    """
 
 
 class BackendUnavailableError(Dnabert2Error, RuntimeError):

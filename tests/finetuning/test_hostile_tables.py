@@ -40,7 +40,7 @@ BAD = {
     "a class of a billion": (b"sequence,label\nA,1000000000\n", "has class 1,000,000,000"),
     "a class of 30 digits": (b"sequence,label\nA," + b"9" * 30 + b"\n", "line 2"),
     "gzip damaged inside": (damaged(b"sequence,label\n" + b"ACGT,1\n" * 3000), "damaged|not a tab"),
-    "gzip cut off": (gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 99)[:-9], "damaged or cut"),
+    "gzip cut off": (gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 99)[:-9], "damaged or ends"),
 }
 
 

@@ -43,8 +43,10 @@ def test_bad_folders(tmp_path):
         (tmp_path / f"{split}.csv").write_text(f"sequence,label\nACGT,{label}\n")
     with pytest.raises(DataError, match="test has class 3"):
         read_splits(tmp_path)
-    (tmp_path / "dev.csv").rename(tmp_path / "dev.csv.gz")
-    with pytest.raises(DataError, match="damaged or cut off"):
+    packed = gzip.compress((tmp_path / "dev.csv").read_bytes())
+    (tmp_path / "dev.csv").unlink()
+    (tmp_path / "dev.csv.gz").write_bytes(packed[:-9])
+    with pytest.raises(DataError, match="gzip stream is damaged or ends early"):
         read_splits(tmp_path)
 
 

@@ -3,7 +3,9 @@
 What `test_fasta.py` has is not repeated: empty files, cut-off gzip, bgzip and zstd, bad checksums.
 """
 
+import bz2
 import gzip
+import lzma
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from dnabert2_fast.io import fasta
 tok = Tokenizer.from_pretrained("dnabert2")
 TEXT = b">a\nACGT\n>b\nGGCC\n"
 LONG = b">a\n" + b"ACGTTGCA" * 40_000 + b"\n"
+SKIPPED = b"\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"  # a frame of zstd without content
 
 
 def zstd(data):
@@ -34,7 +37,6 @@ BAD = {
     "sequence without a header": (b"ACGT\nACGT\n", "begins with"),
     "binary": (bytes(range(256)) * 40, "begins with"),
     "an ELF file": (b"\x7fELF" + bytes(200), "begins with"),
-    "a byte-order mark": (b"\xef\xbb\xbf" + TEXT, "byte-order mark"),
     "UTF-16": (TEXT.decode().encode("utf-16"), "UTF-16"),
     "a header alone": (b">a", "ends in the middle of a header"),
     "a name that never ends": (b">" + b"x" * 200_000 + b"\nACGT\n", "more than 65536 bytes"),
@@ -53,11 +55,28 @@ BAD = {
     ),
     "zstd damaged inside": (flipped(zstd(LONG), 9), "zstd stream"),
     "zstd cut off in its second frame": (zstd(TEXT) + zstd(LONG)[:-4], "zstd stream"),
-    "zstd with a window of 2 GB": (b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20), "zstd stream"),
+    "zstd with a window of 2 GB": (b"\x28\xb5\x2f\xfd\x00\xa8" + bytes(20), "--long=31"),
     "FASTQ with too few qualities": (b"@r\nACGT\n+\nIII\n@s\nA\n+\nI\n", "4 letters and 3 qual"),
     "FASTQ with too many qualities": (b"@r\nACGT\n+\nIIIII\n", "4 letters and 5 qual"),
-    "FASTQ without its plus line": (b"@r\nACGT\nIIII\n", r"lacks its '\+' line"),
-    "FASTQ over several lines": (b"@r\nAC\nGT\n+\nIIII\n", r"lacks its '\+' line"),
+    "FASTQ without its plus line": (b"@r\nACGT\nIIII\n@s\n", r"lacks its '\+' line"),
+    "FASTQ with a digit among letters": (b"@r\nACGT\nII9I\n@s\n", r"digit '9'.*line 3"),
+    "FASTQ of a wrapped record cut off": (b"@r\nAC\nGT\n+\nII\n", "4 letters and 2 qual"),
+    "GenBank's numbers": (b">a\n        1 acgt\n", r"digit '1'.*line 2"),
+    "digits far down": (b">a\n" + b"ACGT\n" * 999 + b"AC2T\n", r"digit '2'.*line 1001"),
+    "bytes behind gzip": (gzip.compress(TEXT) + b"index", "trailing garbage ignored.*gunzip -c"),
+    "bytes behind bzip2": (bz2.compress(TEXT) + b"index", "bytes that are not bzip2 follow"),
+    "bytes behind zstd": (zstd(TEXT) + b"index", "bytes that are not zstd follow"),
+    "bzip2 cut off": (bz2.compress(LONG)[:-9], "bzip2 stream is damaged or ends early"),
+    "xz cut off": (lzma.compress(LONG)[:-9], "xz stream is damaged or ends early"),
+    "xz damaged inside": (flipped(lzma.compress(LONG), 60), "xz stream is damaged"),
+    "zip": (b"PK\x03\x04" + bytes(30), "unzip"),
+    "tar": (gzip.compress(b"g.fa" + bytes(253) + b"ustar"), "tar archive"),
+    "2bit": (b"\x43\x27\x41\x1a" + bytes(30), "twoBitToFa"),
+    "CRAM": (b"CRAM\x03" + bytes(30), "samtools fasta"),
+    "BAM": (gzip.compress(b"BAM\x01" + bytes(30)), "samtools fasta"),
+    "SAM": (b"@HD\tVN:1.6\n@SQ\tSN:1\tLN:9\n", "is SAM"),
+    "a pointer of git-lfs": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "a web page": (b"<!DOCTYPE html><html>", "is a web page"),
     "FASTQ that turns into FASTA": (b"@r\nAC\n+\nII\n>b\nAC\n", "does not begin with '@'"),
     "FASTQ cut off": (b"@r\nACGT\n", "ends in the middle of a record"),
     "FASTQ cut off behind the plus line": (b"@r\nACGT\n+\n", "ends in the middle of a record"),
@@ -88,6 +107,35 @@ GOOD = {
     "records without letters": (b">a\n>b\n>c\nA\n", [("a", ""), ("b", ""), ("c", "A")]),
     "headers without a name": (b">\nAC\n> \nGT\n", [("", "AC"), ("", "GT")]),
     "the same name twice": (b">a\nAC\n>a\nGT\n", [("a", "AC"), ("a", "GT")]),
+    "blanks behind lines": (b">a\nACGT  \nACGT\t\nAC \n", [("a", "ACGTACGTAC")]),
+    "two CR at each end": (b">a\r\r\nACGT\r\r\nAC\r\r\n", [("a", "ACGTAC")]),
+    "blocks of ten": (b">a\nACGTACGTAC ACGTACGTAC\nAC GT\n", [("a", "ACGTACGTAC" * 2 + "ACGT")]),
+    "a byte-order mark": (b"\xef\xbb\xbf" + TEXT, [("a", "ACGT"), ("b", "GGCC")]),
+    "a blank first line": (b"\n \r\n" + TEXT, [("a", "ACGT"), ("b", "GGCC")]),
+    "lines of old Macs": (TEXT.replace(b"\n", b"\r"), [("a", "ACGT"), ("b", "GGCC")]),
+    "bzip2": (bz2.compress(TEXT), [("a", "ACGT"), ("b", "GGCC")]),
+    "bzip2 of several streams": (bz2.compress(b">a\nAC") + bz2.compress(b"GT"), [("a", "ACGT")]),
+    "xz": (lzma.compress(TEXT), [("a", "ACGT"), ("b", "GGCC")]),
+    "xz of several streams, padded": (
+        lzma.compress(b">a\nAC") + bytes(8) + lzma.compress(b"GT") + bytes(4),
+        [("a", "ACGT")],
+    ),
+    "gzip padded with zeros": (gzip.compress(b">a\nAC") + bytes(512), [("a", "AC")]),
+    "gzip with an empty member": (
+        gzip.compress(b"") + gzip.compress(b">a\nAC") + gzip.compress(b""),
+        [("a", "AC")],
+    ),
+    "zstd with frames that are skipped": (
+        SKIPPED + zstd(b">a\nAC") + SKIPPED + SKIPPED + zstd(b"GT\n") + SKIPPED,
+        [("a", "ACGT")],
+    ),
+    "FASTQ over several lines": (
+        b"@r\nAC\nGT\n+r\n@I\n+I\n@s\nG\n+\n@\n",
+        [("r", "ACGT"), ("s", "G")],
+    ),
+    "FASTQ of Windows": (b"@r\r\nAC\r\n+\r\nII\r\n@s\r\nG\r\n+\r\nI", [("r", "AC"), ("s", "G")]),
+    "FASTQ without letters": (b"@r\n\n+\n\n@s\nG\n+\nI\n", [("r", ""), ("s", "G")]),
+    "gaps of an alignment": (b">a\nAC--GT.*\n", [("a", "AC--GT.*")]),
     "no line break at the end": (b">a\nAC", [("a", "AC")]),
     "gzip of several members": (
         gzip.compress(b">a\nAC") + gzip.compress(b"GT\n"),

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +24,7 @@ import torch
 
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path, temporary_beside
 from dnabert2_fast._internal.settings import differences
+from dnabert2_fast._internal.streams import is_stdout, is_stream
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
 
@@ -54,6 +56,8 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return the settings that results depend on; files by name, size and time of change.
 
+    What comes through a pipe is never the same again.
+
     The fields of `rules` and the names of `inputs` must differ.
     """
     digest = hashlib.sha256()
@@ -69,7 +73,9 @@ def fingerprint(
     found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
     found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(config)}
     for name, given in inputs.items():
-        if isinstance(given, Path):
+        if isinstance(given, Path) and is_stream(given):
+            found[name] = uuid.uuid4().hex
+        elif isinstance(given, Path):
             state = given.stat()
             found[name] = [os.fspath(given.resolve()), state.st_size, state.st_mtime_ns]
         else:
@@ -83,12 +89,16 @@ class ResumeStore:
     Parameters
     ----------
     out : Path
+        With standard output nothing is kept.
     settings : dict
         See `fingerprint`; results of other settings are deleted.
     """
 
     def __init__(self, out: Path, settings: dict[str, Any]) -> None:
+        self._keeps = not is_stdout(out)
         self.folder = out.with_name(f"{out.name}.parts")
+        if not self._keeps:
+            return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Processes that share the work start together: the folder appears whole, and once.
         with temporary_beside(self.folder) as fresh:
@@ -114,6 +124,8 @@ class ResumeStore:
         self, number: int, rows: int, compute: Callable[[], npt.NDArray[Any]]
     ) -> npt.NDArray[Any]:
         """Return the results of a chunk, one row per item, computed unless they are stored."""
+        if not self._keeps:
+            return compute()
         path = self.folder / f"{number:08d}.npy"
         try:
             done: npt.NDArray[Any] = np.load(path)
@@ -147,7 +159,8 @@ class ResumeStore:
 
     def remove(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._keeps:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def not_written(target: Path, error: BaseException) -> CheckpointError:

@@ -21,7 +21,7 @@ import tyro
 from dnabert2_fast._internal.extras import EXTRA_OF, needs
 from dnabert2_fast.cli.tokenizers import info as show_info
 from dnabert2_fast.cli.tokenizers import tokenize, train_tokenizer, vocab_sizes
-from dnabert2_fast.errors import Dnabert2Error
+from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
 
 def _doctor() -> None:
@@ -103,11 +103,16 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
 }
 
 
+# Taken out before a command reads its own options.
+STRICT = "--strict"
+
+
 def usage() -> str:
     """Return the list of commands."""
     lines = [f"  {command:16s} {what}" for command, (what, _) in COMMANDS.items()]
     head = "usage: dnabert2-fast COMMAND [options]      (dnabert2-fast COMMAND --help says more)\n"
-    return "\n".join([head, *lines])
+    strict = "\n  --strict, with any command: warnings about input files are errors"
+    return "\n".join([head, *lines, strict])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,6 +131,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), needs(command, EXTRA_OF.get(command)):
             warnings.showwarning = _one_line_warning
+            if STRICT in arguments:
+                arguments = [argument for argument in arguments if argument != STRICT]
+                warnings.simplefilter("error", InputWarning)
             COMMANDS[command][1](arguments[1:], f"dnabert2-fast {command}")
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from dnabert2_fast._internal.streams import is_stdout
+
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of"]
+__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of", "report"]
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
@@ -22,6 +25,14 @@ def load_tokenizer(name: str) -> Tokenizer:
     from dnabert2_fast.tokenizer import Tokenizer
 
     return Tokenizer.from_pretrained(name)
+
+
+def report(out: Path, text: str) -> None:
+    """Print what was written where, beside standard output if that has the results."""
+    if is_stdout(out):
+        print(f"standard output: {text}", file=sys.stderr)
+    else:
+        print(f"{out}: {text}")
 
 
 def part_of(text: str) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def build_corpus(
     Parameters
     ----------
     files
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ, packed or not.
     out
         The corpus folder to make.
     manifest
@@ -51,7 +51,12 @@ def build_corpus(
     threads
         0 takes every core; the bytes written do not depend on it.
     """
-    from dnabert2_fast.corpus.build import build_planned, build_units, merge_units
+    from dnabert2_fast.corpus.build import (
+        build_planned,
+        build_units,
+        merge_units,
+        not_in_corpus,
+    )
     from dnabert2_fast.corpus.plan import CorpusPlan
     from dnabert2_fast.io.manifest import read_manifest
 
@@ -70,6 +75,9 @@ def build_corpus(
         if plan.folder.exists():
             print("what is built is kept; the same command goes on with it", file=sys.stderr)
         raise
+    for file in corpus.read:
+        if left_out := not_in_corpus(file, corpus.settings):
+            print(f"{file['path']}: not in the corpus: {left_out}", file=sys.stderr)
     held_out = len(Corpus.open(out, split="valid"))
     print(
         f"{out}: {len(corpus):,} training windows, {corpus.tokens:,} tokens; "

@@ -23,6 +23,7 @@ def embed(
     window_bp: int | None = None,
     column: str = "sequence",
     regions: Path | None = None,
+    rna: bool = False,
     part: str | None = None,
     plot: Path | None = None,
     batch_tokens: int = 16384,
@@ -35,8 +36,8 @@ def embed(
     Parameters
     ----------
     file
-        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
-        with one a line; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
+        line; - is standard input; with --regions a genome as FASTA, plain or bgzip.
     out
         .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end,
         embedding) or .h5ad (AnnData).
@@ -58,7 +59,9 @@ def embed(
     column
         Column of a table that holds the sequences; rows are named by their number.
     regions
-        BED file, plain or gz: one row a region of the genome, forward strand, in the file's order.
+        BED file: one row a region of the genome, forward strand, in the file's order.
+    rna
+        Read U as T.
     part
         I/N: only the I-th of N shares, so that several devices or jobs work on one file; the same
         command without it then puts them together.
@@ -90,7 +93,7 @@ def embed(
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:
         rows = embed_file(
-            SequenceFile(file, column, regions, window_bp),
+            SequenceFile(file, column, regions, window_bp, rna),
             net,
             tok,
             out,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dnabert2_fast.cli._args import File, load_tokenizer
+from dnabert2_fast.cli._args import File, load_tokenizer, report
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -65,6 +66,7 @@ def score_variants(
     out: Path,
     config: Scoring = ScoringConfig(),  # noqa: B008 (it is frozen)
     prefix: str = "D2",
+    rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -78,15 +80,18 @@ def score_variants(
     Parameters
     ----------
     vcf
-        VCF, plain, gzip or bgzip, in any order.
+        VCF, packed or not, in any order; - is standard input.
     reference
         The genome, FASTA, plain or bgzip; an index is made if there is none.
     model
         A checkpoint folder or a hub id; a classifier if its weights are one's.
     out
-        .vcf or .vcf.gz (records as they were, with INFO fields D2_...), or .parquet.
+        .vcf or .vcf.gz (records as they were, with INFO fields D2_...), or .parquet; - is standard
+        output.
     prefix
         Of the INFO fields; another one keeps the scores of a second model beside the first.
+    rna
+        Read U of the genome as T.
     tokenizer
         As for tokenize; the model's own if left out.
     attention
@@ -102,8 +107,8 @@ def score_variants(
 
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix)
-    print(f"{out}: {sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
+    counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
+    report(out, f"{sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
     for status, number in counts.items():
         if status != "scored":
             reason = f"{status} ({STATUSES[status]})"
@@ -122,6 +127,7 @@ def attribute(
     window_bp: int | None = None,
     column: str = "sequence",
     regions: Path | None = None,
+    rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -134,8 +140,8 @@ def attribute(
     Parameters
     ----------
     file
-        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
-        with one a line; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
+        line; with --regions a genome as FASTA, plain or bgzip.
     model
         A checkpoint folder or a hub id; a classifier if its weights are one's.
     window_bp
@@ -144,7 +150,9 @@ def attribute(
     column
         Column of a table that holds the sequences; rows are named by their number.
     regions
-        BED file, plain or gz: attribute these regions of the genome instead of whole records.
+        BED file: attribute these regions of the genome instead of whole records.
+    rna
+        Read U as T.
     tokenizer
         As for tokenize; the model's own if left out.
     attention
@@ -159,7 +167,7 @@ def attribute(
 
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
-    source = SequenceFile(file, column, regions, window_bp)
+    source = SequenceFile(file, column, regions, window_bp, rna)
     number = attribute_file(source, net, tok, output, config)
     written = (output.out, output.plots, output.motifs)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
@@ -171,6 +179,7 @@ def fill_mask(
     *,
     model: str = "mini",
     top_k: int = 5,
+    rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -189,6 +198,8 @@ def fill_mask(
         if left out.
     top_k
         Tokens a mask.
+    rna
+        Read U as T.
     tokenizer
         As for tokenize; the model's own if left out.
     attention
@@ -207,12 +218,23 @@ def fill_mask(
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
+    if rna:
+        sequences = tuple(_rna_as_dna(sequence) for sequence in sequences)
     filled = [fill(sequence, net, tok, top_k=top_k) for sequence in sequences]
     print("sequence", "mask", "token", "token_id", "probability", sep="\t")
     for number, masks in enumerate(filled):
         for mask, found in enumerate(masks):
             for token, token_id, probability in found:
                 print(number, mask, token, token_id, f"{probability:.4g}", sep="\t")
+
+
+def _rna_as_dna(sequence: str) -> str:
+    """Read U as T, but in the names of special tokens."""
+    pieces = re.split(r"(\[[A-Z]+\])", sequence)
+    return "".join(
+        piece if piece.startswith("[") else piece.translate(str.maketrans("Uu", "Tt"))
+        for piece in pieces
+    )
 
 
 def likelihood(
@@ -225,6 +247,7 @@ def likelihood(
     window_bp: int | None = None,
     column: str = "sequence",
     regions: Path | None = None,
+    rna: bool = False,
     mask_stride: int | None = None,
     both_strands: bool = True,
     batch_tokens: int = 16384,
@@ -240,13 +263,13 @@ def likelihood(
     Parameters
     ----------
     file
-        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
-        with one a line; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
+        line; - is standard input; with --regions a genome as FASTA, plain or bgzip.
     model
         A checkpoint folder or a hub id of a masked language model.
     out
-        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits a base). Track: .bedgraph,
-        .bw or .bigwig.
+        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits a base), - for standard
+        output. Track: .bedgraph, .bw or .bigwig.
     track
         entropy: of the base, in bits, when its token is masked; log_likelihood: in nats a base.
     window_bp
@@ -255,7 +278,9 @@ def likelihood(
     column
         Column of a table that holds the sequences; rows are named by their number.
     regions
-        BED file, plain or gz: these regions of the genome instead of whole records.
+        BED file: these regions of the genome instead of whole records.
+    rna
+        Read U as T.
     mask_stride
         Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
         but less context for each prediction. One token at a time if left out.
@@ -284,12 +309,12 @@ def likelihood(
         config = TrackConfig(
             track, 512 if window_bp is None else window_bp, mask_stride, both_strands, batch_tokens
         )
-        source = SequenceFile(file, column, regions)
+        source = SequenceFile(file, column, regions, rna=rna)
         bases = likelihood_track(source, net, tok, out, config)
         print(f"{out}: {bases:,} bases")
         return
-    source = SequenceFile(file, column, regions, window_bp)
+    source = SequenceFile(file, column, regions, window_bp, rna)
     rows = likelihood_table(
         source, net, tok, out, mask_stride=mask_stride, batch_tokens=batch_tokens
     )
-    print(f"{out}: {rows:,} sequences")
+    report(out, f"{rows:,} sequences")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.cli._args import AnyPath, File, Files, load_tokenizer
 
 
@@ -20,6 +21,7 @@ def tokenize(
     unknown: Literal["unk", "split", "error"] = "unk",
     matching: Literal["bpe", "longest", "longest-first"] | None = None,
     max_length: int | None = None,
+    rna: bool = False,
     threads: int = 0,
 ) -> None:
     """Turn sequences into token ids.
@@ -27,9 +29,10 @@ def tokenize(
     Parameters
     ----------
     file
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ, packed or not; - is standard input.
     out
-        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out.
+        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out
+        or -.
     tokenizer
         "dnabert2", a folder, a tokenizer.json, a vocab.txt of k-mers, or a hub id.
     case
@@ -41,6 +44,8 @@ def tokenize(
         longest token anywhere first. As the tokenizer's file says if left out.
     max_length
         Most tokens of one sequence, special ones included.
+    rna
+        Read U as T.
     threads
         0 takes every core.
     """
@@ -48,7 +53,7 @@ def tokenize(
     from dnabert2_fast.tokenizer.file import tokenize_file
 
     tok = Tokenizer.from_pretrained(tokenizer, case=case, unknown=unknown, matching=matching)
-    done = tokenize_file(file, tok, out, max_length=max_length, threads=threads)
+    done = tokenize_file(file, tok, out, max_length=max_length, rna=rna, threads=threads)
     print(f"{done.records:,} records; {done.replaced}", file=sys.stderr)
 
 
@@ -67,6 +72,7 @@ def train_tokenizer(
     sample: float = 1.0,
     seed: int = 0,
     column: str = "sequence",
+    rna: bool = False,
     memory_limit_gb: float | None = None,
     threads: int = 0,
 ) -> None:
@@ -75,7 +81,8 @@ def train_tokenizer(
     Parameters
     ----------
     files
-        FASTA or FASTQ (plain or gz, bgz, zst), .txt with a sequence a line, .csv or .tsv.
+        FASTA or FASTQ, .txt with a sequence a line, .csv or .tsv, packed or not; - is standard
+        input.
     out
         The tokenizer.json to write.
     manifest
@@ -98,6 +105,8 @@ def train_tokenizer(
         Start of the sample's draws.
     column
         Column of .csv and .tsv files.
+    rna
+        Read U as T.
     memory_limit_gb
         Train in this much memory, with a file in TMPDIR; same merges, far more time.
     threads
@@ -119,6 +128,7 @@ def train_tokenizer(
             sample=sample,
             seed=seed,
             column=column,
+            rna=rna,
         ),
         species=species,
         memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
@@ -138,6 +148,7 @@ def vocab_sizes(
     largest: int = 1 << 15,
     window_bp: int | None = 1000,
     sample: float = 1.0,
+    rna: bool = False,
     threads: int = 0,
 ) -> None:
     """Weigh vocabulary sizes from 2^8 up: shorter sequences against rarer tokens.
@@ -156,6 +167,8 @@ def vocab_sizes(
         Cut sequences every so many bases.
     sample
         Share of the windows to train on.
+    rna
+        Read U as T.
     threads
         0 takes every core.
     """
@@ -165,10 +178,12 @@ def vocab_sizes(
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
     from dnabert2_fast.tokenizer import assessment as assess
 
-    config = TrainingConfig(window_bp=window_bp, sample=sample)
+    for file in on or files:
+        require_file(file, "it is read once for every size")
+    config = TrainingConfig(window_bp=window_bp, sample=sample, rna=rna)
     tok = Tokenizer.train(list(files), largest, config, threads=threads)
     sizes = [2**n for n in range(8, largest.bit_length())]
-    rows = assess.vocab_sizes(tok, list(on or files), sizes)
+    rows = assess.vocab_sizes(tok, list(on or files), sizes, rna=rna)
     with atomic_path(out) as folder:
         folder.mkdir()
         tok.save(folder / "tokenizer.json")
@@ -189,6 +204,7 @@ def info(
     manifest: Path | None = None,
     against: str | None = None,
     plot: Path | None = None,
+    rna: bool = False,
 ) -> None:
     """Say what a tokenizer, corpus or checkpoint is, and how a tokenizer suits genomes.
 
@@ -206,6 +222,8 @@ def info(
         Another tokenizer: tokens in common, and the same figures for it.
     plot
         Picture of token lengths and of counts by rank to write.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.cli.info import describe
 
@@ -219,14 +237,16 @@ def info(
 
     species = species_by_path(manifest) if manifest else {}
     files: list[str | Path] = [*on, *species]
+    for file in files if against else []:
+        require_file(file, "it is read once for each tokenizer")
     tok = load_tokenizer(str(path))
-    genomes = assess(tok, files, species)
+    genomes = assess(tok, files, species, rna=rna)
     if genomes:
         print(table(genomes))
     if against:
         other = load_tokenizer(against)
         print(f"{against}: {overlap(tok, other):.1%} of all tokens in common")
         if files:
-            print(table(assess(other, files, species)))
+            print(table(assess(other, files, species, rna=rna)))
     if plot:
         plot_assessments(genomes, plot)

@@ -9,6 +9,8 @@ from typing import Literal
 
 import tyro
 
+from dnabert2_fast.cli._args import report
+
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
@@ -60,6 +62,7 @@ def predict(
     rows: Literal["records", "windows"] = "records",
     window_bp: int | None = None,
     stride_bp: int | None = None,
+    rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -75,16 +78,18 @@ def predict(
     model
         A folder that finetune wrote.
     file
-        FASTA or FASTQ (plain, gz, bgz, zst), or .csv or .csv.gz with a column sequence (or
-        sequence1 and sequence2) and perhaps name.
+        FASTA or FASTQ, packed or not, or .csv with a column sequence (or sequence1 and sequence2)
+        and perhaps name; - is standard input.
     out
-        .csv or .parquet.
+        .csv or .parquet; - is standard output.
     rows
         A row for each record, or for each window.
     window_bp
         Letters of a window; as many as the longest training sequence had if left out.
     stride_bp
         Letters from one window to the next; as many as a window has if left out.
+    rna
+        Read U as T.
     batch_tokens
         Tokens of one batch: more is faster until memory ends.
     attention
@@ -110,9 +115,10 @@ def predict(
             attention=attention,
             dtype=dtype,
             device=device,
+            rna=rna,
         ),
     )
-    print(f"{out}: {written:,} rows")
+    report(out, f"{written:,} rows")
 
 
 def evaluate(
@@ -121,6 +127,7 @@ def evaluate(
     /,
     *,
     out: Path,
+    rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: Dtype = "float32",
@@ -136,6 +143,8 @@ def evaluate(
         .csv or .csv.gz with labels as in training.
     out
         Folder to make, with metrics.json, predictions.csv and pictures.
+    rna
+        Read U as T.
     batch_tokens
         Tokens of one batch: more is faster until memory ends.
     attention
@@ -155,5 +164,6 @@ def evaluate(
         attention=attention,
         dtype=dtype,
         device=device,
+        rna=rna,
     )
     print(f"{out}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,21 @@ from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["build_corpus", "build_planned", "build_units", "merge_units"]
+__all__ = ["build_corpus", "build_planned", "build_units", "merge_units", "not_in_corpus"]
 
 JOURNAL = "journal.jsonl"
 SHARD = {"name", "split", "sequences", "tokens", "bytes", "xxh3", "origins_xxh3"}
 # Counts of each file in the journal and in ``corpus.json``, named as in `_native.FileCounts`.
-FILE_COUNTS = ("records", "bases", "other_letters", "windows", "unfit", "left_out", "duplicates")
+FILE_COUNTS = (
+    "records",
+    "bases",
+    "other_letters",
+    "windows",
+    "too_short",
+    "with_other_letters",
+    "left_out",
+    "duplicates",
+)
 
 
 def build_corpus(
@@ -65,7 +74,7 @@ def build_corpus(
     Parameters
     ----------
     files : iterable of paths or SourceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; windows keep the order of files and records.
+        FASTA or FASTQ, packed or not; windows keep the order of files and records.
         `read_manifest` makes a list with species, groups, weights and caps.
     out : path
         Folder to make. It appears when it is whole.
@@ -175,6 +184,7 @@ def native_builder(
         both_strands=resolved["both_strands"],
         other_letters=resolved["other_letters"],
         fold_case=resolved["case"] == "upper",
+        rna=resolved["rna"],
         seed=resolved["seed"],
         valid_fraction=resolved["valid_fraction"],
         deduplicate=resolved["deduplicate"],
@@ -351,10 +361,37 @@ def write_merged(
         read += [{"path": n, **counts} for n, counts in zip(names, journal.read or [], strict=True)]
     if not shards:
         shutil.rmtree(plan.folder, ignore_errors=True)
+        left_out = "; ".join(not_in_corpus(file, plan.resolved) or "empty" for file in read[:3])
         raise CorpusError(
-            f"{', '.join(plan.names)}: no window has {plan.resolved['min_bp']} bases (min_bp)"
+            f"{', '.join(plan.names)}: no window has {plan.resolved['min_bp']} bases (min_bp): "
+            f"{left_out}"
         )
     return write_contents(folder, plan.tokenizer, plan.settings, read, shards)
+
+
+def not_in_corpus(file: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return what an input file had that is not in the corpus; empty if all of it is.
+
+    Parameters
+    ----------
+    file : mapping
+        An entry of ``read`` of ``corpus.json``.
+    settings : mapping
+        ``settings`` of ``corpus.json``.
+    """
+    whys = {
+        "too_short": f"with fewer than {settings['min_bp']} bases (min_bp)",
+        "with_other_letters": "with other letters (other_letters=drop)",
+        "left_out": "beyond the maximum of the species (max_bp)",
+        "duplicates": "with the letters of an earlier one (deduplicate)",
+    }
+    parts = [f"{file[name]:,} windows {why}" for name, why in whys.items() if file[name]]
+    if file["other_letters"] and settings["other_letters"] != "keep":
+        counts = sorted(file["other_letters"].items(), key=lambda item: -item[1])
+        listed = ", ".join(f"{letter!r} {count:,}" for letter, count in counts[:8])
+        more = f" and {len(counts) - 8} more kinds" if len(counts) > 8 else ""
+        parts.insert(0, f"letters other than A, C, G, T: {listed}{more}")
+    return "; ".join(parts)
 
 
 def _origins(origins: _native.Origins, files: list[str], whose: SourceFile) -> pa.Table:

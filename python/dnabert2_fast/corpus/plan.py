@@ -22,6 +22,7 @@ from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.settings import require_same
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast._internal.strict_json import parse_json
 from dnabert2_fast.corpus.format import encoded_with
 from dnabert2_fast.errors import CorpusError
@@ -62,6 +63,8 @@ class CorpusConfig:
         Tokens of one shard file, about.
     seed
         Start of the draws.
+    rna
+        Read U as T.
 
     Examples
     --------
@@ -79,6 +82,7 @@ class CorpusConfig:
     valid_fraction: float = 0.05
     shard_tokens: int = 1 << 22
     seed: int = 0
+    rna: bool = False
 
     def __post_init__(self) -> None:
         for name in ("window_bp", "min_window_bp", "stride_bp", "min_bp", "shard_tokens"):
@@ -113,7 +117,7 @@ class CorpusPlan:
     Parameters
     ----------
     files : iterable of paths or SourceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; `read_manifest` says whose they are.
+        FASTA or FASTQ, packed or not; `read_manifest` says whose they are.
     out : path
         Folder of the corpus to be.
     tokenizer : Tokenizer
@@ -255,7 +259,8 @@ class CorpusPlan:
 
     def count_bases(self, path: Path, report: Callable[[int], object]) -> int:
         """Count the bases of a file, as the tokenizer reads letters."""
-        return _native.count_bases(path, self.resolved["case"] == "upper", report)
+        fold_case, rna = self.resolved["case"] == "upper", self.resolved["rna"]
+        return _native.count_bases(path, fold_case=fold_case, rna=rna, report=report)
 
     def shares(self, bases_of: Callable[[Path], int]) -> list[float]:
         """Return the share of each unit's windows that its species' `max_bp` leaves."""
@@ -315,6 +320,7 @@ else:
 
 
 def _stamp(path: Path) -> list[int]:
+    require_file(path, "a build reads its files again when it resumes")
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 

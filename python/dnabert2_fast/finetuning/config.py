@@ -77,6 +77,8 @@ class FinetuneConfig:
         auto (CUDA where there is one, else cpu), cpu, cuda, mps.
     attention
         Attention backend; see `dnabert2-fast doctor`.
+    rna
+        Read U as T.
 
     Examples
     --------
@@ -108,6 +110,7 @@ class FinetuneConfig:
     batch_tokens: int = 16384
     device: str = "auto"
     attention: str = "auto"
+    rna: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ class PredictConfig:
         float32, bfloat16, float16, int8 or auto, as for ``from_pretrained``.
     device
         auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+    rna
+        Read U as T.
 
     Examples
     --------
@@ -145,3 +150,4 @@ class PredictConfig:
     attention: str = "auto"
     dtype: str = "float32"
     device: str = "auto"
+    rna: bool = False

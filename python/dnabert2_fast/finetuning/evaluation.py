@@ -26,6 +26,7 @@ def evaluate(
     attention: str = "auto",
     dtype: str = "float32",
     device: str = "auto",
+    rna: bool = False,
 ) -> dict[str, float]:
     r"""Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
 
@@ -40,6 +41,8 @@ def evaluate(
         ``curves.png`` (ROC and precision-recall) or, for numbers, ``scatter.png``.
     batch_tokens, attention, dtype, device
         As in `predict`.
+    rna : bool
+        Read U as T.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def evaluate(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
     task = predictor.task
-    labelled = read_labelled(table, task)
+    labelled = read_labelled(table, task, rna=rna)
     answers = predictor(labelled.sequences, labelled.pairs)
     labels, outputs = aligned(task, labelled, answers)
     values = scores(labels, outputs, task.kind)

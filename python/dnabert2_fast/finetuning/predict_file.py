@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
+from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
-from dnabert2_fast.finetuning.task import Row, Task, read_rows
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.finetuning.task import FIRST, Row, Task, rows_of
+from dnabert2_fast.io.content import as_bytes, open_input
+from dnabert2_fast.io.fasta import records_of
+from dnabert2_fast.io.tables import delimiter_of
 
 __all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
 
@@ -41,10 +45,11 @@ def predict(
     folder : path
         A folder that `finetune` wrote.
     file : path
-        FASTA or FASTQ (plain, gz, bgz, zst), or a table .csv or .csv.gz with a column ``sequence``
-        (or ``sequence1`` and ``sequence2``) and perhaps ``name``.
+        FASTA or FASTQ, packed or not, or a pipe; or a table .csv with a column ``sequence`` (or
+        ``sequence1`` and ``sequence2``) and perhaps ``name``.
     out : path
-        .csv or .parquet: ``name``; ``start_bp`` and ``end_bp`` of windows, tokens and bases;
+        .csv or .parquet (``-`` is standard output, as .csv): ``name``; ``start_bp`` and
+        ``end_bp`` of windows, tokens and bases;
         ``prediction`` (the most probable class; of labels those with at least one half, joined by
         ``;``); ``probability_NAME`` for each, or ``value_NAME`` for numbers.
     config : PredictConfig
@@ -73,7 +78,7 @@ def predict(
     '"name","prediction","probability_other","probability_promoter"'
     """
     out, file = Path(out), Path(file)
-    if out.suffix not in (".csv", ".parquet"):
+    if not is_stdout(out) and out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"out: {out.name} must end in .csv or .parquet")
     predictor = Predictor.load(
         folder,
@@ -87,11 +92,12 @@ def predict(
         "cut_bp": config.window_bp,
         "stride_bp": config.stride_bp,
         "tokens": config.batch_tokens,
+        "rna": config.rna,
     }
     model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
     store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
     stream = predictor.stream(
-        _records(file),
+        _records(file, config.rna),
         window_bp=config.window_bp,
         stride_bp=config.stride_bp,
         each_window=config.rows == "windows",
@@ -101,13 +107,15 @@ def predict(
     written = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
-    with store.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+    with store.until_done(), ExitStack() as stack, bar_of_all as bar:
+        is_table = out.suffix == ".parquet"
+        target: Any = stack.enter_context(atomic_path(out) if is_table else text_output(out))
         try:
             for positions, answers in stream:
                 table = pa.table(_columns(predictor.task, positions, answers, with_positions))
                 if writer is None:
-                    kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
-                    writer = kind(str(temporary), table.schema)
+                    kind = pq.ParquetWriter if is_table else pc.CSVWriter
+                    writer = kind(str(target) if is_table else target, table.schema)
                 writer.write_table(table)
                 written += len(table)
                 bar.update(len(table))
@@ -119,12 +127,14 @@ def predict(
     return written
 
 
-def _records(file: Path) -> Iterator[Row]:
-    if file.suffixes[-1:] == [".csv"] or file.suffixes[-2:] == [".csv", ".gz"]:
-        for number, row in enumerate(read_rows(file, labelled=False)):
+def _records(file: Path, rna: bool) -> Iterator[Row]:
+    opened = open_input(file)
+    if any(delimiter_of(opened, file, column) == "," for column in FIRST):
+        rows = rows_of(as_bytes(opened), file, labelled=False, rna=rna)
+        for number, row in enumerate(rows):
             yield row._replace(name=row.name or str(number))
         return
-    for name, sequence in read_fasta(file):
+    for name, sequence in records_of(opened, rna=rna):
         yield Row(name, sequence, None, "")
 
 

@@ -129,7 +129,7 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     """
     _check(config)
     out = Path(config.out)
-    task, tables = read_splits(config.data, config.task)
+    task, tables = read_splits(config.data, config.task, rna=config.rna)
     if task.by_position and config.pooling is not None:
         raise ValueError(f"pooling: leave it out; {task.kind} have an answer each")
     task = replace(task, max_length=config.max_length)

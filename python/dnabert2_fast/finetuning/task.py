@@ -7,11 +7,10 @@ label means is a `Task`: told by name, or by the form of the training table's la
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
+import io
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,8 +23,10 @@ from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.config import Kind
+from dnabert2_fast.io.content import letters_of, open_bytes
 
 __all__ = [
+    "FIRST",
     "IGNORED",
     "Labelled",
     "Row",
@@ -34,6 +35,7 @@ __all__ = [
     "read_labelled",
     "read_rows",
     "read_splits",
+    "rows_of",
 ]
 
 SPLITS = ("train", "dev", "test")
@@ -139,7 +141,10 @@ class Labelled(NamedTuple):
 
 
 def read_splits(
-    folder: str | os.PathLike[str], kind: Kind | Literal["auto"] = "auto"
+    folder: str | os.PathLike[str],
+    kind: Kind | Literal["auto"] = "auto",
+    *,
+    rna: bool = False,
 ) -> tuple[Task, dict[str, Labelled]]:
     """Read ``train``, ``dev`` and ``test`` (.csv or .csv.gz) of a folder, as GUE has them.
 
@@ -158,11 +163,11 @@ def read_splits(
         if path is None:
             raise DataError(f"{folder}: there is no {split}.csv or {split}.csv.gz in it")
         paths[split] = path
-    rows = list(read_rows(paths["train"]))
+    rows = list(read_rows(paths["train"], rna=rna))
     task = _task_of(rows, kind, paths["train"], _names_in(folder / "labels.txt"))
     tables = {"train": _parsed(rows, task, paths["train"])}
     for split in SPLITS[1:]:
-        tables[split] = read_labelled(paths[split], task)
+        tables[split] = read_labelled(paths[split], task, rna=rna)
     if task.kind not in ("regression", "multilabel"):
         known = set(tables["train"].labels.tolist()) | {IGNORED}
         for split in SPLITS[1:]:
@@ -184,7 +189,9 @@ def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
     return total.hexdigest()
 
 
-def read_labelled(path: str | os.PathLike[str], task: Task | None = None) -> Labelled:
+def read_labelled(
+    path: str | os.PathLike[str], task: Task | None = None, *, rna: bool = False
+) -> Labelled:
     """Read a CSV (or .csv.gz) with the columns ``sequence`` and ``label``.
 
     Parameters
@@ -192,6 +199,8 @@ def read_labelled(path: str | os.PathLike[str], task: Task | None = None) -> Lab
     path : path
     task : Task, optional
         What labels mean; told by their form when left out.
+    rna : bool
+        Read U as T.
 
     Raises
     ------
@@ -199,53 +208,63 @@ def read_labelled(path: str | os.PathLike[str], task: Task | None = None) -> Lab
         When it is cut off, a column is missing, or a label is not of the task; names the row.
     """
     path = Path(path)
-    rows = list(read_rows(path))
+    rows = list(read_rows(path, rna=rna))
     return _parsed(rows, task or _task_of(rows, "auto", path, ()), path)
 
 
-def read_rows(path: str | os.PathLike[str], *, labelled: bool = True) -> Iterator[Row]:
-    """Yield the rows of a CSV or .csv.gz, with labels or without.
+def read_rows(
+    path: str | os.PathLike[str], *, labelled: bool = True, rna: bool = False
+) -> Iterator[Row]:
+    """Yield the rows of a CSV, packed or not, with labels or without; `rna` reads U as T.
 
     Raises
     ------
     DataError
         As `read_labelled`; what labels mean is not looked at.
     """
-    path = Path(path)
+    with open_bytes(path) as handle:
+        yield from rows_of(handle, path, labelled=labelled, rna=rna)
+
+
+def rows_of(
+    opened: io.BufferedReader, path: str | os.PathLike[str], *, labelled: bool, rna: bool
+) -> Iterator[Row]:
+    """Yield the rows of an open table; see `read_rows`."""
     # A chromosome in one field is fine; csv's limit is one for the whole process.
     csv.field_size_limit(MAX_LINE)
     number = 1
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            table = csv.DictReader(_lines(handle), strict=True)
-            columns = table.fieldnames or []
-            twice = [name for name in columns if columns.count(name) > 1]
-            if twice:
-                raise DataError(f'{path}: has two columns "{twice[0]}"; leave one')
-            first = next((column for column in FIRST if column in columns), None)
-            lacking = "sequence" if first is None else "label"
-            if first is None or (labelled and "label" not in columns):
+        handle = io.TextIOWrapper(opened, encoding="utf-8", newline="")
+        table = csv.DictReader(_lines(handle), strict=True)
+        columns = table.fieldnames or []
+        twice = [name for name in columns if columns.count(name) > 1]
+        if twice:
+            raise DataError(f'{path}: has two columns "{twice[0]}"; leave one')
+        first = next((column for column in FIRST if column in columns), None)
+        lacking = "sequence" if first is None else "label"
+        if first is None or (labelled and "label" not in columns):
+            raise DataError(
+                f'{path}: has no column "{lacking}"; a header "sequence,label" or '
+                '"sequence1,sequence2,label" is expected'
+            )
+        for row in table:
+            number = table.line_num
+            if None in row:
                 raise DataError(
-                    f'{path}: has no column "{lacking}"; a header "sequence,label" or '
-                    '"sequence1,sequence2,label" is expected'
+                    f"{path}: line {number}: has more columns than the header, "
+                    f"{len(columns)}; put quotes around text with commas"
                 )
-            for row in table:
-                number = table.line_num
-                if None in row:
-                    raise DataError(
-                        f"{path}: line {number}: has more columns than the header, "
-                        f"{len(columns)}; put quotes around text with commas"
-                    )
-                pair = row[SECOND] if SECOND in columns else None
-                label = (row.get("label") or "").strip()
-                if not row[first] or pair == "" or (labelled and not label):
-                    raise DataError(
-                        f"{path}: line {number}: a sequence and a label are expected, not "
-                        f"{_short(row[first])}, {_short(label)}"
-                    )
-                yield Row(row.get("name") or "", row[first], pair, label)
-    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+            where = f"{path}: line {number}"
+            sequence = letters_of(row[first] or "", where, rna=rna)
+            pair = letters_of(row[SECOND] or "", where, rna=rna) if SECOND in columns else None
+            label = (row.get("label") or "").strip()
+            if not sequence or pair == "" or (labelled and not label):
+                raise DataError(
+                    f"{where}: a sequence and a label are expected, not "
+                    f"{_short(row[first])}, {_short(label)}"
+                )
+            yield Row(row.get("name") or "", sequence, pair, label)
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: damaged or cut off: {error}; copy it again") from None
     except csv.Error as error:
         raise DataError(f"{path}: line {table.line_num + 1}: not a table: {error}") from None

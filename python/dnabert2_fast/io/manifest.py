@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.io.content import open_bytes
 
 __all__ = ["SourceFile", "read_manifest", "species_by_path"]
 
@@ -75,7 +76,8 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
     inputs: list[SourceFile] = []
     of_species: dict[str, SourceFile] = {}
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_bytes(path) as handle:
+            text = handle.read().decode("utf-8")
         if "\0" in text:
             raise DataError(f"{path}: not a table: there is a NUL byte")
         rows = csv.DictReader(

@@ -18,11 +18,19 @@ from typing import Any
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
-from dnabert2_fast.errors import DataError
+from dnabert2_fast._internal.streams import require_file
+from dnabert2_fast.errors import DataError, InputWarning
+from dnabert2_fast.io.content import open_input
+from dnabert2_fast.io.fasta import read_fasta
 
 __all__ = ["Reference"]
 
 VERSIONED = re.compile(r"[A-Z]{1,6}_?[0-9]+\.[0-9]+")  # an accession of GenBank or RefSeq
+UNPACK = {"gzip": "gunzip -c", "zstd": "zstd -dc", "bzip2": "bzip2 -dc", "xz": "xz -dc"}
+
+# The empty block that every whole bgzip file ends with (SAM specification, 4.1.2).
+BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
 MITOCHONDRIAL = ("chrM", "MT", "M", "chrMT")
 
 
@@ -32,14 +40,19 @@ class Reference:
     Parameters
     ----------
     source : path or mapping of str to str
-        A FASTA file, plain or bgzip, read with pysam; or sequences by name. An index (``.fai``,
-        for bgzip also ``.gzi``) is used where it lies beside the file. A missing one is written
-        there if that folder can be written, else into a folder for temporary files.
+        A FASTA file, plain or bgzip, read with pysam, not a pipe; or sequences by name. An index
+        (``.fai``, for bgzip also ``.gzi``) is used where it lies beside the file. A missing one is
+        written there if that folder can be written, else into a folder for temporary files.
+    rna : bool
+        Read U as T.
 
     Raises
     ------
     DataError
-        When the file is compressed by plain gzip, or cannot be indexed.
+        When the file is compressed in a way that no position can be looked up in, or cannot be
+        indexed.
+    FastaError
+        When bases that are fetched have a digit among them.
     FileNotFoundError
         When there is no such file.
 
@@ -52,7 +65,10 @@ class Reference:
     ('ACGTAC', 10)
     """
 
-    def __init__(self, source: str | os.PathLike[str] | Mapping[str, str]) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | Mapping[str, str], *, rna: bool = False
+    ) -> None:
+        self._rna = rna
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._file: Any = None
         self._records: Mapping[str, str] = {}
@@ -123,24 +139,38 @@ class Reference:
         if start >= end:
             return ""
         if self._file is None:
-            return self._records[name][start:end].upper()
-        bases: str = self._file.fetch(name, start, end)
-        return bases.upper()
+            bases = self._records[name][start:end]
+        else:
+            bases = self._file.fetch(name, start, end)
+            if not bases.isalpha():
+                self._require_letters(bases)
+        bases = bases.upper()
+        return bases.replace("U", "T") if self._rna else bases
+
+    def _require_letters(self, bases: str) -> None:
+        """Raise for digits what reading the whole file raises, which names the line."""
+        if any(letter.isspace() for letter in bases):
+            raise _blanks(self._source)
+        if any(letter in "0123456789" for letter in bases):
+            for _ in read_fasta(Path(os.fspath(self._source))):  # type: ignore[arg-type]
+                pass
 
     def _open(self, path: Path) -> Any:
         with needs("an indexed FASTA file"):
             import pysam
 
-        with path.open("rb") as handle:
-            head = handle.read(18)
-        # Bgzip is gzip in blocks; each says its size in an extra field "BC" (SAM format, 4.1).
-        if head[:2] == b"\x1f\x8b" and not (head[3] & 4 and head[12:14] == b"BC"):
-            plain = path.with_suffix("").name
+        require_file(path, "bases are looked up in it by position")
+        packing = open_input(path).packing
+        if packing not in ("", "bgzip"):
+            plain, unpack = path.with_suffix("").name, UNPACK[packing]
             raise DataError(
-                f"{path}: is compressed by plain gzip, in which no position can be looked up; "
-                f"unpack it, or compress it with bgzip: gunzip -c {path.name} | bgzip > {plain}.bgz"
+                f"{path}: is compressed by {'plain ' * (packing == 'gzip')}{packing}, in which no "
+                "position can be looked up; unpack it, or compress it with bgzip: "
+                f"{unpack} {path.name} | bgzip > {plain}.bgz"
             )
-        packed = head[:2] == b"\x1f\x8b"
+        packed = packing == "bgzip"
+        if packed:
+            _warn_if_cut_off(path)
         folder, endings = path.parent, [".fai", ".gzi"][: 1 + packed]
         if not all(path.with_name(path.name + ending).exists() for ending in endings):
             folder = self._index(path, endings)
@@ -151,11 +181,13 @@ class Reference:
             )
         index, *blocks = (os.fspath(folder / f"{path.name}{ending}") for ending in endings)
         try:
-            return pysam.FastaFile(
+            opened = pysam.FastaFile(
                 os.fspath(path),
                 filepath_index=index,
                 filepath_index_compressed=next(iter(blocks), None),
             )
+            _require_even_lines(opened, Path(index), path)
+            return opened
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: cannot be read with its index {index}: {error}") from None
 
@@ -184,3 +216,37 @@ class Reference:
             with atomic_path(path.with_name(index.name)) as beside:
                 shutil.copyfile(index, beside)
         return path.parent
+
+
+def _warn_if_cut_off(path: Path) -> None:
+    with path.open("rb") as handle:
+        handle.seek(-min(len(BGZIP_END), path.stat().st_size), os.SEEK_END)
+        whole = handle.read() == BGZIP_END
+    if not whole:
+        warnings.warn(
+            f"{path}: lacks the EOF marker, the last block of a bgzip file, so it may be cut off; "
+            "compare its size with the original's",
+            InputWarning,
+            stacklevel=4,
+        )
+
+
+def _require_even_lines(opened: Any, index: Path, path: Path) -> None:
+    """Raise `DataError` for blanks within lines, which move positions; behind lines they do not.
+
+    htslib counts letters alone, and then computes where a base lies as if they stood together.
+    """
+    for line in index.read_text("utf-8", "surrogateescape").splitlines():
+        name, length, _, bases, width = line.split("\t")[:5]
+        others = int(width) - int(bases)
+        if others > 1:  # of one line; two are, as a rule, the line break of Windows
+            end = int(length) if others > 2 else min(int(length), int(bases))
+            if any(letter.isspace() for letter in opened.fetch(name, 0, end)):
+                raise _blanks(path)
+
+
+def _blanks(path: object) -> DataError:
+    return DataError(
+        f"{path}: has blanks within lines of letters, so no position can be looked up in it. "
+        "Remove them: sed '/^>/!s/[[:blank:]]//g'"
+    )

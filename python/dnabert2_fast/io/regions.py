@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.content import open_bytes, open_input
+from dnabert2_fast.io.fasta import records_of
 from dnabert2_fast.io.reference import Reference
-from dnabert2_fast.io.tables import is_table_or_lines, read_column
+from dnabert2_fast.io.tables import delimiter_of, values_of
 
 __all__ = [
     "OrderedPieces",
@@ -55,16 +54,20 @@ class SequenceFile:
     Parameters
     ----------
     path : path
-        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt), whose rows are
-        named by their number from 0; with `regions` a genome as `Reference` reads it.
+        FASTA or FASTQ, packed or not, or a pipe; a table (.csv, .tsv) or lines (.txt), whose rows
+        are named by their number from 0; with `regions` a genome as `Reference` reads it. The
+        content decides first: a .txt that begins with ``>`` is FASTA, and a file without a suffix
+        whose first line names `column` is a table.
     column : str
         Column of a table that holds the sequences.
     regions : path, optional
-        BED file, plain or gz: contig, start, end (0-based half-open), and a name if there is one.
+        BED file or pipe: contig, start, end (0-based half-open), and a name if there is one.
         Each region is a sequence of the forward strand; no base outside it is read.
     window_bp : int, optional
         Cut longer sequences into windows of this length, named ``contig:start-end`` (0-based,
         half-open); the last window of a sequence is as long as what is left.
+    rna : bool
+        Read U as T.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class SequenceFile:
     column: str = "sequence"
     regions: str | os.PathLike[str] | None = None
     window_bp: int | None = None
+    rna: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("window_bp", self.window_bp, 1)
@@ -140,7 +144,7 @@ def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece
     source = SequenceFile.of(source)
     if source.regions is None:
         return _windows(_sequences(source), source.window_bp)
-    genome = Reference(source.path)
+    genome = Reference(source.path, rna=source.rna)
     return _windows(_fetched(read_bed(source.regions, genome), genome), source.window_bp)
 
 
@@ -163,6 +167,7 @@ def read_in_order(
     """
     source = SequenceFile.of(source)
     if source.regions is None:
+        require_file(source.path, "its sequences are read twice, as their lengths come first")
         lengths: dict[str, int] = {}
         for piece in _sequences(source):
             if piece.contig in lengths:
@@ -172,7 +177,7 @@ def read_in_order(
             lengths[piece.contig] = len(piece.sequence)
         sizes, pieces = list(lengths.values()), _sequences(source)
     else:
-        genome = Reference(source.path)
+        genome = Reference(source.path, rna=source.rna)
         lengths = genome.lengths
         rank = {name: i for i, name in enumerate(lengths)}
         spans = read_bed(source.regions, genome)
@@ -189,12 +194,15 @@ def read_in_order(
 
 def _sequences(source: SequenceFile) -> Iterator[Piece]:
     """Yield whole records, or rows of a table."""
-    if is_table_or_lines(source.path):
-        for number, sequence in enumerate(read_column(source.path, source.column)):
-            yield Piece(str(number), str(number), 0, sequence)
-    else:
-        for name, sequence in read_fasta(source.path):
+    opened = open_input(source.path)
+    delimiter = delimiter_of(opened, source.path, source.column)
+    if delimiter is None:
+        for name, sequence in records_of(opened, rna=source.rna):
             yield Piece(name, name, 0, sequence)
+        return
+    values = values_of(opened, source.path, source.column, delimiter, rna=source.rna)
+    for number, sequence in enumerate(values):
+        yield Piece(str(number), str(number), 0, sequence)
 
 
 def _fetched(spans: Iterable[Span], genome: Reference) -> Iterator[Piece]:
@@ -227,7 +235,7 @@ def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
 
 
 def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
-    r"""Return the regions of a BED file, plain or gz, in its order; the strand is not looked at.
+    r"""Return the regions of a BED file or pipe, in its order; the strand is not looked at.
 
     Raises
     ------
@@ -244,11 +252,8 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     """
     spans = []
     try:
-        text = Path(path).read_bytes()
-        text = gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text
-        lines = text.decode("utf-8-sig").splitlines()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or cut off: {error}") from None
+        with open_bytes(path) as handle:
+            lines = handle.read().decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not a BED file: {error}") from None
     for number, line in enumerate(lines, 1):

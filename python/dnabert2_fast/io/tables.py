@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dnabert2_fast import _native
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.io.content import as_bytes, is_sequence_file, letters_of, open_input
 
-__all__ = ["is_table_or_lines", "read_column"]
-
-
-LINES, TABLES = (".txt",), (".csv", ".tsv")
+__all__ = ["delimiter_of", "read_column", "values_of"]
 
 
-def _suffix(path: str | os.PathLike[str]) -> str:
+# What parts the cells of a line. That of a list never occurs, so a line is one cell.
+LINES = "\x1f"
+DELIMITERS = {".txt": LINES, ".csv": ",", ".tsv": "\t"}
+PACKED = (".gz", ".bgz", ".zst", ".bz2", ".xz")
+
+
+def delimiter_of(opened: _native.Input, path: str | os.PathLike[str], column: str) -> str | None:
+    """Return what separates the cells of an open table; None for FASTA, FASTQ and other files.
+
+    The content decides, then the suffix of the name; without one a table is known by a first line
+    that has the column.
+    """
+    if is_sequence_file(opened):
+        return None
     name = Path(path)
-    return (name.with_suffix("") if name.suffix in (".gz", ".zst") else name).suffix
+    suffix = (name.with_suffix("") if name.suffix in PACKED else name).suffix
+    if suffix in DELIMITERS:
+        return DELIMITERS[suffix]
+    return next((cut for cut in "\t," if column in _columns(opened, cut)), None)
 
 
-def is_table_or_lines(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds one sequence a line (.txt) or in a column (.csv, .tsv), by its name."""
-    return _suffix(path) in (*LINES, *TABLES)
+def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False) -> Iterator[str]:
+    r"""Yield the sequences in a column of a .csv or .tsv, or in the lines of a .txt.
 
-
-def read_column(path: str | os.PathLike[str], column: str) -> Iterator[str]:
-    r"""Yield the values of a column of a .csv or .tsv, or the lines of a .txt; plain or gz, zst.
+    Parameters
+    ----------
+    path : path
+        Packed or not; a pipe is known as a table by its first line.
+    column : str
+    rna : bool
+        Read U as T.
 
     Raises
     ------
     DataError
-        When there is no such column, or the table is damaged.
+        When there is no such column, a sequence has a digit, or the table is damaged.
 
     Examples
     --------
@@ -40,35 +59,45 @@ def read_column(path: str | os.PathLike[str], column: str) -> Iterator[str]:
     >>> list(read_column(path, "sequence"))
     ['ACGT', 'TTAA']
     """
+    opened = open_input(path)
+    delimiter = delimiter_of(opened, path, column)
+    if delimiter is None:
+        what = "is FASTA or FASTQ; use read_fasta" if is_sequence_file(opened) else "is not a table"
+        raise DataError(f"{path}: {what}")
+    yield from values_of(opened, path, column, delimiter, rna=rna)
+
+
+def values_of(
+    opened: _native.Input, path: str | os.PathLike[str], column: str, delimiter: str, *, rna: bool
+) -> Iterator[str]:
+    """Yield the sequences of an open table; see `read_column`."""
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import csv as arrow_csv
 
-    lines = _suffix(path) in LINES
-    # Every line of a .txt is the one column of a table whose parting character never occurs.
-    delimiter = "\x1f" if lines else "\t" if _suffix(path) == ".tsv" else ","
-    parse = csv.ParseOptions(delimiter=delimiter, quote_char=False if lines else '"')
+    lines = delimiter == LINES
+    names = [] if lines else _columns(opened, delimiter)
+    parse = arrow_csv.ParseOptions(delimiter=delimiter, quote_char=False if lines else '"')
     # A row must lie within two blocks: sequences of up to 64 million letters.
-    read = csv.ReadOptions(column_names=[column] if lines else None, block_size=1 << 26)
-    convert = csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
-
-    def values() -> Iterator[str]:
-        try:
-            with csv.open_csv(os.fsdecode(path), read, parse, convert) as reader:
-                for batch in reader:
-                    yield from (value.as_py() or "" for value in batch.column(0))
-        except KeyError:
-            with csv.open_csv(os.fsdecode(path), read, parse) as reader:
-                names = ", ".join(reader.schema.names)
-            raise DataError(f"{path}: no column {column!r}; there are {names[:200]}") from None
-
+    read = arrow_csv.ReadOptions(column_names=[column] if lines else None, block_size=1 << 26)
+    convert = arrow_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
+    number = 0
     try:
-        yield from values()
+        with arrow_csv.open_csv(as_bytes(opened), read, parse, convert) as reader:
+            for batch in reader:
+                for value in batch.column(0):
+                    yield letters_of(value.as_py() or "", f"{path}: row {number}", rna=rna)
+                    number += 1
+    except KeyError:
+        listed = ", ".join(names)[:200]
+        raise DataError(f"{path}: no column {column!r}; there are {listed}") from None
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a table of text: {_shortly(error)}") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise DataError(f"{path}: damaged or cut off: {_shortly(error)}; copy it again") from None
+
+
+def _columns(opened: _native.Input, delimiter: str) -> list[str]:
+    """Return the cells of the first line, as far as it is known."""
+    line = opened.head.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 def _shortly(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""VCF files, plain, gzip or bgzip, line by line: a record keeps the text that it has in the file.
+"""VCF files, packed or not, line by line: a record keeps the text that it has in the file.
 
 Lines are taken as text. htslib would write numbers anew, and refuses contigs and fields that the
 header does not declare.
@@ -6,23 +6,19 @@ header does not declare.
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
-from pathlib import Path
 from typing import NamedTuple
 
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.io.content import open_bytes
 
 __all__ = ["VcfRecord", "read_vcf"]
 
 # Bytes of the longest line: a small packed file can hold a line of any length.
 MAX_LINE_BYTES = 1 << 30
-
-BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
 
 class VcfRecord(NamedTuple):
@@ -56,7 +52,7 @@ class VcfRecord(NamedTuple):
 
 @contextmanager
 def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[VcfRecord]]]:
-    r"""Open a VCF file, plain, gzip or bgzip; gives its header lines and an iterator of records.
+    r"""Open a VCF file or pipe; gives its header lines and an iterator of records.
 
     Raises
     ------
@@ -73,17 +69,7 @@ def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator
     ...     [(record.pos, record.alts) for record in records]
     [(7, ('C', 'AT'))]
     """
-    path = Path(path)
-    with path.open("rb") as raw:
-        head = raw.read(18)
-        if head[:3] == b"BCF" or (head[:2] == b"\x1f\x8b" and _peek(path) == b"BCF"):
-            raise DataError(f"{path}: is BCF; make it VCF: bcftools view -Oz {path.name}")
-        packed = head[:2] == b"\x1f\x8b"
-        if packed and head[3] & 4 and head[12:14] == b"BC":
-            raw.seek(-min(len(BGZIP_END), path.stat().st_size), os.SEEK_END)
-            if raw.read() != BGZIP_END:
-                raise DataError(f"{path}: lacks the last block of a bgzip file: it was cut off")
-    with gzip.open(path) if packed else path.open("rb") as handle:
+    with open_bytes(path) as handle:
         lines = _numbered(path, handle)
         header = []
         for _, line in lines:
@@ -95,26 +81,15 @@ def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator
         yield header, (_parse(path, number, line) for number, line in lines)
 
 
-def _peek(path: Path) -> bytes:
-    try:
-        with gzip.open(path) as handle:
-            return handle.read(3)
-    except (EOFError, OSError, zlib.error):
-        return b""
+def _numbered(path: str | os.PathLike[str], handle: BufferedReader) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b""), 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise DataError(f"{path}: line {number} has more than {MAX_LINE_BYTES:,} bytes")
+        # Whatever bytes there are come out again as they were.
+        yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
-def _numbered(path: Path, handle: gzip.GzipFile | BufferedReader) -> Iterator[tuple[int, str]]:
-    try:
-        for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b""), 1):
-            if len(line) > MAX_LINE_BYTES:
-                raise DataError(f"{path}: line {number} has more than {MAX_LINE_BYTES:,} bytes")
-            # Whatever bytes there are come out again as they were.
-            yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged or cut off: {error}") from None
-
-
-def _parse(path: Path, number: int, line: str) -> VcfRecord:
+def _parse(path: str | os.PathLike[str], number: int, line: str) -> VcfRecord:
     cells = line.split("\t", 8)
     alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
     if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):

@@ -200,7 +200,7 @@ class Tokenizer:
         Parameters
         ----------
         files_or_sequences : iterable of paths or sequences
-            FASTA or FASTQ files (plain, gz, bgz, zst), ``.txt`` (one sequence a line), ``.csv`` or
+            FASTA or FASTQ files, packed or not, ``.txt`` (one sequence a line), ``.csv`` or
             ``.tsv`` (a column), or the sequences themselves (`str` or `bytes`). A `str` of sequence
             letters only is a sequence, any other `str` a path. Runs of A, C, G, T are trained on;
             other letters end a run.

@@ -23,7 +23,8 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.io.tables import is_table_or_lines, read_column
+from dnabert2_fast.io.content import open_input
+from dnabert2_fast.io.tables import delimiter_of, values_of
 from dnabert2_fast.tokenizer._inputs import is_sequence
 from dnabert2_fast.tokenizer._vocabulary import Case
 
@@ -60,6 +61,8 @@ class TrainingConfig:
         Seed of the sample.
     column : str
         Column of ``.csv`` and ``.tsv`` files.
+    rna : bool
+        Read U as T in files.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class TrainingConfig:
     sample: float = 1.0
     seed: int = 0
     column: str = "sequence"
+    rna: bool = False
 
     def __post_init__(self) -> None:
         check_at_least("window_bp", self.window_bp, 1)
@@ -190,12 +194,15 @@ def read_inputs(
             path = os.fsdecode(item)
             name = Path(path).name
             bar.note(file=name)
-            if is_table_or_lines(path):
-                for sequence in read_column(path, config.column):
+            opened = open_input(path)
+            delimiter = delimiter_of(opened, path, config.column)
+            if delimiter is not None:
+                values = values_of(opened, path, config.column, delimiter, rna=config.rna)
+                for sequence in values:
                     _add(sources, name, species.get(path, ""), trainer.add(sequence))
                     bar.update(len(sequence))
             else:
-                counts = trainer.add_file(Path(path), bar.update)
+                counts = trainer.add_file(opened, rna=config.rna, report=bar.update)
                 _add(sources, name, species.get(path, ""), counts)
     return trainer, TrainingReport(list(sources.values()))
 

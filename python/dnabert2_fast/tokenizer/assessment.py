@@ -99,6 +99,8 @@ def assess(
     tokenizer: Tokenizer,
     files: Iterable[str | os.PathLike[str]],
     species: Mapping[str, str] | None = None,
+    *,
+    rna: bool = False,
 ) -> list[Assessment]:
     r"""Tokenize genomes and say what the vocabulary makes of them.
 
@@ -106,9 +108,11 @@ def assess(
     ----------
     tokenizer : Tokenizer
     files : iterable of paths
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ, packed or not.
     species : mapping of str to str, optional
         Species by path: files of one species are taken together. `species_by_path` makes one.
+    rna : bool
+        Read U as T.
 
     Returns
     -------
@@ -134,7 +138,7 @@ def assess(
             name = (species or {}).get(path) or Path(path).name
             bar.note(file=Path(path).name)
             counts = np.zeros(len(lengths), np.int64)
-            for _, sequences in read_chunks(path):
+            for _, sequences in read_chunks(path, rna=rna):
                 ids = tokenizer.encode_batch(sequences, add_special_tokens=False).values
                 counts += np.bincount(ids, minlength=len(lengths))
                 bar.update(sum(map(len, sequences)))
@@ -190,6 +194,8 @@ def vocab_sizes(
     tokenizer: Tokenizer,
     files: Sequence[str | os.PathLike[str]],
     sizes: Sequence[int] = SIZES,
+    *,
+    rna: bool = False,
 ) -> list[dict[str, float]]:
     r"""Measure the trade-off between sizes of a vocabulary: shorter sequences, rarer tokens.
 
@@ -200,6 +206,8 @@ def vocab_sizes(
     files : sequence of paths
         Genomes to measure on.
     sizes : sequence of int
+    rna : bool
+        Read U as T.
 
     Returns
     -------
@@ -220,7 +228,7 @@ def vocab_sizes(
     """
     rows = []
     for size in sorted(size for size in sizes if size <= tokenizer.vocab_size):
-        first, *rest = assess(shortened(tokenizer, size), files)
+        first, *rest = assess(shortened(tokenizer, size), files, rna=rna)
         whole = first
         for more in rest:
             whole = whole.plus(more)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from dnabert2_fast._internal.arrow import strings
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer._results import ReplacedCounts
@@ -42,6 +42,7 @@ def tokenize_file(
     out: str | os.PathLike[str] | None = None,
     *,
     max_length: int | None = None,
+    rna: bool = False,
     threads: int = 0,
 ) -> Tokenized:
     r"""Write the ids of every record of a FASTA or FASTQ file.
@@ -49,14 +50,16 @@ def tokenize_file(
     Parameters
     ----------
     path : path
-        FASTA or FASTQ, plain or gz, bgz, zst.
+        FASTA or FASTQ, packed or not, or a pipe; ``-`` is standard input.
     tokenizer : Tokenizer
     out : path, optional
         ``.parquet`` (columns ``name`` and ``input_ids``; the schema's metadata names the
         tokenizer) or ``.tsv`` (name, tab, ids parted by
-        spaces); standard output, as ``.tsv``, when it is left out.
+        spaces); standard output, as ``.tsv``, for ``-`` or when it is left out.
     max_length : int, optional
         Most tokens of a record, special ones included.
+    rna : bool
+        Read U as T.
     threads : int
         0 takes every core.
 
@@ -84,7 +87,7 @@ def tokenize_file(
     def encoded() -> Iterator[tuple[list[str], Ragged]]:
         nonlocal replaced
         with progress(None, f"tokenizing {Path(path).name}", "bases") as bar:
-            for names, sequences in read_chunks(path):
+            for names, sequences in read_chunks(path, rna=rna):
                 yield (
                     names,
                     tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
@@ -92,27 +95,24 @@ def tokenize_file(
                 replaced = replaced.plus(tokenizer.replaced(sequences))
                 bar.update(sum(map(len, sequences)))
 
-    if out is None:
-        return Tokenized(_write_tsv(encoded(), sys.stdout), replaced)
-    out = Path(out)
-    if out.suffix not in (".parquet", ".tsv"):
+    out = Path("-" if out is None else out)
+    if not is_stdout(out) and out.suffix not in (".parquet", ".tsv"):
         raise ValueError(f"out: {out.name} must end in .parquet or .tsv")
-    with atomic_path(out) as temporary:
-        if out.suffix == ".parquet":
+    if out.suffix == ".parquet":
+        with atomic_path(out) as temporary:
             records = _write_parquet(encoded(), temporary, tokenizer)
-        else:
-            with temporary.open("w", encoding="utf-8") as handle:
-                records = _write_tsv(encoded(), handle)
+    else:
+        with text_output(out) as handle:
+            records = _write_tsv(encoded(), handle)
     return Tokenized(records, replaced)
 
 
-def _write_tsv(chunks: Iterator[tuple[list[str], Ragged]], handle: TextIO) -> int:
+def _write_tsv(chunks: Iterator[tuple[list[str], Ragged]], handle: IO[bytes]) -> int:
     records = 0
     for names, batch in chunks:
         for name, ids in zip(names, batch, strict=True):
-            handle.write(f"{name}\t{' '.join(map(str, ids.tolist()))}\n")
+            handle.write(f"{name}\t{' '.join(map(str, ids.tolist()))}\n".encode())
         records += len(names)
-    handle.flush()
     return records
 
 

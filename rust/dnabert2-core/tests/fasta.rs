@@ -1,32 +1,27 @@
 //! Sequence files against a plain reader, however they are cut into blocks.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use dnabert2_core::io::compression::Packing;
 use dnabert2_core::io::fasta::{FastaReader, Record};
+use dnabert2_core::io::input::Input;
+use dnabert2_core::io::source::{Block, ReaderSource, Source};
 use proptest::prelude::*;
 
-/// Gives a few bytes at a time, hence blocks of a few bytes.
-struct Trickle(Vec<u8>, usize, bool);
+/// Blocks of a few bytes.
+struct Trickle(Vec<u8>, usize);
 
-impl Read for Trickle {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.2 = !self.2;
-        if self.2 {
-            // An error ends a block; the next call goes on.
-            return if self.0.is_empty() { Ok(0) } else { Err(io::Error::other("a pause")) };
-        }
-        let length = self.1.min(self.0.len()).min(buffer.len());
-        buffer[..length].copy_from_slice(&self.0[..length]);
-        self.0.drain(..length);
-        Ok(length)
+impl Source for Trickle {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        let length = self.1.min(self.0.len());
+        let block: Vec<u8> = self.0.drain(..length).collect();
+        Ok(if block.is_empty() { None } else { Some(Box::new(block)) })
     }
 }
 
 fn reader(text: &str, block: usize) -> FastaReader {
-    let source = Trickle(text.as_bytes().to_vec(), block, true);
-    FastaReader::new(Path::new("x.fa"), Packing::Plain, Box::new(source)).expect("sequence")
+    let source = Trickle(text.as_bytes().to_vec(), block);
+    FastaReader::new(Input::of(Path::new("x.fa"), Box::new(source)), false).expect("sequence")
 }
 
 fn record(name: &str, sequence: &str) -> Record {
@@ -34,7 +29,7 @@ fn record(name: &str, sequence: &str) -> Record {
 }
 
 fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
-    let lines = prop::collection::vec("[ACGTNacgtn \\r]{0,9}[ACGTN]|", 0..5);
+    let lines = prop::collection::vec("[ACGTNacgtn \\r\t]{0,9}[ACGTN -]|", 0..5);
     let width = prop_oneof![1_usize..8, 50_usize..100];
     let even = ("[ACGTNacgtn]{0,300}", width).prop_map(|(letters, width)| {
         letters.as_bytes().chunks(width).map(|line| String::from_utf8_lossy(line).into()).collect()
@@ -49,7 +44,8 @@ fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
             for line in &lines {
                 text.extend([line.as_str(), end]);
             }
-            want.push(record(&name, &lines.concat()));
+            let letters: String = lines.concat().split_ascii_whitespace().collect();
+            want.push(record(&name, &letters));
         }
         if !last && want.last().is_some_and(|record| !record.sequence.is_empty()) {
             text.truncate(text.trim_end().len());
@@ -101,11 +97,30 @@ proptest! {
     }
 
     #[test]
+    fn wrapped_fastq_is_read_as_it_was_written(
+        reads in prop::collection::vec(("[a-z]{1,3}", "[ACGTN]{0,30}", "[!-~]{30}"), 1..6),
+        width in 1_usize..12,
+        block in 1_usize..9,
+    ) {
+        let wrapped = |text: &str| -> String {
+            let lines = text.as_bytes().chunks(width).map(String::from_utf8_lossy);
+            lines.flat_map(|line| [line, "\n".into()]).collect()
+        };
+        let mut text = String::new();
+        for (name, read, qualities) in &reads {
+            text.extend(["@", name, "\n", &wrapped(read), "+\n", &wrapped(&qualities[..read.len()])]);
+        }
+        let records: Vec<_> = reader(&text, block).map(|record| record.expect("sound")).collect();
+        let want: Vec<_> = reads.iter().map(|(name, read, _)| record(name, read)).collect();
+        prop_assert_eq!(records, want);
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), block in 1_usize..9) {
         for first in [b">", b"@"] {
             let text = [first, bytes.as_slice()].concat();
-            let source = Trickle(text, block, true);
-            let reader = FastaReader::new(Path::new("x"), Packing::Plain, Box::new(source));
+            let source = Trickle(text, block);
+            let reader = FastaReader::new(Input::of(Path::new("x"), Box::new(source)), false);
             for record in reader.expect("begins well") {
                 let _ = record; // some are errors
             }
@@ -121,7 +136,15 @@ fn errors_name_record_and_line() {
             "2 letters and 3 qualities: the FASTQ record is damaged (record \"a\", line 4)",
         ),
         ("@a\nAC\n+\nII\nACGT\n", "a record does not begin with '@' (record \"a\", line 5)"),
-        ("@a\nAC\nII\n", "a FASTQ record lacks its '+' line (record \"a\", line 3)"),
+        (
+            "@a\nAC\nII\n",
+            "the file ends in the middle of a record; copy or download it again (record \"a\", line 4)",
+        ),
+        ("@a\nAC\nII\n@b\nA\n", "a FASTQ record lacks its '+' line (record \"a\", line 4)"),
+        (
+            "@a\nACGT\n+\nII\n@bc\nA\n+\nI\n",
+            "4 letters and 2 qualities: the FASTQ record is damaged (record \"a\", line 5)",
+        ),
         (
             "@a\nAC\n+\nI",
             "the file ends in the middle of a record; copy or download it again (record \"a\", line 4)",
@@ -165,4 +188,65 @@ fn a_nul_byte_is_no_letter() {
             assert!(last.contains("NUL byte") && last.contains(&format!("line {line})")), "{last}");
         }
     }
+}
+
+#[test]
+fn white_space_is_no_letter_wherever_it_is() {
+    let tens = ">a\nACGTACGTAC ACGTACGTAC\nACGTACGTAC ACGTACGTAC\nACGTACGTAC\n";
+    let trailing = ">a\nACGTACGTACA  \nCGTACGTACAC\r\r\nGTACGTACACG\t\n\nTACGTACACGTACGTAC\n";
+    let oldest = "\n \n>a\nACGTACGTACACGTACGTACACGTACGTACACGTACGTACACGTACGTAC";
+    for block in 1..40 {
+        for text in [tens, trailing, oldest] {
+            let read: Vec<_> = reader(text, block).map(|record| record.expect("sound")).collect();
+            assert_eq!(read, [record("a", &"ACGTACGTAC".repeat(5))], "{block} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn digits_are_named_by_their_line() {
+    let text = ">a\nACGT\nACGT\nACGT\n1 AC\n";
+    let fastq = "@a\nACGT\nII9I\n";
+    for block in 1..20 {
+        for (text, message) in [
+            (
+                text,
+                "digit '1'; remove the numbers of GenBank-like lines, or make it FASTA with any2fasta (record \"a\", line 5)",
+            ),
+            (fastq, "digit '9'; the '+' line of the record may be missing (record \"a\", line 3)"),
+        ] {
+            let error = reader(text, block).find_map(Result::err).expect("an error").to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+}
+
+#[test]
+fn u_is_read_as_t_for_rna() {
+    let text = ">a T in a header\nACGU\nacgu\n";
+    let open = |text: &str, rna| {
+        let source = Box::new(ReaderSource::new(io::Cursor::new(text.as_bytes().to_vec())));
+        FastaReader::new(Input::of(Path::new("x.fa"), source), rna).expect("sequence")
+    };
+    let (mut dna, mut rna) = (open(text, false), open(text, true));
+    assert!(dna.notices().take()[0].contains("x.fa: has U and no T"));
+    assert!(rna.notices().take().is_empty());
+    assert!(dna.next().is_some_and(|read| read.expect("sound").sequence == b"ACGUacgu"));
+    assert!(rna.next().is_some_and(|read| read.expect("sound").sequence == b"ACGTacgt"));
+    // A protein, and DNA with one damaged letter.
+    for text in [">a\nMKVLUAERNDQ\n", ">a\nACGUACGT\n", "@a T\nACGT\n+\nUUUU\n"] {
+        assert!(open(text, false).notices().take().is_empty(), "{text}");
+    }
+}
+
+/// Lines that look even, again and again, and are not: each is looked at a few times at most.
+#[test]
+fn uneven_lines_take_no_longer() {
+    let text = ">a\n".to_owned() + &"AAA\nA\nA\n".repeat(400_000);
+    let source = Box::new(ReaderSource::new(io::Cursor::new(text.into_bytes())));
+    let reader = FastaReader::new(Input::of(Path::new("x.fa"), source), false).expect("sequence");
+    let started = std::time::Instant::now();
+    let read: Vec<_> = reader.map(|record| record.expect("sound").sequence.len()).collect();
+    assert_eq!(read, [2_000_000]);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }

@@ -1,18 +1,20 @@
 //! The builder of corpora as a Python class.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use dnabert2_core::Error;
 use dnabert2_core::corpus::{
     self, FileReport, Ledger, OtherLetters, Provenance, Settings, ShardReport, Unit, WindowRule,
 };
+use dnabert2_core::io::notices::Notices;
 use dnabert2_core::parallel::lock;
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
 use crate::error::{Result, call_report};
-use crate::fasta::open;
+use crate::fasta::{open, warn};
 use crate::tokenizer::{Tokenizer, choose};
 
 /// Counts of one input file.
@@ -20,9 +22,10 @@ use crate::tokenizer::{Tokenizer, choose};
 pub struct FileCounts {
     records: u64,
     bases: u64,
-    other_letters: u64,
+    other_letters: BTreeMap<char, u64>,
     windows: u64,
-    unfit: u64,
+    too_short: u64,
+    with_other_letters: u64,
     left_out: u64,
     duplicates: u64,
 }
@@ -68,6 +71,7 @@ impl CorpusBuilder {
         both_strands,
         other_letters,
         fold_case,
+        rna,
         seed,
         valid_fraction,
         deduplicate,
@@ -75,7 +79,11 @@ impl CorpusBuilder {
         threads,
         about,
     ))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::fn_params_excessive_bools,
+        reason = "keyword arguments"
+    )]
     fn new(
         tokenizer: &Tokenizer,
         window_bp: Option<usize>,
@@ -85,6 +93,7 @@ impl CorpusBuilder {
         both_strands: bool,
         other_letters: &str,
         fold_case: bool,
+        rna: bool,
         seed: u64,
         valid_fraction: f64,
         deduplicate: bool,
@@ -105,6 +114,7 @@ impl CorpusBuilder {
             both_strands,
             other_letters: choose("other_letters", other_letters, &ways)?,
             fold_case,
+            rna,
             seed,
         };
         let settings = Settings { rule, valid_fraction, deduplicate, shard_tokens, threads, about };
@@ -143,14 +153,24 @@ impl CorpusBuilder {
     ) -> Result<Vec<FileCounts>> {
         let unit = Unit { number, folder, files, keep, done, shards };
         let mut raised = None;
+        let opened = Mutex::new(Vec::new());
         let mut ledger = PyLedger { keep_origins, note_shard, raised: None };
         let outcome = py.detach(|| {
             let mut builder = lock(&self.0);
-            let report = |letters| call_report(&report, letters, &mut raised);
+            let report = |letters| {
+                warn_of(&opened, &mut raised)?;
+                call_report(&report, letters, &mut raised)
+            };
+            let open = |path: &Path| {
+                let input = open(path)?;
+                lock(&opened).push(input.notices.clone());
+                Ok(input)
+            };
             builder.build(&unit, open, report, &mut ledger)
         });
+        let _ = warn_of(&opened, &mut raised);
         match (outcome, raised.or(ledger.raised)) {
-            (Err(Error::Interrupted), Some(error)) => Err(error.into()),
+            (Err(Error::Interrupted) | Ok(_), Some(error)) => Err(error.into()),
             (outcome, _) => Ok(outcome?.into_iter().map(counts).collect()),
         }
     }
@@ -205,7 +225,28 @@ impl Ledger for PyLedger {
     }
 }
 
+/// Give Python's warnings those of the files that were opened; the last one may have more later.
+fn warn_of(opened: &Mutex<Vec<Notices>>, raised: &mut Option<PyErr>) -> dnabert2_core::Result<()> {
+    let mut files = lock(opened);
+    let warned = Python::attach(|py| files.iter().try_for_each(|notices| warn(py, notices)));
+    let last = files.pop();
+    *files = last.into_iter().collect();
+    warned.map_err(|error| {
+        *raised = Some(error);
+        Error::Interrupted
+    })
+}
+
 fn counts(file: FileReport) -> FileCounts {
-    let FileReport { records, bases, other_letters, windows, unfit, left_out, duplicates } = file;
-    FileCounts { records, bases, other_letters, windows, unfit, left_out, duplicates }
+    let others = file.other_letters.into_iter();
+    FileCounts {
+        records: file.records,
+        bases: file.bases,
+        other_letters: others.map(|(letter, count)| (char::from(letter), count)).collect(),
+        windows: file.windows,
+        too_short: file.too_short,
+        with_other_letters: file.with_other_letters,
+        left_out: file.left_out,
+        duplicates: file.duplicates,
+    }
 }

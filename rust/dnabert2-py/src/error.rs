@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 pyo3::import_exception!(dnabert2_fast.errors, CorpusError);
 pyo3::import_exception!(dnabert2_fast.errors, FastaError);
+pyo3::import_exception!(dnabert2_fast.errors, InputWarning);
 pyo3::import_exception!(dnabert2_fast.errors, TokenizerError);
 
 /// Carries a core error, or one that Python code raised meanwhile, to the caller.

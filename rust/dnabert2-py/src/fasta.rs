@@ -1,75 +1,248 @@
-//! The reader of sequence files as a Python class; gzip is inflated by the package `isal` if it is
-//! installed.
+//! Files that are open, and the reader of sequence files, as Python classes.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use dnabert2_core::Error;
 use dnabert2_core::dna::count_bases;
-use dnabert2_core::io::compression::{self, Block, Packing, ReadAhead, Source};
-use dnabert2_core::io::fasta;
+use dnabert2_core::io::compression::{Packing, Raw, trailing};
+use dnabert2_core::io::notices::Notices;
+use dnabert2_core::io::source::{Block, ReadAhead, Source};
+use dnabert2_core::io::{fasta, input};
 use dnabert2_core::parallel::lock;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{IntoPyDict, PyBytes, PyString};
 
-use crate::error::{Result, call_report};
+use crate::error::{InputWarning, Result, call_report};
 
-/// Bytes per read from `isal`.
+/// Maximum bytes of a decompressed block.
 const BLOCK: usize = 1 << 19;
+
+/// Bytes that are decompressed at once: few, as what does not fit into a block is copied.
+const PACKED: usize = 1 << 16;
 
 /// Minimum letters of a record for which memory may run out.
 const HUGE: usize = 1 << 26;
 
+/// Maximum bytes of memory that is kept from one record to the next.
+const KEPT: usize = 1 << 20;
+
 /// Letters between two reports.
 pub const REPORT_BP: usize = 1 << 22;
 
-/// Open a file, and inflate what it holds. ISA-L inflates twice as fast as the core's own library.
-pub fn open(path: &Path) -> dnabert2_core::Result<Box<dyn Source>> {
-    if Packing::of_file(path)? == Packing::Gzip {
-        let opened = Python::attach(|py| {
-            let file = py.import("isal.igzip")?.call_method1("open", (path, "rb"))?;
-            Ok::<_, PyErr>(file.unbind())
-        });
-        if let Ok(file) = opened {
-            return Ok(Box::new(Isal(file)));
+/// Open a file. Python's libraries decompress gzip (by ISA-L, twice as fast as the core's library),
+/// bzip2 and xz.
+pub fn open(path: &Path) -> dnabert2_core::Result<input::Input> {
+    input::Input::open_with(path, decompressor)
+}
+
+/// Give Python's warnings what the core has warned of; an exception where they are errors.
+pub fn warn(py: Python<'_>, notices: &Notices) -> PyResult<()> {
+    for message in notices.take() {
+        let message = std::ffi::CString::new(message).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<InputWarning>(), &message, 1)?;
+    }
+    Ok(())
+}
+
+fn decompressor(packing: Packing, raw: Raw) -> std::result::Result<Box<dyn Source>, Raw> {
+    let (module, class) = match packing {
+        Packing::Gzip => ("isal.igzip_lib", "IgzipDecompressor"),
+        Packing::Bzip2 => ("bz2", "BZ2Decompressor"),
+        Packing::Xz => ("lzma", "LZMADecompressor"),
+        Packing::Plain | Packing::Bgzip | Packing::Zstd => return Err(raw),
+    };
+    let found = Python::attach(|py| {
+        let module = py.import(module)?;
+        let class = module.getattr(class)?;
+        if packing != Packing::Gzip {
+            return Ok(class.unbind());
+        }
+        let flags = [("flag", module.getattr("DECOMP_GZIP")?)].into_py_dict(py)?;
+        let partial = py.import("functools")?.getattr("partial")?;
+        Ok::<_, PyErr>(partial.call((class,), Some(&flags))?.unbind())
+    });
+    match found {
+        Ok(make) => Ok(Box::new(Streams { packing, raw, make, stream: None, left: Vec::new() })),
+        Err(_) => Err(raw),
+    }
+}
+
+/// Streams of one packing, one after the other, by a class like `bz2.BZ2Decompressor`.
+struct Streams {
+    packing: Packing,
+    raw: Raw,
+    /// Makes a decompressor.
+    make: Py<PyAny>,
+    stream: Option<Py<PyAny>>,
+    /// What was read behind the last stream.
+    left: Vec<u8>,
+}
+
+/// What a decompressor has given.
+struct Given {
+    block: PyBackedBytes,
+    needs_input: bool,
+    /// What it has not used, at its end.
+    left: Option<Vec<u8>>,
+}
+
+impl Source for Streams {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        let mut input = Vec::new();
+        let mut needs_input = false;
+        loop {
+            if self.stream.is_none() {
+                if !self.find_stream()? {
+                    return Ok(None);
+                }
+                input = std::mem::take(&mut self.left);
+            } else if needs_input {
+                input = self.read()?;
+                if input.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            let given = Python::attach(|py| self.decompress(py, &input));
+            let given = given.map_err(|error| io::Error::other(error.to_string()))?;
+            input.clear();
+            needs_input = given.needs_input;
+            if let Some(left) = given.left {
+                (self.left, self.stream) = (left, None);
+            }
+            if !given.block.is_empty() {
+                return Ok(Some(Box::new(given.block)));
+            }
         }
     }
-    compression::open(path)
 }
 
-/// Read a sequence file, inflated on a thread of its own.
-pub fn read(path: &Path) -> dnabert2_core::Result<fasta::FastaReader> {
-    let source = ReadAhead::new(open(path)?);
-    fasta::FastaReader::new(path, Packing::of_file(path)?, Box::new(source))
-}
-
-struct Isal(Py<PyAny>);
-
-impl Source for Isal {
-    fn next_block(&mut self) -> io::Result<Option<Block>> {
-        let read = Python::attach(|py| {
-            let read = self.0.call_method1(py, "read", (BLOCK,))?;
-            Ok::<_, PyErr>(read.extract::<PyBackedBytes>(py)?)
-        });
-        let block = read.map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(if block.is_empty() { None } else { Some(Box::new(block)) })
+impl Streams {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(PACKED);
+        self.raw.by_ref().take(PACKED as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
+
+    /// Begin the next stream, past padding with zeros; false at the end of the file.
+    fn find_stream(&mut self) -> io::Result<bool> {
+        loop {
+            let zeros = self.left.iter().take_while(|&&byte| byte == 0).count();
+            self.left.drain(..zeros);
+            if self.left.len() >= 6 {
+                break;
+            }
+            let more = self.read()?;
+            if more.is_empty() {
+                break;
+            }
+            self.left.extend(more);
+        }
+        if self.left.is_empty() {
+            return Ok(false);
+        }
+        let found = Packing::of(&self.left);
+        if found != self.packing && (found, self.packing) != (Packing::Bgzip, Packing::Gzip) {
+            return Err(trailing(self.packing));
+        }
+        let stream = Python::attach(|py| self.make.call0(py));
+        self.stream = Some(stream.map_err(|error| io::Error::other(error.to_string()))?);
+        Ok(true)
+    }
+
+    fn decompress(&self, py: Python<'_>, input: &[u8]) -> PyResult<Given> {
+        let stream = self.stream.as_ref().expect("a stream has begun").bind(py);
+        let block = stream.call_method1("decompress", (PyBytes::new(py, input), BLOCK))?;
+        let ended = stream.getattr("eof")?.extract::<bool>()?;
+        Ok(Given {
+            block: block.extract()?,
+            needs_input: ended || stream.getattr("needs_input")?.extract()?,
+            left: if ended { Some(stream.getattr("unused_data")?.extract()?) } else { None },
+        })
+    }
+}
+
+/// A file that is open, decompressed; read once, either as bytes or by a `FastaReader`.
+#[pyclass(frozen, module = "dnabert2_fast._native")]
+pub struct Input {
+    packing: &'static str,
+    head: Vec<u8>,
+    inner: Mutex<Option<input::Input>>,
+}
+
+#[pymethods]
+impl Input {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        let mut input = py.detach(|| open(&path))?;
+        let (packing, head) = (input.packing.name(), std::mem::take(&mut input.head));
+        Ok(Self { packing, head, inner: Mutex::new(Some(input)) })
+    }
+
+    /// Name of the compression, empty when there is none.
+    #[getter]
+    fn packing(&self) -> &'static str {
+        self.packing
+    }
+
+    /// The first bytes of the content.
+    #[getter]
+    fn head<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.head)
+    }
+
+    /// The next bytes of the content, none at the end.
+    fn read<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
+        let block = py.detach(|| self.with(input::Input::next_block))?;
+        if let Some(block) = block {
+            return Ok(PyBytes::new(py, (*block).as_ref()));
+        }
+        self.with(|input| Ok(input.notices.clone())).map(|notices| warn(py, &notices))??;
+        Ok(PyBytes::new(py, b""))
+    }
+}
+
+impl Input {
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut input::Input) -> dnabert2_core::Result<T>,
+    ) -> dnabert2_core::Result<T> {
+        work(lock(&self.inner).as_mut().ok_or_else(read_already)?)
+    }
+
+    /// A reader of its records, decompressed on a thread of its own.
+    pub fn reader(&self, rna: bool) -> dnabert2_core::Result<fasta::FastaReader> {
+        let mut input = lock(&self.inner).take().ok_or_else(read_already)?;
+        input.source = Box::new(ReadAhead::new(input.source));
+        fasta::FastaReader::new(input, rna)
+    }
+}
+
+fn read_already() -> Error {
+    Error::InvalidArgument { name: "input", message: "it has been read already".into() }
 }
 
 /// Iterator over `(name, sequence)`.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
-pub struct FastaReader {
-    inner: Mutex<fasta::FastaReader>,
+pub struct FastaReader(Mutex<Reading>);
+
+struct Reading {
+    reader: fasta::FastaReader,
+    /// Memory for a record, which is used again.
+    letters: Vec<u8>,
 }
 
 #[pymethods]
 impl FastaReader {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf, max_letters: usize) -> Result<Self> {
-        let mut reader = py.detach(|| read(&path))?;
+    #[pyo3(signature = (input, *, max_letters, rna))]
+    fn new(py: Python<'_>, input: &Input, max_letters: usize, rna: bool) -> Result<Self> {
+        let mut reader = py.detach(|| input.reader(rna))?;
         reader.limit_records(max_letters);
-        Ok(Self { inner: Mutex::new(reader) })
+        warn(py, reader.notices())?;
+        Ok(Self(Mutex::new(Reading { reader, letters: Vec::new() })))
     }
 
     fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -78,17 +251,27 @@ impl FastaReader {
 
     fn __next__<'py>(&self, py: Python<'py>) -> Result<Option<(String, Bound<'py, PyAny>)>> {
         let read = || {
-            let mut reader = lock(&self.inner);
-            reader.next().transpose()
+            let reading = &mut *lock(&self.0);
+            let mut letters = std::mem::take(&mut reading.letters);
+            let name = reading.reader.read_record(&mut letters)?;
+            Ok::<_, Error>(name.map(|name| (name.to_owned(), letters)))
         };
-        let Some(record) = py.detach(read)? else { return Ok(None) };
+        let Some((name, letters)) = py.detach(read)? else {
+            let notices = lock(&self.0).reader.notices().clone();
+            warn(py, &notices)?;
+            return Ok(None);
+        };
         // Letters are ASCII; anything else is shown as a replacement character, one a byte.
-        let (letters, codec) = match String::from_utf8(record.sequence) {
+        let codec = match std::str::from_utf8(&letters) {
             Ok(text) if text.len() < HUGE => {
-                return Ok(Some((record.name, PyString::new(py, &text).into_any())));
+                let text = PyString::new(py, text).into_any();
+                if letters.capacity() <= KEPT {
+                    lock(&self.0).letters = letters;
+                }
+                return Ok(Some((name, text)));
             }
-            Ok(text) => (text.into_bytes(), "utf-8"),
-            Err(error) => (error.into_bytes(), "ascii"),
+            Ok(_) => "utf-8",
+            Err(_) => "ascii",
         };
         // Where memory runs out, these raise an error of Python's and do not panic.
         let copy = PyBytes::new_with(py, letters.len(), |bytes| {
@@ -96,22 +279,25 @@ impl FastaReader {
             Ok(())
         })?;
         drop(letters);
-        Ok(Some((record.name, copy.call_method1("decode", (codec, "replace"))?)))
+        Ok(Some((name, copy.call_method1("decode", (codec, "replace"))?)))
     }
 }
 
 /// Count the bases of a sequence file; `report` is called with the letters processed since.
 #[pyfunction]
-#[pyo3(name = "count_bases")]
+#[pyo3(name = "count_bases", signature = (path, *, fold_case, rna, report))]
 pub fn count_file(
     py: Python<'_>,
     path: PathBuf,
     fold_case: bool,
+    rna: bool,
     report: Py<PyAny>,
 ) -> Result<u64> {
     let mut raised = None;
     let outcome = py.detach(|| {
-        let mut reader = read(&path)?;
+        let mut input = open(&path)?;
+        input.source = Box::new(ReadAhead::new(input.source));
+        let mut reader = fasta::FastaReader::new(input, rna)?;
         let (mut bases, mut letters, mut text) = (0_u64, 0, Vec::new());
         while reader.next_record()?.is_some() {
             while reader.read_letters(&mut text, BLOCK)? > 0 {
@@ -124,7 +310,7 @@ pub fn count_file(
             }
         }
         call_report(&report, letters, &mut raised)?;
-        Ok::<_, dnabert2_core::Error>(bases)
+        Ok::<_, Error>(bases)
     });
     if let Some(error) = raised {
         return Err(error.into());

@@ -11,7 +11,7 @@ use dnabert2_core::train::{self, InputConfig, InputStats, Options, Pair};
 use pyo3::prelude::*;
 
 use crate::error::{Result, call_report};
-use crate::fasta::{REPORT_BP, read};
+use crate::fasta::{Input, REPORT_BP, warn};
 use crate::tokenizer::Text;
 
 /// Counts of one input.
@@ -59,12 +59,21 @@ impl BpeTrainer {
     }
 
     /// Add the records of a FASTA or FASTQ file; `report` is called with the letters processed since.
-    fn add_file(&self, py: Python<'_>, path: PathBuf, report: Py<PyAny>) -> Result<InputCounts> {
+    #[pyo3(signature = (input, *, rna, report))]
+    fn add_file(
+        &self,
+        py: Python<'_>,
+        input: &Input,
+        rna: bool,
+        report: Py<PyAny>,
+    ) -> Result<InputCounts> {
+        let mut reader = py.detach(|| input.reader(rna))?;
+        warn(py, reader.notices())?;
         let mut raised = None;
         let outcome = py.detach(|| {
             let (mut records, mut letters, mut stats) = (0, 0, InputStats::default());
-            for record in read(&path)? {
-                let sequence = record?.sequence;
+            let mut sequence = Vec::new();
+            while reader.read_record(&mut sequence)?.is_some() {
                 self.with(|trainer| trainer.add(&sequence, 1, &mut stats))?;
                 records += 1;
                 letters += sequence.len();
@@ -79,6 +88,7 @@ impl BpeTrainer {
             return Err(error.into());
         }
         let (records, stats) = outcome?;
+        warn(py, reader.notices())?;
         Ok(counted(records, &stats))
     }
 

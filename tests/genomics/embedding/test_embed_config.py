@@ -138,7 +138,7 @@ def test_tables_and_regions(tmp_path):
         ]
         np.testing.assert_allclose(np.array(found["embedding"]), want, atol=1e-6)
     (tmp_path / "r.bed.gz").write_bytes((tmp_path / "r.bed.gz").read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"r.bed.gz: is damaged or cut off"):
+    with pytest.raises(DataError, match=r"r.bed.gz: the gzip stream is damaged or ends early"):
         embed_file(peaks, model, tok, tmp_path / "n.npy")
 
 

@@ -77,7 +77,7 @@ BAD = {
     "a header that never ends": (b"##x=" + b"A" * 5000, "is no VCF"),
     "gzip damaged inside": (
         gzip.compress(HEAD.encode() + b"1\t5\t.\tA\tC\t.\t.\t.\n" * 999)[:40] + b"\xff" * 40,
-        "damaged or cut off",
+        "damaged or ends early",
     ),
 }
 

@@ -11,7 +11,7 @@ from helpers.models import make, masked_lm, tok
 from helpers.variants import CONFIG, CONTIG, GENOME, VARIANTS, cls, enc, mlm, twin
 
 from dnabert2_fast import Dnabert2ForSequenceClassification, cli
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.genomics.variants import vcf_file as vcf_module
 from dnabert2_fast.genomics.variants.alleles import Variant, variants_of
@@ -142,8 +142,7 @@ def test_damaged_files_end_in_one_line(files):
     (files / "none.vcf").write_text("chr1\t5\t.\tA\tC\t.\t.\t.\n")
     (files / "x.bcf").write_bytes(gzip.compress(b"BCF\2\2"))
     bad = {
-        "cut.vcf.gz": "damaged or cut off",
-        "cut2.vcf.gz": "lacks the last block",
+        "cut.vcf.gz": "damaged or ends early",
         "few.vcf": "line 2 is not a VCF record",
         "pos.vcf": "line 2 is not a VCF record",
         "empty.vcf": "line 2 is not a VCF record",
@@ -156,6 +155,8 @@ def test_damaged_files_end_in_one_line(files):
         assert not (files / "y.vcf").exists()
     with pytest.raises(ValueError, match=r"must end in \.vcf"):
         score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.bcf")
+    with pytest.warns(InputWarning, match=r"cut2\.vcf\.gz: lacks the EOF marker"):
+        score_vcf(files / "cut2.vcf.gz", files / "g.fa", mlm, tok, files / "y.vcf")
 
 
 @pytest.mark.parametrize("name", ["y.vcf.gz", "y.parquet"])

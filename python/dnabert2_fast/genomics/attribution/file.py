@@ -41,7 +41,7 @@ def attribute_file(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows. Each region and window is a
         sequence by itself: the model reads no base outside. Taken in the order of the contigs.
         A classifier's input is cut into windows of the length that it was fine-tuned on, unless

@@ -21,6 +21,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.genomics.embedding.vectors import (
     EmbeddingConfig,
     count_empty,
@@ -57,7 +58,7 @@ def embed_file(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer
         As in `embed`.
@@ -102,6 +103,8 @@ def embed_file(
     if part is not None and not 1 <= part[0] <= part[1]:
         last = f"{part[1]}/{part[1]}"
         raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
+    if part is not None:
+        require_file(source.path, "every part reads it")
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     pieces = read_pieces(source)
     files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
@@ -141,7 +144,8 @@ def inputs_of(
 
     `files` identify the content of the source's files, ``path`` and ``regions``.
     """
-    read = {"window_bp": source.window_bp, "column": source.column, "chunk": CHUNK_SEQUENCES}
+    read = {"window_bp": source.window_bp, "column": source.column, "rna": source.rna}
+    read |= {"chunk": CHUNK_SEQUENCES}
     return fingerprint(model, tokenizer, config, **files, **read)
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.genomics.likelihood.scores import (
     CHUNK,
     Likelihood,
@@ -50,12 +51,13 @@ def likelihood_table(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.
     out : path
-        ``.tsv`` or ``.parquet``: name, log_likelihood, tokens, bases, perplexity, bits_per_base.
+        ``.tsv`` or ``.parquet`` (``-`` is standard output, as ``.tsv``): name, log_likelihood,
+        tokens, bases, perplexity, bits_per_base.
 
     Raises
     ------
@@ -77,13 +79,12 @@ def likelihood_table(
     'chr1:20-25'
     """
     out = Path(out)
-    if out.suffix not in (".tsv", ".parquet"):
+    if not is_stdout(out) and out.suffix not in (".tsv", ".parquet"):
         raise ValueError(f"out: {out.name} must end in .tsv or .parquet")
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     pieces, rows = read_pieces(source), 0
     with (
-        atomic_path(out) as temporary,
-        _writer(temporary) as write,
+        _writer(out) as write,
         progress(None, "likelihood", "sequences") as bar,
     ):
         while chunk := list(islice(pieces, CHUNK)):
@@ -104,12 +105,12 @@ def _writer(path: Path) -> Iterator[Callable[[list[str], list[Likelihood]], None
 
     if path.suffix == ".parquet":
         schema = pa.schema(list(COLUMNS.items()))
-        with pq.ParquetWriter(path, schema) as parquet:
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as parquet:
             yield lambda *rows: parquet.write_table(pa.table(columns(*rows), schema=schema))
         return
-    with path.open("w", encoding="utf-8") as text:
-        text.write("\t".join(COLUMNS) + "\n")
+    with text_output(path) as text:
+        text.write(("\t".join(COLUMNS) + "\n").encode())
         yield lambda *rows: text.writelines(
-            "\t".join([name, *(f"{value:.8g}" for value in numbers)]) + "\n"
+            ("\t".join([name, *(f"{value:.8g}" for value in numbers)]) + "\n").encode()
             for name, *numbers in zip(*columns(*rows), strict=True)
         )

@@ -48,7 +48,7 @@ def likelihood_track(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, plain or gz, bgz, zst; a table or lines, whose rows are contigs named by
+        FASTA or FASTQ, packed or not; a table or lines, whose rows are contigs named by
         their number; or regions of a genome, each a sequence by itself: the model reads no base
         outside. Memory holds one sequence and a few windows.
     model, tokenizer

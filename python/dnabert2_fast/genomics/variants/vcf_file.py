@@ -12,7 +12,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -28,6 +28,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
+from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -72,25 +73,28 @@ def score_vcf(
     config: ScoringConfig | None = None,
     *,
     prefix: str = "D2",
+    rna: bool = False,
 ) -> dict[str, int]:
     r"""Score every allele of a VCF file; records keep their order and their text.
 
     Parameters
     ----------
     vcf : path
-        ``.vcf``, plain, gzip or bgzip; in any order of records.
+        VCF, packed or not, or a pipe (``-`` is standard input); in any order of records.
     reference : Reference or path
         The genome that the file was called against; see `Reference`.
     model, tokenizer, config
         As in `score_variants`.
     out : path
-        ``.vcf`` or ``.vcf.gz`` (bgzip): the records with INFO fields ``D2_...``, one value per
-        alternate allele; a header line names model, reference and settings. Or ``.parquet``: one
-        row per allele. Appears when everything is done; until then ``OUT.parts`` holds the scores
-        so far, and the same call resumes from them.
+        ``.vcf`` or ``.vcf.gz`` (bgzip), or ``-`` for standard output: the records with INFO
+        fields ``D2_...``, one value per alternate allele; a header line names model, reference
+        and settings. Or ``.parquet``: one row per allele. Appears when everything is done; until
+        then ``OUT.parts`` holds the scores so far, and the same call resumes from them.
     prefix : str
         Of the INFO fields. Fields of the same name are replaced, all others stay: give a second
         model another prefix to keep the scores of both in one file.
+    rna : bool
+        Read U of the genome as T, where `reference` is a path.
 
     Returns
     -------
@@ -131,14 +135,14 @@ def score_vcf(
     'D2_STATUS=ref_mismatch'
     """
     out = Path(out)
-    if not out.name.endswith((".vcf", ".vcf.gz", ".parquet")):
+    if not (is_stdout(out) or out.name.endswith((".vcf", ".vcf.gz", ".parquet"))):
         raise ValueError(f"out: {out.name} must end in .vcf, .vcf.gz or .parquet")
     if not IDENTIFIER.fullmatch(prefix):
         raise ValueError(f"prefix: {prefix!r} must be letters, digits and _, a letter first")
     config = (config or ScoringConfig()).for_model(model.config)
     counts: Counter[str] = Counter()
     with read_vcf(vcf) as (header, records):
-        genome = reference if isinstance(reference, Reference) else Reference(reference)
+        genome = reference if isinstance(reference, Reference) else Reference(reference, rna=rna)
         _warn_of_lengths(vcf, header, genome)
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
         settings = fingerprint(model, tokenizer, config, **inputs)
@@ -161,17 +165,17 @@ def score_vcf(
                     yield record, own
 
         bar_of_all = progress(None, "scoring", "variants")
-        with parts.until_done(), bar_of_all as bar, atomic_path(out) as temporary:
+        with parts.until_done(), bar_of_all as bar:
             if out.suffix == ".parquet":
                 try:
-                    _write_parquet(temporary, scored(), model)
+                    _write_parquet(out, scored(), model)
                 except OverflowError:
                     raise DataError(
                         f"{vcf}: a POS does not fit into 64 bits of a table; write a .vcf"
                     ) from None
             else:
                 lines = _provenance(model, settings["model"], genome, config, prefix)
-                _write_vcf(temporary, scored(), header, lines, _names(model), prefix)
+                _write_vcf(out, scored(), header, lines, _names(model), prefix)
     _warn_of_counts(vcf, counts, list(contigs), genome)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
@@ -238,14 +242,9 @@ def _write_vcf(
     names: list[str],
     prefix: str,
 ) -> None:
-    with needs("a VCF file"):
-        import pysam
-
     own = {_field(prefix, name) for name in ("status", *DESCRIPTIONS)}
     replaced = (*(f"##INFO=<ID={field}," for field in own), f"##{PROVENANCE}=<ID={prefix},")
-    packed = path.name.endswith(".gz")
-    sink: Any = pysam.BGZFile(os.fspath(path), "wb") if packed else path.open("wb")
-    with closing(sink):
+    with _packed_output(path) if path.suffix == ".gz" else text_output(path) as sink:
 
         def put(line: str) -> None:
             sink.write(f"{line}\n".encode("utf-8", "surrogateescape"))
@@ -258,6 +257,18 @@ def _write_vcf(
         put(header[-1])
         for record, scores in scored:
             put(_with_info(record, scores, names, prefix, own))
+
+
+@contextmanager
+def _packed_output(path: Path) -> Iterator[Any]:
+    with needs("a bgzip file"):
+        import pysam
+
+    with (
+        atomic_path(path) as temporary,
+        closing(pysam.BGZFile(os.fspath(temporary), "wb")) as sink,
+    ):
+        yield sink
 
 
 def _field(prefix: str, name: str) -> str:
@@ -331,7 +342,7 @@ def _write_parquet(
     columns |= dict.fromkeys(names, number)
     schema = pa.schema(list(columns.items()))
     rows: list[dict[str, Any]] = []
-    with pq.ParquetWriter(path, schema) as writer:
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         for record, scores in scored:
             for alt, score in zip(record.alts, scores, strict=True):
                 row: dict[str, Any] = {"chrom": _unicode(record.chrom), "pos": record.pos}

@@ -5,8 +5,9 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use dnabert2_core::Result;
-use dnabert2_core::io::compression::{Packing, inflate};
+use dnabert2_core::io::compression::of_the_core;
 use dnabert2_core::io::fasta::{FastaReader, Record};
+use dnabert2_core::io::input::Input;
 use libfuzzer_sys::fuzz_target;
 
 /// Reads at most this many bytes at a time.
@@ -19,25 +20,27 @@ impl Read for Trickle {
     }
 }
 
-fn reader(bytes: &[u8], block: usize) -> Option<FastaReader> {
-    let packing = Packing::of(bytes);
-    let source = inflate(packing, Trickle(Cursor::new(bytes.to_vec()), block)).ok()?;
-    FastaReader::new(Path::new("x"), packing, source).ok()
+fn reader(bytes: &[u8], block: usize, rna: bool) -> Option<FastaReader> {
+    let trickle = Trickle(Cursor::new(bytes.to_vec()), block);
+    let input = Input::read(Path::new("x"), trickle, of_the_core).ok()?;
+    FastaReader::new(input, rna).ok()
 }
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (step, bytes) = input;
+fuzz_target!(|input: (u8, bool, &[u8])| {
+    let (step, rna, bytes) = input;
     let step = usize::from(step) + 1;
-    let Some(whole) = reader(bytes, usize::MAX) else { return };
+    let Some(whole) = reader(bytes, usize::MAX, rna) else { return };
     let mut sound = true;
     let whole: Vec<Record> =
         whole.map_while(|record| record.inspect_err(|_| sound = false).ok()).collect();
-    let Some(pieces) = reader(bytes, step) else { panic!("it was readable before") };
+    let Some(pieces) = reader(bytes, step, rna) else { panic!("it was readable before") };
     let mut records = Vec::new();
     assert_eq!(read(pieces, step, &mut records).is_ok(), sound);
     // How much of a damaged stream is inflated before the error depends on the blocks.
     let common = if sound { usize::MAX } else { records.len().min(whole.len()) };
     assert!(records.iter().take(common).eq(whole.iter().take(common)));
+    let wrong = |letter: &u8| letter.is_ascii_whitespace() || letter.is_ascii_digit() || *letter == 0;
+    assert!(!records.iter().flat_map(|record| &record.sequence).any(wrong));
 });
 
 fn read(mut reader: FastaReader, step: usize, records: &mut Vec<Record>) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::corpus::select::{Seen, WindowFilter};
 use crate::corpus::settings::{Settings, Unit};
 use crate::corpus::shard_writer::Writer;
 use crate::corpus::windows::Windower;
-use crate::io::compression::Source;
+use crate::io::input::Input;
 use crate::{Result, Tokenizer, parallel};
 
 /// Builds the units of one corpus.
@@ -26,7 +26,7 @@ impl CorpusBuilder {
         Self { tokenizer, settings, seen: Seen::default() }
     }
 
-    /// Build the missing shards of a unit. `open` opens a file, as [`compression::open`](crate::io::compression::open) does;
+    /// Build the missing shards of a unit. `open` opens a file, as [`Input::open`] does;
     /// `report` is called on this thread with the number of letters processed since. Returns the
     /// counts of each file.
     ///
@@ -39,7 +39,7 @@ impl CorpusBuilder {
     pub fn build(
         &mut self,
         unit: &Unit,
-        open: impl FnMut(&Path) -> Result<Box<dyn Source>> + Send,
+        open: impl FnMut(&Path) -> Result<Input> + Send,
         mut report: impl FnMut(u64) -> Result<()>,
         ledger: &mut dyn Ledger,
     ) -> Result<Vec<FileReport>> {

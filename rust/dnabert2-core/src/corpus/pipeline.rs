@@ -13,8 +13,9 @@ use crate::corpus::report::FileReport;
 use crate::corpus::shard_writer::Writer;
 use crate::corpus::windows::{Chunk, MAX_CHUNK_BP, Sink, Windower};
 use crate::encode::Scratch;
-use crate::io::compression::{Packing, ReadAheadQueue, Source};
 use crate::io::fasta::FastaReader;
+use crate::io::input::Input;
+use crate::io::source::ReadAheadQueue;
 use crate::parallel::lock;
 use crate::tokenizer::Options;
 use crate::{Error, Result, Tokenizer};
@@ -81,7 +82,7 @@ enum Step<'a> {
 }
 
 /// Opens a file.
-pub type Open<'a> = dyn FnMut(&Path) -> Result<Box<dyn Source>> + Send + 'a;
+pub type Open<'a> = dyn FnMut(&Path) -> Result<Input> + Send + 'a;
 
 /// The files of a unit, and how far they are cut.
 pub struct Cutting<'a> {
@@ -289,10 +290,11 @@ impl Cutting<'_> {
                 self.windower.finish(&mut outlet)?;
                 return Ok(Some(std::mem::take(&mut self.reports)));
             };
-            let queue = ReadAheadQueue::new((self.open)(path)?);
+            let mut input = (self.open)(path)?;
+            let queue = ReadAheadQueue::new(input.source);
             pipeline.state().queue = queue.clone();
-            let packing = Packing::of_file(path)?;
-            self.reader = Some(FastaReader::new(path, packing, Box::new(queue))?);
+            input.source = Box::new(queue);
+            self.reader = Some(FastaReader::new(input, self.windower.reads_rna())?);
             self.windower
                 .begin_file(u32::try_from(number).expect("a unit has fewer than 2^32 files"));
             return Ok(None);

@@ -1,5 +1,7 @@
 //! What came of a build: counts of every file, shards, and the origins of their windows.
 
+use std::collections::BTreeMap;
+
 use crate::corpus::settings::Split;
 use crate::{Result, shard};
 
@@ -27,12 +29,15 @@ pub struct FileReport {
     pub records: u64,
     /// Bases in the file.
     pub bases: u64,
-    /// Other letters.
-    pub other_letters: u64,
+    /// Other letters, by letter.
+    pub other_letters: BTreeMap<u8, u64>,
     /// Windows in the corpus, reverse complements not counted.
     pub windows: u64,
-    /// Windows dropped because they have too few bases or, under [`OtherLetters::Drop`](crate::corpus::OtherLetters::Drop), other letters.
-    pub unfit: u64,
+    /// Windows dropped because they have too few bases.
+    pub too_short: u64,
+    /// Windows dropped because they have other letters, under
+    /// [`OtherLetters::Drop`](crate::corpus::OtherLetters::Drop).
+    pub with_other_letters: u64,
     /// Windows left out because only a share is kept.
     pub left_out: u64,
     /// Windows dropped because an earlier one has the same letters.

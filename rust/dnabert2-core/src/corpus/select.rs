@@ -45,13 +45,16 @@ impl<'a> WindowFilter<'a> {
         let rule = &self.settings.rule;
         if rule.other_letters != OtherLetters::Split {
             let bases = count_bases(window, rule.fold_case);
-            let dropped = rule.other_letters == OtherLetters::Drop && bases < window.len();
-            if dropped || bases < rule.min_bp {
-                self.report.unfit += 1;
+            if rule.other_letters == OtherLetters::Drop && bases < window.len() {
+                self.report.with_other_letters += 1;
+                return None;
+            }
+            if bases < rule.min_bp {
+                self.report.too_short += 1;
                 return None;
             }
         } else if window.len() < rule.min_bp {
-            self.report.unfit += 1;
+            self.report.too_short += 1;
             return None;
         }
         self.fitting += 1;

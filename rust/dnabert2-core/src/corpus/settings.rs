@@ -30,6 +30,8 @@ pub struct WindowRule {
     pub other_letters: OtherLetters,
     /// Whether lower-case letters count as bases.
     pub fold_case: bool,
+    /// Whether U is read as T.
+    pub rna: bool,
     /// Start of the draws of lengths.
     pub seed: u64,
 }

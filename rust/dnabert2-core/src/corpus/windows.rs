@@ -162,6 +162,11 @@ impl<'a> Windower<'a> {
         }
     }
 
+    /// Whether U is read as T.
+    pub fn reads_rna(&self) -> bool {
+        self.rule.rna
+    }
+
     /// Counts of the file so far.
     pub fn report(&self) -> &FileReport {
         &self.filter.report
@@ -193,7 +198,18 @@ impl<'a> Windower<'a> {
         }
         let bases = count_bases(letters, self.rule.fold_case);
         self.filter.report.bases += bases as u64;
-        self.filter.report.other_letters += (letters.len() - bases) as u64;
+        let mut counts = [0; 256];
+        for &letter in letters {
+            counts[usize::from(letter)] += 1_u64;
+        }
+        for letter in
+            (0..=u8::MAX).filter(|&letter| count_bases(&[letter], self.rule.fold_case) == 0)
+        {
+            let count = counts[usize::from(letter)];
+            if count > 0 {
+                *self.filter.report.other_letters.entry(letter).or_default() += count;
+            }
+        }
         if self.rule.other_letters != OtherLetters::Split {
             return self.extend(letters, sink);
         }

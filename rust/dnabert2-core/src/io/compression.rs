@@ -1,36 +1,27 @@
-//! The bytes of a file in decompressed blocks, a few of them read ahead.
+//! How bytes are packed, and what decompresses them.
 //!
-//! The compression of a file is detected from its first bytes, never from its name. The blocks of bgzip
-//! are inflated on every core. gzip and zstd are one stream, which one core inflates: on a thread of its
-//! own ([`ReadAhead`]), or on whichever thread is free ([`ReadAheadQueue`]).
+//! The packing is detected from the first bytes, never from a name. The blocks of bgzip are inflated on
+//! every core; anything else is one stream, which one core inflates.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Cursor, Read};
 use std::num::NonZero;
-use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use noodles_bgzf::io::MultithreadedReader;
 
-use crate::parallel::{self, lock};
-use crate::{Error, Result};
+use crate::io::notices::Notices;
+use crate::io::source::{Block, ReaderSource, Source};
+use crate::parallel;
 
-const BLOCK: usize = 1 << 19;
+/// Length of a bgzip block's header (SAM specification, 4.1).
+const BGZIP_HEADER: usize = 18;
 
-/// Maximum blocks read ahead.
-const WAITING: usize = 8;
+/// Length of the empty block that every whole bgzip file ends with (SAM specification, 4.1.2). No other
+/// block is as short.
+const BGZIP_END: usize = 28;
 
-/// Bytes from which the compression of a file is detected.
-const HEAD: usize = 16;
-
-/// The empty block that every whole bgzip file ends with (SAM specification, 4.1.2).
-const BGZIP_END: [u8; 28] = [
-    0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, b'B', b'C', 2, 0, 0x1b, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-    0, 0,
-];
+const CUT_AT_A_BLOCK: &str = "lacks the EOF marker, the last block of a bgzip file, so it may be cut off; \
+                              compare its size with the original's";
 
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,29 +34,13 @@ pub enum Packing {
     Bgzip,
     /// As zstd.
     Zstd,
+    /// As bzip2.
+    Bzip2,
+    /// As xz.
+    Xz,
 }
 
 impl Packing {
-    /// How a file is packed, by its first bytes. One that begins like bgzip and lacks its last block
-    /// may have been cut off; read as gzip, it is an error where it ends.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it cannot be read.
-    pub fn of_file(path: &Path) -> Result<Self> {
-        let mut head = Vec::new();
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        file.by_ref().take(HEAD as u64).read_to_end(&mut head).map_err(Error::io(path))?;
-        let packing = Self::of(&head);
-        if packing == Self::Bgzip {
-            let mut last = [0; BGZIP_END.len()];
-            let read = file.seek(SeekFrom::End(-28)).and_then(|_| file.read_exact(&mut last));
-            if read.is_err() || last != BGZIP_END {
-                return Ok(Self::Gzip);
-            }
-        }
-        Ok(packing)
-    }
-
     /// How something is packed that begins with these bytes.
     #[must_use]
     pub fn of(head: &[u8]) -> Self {
@@ -73,7 +48,10 @@ impl Packing {
             // A gzip header with one extra field, named BC.
             [0x1f, 0x8b, 8, 4, _, _, _, _, _, _, 6, 0, b'B', b'C', ..] => Self::Bgzip,
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A frame, or one that readers skip, as those of pzstd begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             _ => Self::Plain,
         }
     }
@@ -86,230 +64,235 @@ impl Packing {
             Self::Gzip => "gzip",
             Self::Bgzip => "bgzip",
             Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        }
+    }
+
+    /// The command that writes the content to standard output.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Plain => "cat",
+            Self::Gzip | Self::Bgzip => "gunzip -c",
+            Self::Zstd => "zstd -dc",
+            Self::Bzip2 => "bzip2 -dc",
+            Self::Xz => "xz -dc",
         }
     }
 }
 
-/// Some bytes in a row, in whatever holds them.
-pub type Block = Box<dyn AsRef<[u8]> + Send + Sync>;
+/// Packed bytes, from the first one on.
+pub type Raw = Box<dyn BufRead + Send>;
 
-/// The blocks of a text in order, then `None`.
-pub trait Source: Send {
-    /// The next block.
-    ///
-    /// # Errors
-    /// What reading or inflating says.
-    fn next_block(&mut self) -> io::Result<Option<Block>>;
+/// Decompressors from outside the core: that of a packing, or the bytes back where there is none.
+pub type Decompressor = fn(Packing, Raw) -> Result<Box<dyn Source>, Raw>;
+
+/// An error in a stream that is sound; its message needs no other words around it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Remark(pub String);
+
+/// The error of bytes that follow the last stream of a file and are not packed.
+#[must_use]
+pub fn trailing(packing: Packing) -> io::Error {
+    let (name, command) = (packing.name(), packing.command());
+    let words = match packing {
+        Packing::Gzip | Packing::Bgzip => " (gunzip: decompression OK, trailing garbage ignored)",
+        _ => "",
+    };
+    io::Error::other(Remark(format!(
+        "bytes that are not {name} follow the {name} stream{words}; `{command}` writes the content \
+         without them to a file"
+    )))
 }
 
-impl<R: Read + Send> Source for R {
-    fn next_block(&mut self) -> io::Result<Option<Block>> {
-        let mut block = Vec::with_capacity(BLOCK);
-        match self.take(BLOCK as u64).read_to_end(&mut block) {
-            // What came before an error is handed over first; the error comes again.
-            Err(error) if block.is_empty() => return Err(error),
-            _ => {}
-        }
-        Ok(if block.is_empty() { None } else { Some(Box::new(block)) })
+/// The text of packed bytes. `decompressor` comes before the core's own; `notices` receives warnings.
+///
+/// # Errors
+/// What the library says that inflates it, or that there is none.
+pub fn inflate(
+    packing: Packing,
+    raw: Raw,
+    decompressor: Decompressor,
+    notices: &Notices,
+) -> io::Result<Box<dyn Source>> {
+    if packing == Packing::Bgzip {
+        return Ok(Box::new(Bgzip::new(raw, decompressor, notices.clone())));
     }
-}
-
-/// Open a file and inflate what it holds.
-///
-/// # Errors
-/// [`Error::Io`] when it cannot be read.
-pub fn open(path: &Path) -> Result<Box<dyn Source>> {
-    let packing = Packing::of_file(path)?;
-    let file = File::open(path).map_err(Error::io(path))?;
-    inflate(packing, file).map_err(Error::io(path))
-}
-
-/// Inflate what is read.
-///
-/// # Errors
-/// What the library says that inflates it.
-pub fn inflate(packing: Packing, file: impl Read + Send + 'static) -> io::Result<Box<dyn Source>> {
-    let packed = |file| BufReader::with_capacity(1 << 17, file);
+    let raw = match decompressor(packing, raw) {
+        Ok(source) => return Ok(source),
+        Err(raw) => raw,
+    };
     Ok(match packing {
-        Packing::Plain => Box::new(file),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(packed(file))),
-        Packing::Bgzip => {
-            let workers = NonZero::new(parallel::count(0)).unwrap_or(NonZero::<usize>::MIN);
-            Box::new(MultithreadedReader::with_worker_count(workers, packed(file)))
+        Packing::Plain => Box::new(ReaderSource::new(raw)),
+        Packing::Gzip | Packing::Bgzip => {
+            Box::new(ReaderSource::new(Gunzip(Some(GzDecoder::new(raw)))))
         }
-        Packing::Zstd => Box::new(zstd::Decoder::with_buffer(packed(file))?),
+        Packing::Zstd => Box::new(ReaderSource::new(Zstd(zstd::Decoder::with_buffer(raw)?))),
+        Packing::Bzip2 | Packing::Xz => {
+            let (name, command) = (packing.name(), packing.command());
+            let message = format!("is packed as {name}, which is not read here; use `{command}`");
+            return Err(io::Error::other(Remark(message)));
+        }
     })
 }
 
-/// The blocks of a source, a few ahead. The thread ends with the text, or when this is dropped.
-pub struct ReadAhead(Receiver<io::Result<Block>>);
+/// No decompressor but the core's own.
+///
+/// # Errors
+/// Always: the bytes are given back.
+pub fn of_the_core(_: Packing, raw: Raw) -> Result<Box<dyn Source>, Raw> {
+    Err(raw)
+}
 
-impl ReadAhead {
-    /// Start reading.
-    #[must_use]
-    pub fn new(mut source: Box<dyn Source>) -> Self {
-        let (sender, blocks) = sync_channel(WAITING);
-        std::thread::spawn(move || {
-            while let Some(block) = source.next_block().transpose() {
-                let failed = block.is_err();
-                if sender.send(block).is_err() || failed {
-                    return; // the receiver is dropped, or nothing can follow
+/// gzip streams, one after the other; zeros behind one are padding.
+struct Gunzip(Option<GzDecoder<Raw>>);
+
+impl Read for Gunzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(stream) = &mut self.0 {
+            let count = stream.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(stream) = self.0.take() else { break };
+            self.0 = next_gzip(stream.into_inner())?.map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
+/// What follows a gzip stream, if it is another one.
+fn next_gzip(mut raw: Raw) -> io::Result<Option<Raw>> {
+    loop {
+        let bytes = raw.fill_buf()?;
+        let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+        match bytes.get(zeros..) {
+            Some([0x1f] | [0x1f, 0x8b, ..]) => {
+                raw.consume(zeros);
+                return Ok(Some(raw));
+            }
+            Some([_, ..]) => return Err(trailing(Packing::Gzip)),
+            _ if zeros == 0 => return Ok(None),
+            _ => raw.consume(zeros),
+        }
+    }
+}
+
+struct Zstd(zstd::Decoder<'static, Raw>);
+
+impl Read for Zstd {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            // The texts of libzstd; its numbers do not come through.
+            let text = error.to_string();
+            if text.contains("too much memory") {
+                return io::Error::other(Remark(
+                    "its zstd window is larger than 128 MiB, more than is decompressed here; \
+                     decompress it first: zstd -d --long=31"
+                        .into(),
+                ));
+            }
+            if text.contains("Unknown frame") { trailing(Packing::Zstd) } else { error }
+        })
+    }
+}
+
+/// bgzip, and any gzip that follows it.
+enum Bgzip {
+    Blocks(Box<ReaderSource<MultithreadedReader<Blocks>>>, Decompressor, Notices),
+    Rest(Box<dyn Source>),
+    Ended,
+}
+
+impl Bgzip {
+    fn new(raw: Raw, decompressor: Decompressor, notices: Notices) -> Self {
+        let workers = NonZero::new(parallel::count(0)).unwrap_or(NonZero::<usize>::MIN);
+        let blocks = MultithreadedReader::with_worker_count(workers, Blocks::new(raw));
+        Self::Blocks(Box::new(ReaderSource::new(blocks)), decompressor, notices)
+    }
+}
+
+impl Source for Bgzip {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        match self {
+            Self::Ended => return Ok(None),
+            Self::Rest(rest) => return rest.next_block(),
+            Self::Blocks(blocks, ..) => {
+                if let Some(block) = blocks.next_block()? {
+                    return Ok(Some(block));
                 }
             }
-        });
-        Self(blocks)
+        }
+        if let Self::Blocks(mut blocks, decompressor, notices) =
+            std::mem::replace(self, Self::Ended)
+        {
+            let Blocks { raw, header, ends_well, .. } = blocks.get_mut().finish()?;
+            let rest: Raw = Box::new(Cursor::new(header).chain(raw));
+            if let Some(rest) = next_gzip(rest)? {
+                *self = Self::Rest(inflate(Packing::Gzip, rest, decompressor, &notices)?);
+            } else if !ends_well {
+                notices.add(CUT_AT_A_BLOCK);
+            }
+        }
+        match self {
+            Self::Rest(rest) => rest.next_block(),
+            _ => Ok(None),
+        }
     }
 }
 
-impl Source for ReadAhead {
-    fn next_block(&mut self) -> io::Result<Option<Block>> {
-        self.0.recv().ok().transpose()
-    }
-}
-
-/// The blocks of a source, read ahead by any thread that is free; clones are the same queue.
-#[derive(Clone, Default)]
-pub struct ReadAheadQueue(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    /// `None` once it has ended; a thread that reads keeps it locked until its block waits.
-    source: Mutex<Option<Box<dyn Source>>>,
-    blocks: Mutex<Blocks>,
-}
-
-#[derive(Default)]
+/// Passes whole bgzip blocks on, and ends before anything else.
 struct Blocks {
-    waiting: VecDeque<io::Result<Block>>,
-    more: bool,
+    raw: Raw,
+    /// Read and not passed on.
+    header: Vec<u8>,
+    /// Bytes of the block that are still to be read.
+    left: usize,
+    ends_well: bool,
+    ended: bool,
 }
 
-impl ReadAheadQueue {
-    /// Nothing of it read yet.
-    #[must_use]
-    pub fn new(source: Box<dyn Source>) -> Self {
-        let blocks = Mutex::new(Blocks { waiting: VecDeque::new(), more: true });
-        Self(Arc::new(Shared { source: Mutex::new(Some(source)), blocks }))
+impl Blocks {
+    fn new(raw: Raw) -> Self {
+        Self { raw, header: Vec::new(), left: 0, ends_well: false, ended: false }
     }
 
-    /// Whether a block may be read ahead.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let blocks = self.blocks();
-        blocks.more && blocks.waiting.len() < WAITING
-    }
-
-    /// Whether a block, or the end, can be taken at once.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        let blocks = self.blocks();
-        !blocks.more || !blocks.waiting.is_empty()
-    }
-
-    /// Read a block, unless another thread does.
-    pub fn read_ahead(&self) {
-        match self.0.source.try_lock() {
-            Ok(source) => self.read(source),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Poisoned(error)) => self.read(error.into_inner()),
+    /// Read the next header; what is not one stays there.
+    fn next(&mut self) -> io::Result<()> {
+        self.raw.by_ref().take(BGZIP_HEADER as u64).read_to_end(&mut self.header)?;
+        let size = self.header.get(16..).and_then(|size| size.first_chunk());
+        let size = size.map_or(0, |&size| usize::from(u16::from_le_bytes(size)) + 1);
+        self.ended = Packing::of(&self.header) != Packing::Bgzip || size < BGZIP_HEADER;
+        if !self.ended {
+            self.left = size - BGZIP_HEADER;
+            self.ends_well = size == BGZIP_END;
         }
-    }
-
-    fn read(&self, mut source: MutexGuard<'_, Option<Box<dyn Source>>>) {
-        let Some(reading) = &mut *source else { return };
-        let next = reading.next_block().transpose();
-        let more = matches!(next, Some(Ok(_))); // nothing follows an error
-        if !more {
-            *source = None;
-        }
-        let mut blocks = self.blocks();
-        blocks.waiting.extend(next);
-        blocks.more = more;
-    }
-
-    fn blocks(&self) -> MutexGuard<'_, Blocks> {
-        lock(&self.0.blocks)
+        Ok(())
     }
 }
 
-impl Source for ReadAheadQueue {
-    fn next_block(&mut self) -> io::Result<Option<Block>> {
-        loop {
-            if let Some(block) = self.blocks().waiting.pop_front() {
-                return block.map(Some);
-            }
-            // A thread that reads holds the lock until the block is there.
-            let source = lock(&self.0.source);
-            let blocks = self.blocks();
-            if blocks.waiting.is_empty() {
-                if !blocks.more {
-                    return Ok(None);
-                }
-                drop(blocks);
-                self.read(source);
-            }
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && self.header.is_empty() && !self.ended {
+            self.next()?;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(mut blocks: impl Source) -> (Vec<u8>, Option<String>) {
-        let mut text = Vec::new();
-        loop {
-            match blocks.next_block() {
-                Ok(Some(block)) => text.extend_from_slice((*block).as_ref()),
-                Ok(None) => return (text, None),
-                Err(error) => return (text, Some(error.to_string())),
-            }
+        if self.ended {
+            return Ok(0);
         }
-    }
-
-    #[test]
-    fn gives_the_same_bytes_and_the_error_where_it_was() {
-        let text: Vec<u8> = (0..=250).cycle().take(3 * BLOCK + 5).collect();
-        let whole = || Box::new(io::Cursor::new(text.clone()));
-        let broken = || Box::new(io::Cursor::new(text.clone()).chain(Broken));
-        let (sound, damaged) = ((text.clone(), None), (text.clone(), Some("broken".into())));
-        assert!(all(ReadAhead::new(whole())) == sound && all(ReadAhead::new(broken())) == damaged);
-        assert!(
-            all(ReadAheadQueue::new(whole())) == sound
-                && all(ReadAheadQueue::new(broken())) == damaged
-        );
-        assert!(all(ReadAheadQueue::default()) == (Vec::new(), None));
-        drop(ReadAhead::new(Box::new(io::repeat(1)))); // must not wait for the end of it
-    }
-
-    /// Blocks come in order whichever thread reads them, and at most a few are read ahead.
-    #[test]
-    fn many_threads_read_ahead() {
-        let text: Vec<u8> = (0..=250).cycle().take(20 * BLOCK + 5).collect();
-        let queue = ReadAheadQueue::new(Box::new(io::Cursor::new(text.clone())));
-        assert!(queue.has_room() && !queue.is_ready());
-        while queue.has_room() {
-            queue.read_ahead();
+        if !self.header.is_empty() {
+            let count = buffer.len().min(self.header.len());
+            buffer[..count].copy_from_slice(&self.header[..count]);
+            self.header.drain(..count);
+            return Ok(count);
         }
-        assert!(queue.is_ready() && queue.blocks().waiting.len() == WAITING);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    while queue.blocks().more {
-                        queue.read_ahead();
-                    }
-                });
-            }
-            assert!(all(queue.clone()) == (text, None));
-        });
-        assert!(queue.is_ready() && !queue.has_room());
-    }
-
-    struct Broken;
-
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::Error::other("broken"))
+        let count = buffer.len().min(self.left);
+        let count = self.raw.read(&mut buffer[..count])?;
+        if count == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.left -= count;
+        Ok(count)
     }
 }

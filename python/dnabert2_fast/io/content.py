@@ -1,0 +1,128 @@
+"""The one way in which an input file is opened: once, by reading alone, decompressed.
+
+Compression is detected from the bytes (gzip, bgzip, zstd, bzip2, xz). A byte-order mark is removed,
+and line ends of old Macs become those of everything else. Pipes are read as files are; ``-`` is
+standard input.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from dnabert2_fast import _native
+from dnabert2_fast.errors import DataError, FastaError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["as_bytes", "is_sequence_file", "letters_of", "open_bytes", "open_input"]
+
+T = TypeVar("T")
+
+
+def open_input(path: str | os.PathLike[str]) -> _native.Input:
+    """Open a file. Its ``head`` holds the first bytes; `as_bytes` or a reader takes the rest.
+
+    Raises
+    ------
+    FastaError
+        When it is of a kind that is not read, such as zip, CRAM or 2bit; names the remedy.
+    OSError
+        When it cannot be read.
+    """
+    return _native.Input(Path(path))
+
+
+def open_bytes(path: str | os.PathLike[str]) -> io.BufferedReader:
+    r"""Open a file to read its decompressed bytes.
+
+    Raises
+    ------
+    DataError
+        When it is damaged, or of a kind that is not read; reading may raise it too.
+    OSError
+        When it cannot be read.
+
+    Examples
+    --------
+    >>> import gzip, tempfile
+    >>> path = Path(tempfile.mkdtemp(), "x.bed")
+    >>> _ = path.write_bytes(gzip.compress(b"chr1\t0\t9\n"))
+    >>> open_bytes(path).read()
+    b'chr1\t0\t9\n'
+    """
+    return as_bytes(_as_table(lambda: open_input(path)))
+
+
+def as_bytes(opened: _native.Input) -> io.BufferedReader:
+    """Return the bytes of an open file."""
+    return io.BufferedReader(_Content(opened), 1 << 17)
+
+
+def is_sequence_file(opened: _native.Input) -> bool:
+    """Return whether the content of an open file begins like FASTA or FASTQ."""
+    return opened.head.lstrip()[:1] in (b">", b"@")
+
+
+def letters_of(text: str, where: str, *, rna: bool = False) -> str:
+    """Return a sequence of a table by the rule for lines of FASTA: no white space, no digits.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        File and row, for messages.
+    rna : bool
+        Read U as T.
+
+    Raises
+    ------
+    DataError
+        When there is a digit.
+
+    Examples
+    --------
+    >>> letters_of(" ACGU acgu", "x.csv: row 0", rna=True)
+    'ACGTacgt'
+    """
+    if not text.isalpha():
+        text = "".join(text.split())
+        digit = next((letter for letter in text if letter in "0123456789"), None)
+        if digit is not None:
+            raise DataError(f"{where}: the sequence has the digit {digit!r}; remove it")
+    return text.translate(_RNA) if rna else text
+
+
+_RNA = str.maketrans("Uu", "Tt")
+
+
+class _Content(io.RawIOBase):
+    """The decompressed bytes of an open file as Python's own readers take them."""
+
+    def __init__(self, opened: _native.Input) -> None:
+        self._input = opened
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self._left:
+            self._left = memoryview(_as_table(self._input.read))
+        target = memoryview(buffer)
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+def _as_table(work: Callable[[], T]) -> T:
+    """Call `work`; what is raised of a file that is not a sequence file is a `DataError`."""
+    try:
+        return work()
+    except FastaError as error:
+        raise DataError(str(error)) from None
