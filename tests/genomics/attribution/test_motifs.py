@@ -98,3 +98,55 @@ def test_high_regions():
     assert high_regions(scores, min_bp=2) == [(4, 7), (8, 10)]
     assert high_regions(np.full(4, np.nan)) == []
     assert high_regions(scores, min_bp=1, deviations=5) == []
+
+
+def test_what_counts_as_high():
+    two = np.array([0.0, 2.0])  # mean 1, deviation 1: 2 is not more than their sum
+    assert high_regions(two, min_bp=1) == []
+    assert high_regions(two, min_bp=1, deviations=0.99) == [(1, 2)]
+    assert high_regions(np.array([5.0, 0, 0, 0, 5]), min_bp=1) == [(0, 1), (4, 5)]
+    for length, found in ((5, []), (6, [(10, 16)])):
+        scores = np.zeros(40)
+        scores[10 : 10 + length] = 9
+        assert high_regions(scores) == found
+    with pytest.raises(ValueError, match=r"^min_bp: must be at least 1 \(got 0\)"):
+        high_regions(two, min_bp=0)
+    assert high_regions(np.array([], float)) == []
+
+
+def marked(text, start, end):
+    scores = np.zeros(len(text))
+    scores[start:end] = 9
+    return Attribution(text, "occlusion", "x", scores)
+
+
+def test_kmers_of_one_region_by_hand():
+    """CTAG is its own reverse complement; positions with N count nowhere."""
+    found = enriched_kmers([marked("AACTAGAANAACC", 2, 6)], 3)
+    # Of 8 positions AAC, ACT, CTA, TAG=CTA, AGA=AGA, GAA, AAC, ACC two are drawn, both CTA.
+    assert [(row.kmer, row.inside, row.expected) for row in found] == [("CTA", 2, 0.5)]
+    assert found[0].p_value == pytest.approx(1 / 28)
+    assert found[0].q_value == pytest.approx(min(1, 6 * (1 / 28)))
+    assert enriched_kmers([marked("AACTAGAANAACC", 2, 4)], 3) == []  # shorter than a k-mer
+    assert enriched_kmers([marked("AACTAGAANAACC", 2, 6)], 3, deviations=9) == []
+    (one,) = enriched_kmers([marked("AAAAC", 4, 5)], 1)
+    assert (one.kmer, one.inside, one.expected, one.p_value) == ("C", 1, 0.2, pytest.approx(0.2))
+
+
+def test_equal_p_values_go_by_the_alphabet():
+    found = enriched_kmers([marked("TTTTTTACCGTTTTTTTTTT", 6, 10)], 3)
+    assert [row.kmer for row in found] == ["ACC", "CCG"]
+    assert found[0].p_value == found[1].p_value
+
+
+def test_a_background_counts_each_sequence_once():
+    ours = [marked("AACTAGAA", 2, 6), marked("CTACTAAA", 0, 3)]
+    found = enriched_kmers(ours, 3, background=["ctactacta", "AAAAAA", "GGGGGG"])
+    wanted = {"CTA": 3}  # of five sequences, two of which are ours
+    rows = {row.kmer: row for row in found}
+    assert set(rows) == {"CTA"}
+    assert rows["CTA"].inside == 2
+    assert rows["CTA"].expected == pytest.approx(2 * wanted["CTA"] / 5)
+    assert rows["CTA"].p_value == pytest.approx(tail_of_hypergeometric(2, 5, 3, 2))
+    upper = enriched_kmers(ours, 3, background=["CTACTACTA", "AAAAAA", "GGGGGG"])
+    assert upper == found
