@@ -38,7 +38,7 @@ TESTS = {
     "corpus/plan.py": ("corpus/test_plan.py", "corpus/test_corpus.py::test_caps"),
     "corpus/sample.py": ("corpus/test_mixtures.py",),
     "finetuning/metrics.py": ("finetuning/test_metrics.py",),
-    "genomics/attribution/config.py": ("genomics/attribution/test_parts.py::test_settings",),
+    "genomics/attribution/config.py": ("genomics/attribution/test_parts.py",),
     "genomics/attribution/file.py": (
         "genomics/attribution/test_parts.py",
         "genomics/attribution/test_attribution.py",
@@ -172,21 +172,27 @@ class Planter:
         winners: Counter[pytest.Item] = Counter()
         counts: Counter[str] = Counter()
         running: list[_Trial] = []
-        while names or running:
-            while names and len(running) < JOBS:
-                ordered = sorted(items, key=lambda item: -winners[item])
-                limits = round(5 * usual.cpu_s) + 10, 10 * wall_s + 60
-                running.append(_Trial(session, ordered, names.pop(), *limits))
-            for trial in list(running):
-                if (outcome := trial.outcome()) is None:
-                    continue
-                running.remove(trial)
-                counts[outcome] += 1
-                failed = trial.failed()
-                winners.update(item for item in items if item.nodeid == failed)
-                if outcome == "survived":
-                    print(f"{outcome}: {trial.fault}\n{found.difference(trial.fault)}", flush=True)
-            time.sleep(0.02)
+        try:
+            while names or running:
+                while names and len(running) < JOBS:
+                    ordered = sorted(items, key=lambda item: -winners[item])
+                    limits = round(5 * usual.cpu_s) + 10, 10 * wall_s + 60
+                    running.append(_Trial(session, ordered, names.pop(), *limits))
+                for trial in list(running):
+                    if (outcome := trial.outcome()) is None:
+                        continue
+                    running.remove(trial)
+                    counts[outcome] += 1
+                    failed = trial.failed()
+                    winners.update(item for item in items if item.nodeid == failed)
+                    if outcome == "survived":
+                        print(
+                            f"{outcome}: {trial.fault}\n{found.difference(trial.fault)}", flush=True
+                        )
+                time.sleep(0.02)
+        finally:
+            for trial in running:
+                trial.stop()
         return counts
 
 
@@ -221,14 +227,18 @@ class _Trial:
         if not pid:
             if time.monotonic() < self.deadline:
                 return None
-            os.killpg(self.pid, signal.SIGKILL)
+            self.stop()
             _, status, usage = os.wait4(self.pid, 0)
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)  # what it started
+        self.stop()  # what it started
         self.folder.cleanup()
         self.cpu_s = usage.ru_utime + usage.ru_stime
         code = os.waitstatus_to_exitcode(status)
         return "survived" if code == 0 else "caught" if code > 0 else "stopped by the clock"
+
+    def stop(self) -> None:
+        """End the process and all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def failed(self) -> str:
         """Return the test that failed."""
