@@ -2,8 +2,8 @@
 
 mutmut writes the faults; this program runs the tests. A process imports the package with all the
 faults in it, none of them active, and collects the tests once. It forks for every fault: the child
-activates the fault and runs the tests of its module, cheap ones and recent winners first, up to the
-first failure. Only tests of `make test` run.
+activates the fault and runs the tests of its file, recent winners first, up to the first failure.
+Only tests of `make test` run.
 
 ``python .ci/mutants.py 0.1 'genomics/*'`` draws a tenth of the faults of the files that match, and
 at least `MIN_FAULTS` per file; the draw is always the same. Faults that only alter the wording of a
@@ -22,12 +22,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import pytest
+from mutmut.mutation import trampoline
 from mutmut.mutation.file_mutation import mutate_file_contents
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +76,33 @@ TESTS = {
     "pretraining/microbatch.py": ("pretraining/test_pretrain_batches.py",),
 }
 """Tests of each module, besides its own docstrings: files, or the beginning of their names."""
+
+
+FUNCTIONS: list[tuple[FunctionType, dict[str, Callable[..., Any]]]] = []
+"""Functions of the imported package, each with its faulty versions by name."""
+
+
+def register(versions: dict[str, Callable[..., Any]], **_: bool) -> Callable[..., Any]:
+    """Note a function; stands in for mutmut's wrapper, whose frames `stacklevel` would count."""
+
+    def noted(function: FunctionType) -> FunctionType:
+        FUNCTIONS.append((function, versions))
+        return function
+
+    return noted
+
+
+def activate(fault: str) -> None:
+    """Give a function the code of its faulty version; child processes see the variable instead."""
+    os.environ["MUTANT_UNDER_TEST"] = fault
+    module, _, name = fault.rpartition(".")
+    for function, versions in FUNCTIONS:
+        if function.__module__ == module and name in versions:
+            faulty = getattr(versions[name], "__func__", versions[name])  # of a class method
+            function.__code__, function.__defaults__ = faulty.__code__, faulty.__defaults__
+            function.__kwdefaults__ = faulty.__kwdefaults__
+            return
+    raise LookupError(fault)
 
 
 class WithoutTexts(ast.NodeTransformer):
@@ -218,7 +249,7 @@ class _Trial:
                 resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
                 _run(session, items, fault, self.folder.name, child_end)
             finally:
-                os._exit(2)
+                os._exit(3)
         os.close(child_end)
 
     def outcome(self) -> str | None:
@@ -233,7 +264,7 @@ class _Trial:
         self.folder.cleanup()
         self.cpu_s = usage.ru_utime + usage.ru_stime
         code = os.waitstatus_to_exitcode(status)
-        return "survived" if code == 0 else "caught" if code > 0 else "stopped by the clock"
+        return {0: "survived", 1: "caught", 3: "broken"}.get(code, "stopped by the clock")
 
     def stop(self) -> None:
         """End the process and all that it started."""
@@ -250,7 +281,8 @@ def _run(
     session: pytest.Session, items: list[pytest.Item], fault: str, folder: str, told: int
 ) -> None:
     """Run the tests, tell which one fails, and end the process."""
-    os.environ["MUTANT_UNDER_TEST"] = fault
+    if fault:
+        activate(fault)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = folder
     session.config.pluginmanager.unregister(name="terminalreporter")
     for number in (1, 2):
@@ -265,6 +297,7 @@ def _run(
 
 def main(share: float, pattern: str = "*") -> int:
     """Copy the package, plant the faults, collect the tests and run them."""
+    trampoline.wrap_in_trampoline = register
     skip = shutil.ignore_patterns("__pycache__")
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         for part in ("python", "tests", "docs", "examples"):

@@ -155,7 +155,7 @@ class Mixture:
         for corpus, here, numbers in self._by_corpus(windows):
             parts.append(corpus.gather(numbers))
             order.append(here)
-        return Ragged.concatenate(parts).take(np.argsort(np.concatenate(order), kind="stable"))
+        return Ragged.concatenate(parts).take(np.argsort(np.concatenate(order)))
 
     def _by_corpus(self, windows: Numbers) -> Iterator[tuple[Corpus, Numbers, Numbers]]:
         found = np.searchsorted(self._base, windows, side="right") - 1

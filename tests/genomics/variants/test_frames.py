@@ -114,7 +114,7 @@ def test_chunks_are_reported(monkeypatch):
     assert score_variants(tuples, GENOME, encoder(), tok, CONFIG) == [first]
 
 
-def test_what_is_not_scored_among_what_is():
+def test_what_is_not_scored_among_what_is(recwarn):
     bad = Variant("x", 3, "A", "C")
     for given_order in ([bad, VARIANTS[0], bad], [VARIANTS[0], bad]):
         for score, variant in zip(
@@ -128,6 +128,7 @@ def test_what_is_not_scored_among_what_is():
         == [VariantScore("unknown_contig")] * 2
     )
     assert score_variants([], GENOME, masked_lm(), tok, CONFIG) == []
+    assert not recwarn
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
