@@ -135,6 +135,9 @@ def test_scores_of_numbers():
     explained = [*(1 - lost), 0]  # by convention, of labels that are all the same
     assert got["r2"] == pytest.approx(np.mean(explained))
     assert list(got) == ["r2", "pearson", "spearman", "mae", "rmse"]
+    small = scores(labels / 1024, outputs / 1024, "regression")  # in another unit
+    for name in ("r2", "pearson", "spearman"):
+        assert small[name] == pytest.approx(got[name]), name
     constant = scores(outputs[:, :1], np.full((20, 1), 0.5), "regression")
     assert (constant["pearson"], constant["spearman"]) == (0, 0)
 
