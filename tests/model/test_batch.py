@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dnabert2_fast import PackedBatch, Ragged
+from dnabert2_fast.model import batch as module
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +93,17 @@ def test_to_another_device():
         assert types is None or moved.token_type_ids.device.type == "meta"
         assert batch.to(torch.device("cpu")).input_ids is batch.input_ids
         assert np.array_equal(batch.lengths, [4])
+
+
+def test_tokens_are_counted_where_there_may_be_too_many(monkeypatch):
+    ids, mask = torch.arange(8).view(2, 4), torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
+    counted = []
+    monkeypatch.setattr(module, "require_fits", counted.append)
+    for limit, found in ((8, []), (7, [4])):
+        monkeypatch.setattr(module, "MAX_BATCH_TOKENS", limit)
+        PackedBatch.from_padded(ids, mask)
+        assert counted == found
+    assert type(counted[0]) is int
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    PackedBatch.from_padded(ids, mask)
+    assert counted == [4]
