@@ -62,6 +62,8 @@ def test_shapes_that_do_not_fit():
     ids = torch.zeros((2, 3), dtype=torch.int64)
     with pytest.raises(ValueError, match=r"^attention_mask: has shape \(2, 4\), .* \(2, 3\)$"):
         PackedBatch.from_padded(ids, torch.ones(2, 4))
+    with pytest.raises(ValueError, match=r"^attention_mask: has shape \(2, 4\), .* \(2, 3\)$"):
+        PackedBatch.from_padded(torch.zeros(2, 3, 5), torch.ones(2, 4))
     with pytest.raises(ValueError, match=r"^token_type_ids: has shape \(1, 3\), .* \(2, 3\)$"):
         PackedBatch.from_padded(ids, torch.ones(2, 3), torch.zeros(1, 3))
     for shape in ((6,), (2, 3, 1)):
@@ -107,3 +109,14 @@ def test_tokens_are_counted_where_there_may_be_too_many(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     PackedBatch.from_padded(ids, mask)
     assert counted == [4]
+
+
+def test_copies_do_not_wait_for_the_device():
+    class Part:
+        def to(self, device, *, non_blocking=False):
+            return device, non_blocking
+
+    for types in (None, Part()):
+        moved = PackedBatch(Part(), Part(), 4, types).to("cuda")
+        parts = [moved.input_ids, moved.cu_seqlens, moved.token_type_ids]
+        assert parts == [("cuda", True)] * 2 + [types and ("cuda", True)]
