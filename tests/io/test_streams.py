@@ -278,14 +278,18 @@ def test_a_corpus_says_what_is_not_in_it(tmp_path, capsys):
 
 
 def test_urls_are_named(tmp_path):
-    url = "https://x.org/g.fa"
+    import torch
+
+    model, url = torch.nn.Linear(1, 1), "https://x.org/g.fa"
+    model.dtype = torch.float32
     for call in (
         lambda: read_fasta(url),
         lambda: open_vcf(url),
         lambda: Reference(url),
         lambda: build_corpus([url], tmp_path / "c", tok),
+        lambda: fingerprint(model, tok, TrainingConfig(), path=Path(url)),
     ):
-        with pytest.raises((FastaError, DataError), match=r"is a URL.*[dD]ownload it first"):
+        with pytest.raises((FastaError, DataError), match=r"is a URL.*[dD]ownload"):
             call()
 
 

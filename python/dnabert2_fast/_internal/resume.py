@@ -24,7 +24,7 @@ import torch
 
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path, temporary_beside
 from dnabert2_fast._internal.settings import differences
-from dnabert2_fast._internal.streams import is_stdout, is_stream
+from dnabert2_fast._internal.streams import is_stdout, is_stream, refuse_url
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
 
@@ -76,6 +76,7 @@ def fingerprint(
         if isinstance(given, Path) and is_stream(given):
             found[name] = uuid.uuid4().hex
         elif isinstance(given, Path):
+            refuse_url(given)
             state = given.stat()
             found[name] = [os.fspath(given.resolve()), state.st_size, state.st_mtime_ns]
         else:

@@ -16,7 +16,7 @@ from typing import IO
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.errors import DataError
 
-__all__ = ["is_stdout", "is_stream", "require_file", "text_output"]
+__all__ = ["is_stdout", "is_stream", "refuse_url", "require_file", "text_output"]
 
 
 # Normal paths have one of the two slashes.
@@ -57,8 +57,18 @@ def require_file(path: str | os.PathLike[str], why: str) -> None:
     """
     if is_stream(path):
         raise DataError(f"{path}: is a pipe, and {why}. Write it to a file first.")
+    refuse_url(path)
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Raise `DataError` for a URL, which the system calls a missing file.
+
+    >>> refuse_url("https://x.org/genome.fa")
+    Traceback (most recent call last):
+    dnabert2_fast.errors.DataError: https://x.org/genome.fa: is a URL. Download the file first.
+    """
     if URL.match(os.fspath(path)) and not os.path.exists(path):
-        raise DataError(f"{path}: is a URL, and files are read from disks. Download it first.")
+        raise DataError(f"{path}: is a URL. Download the file first.")
 
 
 def is_stdout(path: str | os.PathLike[str]) -> bool:

@@ -330,7 +330,7 @@ def _task_of(
 def _names_in(path: Path) -> tuple[str, ...]:
     if not path.exists():
         return ()
-    with path.open(encoding="utf-8", newline="") as handle:
+    with path.open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     try:
         if len(rows) > 1:

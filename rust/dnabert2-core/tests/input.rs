@@ -167,7 +167,6 @@ fn a_file_is_read_as_its_pipe() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
     /// Any bytes behind the head of any packing: the same end however they arrive, and no panic.
     #[test]
     fn no_bytes_make_it_panic(

@@ -65,7 +65,8 @@ def attribute_file(
         )
     background = None
     if output.background is not None:
-        background = [record.sequence for record in read_fasta(output.background)]
+        rna = SequenceFile.of(source).rna
+        background = [record.sequence for record in read_fasta(output.background, rna=rna)]
     kept: list[Attribution] = []
     with ExitStack() as stack:
         write = (
