@@ -3,7 +3,7 @@
 Exact byte-pair tokenizing in Rust, memory-mapped corpora, and a DNABERT-2 encoder that never pads.
 The most common names are here. Result types, settings, plots and file readers are in `tokenizer`,
 `corpus`, `io`, `model`, `attention`, `pretraining`, `finetuning`, `genomics`, `benchmark`, `hf`,
-`ray` and `errors`. A name is loaded when it is first used, so tokenizing never imports torch.
+`ray` and `errors`. A name is loaded at its first use, so tokenizing never imports torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The exceptions of this package, declared once; the Rust extension raises these same classes.
+"""The exceptions of this package; the Rust extension raises the same classes.
 
-Every message names the file or argument, what is wrong with it, and what to do about it.
+Every message names the file or the argument, what is wrong with it, and the remedy.
 """
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class Dnabert2Error(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class FastaError(Dnabert2Error, ValueError):
@@ -25,11 +25,11 @@ class FastaError(Dnabert2Error, ValueError):
 
 
 class TokenizerError(Dnabert2Error, ValueError):
-    """A tokenizer file or a vocabulary breaks a rule; names the place in the file."""
+    """A tokenizer file or a vocabulary is not valid; names the file and the position in it."""
 
 
 class CorpusError(Dnabert2Error, ValueError):
-    """A corpus folder or shard is damaged, incomplete, or was made with another tokenizer."""
+    """A corpus is damaged, incomplete, or was built with another tokenizer."""
 
 
 class CheckpointError(Dnabert2Error, ValueError):
@@ -37,7 +37,7 @@ class CheckpointError(Dnabert2Error, ValueError):
 
 
 class DataError(Dnabert2Error, ValueError):
-    """A labelled table (CSV) is not what was asked for; names the file, row and column."""
+    """A table, BED or VCF file is not as expected; names the file, line and column."""
 
 
 class InputWarning(Dnabert2Error, UserWarning):
@@ -49,11 +49,11 @@ class InputWarning(Dnabert2Error, UserWarning):
 
 
 class BackendUnavailableError(Dnabert2Error, RuntimeError):
-    """An attention backend was asked for by name and cannot run; names reason and remedy."""
+    """The requested attention backend cannot run; names the reason and the remedy."""
 
 
 class DivergedError(Dnabert2Error, RuntimeError):
-    """Numbers are none (NaN, infinite), or a training's loss is far above what it was.
+    """A value is NaN or infinite, or a training loss rose far above its earlier level.
 
     Names the last good checkpoint, or what to try.
     """

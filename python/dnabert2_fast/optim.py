@@ -1,4 +1,4 @@
-"""Learning rates by step, and the optimizers."""
+"""Learning rates by step, and optimizers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 __all__ = ["RATES", "finetuning_rate", "learning_rate", "make_optimizers"]
 
-# Highest rates of fine-tuning at the published width: the paper's for everything, the usual ones of
-# adapters and of a head alone.
+# Maximum rates of fine-tuning at the published width: the paper's for all parameters, the usual
+# ones for adapters and for a head alone.
 RATES = {"full": 3e-5, "lora": 3e-4, "frozen": 1e-3}
 PUBLISHED_WIDTH = 768
 
@@ -20,7 +20,7 @@ BETAS, EPS = (0.9, 0.98), 1e-6  # of MosaicBERT and the DNABERT-2 paper
 def learning_rate(
     step: int, *, peak: float, warmup_steps: int, decay_steps: int, steps: int
 ) -> float:
-    """Return the rate of a step counted from 0: a linear rise, a flat part, a linear fall to 0.
+    """Return the rate of a step counted from 0: linear rise, constant part, linear decay to 0.
 
     >>> arguments = dict(peak=1.0, warmup_steps=2, decay_steps=4, steps=6)
     >>> [learning_rate(step, **arguments) for step in range(6)]
@@ -32,10 +32,10 @@ def learning_rate(
 
 
 def finetuning_rate(mode: str, hidden_size: int) -> float:
-    """Return the highest rate for a mode of fine-tuning: the narrower the model, the higher.
+    """Return the maximum rate of a fine-tuning mode; narrower models have higher rates.
 
-    With Adam the best rate of a matrix is inverse to its width (Yang et al., "Tensor Programs V",
-    2022); the packaged model, a third as wide, was measured at this rate (docs/gue_results.md).
+    With Adam the best rate of a matrix is inversely proportional to its width (Yang et al., "Tensor
+    Programs V", 2022). The packaged model was measured at this rate (docs/gue_results.md).
 
     >>> finetuning_rate("full", 768), round(finetuning_rate("full", 256), 6)
     (3e-05, 9e-05)
@@ -46,16 +46,16 @@ def finetuning_rate(mode: str, hidden_size: int) -> float:
 def make_optimizers(
     model: nn.Module, kind: str, weight_decay: float
 ) -> Sequence[torch.optim.Optimizer]:
-    """Return the optimizers of a masked language model; their rates are set at each step.
+    """Return the optimizers of a masked language model; the caller sets their rates at each step.
 
-    Biases and norms do not decay. Under ``"muon"`` the matrices of the encoder's layers take Muon,
-    its updates as long as AdamW's so that one learning rate fits both (Liu et al. 2025), and all
-    else AdamW.
+    Biases and norms have no weight decay. Under ``"muon"`` the matrices of the encoder's layers use
+    Muon, with updates scaled to those of AdamW so that one learning rate fits both (Liu et al.
+    2025); all other parameters use AdamW.
 
     Raises
     ------
     ValueError
-        When this torch has no Muon.
+        When the installed torch has no Muon.
     """
     muon, matrices, vectors = [], [], []
     for name, parameter in model.named_parameters():
@@ -75,7 +75,7 @@ def make_optimizers(
     if muon:
         if not hasattr(torch.optim, "Muon"):
             raise ValueError(
-                f"optimizer: torch {torch.__version__} has no Muon; take 2.9 or newer, or adamw"
+                f"optimizer: torch {torch.__version__} has no Muon. Use torch >= 2.9, or adamw."
             )
         found.append(
             torch.optim.Muon(

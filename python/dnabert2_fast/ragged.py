@@ -1,7 +1,7 @@
 """Sequences of unequal length as one flat array of values and one array of offsets.
 
-This is the one shape in which token ids travel through the package: nothing is padded between
-the genome and the attention kernel.
+Token ids have this form in the whole package: nothing is padded between the genome and the
+attention kernel.
 
 >>> rag = Ragged.from_list([[1, 5, 2], [1, 2]])
 >>> len(rag), rag[0].tolist(), rag.lengths.tolist()
@@ -24,7 +24,7 @@ __all__ = ["MAX_BATCH_TOKENS", "Ragged", "as_ids", "int32_offsets", "require_fit
 
 MAX_ID = np.iinfo(np.uint16).max
 MAX_BATCH_TOKENS = np.iinfo(np.int32).max
-"""Tokens of one batch of a model: attention kernels take offsets of 32 bits."""
+"""Maximum number of tokens per batch of a model: attention kernels take 32-bit offsets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class Ragged:
 
     @classmethod
     def from_list(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
-        """Join rows of ids; ``from_list([])`` is the empty batch.
+        """Join rows of ids to a batch; ``from_list([])`` is the empty batch.
 
         Raises
         ------
@@ -84,14 +84,14 @@ class Ragged:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each sequence, shape (n,)."""
+        """Number of tokens of each sequence, shape (n,)."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint16]:
-        """Ids of one sequence, a view."""
+        """Return the ids of one sequence, a view."""
         index = range(len(self))[index]  # negative indices, and IndexError past the end
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
@@ -111,12 +111,12 @@ class Ragged:
         lengths = self.lengths[picked]
         offsets = np.zeros(len(picked) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        # Position of every output value: start of its row in `self`, plus its place in the row.
+        # Position of every output value: start of its row in `self`, plus its index in the row.
         shift = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths)
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
 
     def to_list(self) -> list[list[int]]:
-        """Return plain Python lists: convenient and slow (a Python int for every token)."""
+        """Return plain Python lists: convenient and slow (one Python int per token)."""
         return [row.tolist() for row in self]
 
     def to_padded(
@@ -129,12 +129,12 @@ class Ragged:
         pad_id : int
             Id written at padding; 3 is [PAD] in the DNABERT-2 vocabulary.
         side : {"right", "left"}
-            Where the padding goes.
+            The side that is padded.
 
         Raises
         ------
         ValueError
-            For another side.
+            When `side` is another value.
 
         Examples
         --------
@@ -143,7 +143,7 @@ class Ragged:
         ([[1, 5, 2], [3, 1, 2]], [[1, 1, 1], [0, 1, 1]])
         """
         if side not in ("right", "left"):
-            raise ValueError(f"side must be 'right' or 'left', not {side!r}")
+            raise ValueError(f"side: must be one of 'right', 'left' (got {side!r}).")
         lengths = self.lengths[:, None]
         width = int(lengths.max(initial=0))
         position = np.arange(width)[None, :]
@@ -183,9 +183,9 @@ def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
         When `ids` is not a sequence of integers from 0 to 65535.
     """
     if isinstance(ids, Ragged) or (wide := np.asarray(ids)).ndim != 1:
-        raise ValueError("ids: those of one sequence are expected; take the rows one by one")
+        raise ValueError("ids: must be those of one sequence. Pass the rows one by one.")
     if wide.size and wide.dtype.kind not in "iu":
-        raise ValueError(f"ids: whole numbers are expected, not {wide.dtype}")
+        raise ValueError(f"ids: must be integers (got {wide.dtype}).")
     if wide.dtype != np.uint16 and wide.size and not 0 <= wide.min() <= wide.max() <= MAX_ID:
         raise ValueError(f"ids: must be between 0 and {MAX_ID} (got {wide.min()} to {wide.max()}).")
     return np.ascontiguousarray(wide, dtype=np.uint16)
@@ -207,16 +207,17 @@ def require_fits(tokens: int) -> None:
     """Raise ValueError when a batch has too many tokens."""
     if tokens > MAX_BATCH_TOKENS:
         raise ValueError(
-            f"batch: has {tokens:,} tokens, more than {MAX_BATCH_TOKENS:,}; make smaller batches."
+            f"batch: must have at most {MAX_BATCH_TOKENS:,} tokens (got {tokens:,}). Make smaller "
+            "batches."
         )
 
 
 def token_batches(
     lengths: npt.NDArray[np.int64], batch_tokens: int, start: int = 0
 ) -> Iterator[slice]:
-    """Yield consecutive slices of sequences that hold at most `batch_tokens` tokens each.
+    """Yield slices of consecutive sequences with at most `batch_tokens` tokens each.
 
-    A longer sequence is a slice of its own; `start` is the first sequence to take.
+    A longer sequence has its own slice; `start` is the index of the first sequence.
 
     >>> list(token_batches(np.array([3, 3, 9, 1]), 6))
     [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]

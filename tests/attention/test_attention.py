@@ -180,7 +180,7 @@ def test_slopes_and_bias_are_the_reference_numbers(data):
 
 def test_backends_by_name():
     qkv, borders = packed([3], 1, 4)
-    with pytest.raises(BackendUnavailableError, match='there is "auto", "triton"'):
+    with pytest.raises(BackendUnavailableError, match='must be one of "auto", "triton"'):
         attention(*qkv, **borders, alibi_slopes=alibi_slopes(1), backend="magic")
     statuses = report(torch.device("cpu"), torch.float32)
     assert statuses[0].name == "sdpa"

@@ -241,7 +241,7 @@ def test_a_stop_keeps_what_is_done(config, tmp_path, monkeypatch):
 
 
 def test_other_settings_and_other_data_are_refused(config, done, data, tmp_path):
-    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(asked for 2\)"):
+    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(requested 2\)"):
         gue(GueConfig(**{**vars(config), "epochs": 2}))
     shutil.copytree(data / "GUE" / "mouse", tmp_path / "mouse")
     one = GueConfig(str(tmp_path), str(tmp_path / "out"), systems=())
@@ -251,15 +251,15 @@ def test_other_settings_and_other_data_are_refused(config, done, data, tmp_path)
     with pytest.raises(CheckpointError, match="other settings: data_sha256"):
         gue(one)
     next((tmp_path / "out" / "results").rglob("*.json")).write_text("{")
-    with pytest.raises(CheckpointError, match="damaged; delete it"):
+    with pytest.raises(CheckpointError, match=r"damaged\. Delete it"):
         gue(one)
 
 
 def test_bad_input(data, model, tmp_path):
     out = str(tmp_path / "out")
-    with pytest.raises(DataError, match="none of the sets is in it"):
+    with pytest.raises(DataError, match="contains none of the sets"):
         gue(GueConfig(str(tmp_path), out))
-    with pytest.raises(ValueError, match="tiny full is there twice"):
+    with pytest.raises(ValueError, match="tiny full occurs twice"):
         gue(GueConfig(str(data), out, model=(str(model), str(model))))
     with pytest.raises(ValueError, match=r"seeds: must be at least 1 \(got 0\)"):
         gue(GueConfig(str(data), out, seeds=0))

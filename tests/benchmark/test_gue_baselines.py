@@ -153,7 +153,7 @@ def test_bad_checkpoints(folders, tmp_path):
         local_folder(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "nothing"}')
     Tokenizer.from_pretrained("dnabert2").save(tmp_path / "tokenizer.json")
-    with pytest.raises(CheckpointError, match="transformers does not load it"):
+    with pytest.raises(CheckpointError, match="transformers cannot load it"):
         train_foreign(tmp_path, TASK, tables(), "full", Fit(1, 8, 1e-3), seed=1)
     for path in folders["dnabert"].iterdir():
         if path.name != "vocab.txt":
@@ -165,7 +165,9 @@ def test_bad_checkpoints(folders, tmp_path):
     weights = load_file(folders["dnabert"] / "model.safetensors")
     kept = {name: value for name, value in weights.items() if "layer.1.output" not in name}
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"the weights lack bert\.encoder\.layer\.1\.output"):
+    with pytest.raises(
+        CheckpointError, match=r"the weights have no bert\.encoder\.layer\.1\.output"
+    ):
         train_foreign(tmp_path, TASK, tables(), "full", Fit(1, 8, 1e-3), seed=1)
 
 

@@ -106,7 +106,7 @@ def test_build_corpus_and_info(capsys, files):
     assert f"{len(corpus):,} training windows" in out
     code, out, _ = run(capsys, "info", folder, "--verify")
     assert code == 0
-    assert "every checksum holds" in out
+    assert "every checksum is correct" in out
     assert f"train: {len(corpus):,} windows, {corpus.tokens:,} tokens" in out
     shard = folder / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\xff")
@@ -217,12 +217,18 @@ BAD = [
     (("pretrain", "nowhere", "--out", "run"), "nowhere: not a corpus"),
     (("pretrain", "model", "--out", "run"), "not a corpus"),
     (("finetune", "model", "--data", "nowhere", "--out", "ft"), "nowhere: there is no train.csv"),
-    (("embed", "x.fa", *MODEL, "--plot", "x.foo"), "plot: x.foo must end in .png, .svg, .pdf"),
-    (("embed", "x.fa", *MODEL, "--plot", "x.png", "--part", "1/2"), "leave it out with part"),
+    (
+        ("embed", "x.fa", *MODEL, "--plot", "x.foo"),
+        "--plot: must end in .png, .svg, .pdf (got x.foo)",
+    ),
+    (("embed", "x.fa", *MODEL, "--plot", "x.png", "--part", "1/2"), "cannot be used with --part"),
     (("build-corpus", "x.fa", "--out", "c", "--merge"), "c: no part of it is built"),
-    (("build-corpus", "x.fa", "--out", "c", "--merge", "--part", "1/2"), "leave out part"),
+    (
+        ("build-corpus", "x.fa", "--out", "c", "--merge", "--part", "1/2"),
+        "cannot be used with --part",
+    ),
     (("info", "model", "--verify"), "model: is no corpus"),
-    (("info", "model", "--plot", "x.png"), "plot: shows a tokenizer on genomes"),
+    (("info", "model", "--plot", "x.png"), "--plot: shows a tokenizer on genomes"),
     (("info", "nowhere"), "nowhere"),
     (("info", "nowhere", "--verify"), "nowhere"),
     (("info", "x.fa"), "x.fa"),

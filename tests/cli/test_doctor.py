@@ -154,9 +154,7 @@ def test_a_card_that_torch_no_longer_knows(card):
     )
     (finding,) = findings()
     assert finding.startswith("Some Card: torch")
-    assert (
-        "cannot compute on it (CUDA error: no kernel image is available): take the CPU" in finding
-    )
+    assert "cannot compute on it (CUDA error: no kernel image is available): use the CPU" in finding
 
 
 def test_triton_that_is_broken(card):

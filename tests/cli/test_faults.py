@@ -155,7 +155,7 @@ def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
     assert len(lines) == 1, said
     assert lines[0].startswith(f"error: {named}")
     # Torch, which writes checkpoints, says nothing of the sort.
-    full = "left on the disk" if name in ("pretrain", "finetune") else "No space left on device"
+    full = "free on the disk" if name in ("pretrain", "finetune") else "No space left on device"
     assert full in lines[0]
     assert "Traceback" not in said
     resize("100m")

@@ -42,7 +42,7 @@ def test_a_build_that_met_bad_input_goes_on_once_it_is_mended(genome, tmp_path, 
     with pytest.raises(CorpusError, match=r"r\.fq: has changed since the build began"):
         build_corpus(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     os.utime(reads, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    with pytest.raises(CorpusError, match=r"other settings: window_bp 60 \(asked for 61\)"):
+    with pytest.raises(CorpusError, match=r"other settings: window_bp 60 \(requested 61\)"):
         build_corpus(files, tmp_path / "c", tok, CorpusConfig(**{**SMALL, "window_bp": 61}))
     build_corpus(files, tmp_path / "c", tok, CorpusConfig(**SMALL))
     assert contents(tmp_path / "c") == contents(tmp_path / "whole")

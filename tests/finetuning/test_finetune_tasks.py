@@ -127,7 +127,7 @@ def test_bases_and_tokens(model, tmp_path):
     )
     assert result.metrics["test"]["mcc"] == 1
     data = write_toys(tmp_path / "wrong", lambda i, s: "0;1")
-    with pytest.raises(DataError, match="tokens, its label 2"):
+    with pytest.raises(DataError, match=r"one class per token, .* \(got 2"):
         finetune(settings(model, data, tmp_path / "out3", task="tokens"))
 
 
@@ -173,7 +173,7 @@ def short(tmp_path_factory):
 
 
 def test_a_collapsed_run_is_said_aloud(stuck, short, tmp_path):
-    with pytest.warns(UserWarning, match='seed 42 collapsed: on dev every answer is "0"'):
+    with pytest.warns(UserWarning, match='seed 42: the run collapsed \(every answer is "0" on dev'):
         finetune(settings(stuck, short, tmp_path / "out", epochs=1, learning_rate=1e-9))
 
 
@@ -246,7 +246,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(model, tmp_path):
     result = finetune(config)
     before = contents(result.folder)
     assert finetune(config) == result
-    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(asked for 2\)\. Give"):
+    with pytest.raises(CheckpointError, match=r"other settings: epochs 1 \(requested 2\)\. Give"):
         finetune(settings(model, tables, tmp_path / "out", epochs=2))
     text = (tables / "dev.csv").read_text()
     (tables / "dev.csv").write_text(text.replace("A", "C", 1))
@@ -295,7 +295,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         finetune(config, callbacks=[Steps(limit=18)])  # two epochs are 16
     assert not (tmp_path / "out").exists()
-    with pytest.raises(CheckpointError, match=r"unfinished: .* settings: epochs 3 \(asked for 5\)"):
+    with pytest.raises(CheckpointError, match=r"unfinished: .* settings: epochs 3 \(requested 5\)"):
         finetune(settings(model, short, tmp_path / "out", epochs=5))
     steps = Steps()
     assert finetune(config, callbacks=[steps]).metrics == whole.metrics
@@ -321,9 +321,7 @@ def test_patience_ends_a_run(stuck, short, tmp_path, stop_at):
 
 def test_a_diverged_run_says_so(model, short, tmp_path):
     config = settings(model, short, tmp_path / "out", learning_rate=1e30, epochs=1)
-    with pytest.raises(
-        DivergedError, match=r"out.unfinished: .* a lower learning rate than 1e\+30"
-    ):
+    with pytest.raises(DivergedError, match=r"out.unfinished: .* a learning rate below 1e\+30"):
         finetune(config)
 
 

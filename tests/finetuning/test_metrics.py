@@ -145,7 +145,7 @@ def test_scores_of_numbers():
 def test_a_collapsed_regression():
     task = Task("regression", ("x", "y"))
     labels = np.stack([np.arange(8.0), np.arange(8.0) * 100], 1)
-    still = "the numbers it gives are nearly all the same"
+    still = "the predicted numbers are nearly all the same"
     for share, found in ((1, None), (0.011, None), (0.009, still), (0, still)):
         assert collapsed(labels, labels * share, task) == found, share
     for shares in ([1, 0.001], [0.001, 1]):  # one of two is enough

@@ -181,7 +181,7 @@ def test_bad_input_leaves_nothing(files, tmp_path):
     for model, file, out, error, message in bad:
         with pytest.raises(error, match=message):
             predict(files / model, tmp_path / file, tmp_path / out)
-    with pytest.raises(ValueError, match="1 <= stride <= window"):
+    with pytest.raises(ValueError, match="stride_bp: must be between 1 and window_bp"):
         config = PredictConfig(window_bp=5, stride_bp=6)
         predict(files / "multiclass", files / "x.fa", tmp_path / "p.csv", config)
     assert set(tmp_path.iterdir()) == before

@@ -20,9 +20,9 @@ def test_labelled_tables(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sequence,label\nACGT,1\nTT,x\n", "line 3: a sequence and a label"),
-        ("sequence,label\nACGT\n", "line 2"),
-        ("sequence,label\n,1\n", "line 2"),
+        ("sequence,label\nACGT,1\nTT,x\n", ":3: must have a sequence and a label"),
+        ("sequence,label\nACGT\n", ":2"),
+        ("sequence,label\n,1\n", ":2"),
         ("seq,label\nACGT,1\n", 'no column "sequence"'),
         ("sequence,label\n", "has no rows"),
         ("", 'no column "sequence"'),
@@ -96,11 +96,11 @@ def test_labels_of_bases_and_tokens(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "kind", "message"),
     [
-        ("ACGT,001\n", "bases", "line 2: .*the sequence has 4 bases, the label 3"),
-        ("ACGT,1;0\nAC,1\n", "auto", "line 3: .*joined by ; are expected .2 of them"),
-        ("ACGT,1;0\nAC,1;2\n", "auto", "line 3: .*0s and 1s"),
-        ("ACGT,1\nAC,nan\n", "regression", "line 3: .*a label that is a number"),
-        ("ACGT,1\nAC,0.5\nA,no\n", "auto", "line 3: .*a label 0, 1, 2"),
+        ("ACGT,001\n", "bases", ":2: .*the sequence has 4 bases, the label 3"),
+        ("ACGT,1;0\nAC,1\n", "auto", ":3: .*joined by ; .2 of them"),
+        ("ACGT,1;0\nAC,1;2\n", "auto", ":3: .*0s and 1s"),
+        ("ACGT,1\nAC,nan\n", "regression", ":3: .*a label that is a number"),
+        ("ACGT,1\nAC,0.5\nA,no\n", "auto", ":3: .*a label 0, 1, 2"),
     ],
 )
 def test_labels_that_do_not_fit_the_task(tmp_path, rows, kind, message):

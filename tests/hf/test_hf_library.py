@@ -386,7 +386,7 @@ def test_masks_that_do_not_fit_or_have_gaps():
     ):
         with pytest.raises(ValueError, match=why):
             model(input_ids=ids, **wrong)
-    with pytest.raises(ValueError, match=r"\(batch, length\) is expected, not shape"):
+    with pytest.raises(ValueError, match=r"must have the shape \(batch, length\)"):
         model(input_ids=ids[0])
     ids, mask = ids[:1, : int(mask[0].sum())], torch.ones(1, int(mask[0].sum()))
     mask[0, 2] = 0

@@ -239,9 +239,9 @@ def test_added_tokens(stock, tmp_path):
     [
         (["ACG"], {"is_split_into_words": True}, "no words"),
         (["ACG"], {"return_overflowing_tokens": True}, "encode_windows"),
-        (["ACG"], {"split_special_tokens": True}, "always found"),
-        ([["A", "C", "G"]], {}, "every entry is a pair"),
-        (["ACG", ["A", "C"]], {}, "every entry is a pair"),
+        (["ACG"], {"split_special_tokens": True}, "never split"),
+        ([["A", "C", "G"]], {}, "sequences or pairs, not both"),
+        (["ACG", ["A", "C"]], {}, "sequences or pairs, not both"),
         ([[5, 6]], {}, "not int|must be of type"),  # transformers 4 comes first
         (["A"], {"text_pair": ["A", "C"]}, "text_pair"),
         (["ACGT" * 9, "A"], {"return_tensors": "pt"}, "padding"),

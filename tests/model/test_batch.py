@@ -60,14 +60,18 @@ def test_vectors_instead_of_ids():
 
 def test_shapes_that_do_not_fit():
     ids = torch.zeros((2, 3), dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"^attention_mask: has shape \(2, 4\), .* \(2, 3\)$"):
+    with pytest.raises(
+        ValueError, match=r"^attention_mask: must have the shape .*\(2, 3\) \(got \(2, 4\)\)"
+    ):
         PackedBatch.from_padded(ids, torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"^attention_mask: has shape \(2, 4\), .* \(2, 3\)$"):
-        PackedBatch.from_padded(torch.zeros(2, 3, 5), torch.ones(2, 4))
-    with pytest.raises(ValueError, match=r"^token_type_ids: has shape \(1, 3\), .* \(2, 3\)$"):
+    with pytest.raises(
+        ValueError, match=r"^token_type_ids: must have the shape .*\(2, 3\) \(got \(1, 3\)\)"
+    ):
         PackedBatch.from_padded(ids, torch.ones(2, 3), torch.zeros(1, 3))
     for shape in ((6,), (2, 3, 1)):
-        with pytest.raises(ValueError, match=r"^input_ids, attention_mask: \(batch, length\) is"):
+        with pytest.raises(
+            ValueError, match=r"^attention_mask: must have the shape \(batch, length\)"
+        ):
             PackedBatch.from_padded(ids, torch.ones(shape))
 
 

@@ -99,13 +99,15 @@ def test_weights_of_another_kind_are_not_turned_into_numbers(folder, dtype):
         torch.save(weights, folder / "pytorch_model.bin")
     else:
         save_file(weights, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=rf"{KEY} has type torch\.\w+; a floating-point"):
+    with pytest.raises(
+        CheckpointError, match=rf"{KEY} must be floating-point numbers \(got torch\.\w+"
+    ):
         Dnabert2Model.from_pretrained(folder)
 
 
 CONFIGS = {
     "a billion layers": ({"num_hidden_layers": 10**9}, "must be between 1 and 16777216"),
-    "more layers than there are": ({"num_hidden_layers": 10_000}, r"missing: bert.encoder.layer.2"),
+    "more layers than there are": ({"num_hidden_layers": 10_000}, r"has 2 layers, the config has"),
     "a vocabulary of a terabyte": ({"vocab_size": 1 << 24}, "has shape"),
     "a width beyond all memory": ({"hidden_size": 1 << 24}, "has shape"),
     "a size of 400 digits": (
@@ -169,7 +171,7 @@ def test_hub_names_with_tricks_never_reach_the_network(name, monkeypatch):
 
 @pytest.mark.parametrize("revision", ["../../../x", "a/../b", "..", "/etc", "a\\..\\b", ""])
 def test_revisions_with_tricks(revision):
-    with pytest.raises(CheckpointError, match=r"revision.*is no name of a branch"):
+    with pytest.raises(CheckpointError, match=r"revision.*is not the name of a branch"):
         Dnabert2Model.from_pretrained("owner/name", revision=revision)
 
 
@@ -248,7 +250,7 @@ def test_a_list_that_names_files_elsewhere(run):
     name, info = next(iter(listed.storage_data.items()))
     listed.storage_data[name] = replace(info, relative_path="../../../secret")
     rewrite(path, pickle.dumps(listed))
-    with pytest.raises(CheckpointError, match="another folder's file"):
+    with pytest.raises(CheckpointError, match="in another folder"):
         checkpoints.resume(model, [optimizer])
 
 
@@ -256,7 +258,7 @@ def test_a_list_that_names_files_elsewhere(run):
 def test_positions_that_are_none(run, text):
     model, optimizer, checkpoints = run
     (checkpoints.newest / "position.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"damaged.*delete"):
+    with pytest.raises(CheckpointError, match=r"damaged.*Delete"):
         checkpoints.resume(model, [optimizer])
 
 

@@ -45,7 +45,7 @@ def test_it_is_what_embed_takes(tmp_path, capsys, recwarn):
     np.testing.assert_allclose(embed(sequences), by_hand, atol=1e-6)
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), by_hand, atol=1e-6)
     assert not recwarn.list
-    with pytest.raises(ValueError, match="tokenizer: a model given as an object needs"):
+    with pytest.raises(ValueError, match="tokenizer: is required with a model object"):
         embed(sequences, model)
 
 

@@ -155,12 +155,10 @@ def test_sequences_without_tokens(model):
 def test_devices_that_are_not_there(monkeypatch):
     assert pick_device("cpu").type == "cpu"
     for name in ("meta", "hpu"):
-        with pytest.raises(
-            ValueError, match=f'device="{name}": torch .* sees no {name} device here'
-        ):
+        with pytest.raises(ValueError, match=f"device: torch .* finds no {name} device"):
             pick_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1").index == 1
-    with pytest.raises(ValueError, match='device="cuda:2": there are 2 here, counted from 0'):
+    with pytest.raises(ValueError, match=r'device: the index must be below 2 .got "cuda:2"'):
         pick_device("cuda:2")

@@ -166,6 +166,6 @@ def test_a_row_of_padding_alone_is_zero(encoder):
 def test_int8_is_refused_and_nothing_is_written(tmp_path):
     model = drawn(Dnabert2Model)
     quantize_int8(model)
-    with pytest.raises(CheckpointError, match="export the one it was read from"):
+    with pytest.raises(CheckpointError, match="Export the model it was read from"):
         export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -169,7 +169,7 @@ def test_needs_leaves_other_errors_alone():
 @pytest.mark.parametrize(
     ("module", "call", "message"),
     [
-        ("matplotlib", "plot_embeddings", 'a picture needs matplotlib: .*"dnabert2-fast[plots]"'),
+        ("matplotlib", "plot_embeddings", 'a plot needs matplotlib: .*"dnabert2-fast[plots]"'),
         ("umap", "umap", 'method="umap" needs umap: pip install "dnabert2-fast[umap]"'),
         ("pyBigWig", "bigwig", 'a bigWig file needs pyBigWig: .*"dnabert2-fast[tracks]"'),
         ("pysam", "Reference", 'an indexed FASTA file needs pysam: .*"dnabert2-fast[variants]"'),

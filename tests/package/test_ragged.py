@@ -46,7 +46,7 @@ def test_views_and_errors():
     assert np.shares_memory(rag[0], rag.values)
     with pytest.raises(IndexError):
         rag[2]
-    with pytest.raises(ValueError, match="side must be"):
+    with pytest.raises(ValueError, match="side: must be"):
         rag.to_padded(side="up")
     assert repr(rag) == "Ragged(2 sequences, 3 tokens)"
 
@@ -72,7 +72,9 @@ def test_names_beyond_what_arrow_counts_in_32_bits():
         def encode(self, *_, megabyte=bytes(1 << 20)):
             return megabyte
 
-    with pytest.raises(ValueError, match="2,048 names have 2,147,483,648 bytes; 2 GiB is the most"):
+    with pytest.raises(
+        ValueError, match="2,048 names have 2,147,483,648 bytes; the maximum is 2 GiB"
+    ):
         strings([Long()] * 2048)
 
 
@@ -86,7 +88,7 @@ def test_ids_that_do_not_fit_are_refused(row):
 
 
 def test_ids_are_whole_numbers_of_one_sequence():
-    with pytest.raises(ValueError, match="whole numbers"):
+    with pytest.raises(ValueError, match="integers"):
         Ragged.from_list([[1.5]])
     with pytest.raises(ValueError, match="one sequence"):
         Ragged.from_list([[[1], [2]]])
@@ -96,11 +98,11 @@ def test_a_batch_has_offsets_of_32_bits(monkeypatch):
     """One token more would give negative offsets."""
     most = 2**31 - 1
     assert Ragged(np.empty(0, np.uint16), np.array([0, most])).to_torch()[1].tolist() == [0, most]
-    with pytest.raises(ValueError, match=r"batch: has 2,147,483,648 tokens, .* smaller batches"):
+    with pytest.raises(ValueError, match=r"got 2,147,483,648.*smaller batches"):
         Ragged(np.empty(0, np.uint16), np.array([0, most + 1])).to_torch()
     for module in (ragged, batch):  # a mask that large takes 2 GB and a minute
         monkeypatch.setattr(module, "MAX_BATCH_TOKENS", 5)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     assert len(PackedBatch.from_padded(mask, mask).input_ids) == 5
-    with pytest.raises(ValueError, match="batch: has 6 tokens, more than 5"):
+    with pytest.raises(ValueError, match=r"batch: must have at most 5 tokens .got 6"):
         PackedBatch.from_padded(mask, torch.ones_like(mask))

@@ -14,8 +14,8 @@ def test_every_differing_setting_is_named_with_both_values():
     with pytest.raises(CheckpointError) as caught:
         require_same(Path("run"), stored, asked)
     assert str(caught.value) == (
-        "run: was made with other settings: seed 0 (asked for 1), recipe 'paper' (asked for "
-        "'fast'), dropout not stored (asked for None). Give the same settings, choose another "
+        "run: was made with other settings: seed 0 (requested 1), recipe 'paper' (requested "
+        "'fast'), dropout not stored (requested None). Give the same settings, choose another "
         "output, or delete this one."
     )
     with pytest.raises(CorpusError, match="seed 0"):
@@ -24,18 +24,18 @@ def test_every_differing_setting_is_named_with_both_values():
 
 def test_values_are_compared_as_json_has_them():
     require_same(Path("run"), {"k": [1, [2, 3]], "rate": 1.0}, {"k": (1, (2, 3)), "rate": 1})
-    assert differences({"k": [1, 2]}, {"k": (1, 2, 3)}) == ["k[2] none (asked for 3)"]
-    assert differences({"k": [1, 2]}, {"k": (1,)}) == ["k[1] 2 (asked for none)"]
-    assert differences({"k": None}, {"k": []}) == ["k None (asked for [])"]
+    assert differences({"k": [1, 2]}, {"k": (1, 2, 3)}) == ["k[2] none (requested 3)"]
+    assert differences({"k": [1, 2]}, {"k": (1,)}) == ["k[1] 2 (requested none)"]
+    assert differences({"k": None}, {"k": []}) == ["k None (requested [])"]
 
 
 def test_nested_values_are_named_by_their_path():
     stored = {"inputs": [{"path": "a.fa", "bytes": 10, "old": 1}, {"path": "b.fa"}]}
     asked = {"inputs": [{"path": "a.fa", "bytes": 12, "weight": 1}, {"path": "c.fa"}]}
     assert differences(stored, asked) == [
-        "inputs[0].bytes 10 (asked for 12)",
-        "inputs[0].weight none (asked for 1)",
-        "inputs[0].old 1 (asked for none)",
+        "inputs[0].bytes 10 (requested 12)",
+        "inputs[0].weight none (requested 1)",
+        "inputs[0].old 1 (requested none)",
     ]
 
 

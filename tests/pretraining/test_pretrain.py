@@ -295,7 +295,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(undisturbed, corpus, t
     assert (older.name, newest.name) == ("step-0000006", "step-0000008")
     (shard,) = (newest / "state").glob("*.distcp")
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match="step-0000008: damaged.*going on from the one before"):
+    with pytest.warns(UserWarning, match="step-0000008: damaged.*resuming from the previous one"):
         pretrain(config)
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
 
@@ -316,7 +316,7 @@ def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path):
     # The right size, but not what torch wrote.
     table = only / "state" / ".metadata"
     table.write_bytes(bytes(len(table.read_bytes())))
-    with pytest.raises(CheckpointError, match=r"step-0000002: damaged.*to start afresh"):
+    with pytest.raises(CheckpointError, match=r"step-0000002: damaged.*to start again"):
         pretrain(config)
 
 
@@ -325,13 +325,13 @@ def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corp
     again = pretrain(settings(corpus, undisturbed.folder, keep=9, device="cpu"), [seen])
     assert seen.events == []
     assert again.eval_loss == undisturbed.eval_loss
-    with pytest.raises(CheckpointError, match=r"other settings: seed 0 \(asked for 1\)\. "):
+    with pytest.raises(CheckpointError, match=r"other settings: seed 0 \(requested 1\)\. "):
         pretrain(settings(corpus, undisturbed.folder, seed=1))
 
 
 def test_bad_input(corpus, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(CheckpointError, match="something else than a run"):
+    with pytest.raises(CheckpointError, match="something other than a run"):
         pretrain(settings(corpus, tmp_path))
     with pytest.raises(CorpusError, match="not a corpus"):
         pretrain(settings(tmp_path, tmp_path / "run"))
@@ -346,7 +346,7 @@ def test_bad_input(corpus, tmp_path):
         settings(corpus, tmp_path, bpe_dropout=1)
     with pytest.raises(ValueError, match="mask_rate: must be between 0 and 1, but not 0"):
         settings(corpus, tmp_path, mask_rate=0)
-    with pytest.raises(ValueError, match="start them with torchrun"):
+    with pytest.raises(ValueError, match="Start them with torchrun"):
         pretrain(settings(corpus, tmp_path / "alone", fsdp=True))
     tok = Tokenizer.from_pretrained("dnabert2")
     build_corpus([GENOME], tmp_path / "all", tok, CorpusConfig(valid_fraction=0))
@@ -360,7 +360,7 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
         settings(corpus, tmp_path / "more", size=None, init_from=str(undisturbed.folder), steps=2)
     )
     assert more.metrics[0]["eval_loss"] == undisturbed.eval_loss
-    with pytest.raises(ValueError, match="size: the model of init_from has its own"):
+    with pytest.raises(ValueError, match="size: must be omitted with init_from"):
         settings(corpus, tmp_path, init_from="model")
     other = build_corpus(
         [GENOME],
@@ -385,7 +385,7 @@ def test_evaluation_on_another_corpus(undisturbed, corpus, tmp_path):
     assert other.eval_loss != undisturbed.eval_loss
     published = Tokenizer.from_pretrained("dnabert2")
     build_corpus([GENOME], tmp_path / "d", published, CorpusConfig(valid_fraction=1))
-    with pytest.raises(CorpusError, match=r"another tokenizer than .*; build it with"):
+    with pytest.raises(CorpusError, match=r"another tokenizer than .*Build it with"):
         pretrain(settings(corpus, tmp_path / "x", eval_corpus=str(tmp_path / "d")))
 
 

@@ -293,7 +293,7 @@ def test_letters_that_ids_do_not_tell_are_refused(tmp_path):
     kept = build_corpus(
         [tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(other_letters="keep")
     )
-    with pytest.raises(CorpusError, match="build it with other_letters=split"):
+    with pytest.raises(CorpusError, match="Build it with other_letters=split"):
         Augmentation(kept, 0.1, False, seed=0)
     with pytest.raises(CorpusError, match=r"c: was built with other_letters=keep"):
         Augmentation(kept, 0.0, True, seed=0)

@@ -73,7 +73,7 @@ def test_truncation(first, second, length, strategy, side):
             else truncating.encode(first).ids
         )
     except Exception:
-        with pytest.raises(ValueError, match="tokens must go"):
+        with pytest.raises(ValueError, match="cannot remove"):
             compat.encode(first, second, **kwargs)
         return
     assert compat.encode(first, second, **kwargs).tolist() == want
@@ -209,7 +209,7 @@ def test_any_text_with_other_vocabularies(request, tmp_path, name):
     if name == "gaps":
         ids = ours.encode("AC" + "N" * 12 + "GT")
         assert ours.decode(ids) == "ACNGT"
-        with pytest.raises(ValueError, match="does not tell its length"):
+        with pytest.raises(ValueError, match="is not fixed; use encode_detailed"):
             ours.offsets(ids)
 
 
@@ -313,7 +313,7 @@ def test_training_on_several_genomes(shared, tmp_path, name, bases, vocab_size):
 def test_training_input():
     with pytest.raises(TypeError, match="list of paths or sequences"):
         Tokenizer.train("ACGT")
-    with pytest.raises(ValueError, match="nothing to train on"):
+    with pytest.raises(ValueError, match="no A, C, G or T"):
         Tokenizer.train(["NNNN"])
     with pytest.raises(FileNotFoundError):
         Tokenizer.train(["missing.fa"])
@@ -351,15 +351,19 @@ def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
         (
             lambda p: Tokenizer.from_file(PUBLISHED, case="lower"),
             ValueError,
-            'case: "lower" is not one of',
+            "case: must be one of",
         ),
-        (lambda p: compat.encode("ACGT", max_length=1), ValueError, "leaves no room for 2 special"),
-        (lambda p: compat.decode([4096]), ValueError, "ids are below 4096"),
+        (
+            lambda p: compat.encode("ACGT", max_length=1),
+            ValueError,
+            "must be at least 2, the special tokens",
+        ),
+        (lambda p: compat.decode([4096]), ValueError, "ids: must be below 4096 \\(got 4096\\)"),
         (lambda p: compat.decode([-1]), ValueError, "between 0 and 65535"),
-        (lambda p: compat.decode([5.9]), ValueError, "whole numbers are expected, not float64"),
-        (lambda p: compat.decode(np.ones((2, 2), int)), ValueError, "take the rows one by one"),
+        (lambda p: compat.decode([5.9]), ValueError, "must be integers .got float64"),
+        (lambda p: compat.decode(np.ones((2, 2), int)), ValueError, "Pass the rows one by one"),
         (lambda p: compat.tokens(compat.encode_batch(["A"])), ValueError, "the rows one by one"),
-        (lambda p: compat.tokens([4096]), ValueError, "ids are below 4096"),
+        (lambda p: compat.tokens([4096]), ValueError, "ids: must be below 4096 \\(got 4096\\)"),
         (
             lambda p: compat.encode_batch([None]),
             TypeError,

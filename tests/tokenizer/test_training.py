@@ -139,9 +139,9 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
     stop_after(20)
     with pytest.raises(TokenizerError, match="was made with other settings: text_sha256"):
         Tokenizer.train([text[1:]], 400, checkpoint=note)
-    with pytest.raises(TokenizerError, match=r"max_token_bp None \(asked for 8\)"):
+    with pytest.raises(TokenizerError, match=r"max_token_bp None \(requested 8\)"):
         Tokenizer.train([text], 400, TrainingConfig(max_token_bp=8), checkpoint=note)
-    with pytest.raises(TokenizerError, match=r"min_frequency 1 \(asked for 9\)"):
+    with pytest.raises(TokenizerError, match=r"min_frequency 1 \(requested 9\)"):
         Tokenizer.train([text], 400, TrainingConfig(min_frequency=9), checkpoint=note)
     contents = json.loads(note.read_text())
     for merges_there in ([[0, 4]], [[0, -1]], [[0, 1.5]], ["01"], [[0, 1, 2]], [[0, 2**40]], 7):

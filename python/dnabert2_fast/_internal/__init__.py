@@ -1,7 +1,7 @@
 """Parts that every package uses and none exports.
 
-Whole-or-absent files, Arrow arrays, strict JSON, progress bars, the table of extras, lazy package
-attributes, and what stopped work resumes from.
+Atomic files, Arrow arrays, strict JSON, progress bars, the table of extras, lazy package
+attributes, and stored results from which a stopped run resumes.
 """
 
 __all__: list[str] = []

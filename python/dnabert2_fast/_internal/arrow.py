@@ -1,7 +1,7 @@
 """Arrow arrays of numbers and texts, made from buffers.
 
-`pyarrow.array` imports pandas wherever it is installed, to see whether it was given a series: a
-quarter of a second for nothing. An array over a buffer needs no look at what it was made from.
+`pyarrow.array` imports pandas wherever it is installed, to check for a series. That takes a quarter
+of a second. An array over a buffer needs no such check.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["numbers", "strings"]
 
 
 def numbers(values: npt.NDArray[Any]) -> pa.Array:
-    """Return numbers as Arrow has them; over the same memory if they lie in a row there.
+    """Return numbers as an Arrow array; over the same memory if they are contiguous.
 
     Examples
     --------
@@ -29,12 +29,12 @@ def numbers(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def strings(of: list[str]) -> pa.StringArray:
-    """Return texts as Arrow has them.
+    """Return texts as an Arrow array.
 
     Raises
     ------
     ValueError
-        When they have 2 GiB and more together.
+        When they have 2 GiB or more together.
 
     Examples
     --------
@@ -44,6 +44,8 @@ def strings(of: list[str]) -> pa.StringArray:
     coded = [text.encode() for text in of]
     ends = np.cumsum([0, *map(len, coded)], dtype=np.int64)
     if ends[-1] > np.iinfo(np.int32).max:
-        raise ValueError(f"{len(of):,} names have {ends[-1]:,} bytes; 2 GiB is the most at once")
+        raise ValueError(
+            f"{len(of):,} names have {ends[-1]:,} bytes; the maximum is 2 GiB at once."
+        )
     buffers = pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(coded))
     return pa.StringArray.from_buffers(len(of), *buffers)

@@ -1,4 +1,4 @@
-"""Output that is either whole or absent: write under a temporary name, rename at the end.
+"""Output that is either complete or absent: write under a temporary name, rename at the end.
 
 >>> import tempfile, os
 >>> target = os.path.join(tempfile.mkdtemp(), "ids.txt")
@@ -24,22 +24,22 @@ from pathlib import Path
 
 __all__ = ["atomic_json", "atomic_path", "full_disk_of", "temporary_beside"]
 
-# What writing says of a full disk, a quota and a limit of the process.
+# Error numbers of a full disk, a quota, and a limit of the process.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-# What this process is writing now, and a number for each, so that its threads have names of their
-# own. Anything else under its number is from a process before it: in a container all have number 1.
+# Files that this process is writing now, each with a number, so that threads use different names.
+# Other files with its process id are from an earlier process: in a container, all have id 1.
 _written_now: set[str] = set()
 _numbers = itertools.count()
 
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; rename it onto `target` if the block ends well.
+    """Yield a temporary path beside `target`; rename it to `target` if the block succeeds.
 
     The caller creates a file or a folder there. An existing file is replaced in one step; an
-    existing folder is moved aside for the instant of the exchange. On any exception, Ctrl-C
-    included, the temporary path is removed and `target` is as it was before.
+    existing folder is moved aside during the exchange. On any exception, Ctrl-C included, the
+    temporary path is removed and `target` is unchanged.
 
     Raises
     ------
@@ -59,16 +59,16 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | None = 1) -> None:
-    """Write a value as JSON text; the file is whole or as it was before.
+    """Write a value as JSON text; the file is complete or unchanged.
 
-    The same value gives the same bytes. Letters outside ASCII are escaped, so that file names of
-    any encoding can be written.
+    The same value gives the same bytes. Characters outside ASCII are escaped, so that file names
+    of any encoding can be written.
 
     Parameters
     ----------
     target : path
     value : object
-        Whatever `json` can write.
+        Any value that `json` can write.
     indent : int, optional
         Spaces per level; None writes one line.
 
@@ -93,7 +93,7 @@ def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | 
 
 @contextmanager
 def full_disk_of(path: Path) -> Iterator[None]:
-    """Name `path` in an error of a full disk, where the system named no file."""
+    """Name `path` in an error of a full disk that names no file."""
     try:
         yield
     except OSError as error:
@@ -104,12 +104,12 @@ def full_disk_of(path: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_beside(target: Path) -> Iterator[Path]:
-    """Yield a free path beside `target`; whatever lies there at the end is removed.
+    """Yield a free path beside `target`; remove it at the end if it exists.
 
-    What killed processes of this machine left beside `target` is removed first.
+    Files that killed processes of this machine left beside `target` are removed first.
     """
     _clear(target)
-    # Same folder, hence same file system, hence an atomic rename; the suffix is kept because
+    # Same folder, hence same file system, hence an atomic rename. The suffix is kept because
     # writers such as numpy choose the format by it.
     with _name_of_mine(f".{target.stem}.", f".part{target.suffix}") as name:
         temporary = target.with_name(name)
@@ -146,14 +146,14 @@ def _clear(target: Path) -> None:
         if process != os.getpid() and _runs(process):
             continue
         if aside and not target.exists():
-            path.rename(target)  # killed in the instant of the exchange
+            path.rename(target)  # the process was killed during the exchange
         else:
             _remove(path)
 
 
 def _runs(process: int) -> bool:
     if os.name == "nt":
-        return True  # there, asking would end it
+        return True  # on Windows, signal 0 would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:

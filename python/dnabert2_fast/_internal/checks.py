@@ -1,12 +1,14 @@
-"""Numeric options of functions and commands, checked with one form of message."""
+"""Options of functions and commands, checked with one form of message."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 __all__ = [
     "check_at_least",
     "check_between",
+    "check_choice",
     "check_not_negative",
     "check_positive",
     "check_seed",
@@ -14,7 +16,7 @@ __all__ = [
 
 
 def check_at_least(name: str, value: float | None, minimum: float) -> None:
-    """Raise ValueError unless an option is at least `minimum`; None, left out, passes.
+    """Raise ValueError unless an option is at least `minimum`; None passes.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def check_at_least(name: str, value: float | None, minimum: float) -> None:
 
 
 def check_positive(name: str, value: float | None) -> None:
-    """Raise ValueError unless an option is positive and finite; None, left out, passes.
+    """Raise ValueError unless an option is positive and finite; None passes.
 
     >>> check_positive("learning_rate", 0)
     Traceback (most recent call last):
@@ -78,7 +80,7 @@ def check_between(
     value : float, optional
     minimum, maximum : float
     but_not : float, optional
-        The end of the range that is left out.
+        The end of the range that is excluded.
 
     Raises
     ------
@@ -112,6 +114,18 @@ def check_seed(value: int) -> None:
     """
     if not 0 <= value < 1 << 64:
         raise ValueError(f"seed: must be between 0 and 2^64 - 1 (got {_shown(value)}).")
+
+
+def check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
+    """Raise ValueError unless an option is one of its choices.
+
+    >>> check_choice("method", "tsne", ["pca", "umap"])
+    Traceback (most recent call last):
+    ValueError: method: must be one of "pca", "umap" (got "tsne").
+    """
+    if value not in choices:
+        listed = ", ".join(f'"{choice}"' for choice in choices if choice)
+        raise ValueError(f'{name}: must be one of {listed} (got "{value}").')
 
 
 def _shown(value: float) -> str:

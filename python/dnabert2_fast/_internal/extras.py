@@ -1,6 +1,6 @@
-"""The extras of the package: what each unlocks, and which to install for a library that is missing.
+"""The extras of the package: what each enables, and which one contains a missing library.
 
-Requirements are those of the installed package's metadata. No library is imported to look it up.
+Requirements come from the installed package's metadata. No library is imported to look it up.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Extra(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A required library as it is installed; `version` is None when it is missing."""
+    """A required library as installed; `version` is None when it is missing."""
 
     library: Requirement
     version: str | None
 
     @property
     def enough(self) -> bool:
-        """Whether it is installed and new enough; builds of 2.6 such as 2.6.0a0+nv count as 2.6."""
+        """Whether it is installed and new enough; 2.6.0a0+nv and the like count as 2.6."""
         if self.version is None:
             return False
         from packaging.version import Version
@@ -51,7 +51,7 @@ class Found(NamedTuple):
         return Version(self.version).base_version in self.library.specifier
 
 
-# A library that several extras have is looked for in the first of them.
+# A library in several extras is reported with the first of them.
 UNLOCKS = {
     "model": "pretrain, embed, predict, likelihood, fill-mask",
     "finetune": "finetune, evaluate, DnaEmbedder, KmerVectorizer",
@@ -72,7 +72,7 @@ UNLOCKS = {
     "demo": "demo",
 }
 
-# Public names and commands that need more than the first library that they miss tells.
+# Public names and commands that need more than the first library that is missing.
 EXTRA_OF = {
     "DnaEmbedder": "finetune",
     "KmerVectorizer": "finetune",
@@ -85,12 +85,12 @@ EXTRA_OF = {
     "demo": "demo",
 }
 
-# Names to import that are not names to install.
+# Import names that differ from the names to install.
 PACKAGE_OF = {"sklearn": "scikit-learn", "umap": "umap-learn"}
 
 
 def base() -> tuple[Requirement, ...]:
-    """Return what the package requires without any extra."""
+    """Return the requirements of the package without extras."""
     return tuple(r for r in _requirements() if r.marker is None)
 
 
@@ -113,7 +113,7 @@ def extras() -> dict[str, Extra]:
 
 
 def _requirements() -> list[Requirement]:
-    """Return all requirements; none where the package runs from a folder, not installed."""
+    """Return all requirements; empty when the package runs from a folder, not installed."""
     from packaging.requirements import Requirement
 
     try:
@@ -136,12 +136,12 @@ def find(library: Requirement) -> Found:
 
 
 def install(extra: str) -> str:
-    """Return the command that installs an extra, or several with commas between."""
+    """Return the command that installs an extra, or several separated by commas."""
     return f'pip install "dnabert2-fast[{extra}]"'
 
 
 def remedy(module: str | None) -> str | None:
-    """Return the command that makes a module importable, None for one that no extra has.
+    """Return the command that installs a module, None for a module in no extra.
 
     >>> remedy("sklearn.metrics")
     'pip install "dnabert2-fast[finetune]"'
@@ -161,19 +161,19 @@ def remedy(module: str | None) -> str | None:
 
 @contextmanager
 def needs(what: str, extra: str | None = None) -> Iterator[None]:
-    """Name the extra to install when an import within finds a library missing.
+    """Name the extra to install when an import in the block fails.
 
     Parameters
     ----------
     what : str
-        The thing that needs the library, for the message.
+        The feature that needs the library, for the message.
     extra : str, optional
-        The extras to name, with commas between; found by the library if left out.
+        The extras to name, separated by commas; found by the library if omitted.
 
     Raises
     ------
     ModuleNotFoundError
-        Instead of Python's own, with the command to run.
+        Replaces Python's own error and names the command to run.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Attributes of a package that are imported when they are first used."""
+"""Package attributes that are imported at their first use."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def attribute(package: str, home: Mapping[str, str], name: str) -> Any:
 
     with needs(f"{package}.{name}", EXTRA_OF.get(name)):
         value = getattr(import_module(f"{package}.{home[name]}"), name)
-    setattr(sys.modules[package], name, value)  # so that it is looked up once
+    setattr(sys.modules[package], name, value)  # the next access does not call this function
     return value

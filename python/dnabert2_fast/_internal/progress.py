@@ -1,6 +1,6 @@
-"""How long work shows itself: a bar on a terminal, a plain line now and then elsewhere.
+"""Progress of long work: a bar on a terminal, otherwise a plain line at intervals.
 
-``DNABERT2_FAST_PROGRESS=0`` silences it. Everything goes to standard error.
+``DNABERT2_FAST_PROGRESS=0`` turns it off. All output goes to standard error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Progress:
             self._print()
 
     def note(self, **values: object) -> None:
-        """Show values such as ``loss=5.31`` behind the bar."""
+        """Show values such as ``loss=5.31`` after the bar."""
         self._notes = ", ".join(
             f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
         )

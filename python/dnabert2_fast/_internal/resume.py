@@ -1,7 +1,7 @@
-"""Results kept beside the output to come, from which a stopped run resumes.
+"""Results stored beside an unfinished output, from which a stopped run resumes.
 
 `embed`, `score_variants` and `predict` work through their input in chunks. They keep the results of
-each chunk until the output is whole.
+each chunk until the output is complete.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ResumeStore", "fingerprint", "not_written"]
 
-# Parameters whose bytes are hashed in full; of larger ones every 97th number tells models apart.
+# Parameters with at most this number of values are hashed in full, larger ones by every 97th value.
 HASHED_NUMBERS = 65_536
 
 SETTINGS = "settings.json"
 
 
 class EncodesSequences(Protocol):
-    """The part of a tokenizer that results depend on; `Tokenizer` has it."""
+    """The part of a tokenizer that results depend on; `Tokenizer` implements it."""
 
     @property
     def fingerprint(self) -> str:
-        """Of its file."""
+        """Return the hash of its file."""
 
     @property
     def case(self) -> str:
-        """How lower-case letters are read."""
+        """How lower-case letters are read: "upper" or "compat"."""
 
 
 def fingerprint(
     model: torch.nn.Module, tokenizer: EncodesSequences, config: DataclassInstance, **inputs: Any
 ) -> dict[str, Any]:
-    """Return the settings that results depend on; files by name, size and time of change.
+    """Return the settings that results depend on; files by name, size and modification time.
 
     What comes through a pipe is never the same again.
 
@@ -62,7 +62,7 @@ def fingerprint(
     """
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        # A layer in int8 has its weight and bias together, as a tuple.
+        # An int8 layer stores its weight and bias together, as a tuple.
         for parameter in value if isinstance(value, tuple) else (value,):
             if not torch.is_tensor(parameter):
                 continue
@@ -101,7 +101,7 @@ class ResumeStore:
         if not self._keeps:
             return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Processes that share the work start together: the folder appears whole, and once.
+        # Processes that share the work start together: the folder appears once, complete.
         with temporary_beside(self.folder) as fresh:
             if self._holds(settings):
                 return
@@ -135,7 +135,7 @@ class ResumeStore:
         except (OSError, ValueError):
             pass
         numbers = compute()
-        content = io.BytesIO()  # written by numpy itself, a full disk has no name and no reason
+        content = io.BytesIO()  # numpy's own error for a full disk names no file and no reason
         np.save(content, numbers)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content.getbuffer())
@@ -143,7 +143,7 @@ class ResumeStore:
 
     @contextmanager
     def until_done(self) -> Iterator[None]:
-        """Delete the folder when the block ends well; a stopped run keeps it to resume."""
+        """Delete the folder when the block succeeds; a stopped run keeps it to resume."""
         try:
             yield
         except BaseException as error:
@@ -155,7 +155,7 @@ class ResumeStore:
 
     @property
     def empty(self) -> bool:
-        """Whether no chunk is done yet."""
+        """Whether no chunk is complete yet."""
         return next(self.folder.glob("*.npy"), None) is None
 
     def remove(self) -> None:
@@ -165,12 +165,13 @@ class ResumeStore:
 
 
 def not_written(target: Path, error: BaseException) -> CheckpointError:
-    """Return what to raise when writing `target` failed.
+    """Return the exception to raise when writing `target` failed.
 
     On a full disk torch reports only that a file is too short.
     """
     free = shutil.disk_usage(target.parent).free / 1e6
     reason = " ".join(str(error).split())[-200:]
     return CheckpointError(
-        f"{target}: could not be written, with {free:,.1f} MB left on the disk: {reason}"
+        f"{target}: could not be written, {free:,.1f} MB are free on the disk ({reason}). Free "
+        "space and run the command again."
     )

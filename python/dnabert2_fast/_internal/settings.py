@@ -1,7 +1,7 @@
-"""Whether an output on disk was made with the settings that are asked for now.
+"""The check that an output on disk was made with the requested settings.
 
 Runs, results and corpora store their settings as JSON. A call that finds an output resumes it, or
-returns it, only if these are the same; otherwise `require_same` names every one that differs.
+returns it, only if the settings are equal; otherwise `require_same` names each difference.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def require_same(
     asked: Mapping[str, Any],
     error: type[Dnabert2Error] = CheckpointError,
 ) -> None:
-    """Raise unless every setting that is asked for is stored with the same value.
+    """Raise unless every requested setting is stored with the same value.
 
     Parameters
     ----------
     path : path
-        Output that holds the stored settings.
+        Output that contains the stored settings.
     stored : mapping
-        As read from JSON; further names are ignored.
+        As read from JSON; other names are ignored.
     asked : mapping
         Values that `json.dumps` can write.
     error : subclass of Dnabert2Error
@@ -48,7 +48,7 @@ def require_same(
     --------
     >>> require_same(Path("run"), {"seed": 0}, {"seed": 1})  # doctest: +NORMALIZE_WHITESPACE
     Traceback (most recent call last):
-    dnabert2_fast.errors.CheckpointError: run: was made with other settings: seed 0 (asked for
+    dnabert2_fast.errors.CheckpointError: run: was made with other settings: seed 0 (requested
     1). Give the same settings, choose another output, or delete this one.
     """
     found = differences(stored, asked)
@@ -60,12 +60,12 @@ def require_same(
 
 
 def differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Return a phrase for each setting in `asked` whose stored value is another.
+    """Return a phrase for each setting in `asked` that is stored with another value.
 
     The phrase names the first elements of lists that differ, and all items of dictionaries.
 
     >>> differences({"k": [3, 4], "old": 1}, {"k": (3, 5), "size": "tiny"})
-    ['k[1] 4 (asked for 5)', "size not stored (asked for 'tiny')"]
+    ['k[1] 4 (requested 5)', "size not stored (requested 'tiny')"]
     """
     found: list[str] = []
     for name, new in json.loads(json.dumps(asked)).items():  # tuples become lists
@@ -86,7 +86,7 @@ def _differences(name: str, old: Any, new: Any, if_absent: str = "none") -> list
             for key in {**new, **old}
             for line in _differences(f"{name}.{key}", old.get(key, ABSENT), new.get(key, ABSENT))
         ]
-    return [f"{name} {_shown(old, if_absent)} (asked for {_shown(new, 'none')})"]
+    return [f"{name} {_shown(old, if_absent)} (requested {_shown(new, 'none')})"]
 
 
 def _shown(value: Any, if_absent: str) -> str:

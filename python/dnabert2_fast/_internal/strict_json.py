@@ -1,4 +1,4 @@
-"""JSON out of files that anyone may have written: whatever they hold, it is read or a `ValueError`.
+"""JSON from untrusted files: the result is a value or a `ValueError`.
 
 >>> parse_json('{"step": 3}')
 {'step': 3}
@@ -6,11 +6,11 @@
 Traceback (most recent call last):
 ValueError: not valid JSON: nested too deeply
 
-A name that stands twice in one object is an error too: readers differ in which one they take.
+A duplicate name in one object is an error too, because readers differ in the value they use.
 
 >>> parse_json('{"step": 3, "step": 4}')
 Traceback (most recent call last):
-ValueError: not valid JSON: 'step' stands twice in one object
+    ValueError: not valid JSON: 'step' occurs twice in one object
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["parse_json", "read_json", "read_object"]
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON text says.
+    """Return the value of JSON text.
 
     Raises
     ------
     ValueError
-        When it is no JSON, or an object has a name twice.
+        When it is not valid JSON, or an object contains a name twice.
     """
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -43,18 +43,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"{twice!r} occurs twice in one object")
     return values
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file says; raises as `parse_json`, and `OSError`."""
+    """Return the value of a JSON file; raises like `parse_json`, and `OSError`."""
     return parse_json(path.read_bytes())
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds; raises as `read_json`, for anything else too."""
+    """Return the object in a JSON file; raises like `read_json`, also for other values."""
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ValueError("a JSON object is expected")
+        raise ValueError("not a JSON object")
     return values

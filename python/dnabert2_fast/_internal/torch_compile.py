@@ -1,7 +1,7 @@
-"""What `torch.compile` is told of a function, without importing the compiler.
+"""Marks for `torch.compile` that do not import the compiler.
 
-``torch.compiler.assume_constant_result`` imports it to set one attribute, which takes as long as
-importing torch, for everybody who never compiles.
+``torch.compiler.assume_constant_result`` imports the compiler to set one attribute, which takes as
+long as importing torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def constant_result(function: Function) -> Function:
-    """Let compiled code call a function once, and keep what it returns.
+    """Make compiled code call a function once and store its result.
 
     >>> @constant_result
     ... def cores() -> int:

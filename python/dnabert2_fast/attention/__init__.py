@@ -1,9 +1,8 @@
 """Attention with ALiBi on packed sequences: one function and one table of backends.
 
-A backend is chosen by what runs on the device and dtype at hand, never by what can be imported:
-before its first use on an accelerator it must compute a small example, forward and backward, and
-come out right. A backend asked for by name either runs or is an error that says why not and what
-to do.
+A backend is chosen by what runs on the device with the dtype, not by what can be imported. Before
+its first use on an accelerator it must compute a small example correctly, forward and backward. A
+backend that is requested by name either runs or raises an error with the reason and the remedy.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ __all__ = [
 
 HALF = (torch.float16, torch.bfloat16)
 
-# Of the small example where no model tells: the published one's.
+# Head size of the small example when no model is given: the published one's.
 PROBED_HEAD_DIM = 64
 
 
 class _Backend(NamedTuple):
-    """Where a backend's function is, and what it needs."""
+    """The function of a backend, and its requirements."""
 
     module: str
     function: str
@@ -54,14 +53,14 @@ class _Backend(NamedTuple):
 
 
 class BackendStatus(NamedTuple):
-    """Whether a backend runs here, and why or why not."""
+    """Whether a backend runs here, and the reason."""
 
     name: str
     runs: bool
     reason: str
 
 
-# In the order in which "auto" prefers them where they run.
+# In the order of preference of "auto".
 _BACKENDS = {
     "triton": _Backend(
         "triton_varlen",
@@ -93,7 +92,7 @@ def attention(
     dropout_p: float = 0.0,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Return ``softmax(q k^T / sqrt(head_dim) - slope * |i - j|) v``, each sequence by itself.
+    """Return ``softmax(q k^T / sqrt(head_dim) - slope * |i - j|) v``, per sequence.
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def attention(
     alibi_slopes : Tensor of float32, shape (heads,)
         See `alibi_slopes`.
     dropout_p : float
-        Share of attention weights to drop (training).
+        Probability of dropping an attention weight (training).
     backend : str
         ``"auto"`` or a name from `report`.
 
@@ -117,7 +116,7 @@ def attention(
     Raises
     ------
     BackendUnavailableError
-        When `backend` names one that cannot run here.
+        When the requested `backend` cannot run here.
 
     Examples
     --------
@@ -143,33 +142,33 @@ def attention(
 def select(
     backend: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str:
-    """Return the name of the backend that runs; raises as `attention` does."""
+    """Return the name of the backend that runs; raises like `attention`."""
     if backend != "auto" and backend not in _BACKENDS:
         known = ", ".join(f'"{name}"' for name in ("auto", *_BACKENDS))
-        raise BackendUnavailableError(f'attention="{backend}": there is {known}')
+        raise BackendUnavailableError(f'attention: must be one of {known} (got "{backend}").')
     if backend == "auto":
         backend = next(
             name for name in _BACKENDS if _unavailable_reason(name, device, dtype, head_dim) is None
         )
     reason = _unavailable_reason(backend, device, dtype, head_dim)
     if reason is not None:
-        raise BackendUnavailableError(f'attention="{backend}": {reason}; use attention="auto"')
+        raise BackendUnavailableError(f'attention="{backend}": {reason}. Use attention="auto".')
     _load(backend)
     return backend
 
 
 def report(device: torch.device, dtype: torch.dtype) -> list[BackendStatus]:
-    """Return what runs on a device, in the order of preference, then what does not."""
+    """Return the backends that run on a device, in the order of preference, then the others."""
     reasons = {name: _unavailable_reason(name, device, dtype) for name in _BACKENDS}
     statuses = [BackendStatus(name, why is None, why or "") for name, why in reasons.items()]
     return sorted(statuses, key=lambda status: not status.runs)
 
 
 def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendStatus:
-    """Return the backend that runs, and why it is this one; raises as `attention` does."""
+    """Return the backend that runs, and why it was chosen; raises like `attention`."""
     name = select(backend, device, dtype)
     if backend != "auto":
-        return BackendStatus(name, True, "asked for")
+        return BackendStatus(name, True, "requested")
     reason = "the first that runs here"
     for better in _BACKENDS:
         if better == name:
@@ -178,7 +177,7 @@ def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendSt
     return BackendStatus(name, True, reason)
 
 
-# Those that were asked for, so that a library is imported only when it is used.
+# Backends that were requested, so that a library is imported only when it is used.
 _functions: dict[str, Callable[..., torch.Tensor]] = {}
 
 
@@ -198,17 +197,17 @@ def _unavailable_reason(
     if name == "sdpa":
         return None
     if backend.max_head_dim is not None and head_dim > backend.max_head_dim:
-        return f"heads of {head_dim} are wider than {backend.max_head_dim}"
+        return f"supports heads of at most {backend.max_head_dim} dimensions (got {head_dim})"
     if dtype not in backend.dtypes:
-        return f"cannot work in {str(dtype).removeprefix('torch.')}"
+        return f"does not support {str(dtype).removeprefix('torch.')}"
     if device.type != "cuda":
-        return f"needs a CUDA device, this is {device.type}"
+        return f"needs a CUDA device (got {device.type})"
     if not find_spec(backend.library):
         return f"{backend.library} is not installed: {backend.remedy}"
     found = torch.cuda.get_device_capability(device)
     if found < backend.capability:
         needed, has = (".".join(map(str, pair)) for pair in (backend.capability, found))
-        return f"needs compute capability {needed}, this card has {has}"
+        return f"needs compute capability {needed} (this card has {has})"
     return _failure(name, device, dtype, head_dim)
 
 
@@ -216,10 +215,10 @@ def _unavailable_reason(
 def _failure(
     name: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str | None:
-    """Return what went wrong with a small example, None when it came out right.
+    """Return what is wrong with the result of a small example, None when it is correct.
 
-    It is compared with the same numbers in float64 on the CPU, which no setting of the device and
-    no fault of its own attention touches.
+    The reference is the same computation in float64 on the CPU, which does not depend on settings
+    of the device.
     """
     with torch.inference_mode(False), torch.enable_grad():
         draws = torch.Generator().manual_seed(0)
@@ -251,7 +250,7 @@ def _failure(
         float((ours.cpu().double() - theirs).abs().max() / theirs.abs().max())
         for ours, theirs in zip(results, exact, strict=True)
     ]
-    # What is not a number is not below the limit either.
+    # NaN is not below the limit either.
     if not all(off <= 40 * torch.finfo(dtype).eps for off in errors):
-        return f"a small example came out wrong by {', '.join(f'{off:.1e}' for off in errors)}"
+        return f"is wrong by {', '.join(f'{off:.1e}' for off in errors)} on a small example"
     return None

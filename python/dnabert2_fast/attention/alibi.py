@@ -1,7 +1,7 @@
-"""ALiBi: a penalty on attention scores that grows with distance, one slope a head.
+"""ALiBi: a penalty on attention scores that grows with distance, with one slope per head.
 
 Press, Smith and Lewis, "Train Short, Test Long" (ICLR 2022). DNABERT-2 uses the symmetric form,
-``-slope * |i - j|``, because its encoder looks both ways.
+``-slope * |i - j|``, because its encoder is bidirectional.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ __all__ = ["alibi_bias", "alibi_slopes"]
 def alibi_slopes(heads: int) -> torch.Tensor:
     """Return the slope of every head, float32 of shape (heads,).
 
-    For a power of two the slopes are ``2 ** (-8 * (i + 1) / heads)``; otherwise those of the power
-    below come first, then every second one of the power above (appendix of the paper).
+    For a power of two the slopes are ``2 ** (-8 * (i + 1) / heads)``. Otherwise those of the next
+    lower power come first, then every second one of the next higher power (appendix of the paper).
 
     >>> [round(slope, 4) for slope in alibi_slopes(3).tolist()]
     [0.0625, 0.0039, 0.25]

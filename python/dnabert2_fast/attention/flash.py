@@ -1,7 +1,7 @@
 """ALiBi attention on packed sequences with the flash-attn library (version 2, if installed).
 
-Its bias is ``-slope * |i + Lk - Lq - j|``, which is the symmetric form when queries and keys are
-as many. Version 3 has no ALiBi; version 2 on the same card does.
+Its bias is ``-slope * |i + Lk - Lq - j|``, which is the symmetric form when the numbers of queries
+and keys are equal. Version 3 has no ALiBi; version 2 on the same card has it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ALiBi attention on packed sequences with torch's FlexAttention, compiled on first use.
 
-All sequences lie in one row; a block mask keeps them apart and a function of the scores adds the
+All sequences are in one row; a block mask separates them, and a function of the scores adds the
 bias. torch compiles it for CUDA with a backward pass, and for the CPU without one.
 """
 
@@ -37,11 +37,11 @@ def attention_flex(
     Raises
     ------
     BackendUnavailableError
-        With dropout of attention weights, which FlexAttention does not have.
+        With dropout of attention weights, which FlexAttention does not support.
     """
     if dropout_p > 0:
         raise BackendUnavailableError(
-            'attention="flex": has no dropout of attention weights; use attention="sdpa"'
+            'attention="flex": it has no dropout of attention weights. Use attention="sdpa".'
         )
     if not len(q):
         return v.clone()

@@ -1,8 +1,8 @@
 """ALiBi attention on packed sequences with torch's scaled_dot_product_attention.
 
-Neighbouring sequences of one length are one call, so nothing is padded. The bias is a float mask;
-queries of long sequences go in blocks, so that no tensor of length squared is ever built, and each
-head takes the keys that can matter to a block. Runs on every device that torch runs on.
+Neighbouring sequences of one length are computed by one call, so nothing is padded. The bias is a
+float mask. Queries of long sequences are processed in blocks, so that no tensor of length squared
+is built, and each head reads only keys that can matter to a block. Runs on every device of torch.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dnabert2_fast.attention.skipping import counting, key_ranges, record
 
 __all__ = ["attention_sdpa", "groups_of_one_length"]
 
-# Longer sequences are worked on in blocks of queries.
+# Longer sequences are processed in blocks of queries.
 LONG = 512
 
-# Queries of one call then, so that a mask has at most QUERY_BLOCK * length entries a head.
+# Number of queries per call then, so that a mask has at most QUERY_BLOCK * length entries per head.
 QUERY_BLOCK = 256
 
-# Tokens of one call, unless a single sequence has more.
+# Maximum tokens per call, unless a single sequence has more.
 GROUP_TOKENS = 4096
 
 
@@ -41,7 +41,7 @@ def attention_sdpa(
 ) -> torch.Tensor:
     """Return the attention of every sequence; arguments as in `dnabert2_fast.attention`."""
     if torch.compiler.is_compiling():
-        # One node of the graph: which calls are made depends on the lengths.
+        # One node of the graph, because the calls depend on the lengths.
         out: torch.Tensor = sdpa_attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
         return out
     return _attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
@@ -82,7 +82,7 @@ def _attention(
 def _long(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, slopes: torch.Tensor, dropout_p: float
 ) -> torch.Tensor:
-    """Attention of long sequences, queries in blocks, each head with the keys that it needs."""
+    """Return the attention of long sequences, queries in blocks with the keys that they need."""
     blocks = []
     needed = key_ranges(q, k, v, slopes, QUERY_BLOCK)
     if counting():
@@ -112,7 +112,7 @@ def _long(
 
 
 def groups_of_one_length(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
-    """Yield start, number and length of neighbouring sequences that have the same length."""
+    """Yield start, number and length of neighbouring sequences with the same length."""
     start = 0
     for length, some in groupby(cu_seqlens.diff().tolist()):
         left = sum(1 for _ in some) if length > 0 else 0
@@ -133,7 +133,7 @@ def sdpa_attention(
     max_seqlen: int,
     dropout_p: float,
 ) -> torch.Tensor:
-    """Do the same as one node of a graph; its backward pass computes the forward pass again."""
+    """Return the same as one node of a graph; the backward pass recomputes the forward pass."""
     return _attention(q, k, v, cu_seqlens, slopes, max_seqlen, dropout_p)
 
 
@@ -147,8 +147,8 @@ def sdpa_attention_backward(
     slopes: torch.Tensor,
     max_seqlen: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of queries, keys and values."""
-    # Inside an operator autograd is off; functional gradients work all the same.
+    """Return the gradients of queries, keys and values."""
+    # Inside an operator autograd is off; functional gradients still work.
     gradients = torch.func.vjp(
         lambda q, k, v: _attention(q, k, v, cu_seqlens, slopes, max_seqlen, 0.0), q, k, v
     )[1]
@@ -171,7 +171,7 @@ def _(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     *tensors, ctx.max_seqlen, dropout_p = inputs
     if dropout_p > 0:
-        raise NotImplementedError("dropout of attention weights is not in the compiled graph")
+        raise NotImplementedError("dropout_p: is not supported in a compiled graph. Use 0.")
     ctx.save_for_backward(*tensors)
 
 

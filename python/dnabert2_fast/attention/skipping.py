@@ -1,11 +1,11 @@
-"""Which keys a block of queries must see: with ALiBi, those far away cannot change the result.
+"""Which keys a block of queries must read: with ALiBi, distant keys cannot change the result.
 
 Relative to the query's own key, whose score is known, the weight of key ``j`` for query ``i`` is at
-most ``exp((|q_i| |k_j| - q_i k_i) / sqrt(head_dim) - slope |i - j|)`` (Cauchy and Schwarz).
-Blocks of keys are left out when that bound, summed over a whole sequence, stays below a quarter of
-the last place of the working precision, also when the largest value vector of the head stands
-there. So the result is the same as without leaving out, up to rounding; a far key with a huge norm
-is seen.
+most ``exp((|q_i| |k_j| - q_i k_i) / sqrt(head_dim) - slope |i - j|)`` (Cauchy and Schwarz). Blocks
+of keys are left out when that bound, summed over a whole sequence, stays below a quarter of the
+last digit of the working precision. The bound assumes the largest value vector of the head for each
+key. So the result is the same as with all keys, up to rounding; a distant key with a huge norm is
+read.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import torch
 
 __all__ = ["Scores", "count_scores", "counting", "key_ranges", "record"]
 
-# Norms and scores are computed in float32, a little off.
+# Norms and scores are computed in float32, with a rounding error.
 SLACK = 1e-3
 
 
 @dataclass
 class Scores:
-    """Attention scores, one a pair of tokens and head: all there are, and those computed."""
+    """Numbers of attention scores (pairs of tokens per head): in total, and computed."""
 
     computed: int = 0
     total: int = 0
 
     @property
     def left_out(self) -> float:
-        """Share of scores that were not computed because they cannot matter."""
+        """Fraction of scores that were not computed because they cannot matter."""
         return 1 - self.computed / max(self.total, 1)
 
 
@@ -43,7 +43,7 @@ _counters: list[Scores] = []
 def count_scores() -> Iterator[Scores]:
     """Count the attention scores that forward passes compute in a ``with`` block.
 
-    Only the backends that leave out far keys count: ``sdpa`` and ``triton``.
+    Only the backends that leave out distant keys are counted: ``sdpa`` and ``triton``.
 
     >>> from dnabert2_fast.attention import alibi_slopes, attention
     >>> q, borders = torch.zeros(1000, 1, 16), torch.tensor([0, 1000], dtype=torch.int32)
@@ -63,7 +63,7 @@ def count_scores() -> Iterator[Scores]:
 
 
 def counting() -> bool:
-    """Whether anybody wants to know."""
+    """Return whether a count is open."""
     return bool(_counters)
 
 
@@ -85,7 +85,7 @@ def key_ranges(
     q, k, v : Tensor, shape (batch, heads, length, head_dim)
     slopes : Tensor of float32, shape (heads,)
     block : int
-        Queries of one block; keys are taken in blocks of the same size.
+        Queries per block; keys are in blocks of the same size.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def key_ranges(
     distance = ((apart - 1) * block + 1).clamp_min(0)
     highest = query[:, :, None] * key[:, None, :] * (1 + SLACK) + SLACK
     bound = highest - lowest[:, :, None] - slopes[:, None, None] * distance
-    # What is not a number is not below the margin either.
+    # NaN is not below the margin either.
     needed = ~(bound < -margin[:, None, None])
     first = needed.int().argmax(-1)
     last = blocks - needed.flip(-1).int().argmax(-1)
@@ -119,7 +119,7 @@ def key_ranges(
 
 
 def _by_block(x: torch.Tensor, block: int, blocks: int) -> torch.Tensor:
-    """Greatest over the batch and each block, shape (heads, blocks)."""
+    """Return the maximum over the batch and each block, shape (heads, blocks)."""
     missing = blocks * block - x.shape[2]
     padded = torch.nn.functional.pad(x.amax(0), (0, missing), value=-math.inf)
     return padded.view(-1, blocks, block).amax(-1)

@@ -1,15 +1,15 @@
-"""Device code of packed ALiBi attention: what each program of `triton_varlen` computes.
+"""Device code of packed ALiBi attention: the programs that `triton_varlen` launches.
 
-A program works on one tile of rows of one head of one sequence and walks over tiles of the other
-side. On either side of the diagonal the sign of ``i - j`` is fixed, so the bias is a number a row
-plus a number a column, both counted from the tile's edge: the row's number moves the running
-maximum once, before the walk, and the column's is added to the scores, so no distance is computed
-per score. Only tiles on the diagonal take an absolute value. Everything that meets `exp2` is in
-units of log2, and ``lse`` is too.
+A program processes one tile of rows of one head of one sequence and walks over tiles of the other
+side. On either side of the diagonal the sign of ``i - j`` is fixed, so the bias is one number per
+row plus one number per column, both counted from the tile's edge. The row's number shifts the
+running maximum once, before the walk; the column's is added to the scores. So no distance is
+computed per score, and only tiles on the diagonal take an absolute value. All arguments of `exp2`,
+and ``lse``, are in units of log2.
 
 The forward pass and its two gradients follow FlashAttention-2 (Dao 2023): running maximum and sum,
-probabilities recomputed from ``lse`` in the backward pass, one program a tile and no atomics, so
-that results do not depend on the order in which tiles run.
+probabilities recomputed from ``lse`` in the backward pass, one program per tile and no atomics. So
+results do not depend on the order in which tiles run.
 """
 
 import triton
@@ -31,7 +31,7 @@ def _kept(seed, head, rows, columns, dropout_p):
 def _share(
     cu_seqlens, slopes, ranges, s, tile, head, BLOCK: tl.constexpr, SKIP: tl.constexpr
 ):  # fmt: skip
-    """Return a program's sequence (first token, length), its slope, and the blocks it meets."""
+    """Return a program's sequence (first token, length), its slope, and the blocks it processes."""
     start = tl.load(cu_seqlens + s)
     length = tl.load(cu_seqlens + s + 1) - start
     count = (length + BLOCK - 1) // BLOCK
@@ -46,7 +46,7 @@ def _share(
 
 @triton.jit
 def _lean(row, rows, slope, SIDE: tl.constexpr):
-    """Return the tile's edge on a side, and what the bias takes from rows on the way to it."""
+    """Return the tile's edge on a side, and the part of the bias between it and each row."""
     edge = row
     if SIDE == 1:
         edge = row + rows.shape[0]
@@ -60,7 +60,7 @@ def _walk(
     SIDE: tl.constexpr, MASKED: tl.constexpr, DROPOUT: tl.constexpr,
     SIZE: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Attend to `count` tiles of keys from column `at` on; SIDE -1 before, 1 after, 0 diagonal."""
+    """Attend to `count` tiles of keys from column `at`; SIDE: -1 before, 1 after, 0 diagonal."""
     d = tl.arange(0, WIDTH)
     inside = tl.arange(0, BLOCK)
     edge, lean = _lean(row, rows, slope, SIDE)
@@ -97,7 +97,7 @@ def _walk(
         value = tl.load(values, mask=real_t, other=0.0)
         acc = tl.dot(weight.to(value.dtype), value, acc, input_precision=PRECISION)
         highest = new
-    # An unchanged maximum comes back as it was, without the rounding of two additions.
+    # An unchanged maximum is returned as it is, without the rounding of two additions.
     return acc, total, tl.where(highest == moved, before, highest - lean)
 
 
@@ -108,9 +108,9 @@ def forward(
     SIZE: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     SKIP: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Attention of one tile of queries: `out` (rows_total, heads, SIZE), `lse` (heads, rows_total).
+    """Compute one tile of queries: `out` (rows_total, heads, SIZE), `lse` (heads, rows_total).
 
-    The diagonal comes first, then outwards, so that the running maximum is good early.
+    The diagonal comes first, then tiles outwards, so that the running maximum is good early.
     """
     tile = tl.program_id(0)
     s = tl.load(plan + 2 * tile)
@@ -146,7 +146,7 @@ def forward(
         row, rows, slope, scale, random, head, start, dropout_p,
         -1, False, DROPOUT, SIZE, WIDTH, BLOCK, PRECISION,
     )  # fmt: skip
-    # Only the last tile of a sequence can hold columns beyond its end.
+    # Only the last tile of a sequence can contain columns beyond its end.
     whole = tl.maximum(tl.minimum(high, length // BLOCK), right)
     acc, total, highest = _walk(
         acc, total, highest, query, k, v, k_row, v_row, right * BLOCK, BLOCK, whole - right,
@@ -167,7 +167,7 @@ def forward(
 
 @triton.jit
 def _probability(score, slope, rows, columns, row_part, column_part, SIDE: tl.constexpr):
-    """exp2 of scores that are rows of queries or of keys; the bias split as in `_walk`."""
+    """Return exp2 of scores, rows of queries or of keys; the bias is split as in `_walk`."""
     if SIDE == 0:
         score -= slope * tl.abs(rows[:, None] - columns[None, :]).to(tl.float32)
     return tl.exp2(score + row_part[:, None] + column_part[None, :])
@@ -180,7 +180,7 @@ def _walk_queries(
     SIDE: tl.constexpr, MASKED: tl.constexpr, DROPOUT: tl.constexpr,
     SIZE: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add what `count` tiles of keys from column `at` on give to the gradient of queries."""
+    """Add the gradient of queries from `count` tiles of keys from column `at`."""
     d = tl.arange(0, WIDTH)
     inside = tl.arange(0, BLOCK)
     edge, lean = _lean(row, rows, slope, SIDE)
@@ -215,7 +215,7 @@ def backward_queries(
     SIZE: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     SKIP: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of one tile of queries; `grad_q` is (rows_total, heads, SIZE)."""
+    """Compute the gradient of one tile of queries; `grad_q` is (rows_total, heads, SIZE)."""
     tile = tl.program_id(0)
     s = tl.load(plan + 2 * tile)
     if s < 0:
@@ -266,7 +266,7 @@ def backward_queries(
     )  # fmt: skip
     heads = tl.num_programs(1)
     into = grad_q + ((first + row) * heads + head) * SIZE + inside * heads * SIZE + d[None, :]
-    # The scale came with a factor of log2(e), which the derivative of exp2 takes away again.
+    # The scale includes a factor of log2(e), which the derivative of exp2 cancels.
     acc = acc * (scale * 0.6931471805599453)
     tl.store(into, acc.to(grad_q.dtype.element_ty), mask=real)
 
@@ -278,9 +278,9 @@ def _walk_keys(
     SIDE: tl.constexpr, MASKED: tl.constexpr, DROPOUT: tl.constexpr,
     SIZE: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Add what `count` tiles of queries from column `at` on give to gradients of keys and values.
+    """Add the gradients of keys and values from `count` tiles of queries from column `at`.
 
-    Scores are transposed here: a row is a key, a column a query.
+    Scores are transposed here: a row is a key, a column is a query.
     """
     d = tl.arange(0, WIDTH)
     inside = tl.arange(0, BLOCK)
@@ -322,7 +322,7 @@ def backward_keys(
     SIZE: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     SKIP: tl.constexpr, DROPOUT: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of one tile of keys and values, both (rows_total, heads, SIZE)."""
+    """Compute the gradients of one tile of keys and values, both (rows_total, heads, SIZE)."""
     tile = tl.program_id(0)
     s = tl.load(plan + 2 * tile)
     if s < 0:

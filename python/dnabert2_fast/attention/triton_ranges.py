@@ -1,7 +1,7 @@
-"""Device code that shares the work of packed attention out: tiles, and which blocks each must meet.
+"""Device code that divides packed attention into tiles, and finds the blocks that each must read.
 
-A tile is a block of rows of one sequence. With ALiBi most blocks of keys are too far from a tile
-to matter; `skipping` has the bound that says so, and here it is taken from norms of blocks.
+A tile is a span of rows of one sequence. With ALiBi most blocks of keys are too far from a tile to
+matter, by the bound of `skipping`, which is computed here from norms of blocks.
 """
 
 import triton
@@ -12,10 +12,10 @@ __all__ = ["block_norms", "plan_tiles", "tile_ranges"]
 
 @triton.jit
 def plan_tiles(cu_seqlens, plan, n, ROWS: tl.constexpr, CHUNK: tl.constexpr):
-    """Give every tile of a sequence its place in `plan`: tiles of longer sequences first.
+    """Write the position of every tile into `plan`: tiles of longer sequences first.
 
-    Program s writes (s, first row) for each tile of sequence s, after those of all sequences that
-    are longer, or as long and before it.
+    Program s writes (s, first row) for each tile of sequence s. They follow those of all longer
+    sequences, and of sequences with the same length before s.
     """
     s = tl.program_id(0)
     length = tl.load(cu_seqlens + s + 1) - tl.load(cu_seqlens + s)
@@ -35,7 +35,7 @@ def plan_tiles(cu_seqlens, plan, n, ROWS: tl.constexpr, CHUNK: tl.constexpr):
 
 @triton.jit
 def _norm(x):
-    """Norms of rows in float32; what is not a number counts as infinite."""
+    """Return norms of rows in float32; NaN counts as infinite."""
     norm = tl.sqrt(tl.sum(x * x, 1))
     return tl.where(norm == norm, norm, float("inf"))
 
@@ -46,10 +46,10 @@ def block_norms(
     q_row, q_head, k_row, k_head, v_row, v_head, blocks, scale,
     SIZE: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Store of each block of BLOCK rows what the bound of `skipping` needs.
+    """Store the statistics of each block of BLOCK rows that the bound of `skipping` needs.
 
-    norms, shape (5, heads, blocks): greatest query (scaled), least own score, greatest key,
-    greatest value, mean value. Block b of sequence s stands at ``cu_seqlens[s] // BLOCK + s + b``.
+    norms, shape (5, heads, blocks): maximum query (scaled), minimum own score, maximum key, maximum
+    value, mean value. Block b of sequence s is at ``cu_seqlens[s] // BLOCK + s + b``.
     """
     s = tl.load(plan + 2 * tl.program_id(0))
     if s < 0:
@@ -88,10 +88,10 @@ def tile_ranges(
     ROWS: tl.constexpr, BLOCK: tl.constexpr, SLACK: tl.constexpr, CHUNK: tl.constexpr,
     OF_KEYS: tl.constexpr,
 ):  # fmt: skip
-    """Store the first and one past the last block that each tile of ROWS rows must meet.
+    """Store the first and one past the last block that each tile of ROWS rows must read.
 
-    The rows are queries and the blocks keys, or with OF_KEYS the other way round. The bound is that
-    of `skipping`: highest score possible, less the least own score, less the slope's penalty.
+    The rows are queries and the blocks keys, or with OF_KEYS the reverse. The bound is that of
+    `skipping`: maximum possible score, minus the minimum own score, minus the slope's penalty.
     """
     tile = tl.program_id(0)
     s = tl.load(plan + 2 * tile)
@@ -136,7 +136,7 @@ def tile_ranges(
         distance = tl.maximum(tl.maximum(before, after), 0).to(tl.float32)
         excess = tl.log(tl.maximum(value / tl.maximum(mean, 1e-30), 1.0))
         bound = highest * (1 + SLACK) + SLACK - own - slope * distance + excess
-        # What is not a number is not below the margin either.
+        # NaN is not below the margin either.
         needed = real & ((bound < -margin) == 0)
         low = tl.minimum(low, tl.min(tl.where(needed, block, count)))
         high = tl.maximum(high, tl.max(tl.where(needed, block + 1, 0)))

@@ -1,10 +1,9 @@
 """ALiBi attention on packed sequences as Triton kernels, forward and backward.
 
-Queries, keys and values are read where they lie, in a packed projection too. Tiles of long
-sequences, and heads that look far, start first. With ALiBi most tiles of long sequences cannot
-change the result; they are left out by the bound of `skipping`, taken block by block from norms
-that one pass over queries, keys and values gives. The device code is in `triton_ranges`
-and `triton_kernels`.
+Queries, keys and values are read in place, also in a packed projection. Tiles of long sequences,
+and heads with small slopes, start first. With ALiBi most tiles of long sequences cannot change the
+result; they are left out by the bound of `skipping`, computed per block from norms in one pass over
+queries, keys and values. The device code is in `triton_ranges` and `triton_kernels`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from dnabert2_fast.attention.skipping import SLACK, counting, record
 
 __all__ = ["Tiles", "attention_triton", "tiles_for"]
 
-# Below this many tokens the pass over the norms costs more than it saves.
+# Below this number of tokens the pass over the norms costs more than it saves.
 SKIP_FROM = 1024
 
 
 class Tiles(NamedTuple):
-    """How a kernel cuts its work: rows of a program, columns of a step, warps, stages."""
+    """Tile sizes of a kernel: rows of a program, columns of a step, warps, stages."""
 
     rows: int
     block: int
@@ -34,7 +33,7 @@ class Tiles(NamedTuple):
 
 
 def tiles_for(head_dim: int, dtype: torch.dtype, *, backward: bool = False) -> Tiles:
-    """Return the tiles for a head size, as large as compute capability 9.0 has registers for."""
+    """Return the tiles for a head size, the largest for the registers of capability 9.0."""
     wide = head_dim > 64
     if dtype == torch.float32:
         return Tiles(32 if wide else 64, 32, 8, 2)
@@ -61,7 +60,7 @@ def attention_triton(
 
 
 class _Launch:
-    """What all kernels of one call share: the plan of tiles and, if they pay, the key ranges."""
+    """The plan of tiles and the key ranges (if they save time), shared by all kernels of a call."""
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class _Launch:
         self.tokens, self.heads, self.size = q.shape
         self.shape = tiles_for(self.size, q.dtype, backward=backward)
         sequences = len(cu_seqlens) - 1
-        # As many as any lengths can need, so that nothing waits for the lengths.
+        # The maximum for any lengths, so that the host does not wait for the lengths.
         self.tiles = self.tokens // self.shape.rows + sequences
         self.plan = cu_seqlens.new_full((self.tiles, 2), -1)
         sharing.plan_tiles[(sequences,)](
@@ -87,7 +86,7 @@ class _Launch:
         )
         self.skip = max_seqlen >= SKIP_FROM
         self.norms = self._norms() if self.skip else slopes
-        # Heads that look farthest have the most to do.
+        # Heads with the smallest slopes have the most tiles to read.
         self.order = (
             slopes.argsort().int()
             if self.skip
@@ -96,11 +95,11 @@ class _Launch:
 
     @property
     def scale(self) -> float:
-        """Of scores, in units of log2."""
+        """Scale of scores, in units of log2."""
         return math.log2(math.e) / math.sqrt(self.size)
 
     def strides(self, *tensors: torch.Tensor) -> list[int]:
-        """Row and head strides."""
+        """Return row and head strides."""
         return [stride for x in tensors for stride in x.stride()[:2]]
 
     def options(self, dropout_p: float) -> dict[str, Any]:
@@ -129,7 +128,7 @@ class _Launch:
         return norms
 
     def ranges(self, *, of_keys: bool) -> torch.Tensor:
-        """Return the blocks that every tile must meet, int32 of shape (heads, tiles, 2)."""
+        """Return the blocks that every tile must read, int32 of shape (heads, tiles, 2)."""
         if not self.skip:
             return self.plan
         ranges = self.plan.new_zeros(self.heads, self.tiles, 2)
@@ -141,7 +140,7 @@ class _Launch:
         return ranges
 
     def count(self, ranges: torch.Tensor) -> None:
-        """Tell whoever counts scores how many are computed here."""
+        """Add the scores computed here to the open counts."""
         if not counting():
             return
         sequence, row = self.plan.T.tolist()
@@ -174,7 +173,7 @@ def varlen_attention(
     max_seqlen: int,
     dropout_p: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention and the base-2 logarithm of every row's sum, (heads, total_tokens)."""
+    """Return the attention and the base-2 logarithm of every row's sum, (heads, total_tokens)."""
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(q.shape[1], q.shape[0], dtype=torch.float32, device=q.device)
     if not q.shape[0]:
@@ -205,7 +204,7 @@ def varlen_attention_backward(
     max_seqlen: int,
     dropout_p: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of queries, keys and values."""
+    """Return the gradients of queries, keys and values."""
     grads = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
     if not q.shape[0]:
         return grads[0], grads[1], grads[2]

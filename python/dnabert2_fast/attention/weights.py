@@ -1,6 +1,6 @@
-"""Attention weights themselves, for those who want to look at them: every pair of tokens.
+"""Attention weights of every pair of tokens, for analysis.
 
-This is the one place where memory grows with the square of the length, so it asks first.
+Their memory grows with the square of the length, so it is checked first.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dnabert2_fast.attention.alibi import alibi_bias
 
 __all__ = ["attention_weights", "require_room"]
 
-# Weights of all layers of one model together: 4 GB in float32.
+# Maximum number of weights of all layers of one model together: 4 GB in float32.
 MAX_ENTRIES = 2**30
 
 
 def require_room(cu_seqlens: torch.Tensor, heads: int) -> None:
-    """Raise ValueError, with the remedy, when the weights of so many heads are too large."""
+    """Raise ValueError, with the remedy, when the weights of these heads are too large."""
     entries = heads * int(cu_seqlens.diff().long().square().sum())
     if entries > MAX_ENTRIES:
         raise ValueError(
-            f"output_attentions: {entries:,} weights are more than {MAX_ENTRIES:,}; give fewer or "
-            "shorter sequences at a time"
+            f"output_attentions: must have at most {MAX_ENTRIES:,} weights (got {entries:,}). Use "
+            "fewer or shorter sequences per call."
         )
 
 
@@ -34,7 +34,7 @@ def attention_weights(
     cu_seqlens: torch.Tensor,
     alibi_slopes: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
-    """Return every sequence's weights, each (heads, length, length): row i is what i looks at.
+    """Return the weights of every sequence, each (heads, length, length); row i belongs to token i.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""ALiBi attention with xformers: a padded bias tensor, one call for neighbours of one length.
+"""ALiBi attention with xformers: a padded bias tensor, one call per group of equal lengths.
 
 xformers has no ALiBi for encoders, and its masks for packed sequences cannot be combined with a
-bias tensor. So sequences of one length go together, and the bias (heads, length, length) is
-expanded over them; its rows are padded to a multiple of 8 entries, as the kernel demands. Long
-sequences take queries in blocks, so that the bias stays small. It runs torch's own
+bias tensor. So sequences of one length are computed together, and the bias (heads, length, length)
+is expanded over them. Its rows are padded to a multiple of 8 entries, as the kernel requires.
+Queries of long sequences are processed in blocks, so that the bias stays small. It runs torch's own
 memory-efficient kernel: expect the speed of ``sdpa``, not more.
 """
 
@@ -16,10 +16,10 @@ from dnabert2_fast.attention.sdpa import groups_of_one_length
 
 __all__ = ["attention_xformers", "padded_bias"]
 
-# Queries of one call.
+# Maximum number of queries per call.
 QUERY_BLOCK = 512
 
-# Entries in a row of the bias are a multiple of this.
+# The number of entries in a row of the bias is a multiple of this.
 ALIGNMENT = 8
 
 

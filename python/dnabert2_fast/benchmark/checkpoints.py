@@ -1,8 +1,8 @@
-"""Checkpoints of other models behind `transformers`, with this package's tokenizers.
+"""Checkpoints of other models in `transformers`, with this package's tokenizers.
 
-DNABERT (BERT over overlapping k-mers), the Nucleotide Transformer (ESM over 6-mers side by side)
-and Llama-type models such as METAGENE-1: whatever ``AutoModelForSequenceClassification`` loads,
-read through the ``vocab.txt`` or ``tokenizer.json`` beside it.
+DNABERT (BERT on overlapping k-mers), the Nucleotide Transformer (ESM on adjacent 6-mers) and
+Llama-type models such as METAGENE-1: every model that ``AutoModelForSequenceClassification`` loads,
+with the ``vocab.txt`` or ``tokenizer.json`` in its folder.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from dnabert2_fast.tokenizer import Tokenizer
 __all__ = ["Foreign", "checksum", "local_folder", "read_config", "train_foreign"]
 
 FILES = ["*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin"]
-LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05  # the paper's for the Nucleotide Transformer
+LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05  # as in the paper for the Nucleotide Transformer
 
 
 @cache
 def local_folder(name: str) -> Path:
-    """Return the folder of a checkpoint, downloaded from the hub if it is an id there.
+    """Return the folder of a checkpoint; download it if the name is a hub id.
 
     Raises
     ------
@@ -56,16 +56,17 @@ def local_folder(name: str) -> Path:
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(
-                f"{name}: no folder here, and the hub did not give it: {reason}"
+                f"{name}: is not a folder here, and the hub returned no model ({reason}). Check "
+                "the name and the network."
             ) from None
     if not (folder / "config.json").exists():
-        raise CheckpointError(f"{folder}: has no config.json; give a folder with a checkpoint")
+        raise CheckpointError(f"{folder}: has no config.json. Give a folder with a checkpoint.")
     return folder
 
 
 @cache
 def checksum(folder: Path) -> str:
-    """Return a short SHA-256 of a checkpoint: another one in the same folder has another."""
+    """Return a short SHA-256 of a checkpoint's contents."""
     total = hashlib.sha256()
     for path in sorted({path for pattern in FILES for path in folder.glob(pattern)}):
         with path.open("rb") as handle:
@@ -74,7 +75,7 @@ def checksum(folder: Path) -> str:
 
 
 class Foreign(NamedTuple):
-    """What `train_foreign` gives.
+    """The result of `train_foreign`.
 
     Attributes
     ----------
@@ -82,9 +83,9 @@ class Foreign(NamedTuple):
         Probabilities for ``dev`` and ``test``.
     cost : Cost
     trained : int
-        Parameters that were trained.
+        Number of trained parameters.
     tokens : ndarray of int64
-        Of each test row, as the model saw it.
+        Number of tokens of each test row, as input of the model.
     """
 
     outputs: dict[str, npt.NDArray[np.float64]]
@@ -104,7 +105,7 @@ def train_foreign(
     batch_tokens: int = 16_384,
     device: str = "auto",
 ) -> Foreign:
-    """Fine-tune a checkpoint and answer for ``dev`` and ``test``.
+    """Fine-tune a checkpoint and return its answers for ``dev`` and ``test``.
 
     Parameters
     ----------
@@ -114,18 +115,18 @@ def train_foreign(
         Of the kind ``multiclass``.
     tables : dict of str to Labelled
     mode : {"full", "lora", "frozen"}
-        As in `FinetuneConfig`; adapters stand beside every matrix of the encoder.
+        As in `FinetuneConfig`; adapters are added to every matrix of the encoder.
     rule : Fit
     seed : int
     batch_tokens : int
-        Tokens of a batch in evaluation.
+        Maximum tokens per batch in evaluation.
     device : str
 
     Raises
     ------
     CheckpointError
         When transformers cannot load it, weights of the encoder are missing, or the tokenizer has
-        ids that the model has not.
+        more ids than the model.
     """
     tokenizer = Tokenizer.from_pretrained(folder)
     torch_device = pick_device(device)
@@ -167,18 +168,18 @@ def train_foreign(
 
 def _load(folder: Path, tokenizer: Tokenizer, classes: int) -> Any:
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it lists heads, which are fresh by intent
+    logging.set_verbosity_error()  # hides its list of heads, which are random on purpose
     logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder, num_labels=classes)
-        if tokenizer.pad_id is not None:  # Llama-type models find a last token by it
+        if tokenizer.pad_id is not None:  # Llama-type models find the last token by it
             config.pad_token_id = tokenizer.pad_id
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{folder}: transformers does not load it: {str(error).splitlines()[0]}"
+            f"{folder}: transformers cannot load it: {str(error).splitlines()[0]}"
         ) from None
     finally:
         logging.set_verbosity(verbosity)
@@ -187,26 +188,26 @@ def _load(folder: Path, tokenizer: Tokenizer, classes: int) -> Any:
         set(matrices_of(model)) & {k.rpartition(".")[0] for k in report["missing_keys"]}
     )
     if missing:
-        raise CheckpointError(f"{folder}: the weights lack {missing[0]}; they are of another model")
+        raise CheckpointError(f"{folder}: the weights have no {missing[0]}. Use a full checkpoint.")
     if tokenizer.vocab_size > model.config.vocab_size:
         raise CheckpointError(
             f"{folder}: the model has {model.config.vocab_size} ids, the tokenizer "
-            f"{tokenizer.vocab_size}; use the tokenizer that the model was trained with"
+            f"{tokenizer.vocab_size}. Use the tokenizer that the model was trained with."
         )
     return model
 
 
 def _max_tokens(config: Any) -> int | None:
-    """Return how many tokens the model has positions for."""
+    """Return the maximum number of tokens, which the model's positions allow."""
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None or config.model_type != "esm":
         return positions
-    first: int = config.pad_token_id + 1  # where its positions begin
+    first: int = config.pad_token_id + 1  # the first position id
     return positions - first
 
 
 def _prepare(model: Any, mode: Mode) -> Any:
-    """Return what is to be trained in a mode."""
+    """Return the model with the parameters to train in a mode."""
     if mode == "full":
         return model
     if mode == "frozen":

@@ -1,7 +1,7 @@
-"""A small convolutional network on letters, trained from scratch: what no pre-training can do.
+"""A small convolutional network on bases, trained from scratch: a baseline without pre-training.
 
-Three convolutions as motif scanners over one-hot bases, pooled to their strongest and mean
-answers, then two dense layers; some 60,000 parameters.
+Three convolutions over one-hot bases, pooled to their maximum and mean, then two dense layers;
+about 60,000 parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["CNN_FIT", "DnaCnn", "TrainedCnn", "train_cnn"]
 
 CNN_FIT = Fit(epochs=20, batch_size=64, learning_rate=2e-3, patience=4)
 WIDTH, DROPOUT = 64, 0.3
-BATCH_BP = 1 << 18  # letters of a batch in evaluation
+BATCH_BP = 1 << 18  # bases per batch in evaluation
 PAD = 4
 
 _CODES = np.full(256, PAD, np.uint8)
@@ -38,7 +38,7 @@ class DnaCnn(nn.Module):
     ----------
     classes : int
     pairs : bool
-        Whether a row has two sequences; both go through the same convolutions.
+        Whether a row has two sequences; both use the same convolutions.
 
     Examples
     --------
@@ -61,9 +61,9 @@ class DnaCnn(nn.Module):
         )
 
     def forward(self, codes: torch.Tensor, pairs: torch.Tensor | None = None) -> torch.Tensor:
-        """Return outputs of shape (n, classes) for codes of shape (n, letters), `PAD` at the end.
+        """Return outputs of shape (n, classes) for codes of shape (n, bases), `PAD` at the end.
 
-        Other letters are coded as `PAD` too: no base at all.
+        Other characters are coded as `PAD` too.
         """
         features = [self._features(one) for one in (codes, pairs) if one is not None]
         logits: torch.Tensor = self.head(torch.cat(features, -1))
@@ -91,7 +91,7 @@ def _convolution(channels: int, letters: int) -> nn.Module:
 
 
 def codes_of(sequences: Sequence[str]) -> torch.Tensor:
-    """Return bases as numbers 0 to 3, other letters and padding as `PAD`; shape (n, letters)."""
+    """Return bases as numbers 0 to 3, other characters as `PAD`; shape (n, bases)."""
     rows = [_CODES[np.frombuffer(s.encode("ascii", "replace"), np.uint8)] for s in sequences]
     codes = np.full((len(rows), max(map(len, rows))), PAD, np.uint8)
     for row, code in zip(codes, rows, strict=True):
@@ -106,7 +106,7 @@ def lengths_of(codes: torch.Tensor) -> torch.Tensor:
 
 
 class TrainedCnn(NamedTuple):
-    """What `train_cnn` gives.
+    """The result of `train_cnn`.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ def train_cnn(
 
 
 def letters_of(table: Labelled) -> npt.NDArray[np.int64]:
-    """Return the letters of each row, of the longer sequence of a pair."""
+    """Return the number of bases of each row, or of the longer sequence of a pair."""
     seconds = table.sequences if table.pairs is None else table.pairs
     return np.array(
         [max(len(a), len(b)) for a, b in zip(table.sequences, seconds, strict=True)], np.int64

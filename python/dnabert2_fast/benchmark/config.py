@@ -12,40 +12,41 @@ __all__ = ["GueConfig"]
 
 @dataclass(frozen=True)
 class GueConfig:
-    """What to run of GUE; epochs, rates and batches are the paper's for each set if left out.
+    """Settings of GUE; default epochs, rates and batches are the paper's for each set.
 
     Parameters
     ----------
     data
-        Folder of the benchmark, with EMP/H3, mouse/0, ... in it, each with train, dev and test
-        (.csv or .csv.gz). Sets that are not there are skipped and named.
+        Folder of the benchmark with EMP/H3, mouse/0, ..., each with train, dev and test (.csv or
+        .csv.gz). Missing sets are skipped and named.
     out
-        Folder for result files and the report; started again, a run goes on.
+        Folder for result files and the report; the same command resumes a stopped run.
     model
-        Checkpoints to run, folders or hub ids: ours, DNABERT, Nucleotide Transformer, Llama-type.
+        Checkpoints to run, folders or hub ids: DNABERT-2, DNABERT, Nucleotide Transformer,
+        Llama-type.
     tasks
-        Sets (EMP/H3), tasks (EMP, TF-M, CVC, TF-H, PD, CPD, SSP, SC-F, SC-V, EPI) or GUE, GUE+; all
-        if left out.
+        Sets (EMP/H3), tasks (EMP, TF-M, CVC, TF-H, PD, CPD, SSP, SC-F, SC-V, EPI) or GUE, GUE+.
+        Default: all.
     systems
         kmers (logistic regression, always run), cnn (a small network from scratch), model.
     modes
-        How models are trained: frozen (the head alone), lora, full.
+        How models are trained: frozen (only the head), lora, full.
     pooling
-        What the head of models of this architecture sees: cls, the first token; mean, the mean of
-        all tokens. Left out: what the checkpoint's config.json says. Others have heads of their
-        own.
+        Input of the head for models of this architecture: cls, the first token; mean, the mean of
+        all tokens. Default: the one in the checkpoint's config.json. Other models have their own
+        heads.
     seeds
-        Runs of each, with the seeds seed, seed + 1, ...; kmers has no seed and runs once.
+        Number of runs, with the seeds seed, seed + 1, ...; kmers has no seed and runs once.
     seed
-        The first.
+        The first seed.
     epochs
-        Of models, instead of the paper's.
+        Epochs of models, instead of the paper's.
     learning_rate
-        Of models, in all modes, instead of the paper's.
+        Learning rate of models, in all modes, instead of the paper's.
     batch_tokens
-        Tokens of one batch in evaluation.
+        Maximum tokens per batch in evaluation.
     device
-        auto (CUDA where there is one, else cpu), or cpu.
+        auto (CUDA if available, else cpu) or cpu.
     attention
         Attention backend; see `dnabert2-fast doctor`.
 

@@ -1,7 +1,7 @@
 """A plain training loop for models that take padded batches: the CNN and other checkpoints.
 
-AdamW, a linear rise and fall of the rate, dev scored after every epoch, the best epoch kept: the
-rules of `finetune`, which has packed batches and is for our own encoder.
+AdamW, a linear rise and decay of the rate, dev scored after every epoch, the best epoch kept. This
+is the procedure of `finetune`, which uses packed batches and supports only this package's encoder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Logits = Callable[[npt.NDArray[np.int64]], torch.Tensor]
 
 
 class Fit(NamedTuple):
-    """How long and how fast to train; names as in `FinetuneConfig`."""
+    """Duration and rate of training; names as in `FinetuneConfig`."""
 
     epochs: int
     batch_size: int
@@ -47,7 +47,7 @@ def fit(
     seed: int,
     frozen: nn.Module | None = None,
 ) -> None:
-    """Train what requires gradients; the model ends as it was after its best epoch on dev.
+    """Train the parameters that require gradients; the model ends as after its best epoch on dev.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def fit(
         Probabilities for all of dev.
     dev_labels : ndarray of int64
     seed : int
-        Of the order of rows.
+        Seed of the order of rows.
     frozen : Module, optional
         A part that stays in evaluation mode, without dropout.
     """
@@ -111,15 +111,15 @@ def fit(
 def probabilities_of(
     outputs: Logits, lengths: npt.NDArray[np.int64], batch_tokens: int
 ) -> npt.NDArray[np.float64]:
-    """Return class probabilities of all rows, in batches of sequences of like length.
+    """Return class probabilities of all rows, in batches of sequences of similar length.
 
     Parameters
     ----------
     outputs : callable
     lengths : ndarray of int64, shape (rows,)
-        What a row costs: tokens, or letters.
+        Size of a row: tokens, or bases.
     batch_tokens : int
-        Of a padded batch, at most; a longer sequence makes a batch of its own.
+        Maximum size of a padded batch; a longer sequence has its own batch.
     """
     order = np.argsort(lengths, kind="stable")
     parts, start = [], 0

@@ -1,8 +1,8 @@
-"""What a sequence costs each model, from its configuration alone, beside the paper's figures.
+"""Floating-point operations of each model per sequence, from its configuration.
 
-Counted are multiplications and additions of a forward pass: two for each weight that a token goes
-through, and in attention four for each pair of tokens and channel. Heads, embeddings, norms and
-activations are left out; they are below a hundredth. The paper does not say how it counted.
+Counted are multiplications and additions of a forward pass: two per weight that a token passes, and
+in attention four per pair of tokens and channel. Heads, embeddings, norms and activations are
+omitted; they are below one percent. The paper does not describe its count.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ HEADS = frozenset({"pooler", "classifier", "score", "lm_head", "cls"})
 
 
 class Cost(NamedTuple):
-    """What decides the cost of an encoder.
+    """The numbers that determine the cost of an encoder.
 
     Attributes
     ----------
     parameters : int
     weights : int
-        Of the matrices that every token goes through.
+        Weights of the matrices that every token passes.
     layers, width : int
     """
 
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
     width: int
 
     def flops(self, tokens: npt.ArrayLike) -> float:
-        """Return the mean over sequences of so many tokens.
+        """Return the mean over sequences with these numbers of tokens.
 
         >>> Cost(10, 8, layers=1, width=2).flops([3])
         120.0
@@ -53,14 +53,14 @@ class Cost(NamedTuple):
 
 
 def cost_of(model: nn.Module, layers: int, width: int) -> Cost:
-    """Count a torch model's parameters, and the weights of its matrices outside of heads."""
+    """Return a torch model's cost: its parameters, and the weights of its matrices except heads."""
     weights = sum(part.weight.numel() for part in matrices_of(model).values())
     return Cost(sum(p.numel() for p in model.parameters()), weights, layers, width)
 
 
 def matrices_of(model: nn.Module) -> dict[str, nn.Linear]:
-    """Return the matrices that every token goes through, by name."""
-    beside = HEADS | {"contact_head"}  # ESM's, of proteins; a classifier never calls it
+    """Return the matrices that every token passes, by name."""
+    beside = HEADS | {"contact_head"}  # the head of ESM for proteins, unused by classifiers
     return {
         name: part
         for name, part in model.named_modules()
@@ -69,7 +69,7 @@ def matrices_of(model: nn.Module) -> dict[str, nn.Linear]:
 
 
 class Efficiency(TypedDict):
-    """A row of the table of efficiency; published figures are None where there are none."""
+    """A row of the table of efficiency; unpublished figures are None."""
 
     system: str
     parameters: int
@@ -81,7 +81,7 @@ class Efficiency(TypedDict):
 
 
 def efficiency() -> list[Efficiency]:
-    """Compute the paper's table 2 again, for sequences of 500 bp, from configurations alone.
+    """Recompute the paper's table 2, for sequences of 500 bp, from configurations.
 
     >>> [(row["parameters"] // 10**6, round(row["relative"], 2)) for row in efficiency()[-2:]]
     [(117, 1.0), (117, 1.0)]
@@ -111,7 +111,7 @@ def efficiency() -> list[Efficiency]:
 
 @cache
 def published_cost(name: str) -> Cost:
-    """Return the cost of a model of ``configurations.csv``; no memory is taken for weights."""
+    """Return the cost of a model of ``configurations.csv``, without memory for its weights."""
     shape = next(row for row in read_published("configurations") if row["model"] == name)
     layers, width = int(_number(shape, "layers")), int(_number(shape, "width"))
     with torch.device("meta"):

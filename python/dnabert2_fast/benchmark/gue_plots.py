@@ -1,4 +1,4 @@
-"""Pictures of the benchmark: bars by task beside the paper's figures, bars by set."""
+"""Plots of the benchmark: bars by task with the paper's figures, bars by set."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dnabert2_fast.benchmark.summary import GUE_TASKS, Summary, published_sets, 
 
 __all__ = ["plot_sets", "plot_tasks"]
 
-BAR = 0.19  # inches of a bar's height
+BAR = 0.19  # height of a bar in inches
 
 
 def plot_tasks(summary: Summary, path: Path) -> None:
-    """Draw a panel for each task of GUE with a result: the paper's systems in grey, those of here.
+    """Plot a panel for each task of GUE with a result, with the paper's systems in grey.
 
-    Bars over some of a task's sets are hatched and say of how many.
+    Bars over some of a task's sets are hatched and show their number.
     """
     published = published_tasks()
     tasks = [t for t in GUE_TASKS if any(summary.task(s, t) for s in summary.systems)]
@@ -59,7 +59,7 @@ def plot_tasks(summary: Summary, path: Path) -> None:
 
 
 def plot_sets(summary: Summary, path: Path) -> None:
-    """Draw each set's bars for the systems of here, and the paper's figures where there are any."""
+    """Plot each set's bars for the systems of this run, and the paper's figures if available."""
     published = published_sets()
     shown = [name for name in published if set(published[name]) & set(summary.sets)]
     step = len(summary.systems) + 1
@@ -115,7 +115,7 @@ def _colour(summary: Summary, system: str) -> str:
 
 
 def _behind(complete: bool) -> dict[str, Any]:
-    """Put a light ground behind letters on a hatched bar."""
+    """Put a light background behind the text on a hatched bar."""
     ground = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 0.6}
     return {} if complete else {"bbox": ground}
 

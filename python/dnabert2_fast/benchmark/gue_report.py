@@ -1,4 +1,4 @@
-"""The report of the benchmark: Markdown, tables as CSV, pictures."""
+"""The report of the benchmark: Markdown, CSV tables, plots."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ NONE = "-"
 
 
 def write_report(out: Path, skipped: Mapping[str, str]) -> None:
-    """Write ``report.md``, ``scores.csv``, ``efficiency.csv`` and pictures of all results.
+    """Write ``report.md``, ``scores.csv``, ``efficiency.csv`` and plots of all results.
 
     Parameters
     ----------
     out : Path
         Folder with ``results``.
     skipped : mapping of str to str
-        Sets that were asked for and could not be run, and why.
+        Sets that were requested and could not be run, with the reason.
     """
     summary = summarise(read_results(out))
     _write_csv(out / "scores.csv", _score_rows(summary))
@@ -70,8 +70,8 @@ def _head(summary: Summary, skipped: Mapping[str, str]) -> str:
         "",
         "Matthews correlation times 100 on test; for virus/covid F1, averaged over classes, times "
         "100. Every system has the same training, dev and test rows; the best epoch is chosen on "
-        "dev. `k-mers` is logistic regression on counts of k-mers of length 1 to 6: what a model "
-        "has to beat.",
+        "dev. `k-mers` is logistic regression on counts of k-mers of length 1 to 6, the baseline "
+        "for every model.",
         "",
     ]
     for benchmark in ("GUE", "GUE+"):
@@ -112,8 +112,8 @@ def _by_set(summary: Summary) -> str:
         "",
         _table(header, rows),
         "",
-        "Mean over seeds ± standard deviation (of a sample, n - 1); bold: the best of here. "
-        "The paper's main tables have figures of single sets for CVC, SSP and GUE+ alone.",
+        "Mean over seeds ± standard deviation (of a sample, n - 1); bold: the best in this report. "
+        "For single sets, the paper's main tables contain only CVC, SSP and GUE+.",
         "",
         "![scores by set](sets.png)",
     ]
@@ -143,7 +143,7 @@ def _by_task(summary: Summary) -> str:
         _table(header, rows),
         "",
         f"{titles}. The last column is the mean over sets, not over tasks. An average over some of "
-        "the sets says of how many, and is not to be compared with one over all.",
+        "the sets shows their number, and cannot be compared with one over all.",
     ]
     if any(task in GUE_TASKS for task in _tasks_here(summary)):
         text += ["", "![averages by task](tasks.png)"]
@@ -179,8 +179,8 @@ def _counts(summary: Summary) -> str:
         _table(header, rows),
         "",
         "The paper counts among its own ten systems. `here` counts among the systems of this "
-        "report, on the sets that all of them ran; the last column among all, on the tasks of "
-        "which all sets were run here.",
+        "report, on the sets that all of them ran. The last column counts among all systems, on "
+        "the tasks whose sets were all run here.",
     ]
     return "\n".join(text)
 
@@ -233,21 +233,22 @@ def _efficiency(summary: Summary) -> str:
         "",
         "Computed from configurations: parameters of the masked language model; FLOPs of a forward "
         "pass over one sequence of 500 bp as `2 * n * weights + 4 * n^2 * layers * width`, with "
-        "`n` tokens and the weights of all matrices of the encoder; heads, embeddings and norms "
-        "are left out. DNABERT sees 500 - k + 1 k-mers and two special tokens, the Nucleotide "
-        "Transformer 83 6-mers, two letters and one special token, DNABERT-2 103.1 tokens (mean of "
-        "the test rows of EMP/H3).",
+        "`n` tokens and the weights of all matrices of the encoder. Heads, embeddings and norms "
+        "are omitted. DNABERT has 500 - k + 1 k-mers and two special tokens, the Nucleotide "
+        "Transformer 83 6-mers, two single bases and one special token, DNABERT-2 103.1 tokens "
+        "(mean of the test rows of EMP/H3).",
         "",
-        "The paper says neither how it counted nor how many tokens it assumed. With 125 tokens for "
-        "DNABERT-2, four bases each, the formula gives its 3.26 for DNABERT within 0.02; measured "
-        "rows have fewer tokens, so everything else is dearer beside it. Between NT-2500M and "
-        "NT-500M the paper has a factor of 6.1, the matrices one of 5.3, on any number of tokens.",
+        "The paper does not describe its count or its number of tokens. With 125 tokens for "
+        "DNABERT-2, four bases each, the formula gives its 3.26 for DNABERT within 0.02. Measured "
+        "rows have fewer tokens, so all other models are more expensive relative to it. Between "
+        "NT-2500M and NT-500M the paper has a factor of 6.1, the matrices one of 5.3, for any "
+        "number of tokens.",
         "",
         _table(own_header, own),
         "",
-        "Means over the sets that a system ran on. Relative to the published DNABERT-2 on the same "
-        "test rows; for `k-mers` two operations a nonzero count and class, for `CNN` counted by "
-        "torch on a row of mean length.",
+        "Means over the sets that a system ran on, relative to the published DNABERT-2 on the same "
+        "test rows. For `k-mers`: two operations per nonzero count and class. For `CNN`: counted "
+        "by torch on a row of mean length.",
     ]
     return "\n".join(text)
 

@@ -1,7 +1,6 @@
-"""The benchmark: systems x sets x seeds, one result file each, so that it goes on where it stopped.
+"""The benchmark: systems x sets x seeds, with one result file each, so that a stopped run resumes.
 
-What has a result file is not run again. The report is written anew after every set, from all the
-files that are there.
+Runs with a result file are skipped. The report is rewritten after every set from all files.
 """
 
 from __future__ import annotations
@@ -40,16 +39,16 @@ VERSION = 1
 
 
 class GueResult(NamedTuple):
-    """What came out.
+    """The result of a benchmark run.
 
     Attributes
     ----------
     folder : Path
-        With ``report.md``, ``scores.csv``, pictures and ``results/``.
+        With ``report.md``, ``scores.csv``, plots and ``results/``.
     results : list of Result
-        All in the folder, earlier ones included.
+        All results in the folder, earlier ones included.
     skipped : dict of str to str
-        Sets that were asked for and not run, and why.
+        Sets that were requested and not run, with the reason.
     """
 
     folder: Path
@@ -58,7 +57,7 @@ class GueResult(NamedTuple):
 
 
 def gue(config: GueConfig) -> GueResult:
-    r"""Run what has no result yet, and report on everything.
+    r"""Run everything without a result, and report on all results.
 
     Parameters
     ----------
@@ -71,11 +70,11 @@ def gue(config: GueConfig) -> GueResult:
     Raises
     ------
     DataError
-        When no set is there, or a table is damaged.
+        When no set is found, or a table is damaged.
     CheckpointError
-        When a model cannot be loaded, or a result of other settings or data is in the way.
+        When a model cannot be loaded, or a result of other settings or data exists.
     ValueError
-        When a setting is out of range, or a task is none of the benchmark.
+        When a setting is out of range, or a task does not exist.
 
     Examples
     --------
@@ -104,8 +103,8 @@ def gue(config: GueConfig) -> GueResult:
             found.append((one, folder))
     if not found:
         raise DataError(
-            f"{config.data}: none of the sets is in it with train, dev and test; give the folder "
-            "that holds EMP, mouse, prom, ..."
+            f"{config.data}: contains none of the sets with train, dev and test. Give the folder "
+            "that contains EMP, mouse, prom, ..."
         )
     seeds = range(config.seed, config.seed + config.seeds)
     runs = sum(len(seeds) if system.seeded else 1 for system in systems)
@@ -149,7 +148,7 @@ def _systems(config: GueConfig) -> list[System]:
     names = [system.name for system in systems]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"model: {twice} is there twice; folders of one name need copies or links")
+        raise ValueError(f"model: {twice} occurs twice. Copy or link folders with the same name.")
     return systems
 
 
@@ -157,12 +156,12 @@ def _case(one: GueSet, folder: Path) -> Case:
     task, tables = read_splits(folder, "multiclass")
     if task.pairs != one.pairs:
         wanted = "two sequences" if one.pairs else "one sequence"
-        raise DataError(f"{folder}: {one.name} has {wanted} a row")
+        raise DataError(f"{folder}: {one.name} must have {wanted} per row.")
     return Case(one, folder, task, tables)
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a checksum of the tables, so that results of other rows are not mixed."""
+    """Return a checksum of the tables, to distinguish results of other rows."""
     total = hashlib.sha256()
     for path in sorted(folder.glob("*.csv*")):
         total.update(path.name.encode() + path.read_bytes())
@@ -170,7 +169,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 def _reference_flops(case: Case) -> float:
-    """Return what the published DNABERT-2 spends on a test row of this set."""
+    """Return the FLOPs of the published DNABERT-2 for a test row of this set."""
     return published_cost(REFERENCE).flops(tokens_of(Tokenizer.from_pretrained("dnabert2"), case))
 
 
@@ -199,7 +198,7 @@ def _once(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_json(path, content)
-    # The scores are what is kept; weights of every run would fill a disk.
+    # Only the scores are kept; weights of every run would fill a disk.
     shutil.rmtree(work, ignore_errors=True)
     for folder in (work.parent, work.parent.parent, out / "unfinished"):
         if folder.is_dir() and not any(folder.iterdir()):
@@ -213,12 +212,12 @@ def _require_same(path: Path, decided: dict[str, Any]) -> None:
             for run in (read_object(path), decided)
         )
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
+        raise CheckpointError(f"{path}: damaged. Delete it to run it again.") from None
     require_same(path, stored, asked)
 
 
 def _slug(name: str) -> str:
-    """Return a name as a folder.
+    """Return a name as a folder name.
 
     >>> _slug("EMP/H3"), _slug("mini frozen")
     ('EMP-H3', 'mini-frozen')

@@ -1,4 +1,4 @@
-"""Counts of k-mers: the baseline that every genome model should be read beside.
+"""Counts of k-mers: the baseline for every genome model.
 
 A logistic regression on them beats the frozen embeddings of published models on most sets of GUE.
 """
@@ -27,19 +27,19 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns sequences into counts of overlapping k-mers over A, C, G, T, weighted by tf-idf.
+    """Convert sequences to counts of overlapping k-mers over A, C, G, T, weighted by tf-idf.
 
-    Lower case counts as upper case; k-mers with another letter are not counted.
+    Lower case counts as upper case; k-mers with other characters are not counted.
 
     Parameters
     ----------
     k : sequence of int
         Lengths, 1 to 8.
     tfidf : bool
-        ``(1 + log(count)) * inverse document frequency``, rows of length 1, as scikit-learn's
-        `TfidfTransformer(sublinear_tf=True)` does; plain counts without.
+        ``(1 + log(count)) * inverse document frequency``, rows of length 1, like scikit-learn's
+        `TfidfTransformer(sublinear_tf=True)`; False gives plain counts.
     both_strands : bool
-        Count the reverse complement's k-mers too.
+        Also count the reverse complement's k-mers.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit_transform(self, X: Sequence[str], y: object = None, **_: Any) -> sparse.csr_matrix:
         """Learn the document frequencies and return the rows of `X`."""
         if not self.k or not all(1 <= k <= 8 for k in self.k):
-            raise ValueError(f"k: {self.k}: lengths of 1 to 8 are expected")
+            raise ValueError(f"k: must be lengths between 1 and 8 (got {self.k}).")
         self.tfidf_ = TfidfTransformer(sublinear_tf=True) if self.tfidf else None
         counts = self._counts(X)
         return counts if self.tfidf_ is None else self.tfidf_.fit_transform(counts)
@@ -83,7 +83,7 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return counts if self.tfidf_ is None else self.tfidf_.transform(counts)
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
-        """Return the k-mers, by length and then by letter."""
+        """Return the k-mers, by length and then alphabetically."""
         return np.array([kmer for k in self.k for kmer in _kmers(k)], dtype=object)
 
     def __sklearn_tags__(self) -> Any:
@@ -96,7 +96,7 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _counts(self, X: Sequence[str]) -> sparse.csr_matrix:
         rows = list(X)
         if isinstance(X, str) or not all(isinstance(row, str) for row in rows):
-            raise ValueError("X: a list of sequences (str) is expected")
+            raise ValueError("X: must be a list of sequences of type str.")
         return sparse.hstack([self._of_length(k, rows) for k in self.k], format="csr")
 
     def _of_length(self, k: int, rows: list[str]) -> sparse.csr_matrix:
@@ -142,7 +142,7 @@ _tokenizers: dict[int, Tokenizer] = {}
 
 
 def _tokenizer(k: int) -> Tokenizer:
-    """Overlapping k-mers of the Rust core, as DNABERT's vocabularies have them."""
+    """Return a tokenizer of overlapping k-mers, like DNABERT's."""
     if k not in _tokenizers:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "vocab.txt")

@@ -1,7 +1,7 @@
-"""The sets of GUE and GUE+ by name: what they ask, how they are scored, how the paper trained.
+"""The sets of GUE and GUE+ by name: their tasks, metrics, and training in the paper.
 
-Names are the folders of the published archive. Lengths and classes are those of the paper's
-tables of the benchmark; epochs and updates those of its public fine-tuning scripts.
+Names are the folders of the published archive. Lengths and classes are from the paper's tables of
+the benchmark, epochs and updates from its public fine-tuning scripts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Metric = Literal["mcc", "f1"]
 
 
 class GueTask(NamedTuple):
-    """A task of the benchmark, of one set or several.
+    """A task of the benchmark, with one or more sets.
 
     Attributes
     ----------
@@ -49,21 +49,21 @@ class GueSet:
         Name of its `GueTask`.
     classes : int
     length_bp : int
-        Of a sequence; of both sequences of a pair together.
+        Length of a sequence; of both sequences of a pair together.
     epochs : int
-        Passes over the training rows.
+        Number of passes over the training rows.
     updates : int or None
-        Optimizer steps, where the paper's scripts count those and not epochs.
+        Number of optimizer steps, if the paper's scripts set steps and not epochs.
     metric : {"mcc", "f1"}
         Matthews correlation, or F1 averaged over classes.
     pairs : bool
         Whether a row has two sequences.
     aliases : tuple of str
-        Other folders where copies of the benchmark have it.
+        Folders of this set in other copies of the benchmark.
     learning_rate : float
-        Highest rate of full fine-tuning.
+        Maximum rate of full fine-tuning.
     batch_size : int
-        Sequences of an update.
+        Sequences per update.
     """
 
     name: str
@@ -79,7 +79,7 @@ class GueSet:
     batch_size: int = 32
 
     def epochs_for(self, rows: int) -> int:
-        """Return whole passes over a training table of so many rows.
+        """Return the number of full passes over a training table of this size.
 
         >>> whole_set("EMP/H3").epochs_for(11_971), whole_set("mouse/2").epochs_for(2_620)
         (3, 13)
@@ -120,14 +120,14 @@ def _promoters(task: str, stem: str, length_bp: int) -> list[GueSet]:
 
 SETS: tuple[GueSet, ...] = (
     *(GueSet(f"EMP/{m}", "EMP", 2, 500, 3, aliases=(f"emp_{m}",)) for m in _MARKS),
-    # The scripts stop after 1,000 updates, in the middle of an epoch.
+    # The scripts stop after 1,000 updates, within an epoch.
     *(GueSet(f"mouse/{i}", "TF-M", 2, 100, 5, 1000, aliases=(f"mouse_{i}",)) for i in range(5)),
     GueSet("virus/covid", "CVC", 9, 1000, 8, metric="f1", aliases=("virus_covid",)),
     *(GueSet(f"tf/{i}", "TF-H", 2, 100, 3, aliases=(f"human_tf_{i}",)) for i in range(5)),
     *_promoters("PD", "prom_300", 300),
     *_promoters("CPD", "prom_core", 70),
     GueSet("splice/reconstructed", "SSP", 3, 400, 5, aliases=("splice_reconstructed",)),
-    # Of GUE+ no epochs are published; the authors name rate and batch in an issue of their code.
+    # For GUE+ no epochs are published; the authors give rate and batch in an issue of their code.
     GueSet("fungi/species", "SC-F", 25, 5000, 3, aliases=("fungi_species_20",), learning_rate=2e-5),
     GueSet(
         "virus/species", "SC-V", 20, 10000, 3, aliases=("virus_species_40",), learning_rate=2e-5
@@ -143,19 +143,19 @@ def whole_set(name: str) -> GueSet:
     Raises
     ------
     ValueError
-        When there is none.
+        When the set does not exist.
     """
     for one in SETS:
         if name in (one.name, *one.aliases):
             return one
     raise ValueError(
-        f"tasks: there is no {name!r}; give sets such as EMP/H3 or mouse/0, tasks such as TF-M, "
-        "GUE or GUE+"
+        f"tasks: {name!r} does not exist. Give sets such as EMP/H3 or mouse/0, tasks such as TF-M, "
+        "GUE or GUE+."
     )
 
 
 def sets_of(names: Sequence[str]) -> list[GueSet]:
-    """Return sets by their names, by tasks or benchmarks, in order of the paper; none means all.
+    """Return sets by their names, by tasks or benchmarks, in order of the paper; default all.
 
     >>> [one.name for one in sets_of(["PD", "mouse/3"])]
     ['mouse/3', 'prom/prom_300_all', 'prom/prom_300_notata', 'prom/prom_300_tata']

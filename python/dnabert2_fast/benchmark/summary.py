@@ -1,7 +1,7 @@
-"""From result files to numbers of a report: means over seeds, averages over sets, who is first.
+"""Numbers of a report from result files: means over seeds, averages over sets, ranks.
 
-Scores are times 100, as the paper prints them. An average says over how many of how many sets it
-is; nothing that was not run or printed is filled in.
+Scores are times 100, as in the paper. An average states its number of sets; sets that were not run
+or printed are not filled in.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class Average(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What reports show.
+    """The contents of reports.
 
     Attributes
     ----------
     systems : list of str
-        Simple ones first.
+        Simple systems first.
     sets : list of str
-        With a result of any system, in the paper's order.
+        Sets with a result of any system, in the paper's order.
     scores : dict of (system, set) to Score
     results : list of Result
     """
@@ -126,7 +126,7 @@ def read_results(out: Path) -> list[Result]:
             content = read_object(path)
             results.append(Result(**{name: content[name] for name in Result._fields}))
         except (ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{path}: damaged; delete it to run it again") from None
+            raise CheckpointError(f"{path}: damaged. Delete it to run it again.") from None
     return results
 
 
@@ -153,9 +153,9 @@ def published_tasks() -> dict[str, dict[str, float]]:
 
 
 def published_sets() -> dict[str, dict[str, float]]:
-    """Return what is published for single sets, by system and set.
+    """Return the published scores of single sets, by system and set.
 
-    Of GUE these are the sets that are a task of their own.
+    For GUE these are the sets that are a task of their own.
     """
     single = {one.task: one.name for one in SETS if SETS_OF[one.task] == 1}
     figures: dict[str, dict[str, float]] = {}
@@ -168,7 +168,7 @@ def published_sets() -> dict[str, dict[str, float]]:
 
 
 def published_average(tasks: Mapping[str, float]) -> float:
-    """Return the average over the 28 sets that averages over tasks come to.
+    """Return the average over the 28 sets that follows from averages over tasks.
 
     >>> round(published_average(published_tasks()["DNABERT-2"]), 2)
     66.8
@@ -178,7 +178,7 @@ def published_average(tasks: Mapping[str, float]) -> float:
 
 
 def top_two(columns: Sequence[Mapping[str, float]]) -> dict[str, tuple[int, int]]:
-    """Return in how many columns each system is first, and second; equal figures share a place.
+    """Return in how many columns each system is first, and second; equal figures share a rank.
 
     >>> top_two([{"a": 3.0, "b": 2.0, "c": 1.0}, {"a": 1.0, "b": 5.0, "c": 5.0}])
     {'a': (1, 0), 'b': (1, 1), 'c': (1, 0)}

@@ -1,7 +1,7 @@
-"""What is compared: one interface for a linear model, a network and checkpoints of any kind.
+"""The compared systems: one interface for a linear model, a network and checkpoints of any kind.
 
-A system is given the tables of a set and a seed, learns on train, chooses on dev, and is scored on
-test by `dnabert2_fast.finetuning.metrics.scores`, the same for all.
+A system receives the tables of a set and a seed, trains on train, chooses on dev, and is scored on
+test by `dnabert2_fast.finetuning.metrics.scores`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Case", "CnnSystem", "KmerSystem", "ModelSystem", "Outcome", "System"]
 
-FOREIGN_LORA_RATE = 1e-4  # the paper's for the Nucleotide Transformer
+FOREIGN_LORA_RATE = 1e-4  # as in the paper for the Nucleotide Transformer
 
 
 class Case(NamedTuple):
-    """A set with its tables, as every system gets it."""
+    """A set with its tables, as input of every system."""
 
     spec: GueSet
     folder: Path
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run came to.
+    """The result of a run.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
         Scores for ``dev`` and ``test``.
     parameters, trained : int
     flops : float
-        Of a forward pass, mean over test rows.
+        FLOPs of a forward pass, mean over test rows.
     tokens : float or None
         Mean over test rows, for systems with a tokenizer.
     """
@@ -75,21 +75,21 @@ class Outcome(NamedTuple):
 
 
 class System(Protocol):
-    """Something that learns from a table and is scored on another."""
+    """A model that is trained on one table and scored on another."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
 
     @property
     def seeded(self) -> bool:
-        """Whether the seed changes anything."""
+        """Whether the results depend on the seed."""
 
     def settings(self, case: Case) -> dict[str, Any]:
-        """Return what its results depend on, besides the data and the seed."""
+        """Return the settings of its results, besides the data and the seed."""
 
     def run(self, case: Case, seed: int, work: Path) -> Outcome:
-        """Learn and be scored; `work` is a folder that may be used to go on after a stop."""
+        """Train and score; `work` is a folder from which a stopped run resumes."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class KmerSystem:
         return {"C": 1.0, "k": [1, 2, 3, 4, 5, 6]}
 
     def run(self, case: Case, seed: int, work: Path) -> Outcome:
-        """Learn and be scored."""
+        """Train and score."""
         train, classes = case.tables["train"], len(case.task.names)
         vectorizers = [KmerVectorizer() for _ in _sides(train)]
         model = LogisticRegression(C=1.0, max_iter=1000)
@@ -133,11 +133,11 @@ class CnnSystem:
     seeded: bool = True
 
     def settings(self, case: Case) -> dict[str, Any]:
-        """Return how it is trained."""
+        """Return the settings of training."""
         return self.rule._asdict()
 
     def run(self, case: Case, seed: int, work: Path) -> Outcome:
-        """Learn and be scored."""
+        """Train and score."""
         done = train_cnn(
             case.tables, len(case.task.names), seed=seed, device=self.device, rule=self.rule
         )
@@ -147,23 +147,23 @@ class CnnSystem:
 
 @dataclass(frozen=True)
 class ModelSystem:
-    """A checkpoint in one way of training; ours by `finetune`, others by `train_foreign`.
+    """A checkpoint in one training mode; ours by `finetune`, others by `train_foreign`.
 
     Parameters
     ----------
     model : str
         A folder or a hub id.
     mode : {"frozen", "lora", "full"}
-        What is trained: the head, adapters and the head, everything.
+        Trained parameters: the head, adapters and the head, or all.
     epochs : int, optional
-        The set's if left out.
+        Default: the set's.
     learning_rate : float, optional
-        Highest rate; if left out the paper's for ``full``, and the usual ones for the others.
+        Maximum rate. Default: the paper's for ``full``, and the usual ones for the others.
     batch_tokens : int
-        Tokens of a batch in evaluation.
+        Maximum tokens per batch in evaluation.
     device, attention : str
     pooling : {"cls", "mean"}, optional
-        What the head of one of ours sees; what the checkpoint says if left out.
+        Input of the head of our models. Default: the checkpoint's.
     """
 
     model: str
@@ -182,7 +182,7 @@ class ModelSystem:
         return f"{Path(self.model).name} {self.mode}"
 
     def settings(self, case: Case) -> dict[str, Any]:
-        """Return checkpoint and training."""
+        """Return checkpoint and training settings."""
         whose: dict[str, Any] = {"sha256": checksum(local_folder(self.model)), "mode": self.mode}
         if self._is_ours():
             whose["pooling"] = self.pooling
@@ -204,7 +204,7 @@ class ModelSystem:
         return is_ours(read_config(local_folder(self.model)))
 
     def run(self, case: Case, seed: int, work: Path) -> Outcome:
-        """Learn and be scored."""
+        """Train and score."""
         folder = local_folder(self.model)
         if self._is_ours():
             return self._finetune(folder, case, seed, work)
@@ -262,7 +262,7 @@ class ModelSystem:
 
 
 def tokens_of(tokenizer: Tokenizer, case: Case) -> npt.NDArray[np.int64]:
-    """Return the tokens of each test row, special ones included."""
+    """Return the number of tokens of each test row, special ones included."""
     test = case.tables["test"]
     return encode(case.task, tokenizer, test.sequences, test.pairs).ids.lengths
 

@@ -1,8 +1,8 @@
 """The program ``dnabert2-fast``: one command for each task of the library.
 
-Commands are loaded when they are called, so that tokenizing starts without torch. Bad input ends in
-one line on standard error and exit code 2; Ctrl-C in exit code 130; both leave no half-written
-file behind.
+Commands are imported when they are called, so that tokenizing starts without torch. Invalid input
+ends in one line on standard error and exit code 2, Ctrl-C in exit code 130. Both leave no partial
+files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
 
 def _doctor() -> None:
-    """Say what is installed, which attention backend would run, and why not the others."""
+    """Show installed libraries, the attention backend that would run, and why others would not."""
     from dnabert2_fast.cli.doctor import report
 
     print(report())
@@ -37,9 +37,9 @@ def _demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
     Parameters
     ----------
     out
-        Folder for results, plots and a summary; replaced if it is a demo's.
+        Folder for results, plots and a summary. An earlier demo's folder is replaced.
     seed
-        Changes the random initial weights and masks.
+        Seed of the random initial weights and masks.
     """
     from dnabert2_fast.cli.demo import run
 
@@ -83,23 +83,23 @@ def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
-    "tokenize": ("sequences to token ids", _function(tokenize)),
-    "train-tokenizer": ("genomes to a vocabulary", _function(train_tokenizer)),
-    "vocab-sizes": ("trade-off between sizes of a vocabulary", _function(vocab_sizes)),
-    "build-corpus": ("genomes to memory-mapped token shards", _build_corpus),
-    "pretrain": ("a corpus to a masked language model", _pretrain),
-    "finetune": ("labelled tables to a classifier or regressor", _finetune),
-    "predict": ("what a fine-tuned model says of sequences", _from("training", "predict")),
-    "evaluate": ("a fine-tuned model against labels", _from("training", "evaluate")),
-    "embed": ("sequences to vectors", _from("embedding", "embed")),
-    "score-variants": ("a VCF file to the same with scores", _from("genomics", "score_variants")),
-    "attribute": ("which bases an answer rests on", _from("genomics", "attribute")),
-    "fill-mask": ("likeliest tokens where a sequence has [MASK]", _from("genomics", "fill_mask")),
-    "likelihood": ("how likely sequences or bases are", _from("genomics", "likelihood")),
-    "gue": ("models against the GUE benchmark and the paper", _gue),
-    "info": ("what a tokenizer, corpus or checkpoint is", _function(show_info)),
-    "doctor": ("what is installed and which attention runs", _function(_doctor)),
-    "demo": ("all of the above on a small real genome, offline", _function(_demo)),
+    "tokenize": ("convert sequences to token ids", _function(tokenize)),
+    "train-tokenizer": ("train a vocabulary on genomes", _function(train_tokenizer)),
+    "vocab-sizes": ("compare vocabulary sizes", _function(vocab_sizes)),
+    "build-corpus": ("convert genomes to memory-mapped token shards", _build_corpus),
+    "pretrain": ("train a masked language model on a corpus", _pretrain),
+    "finetune": ("train a classifier or regressor on labelled tables", _finetune),
+    "predict": ("apply a fine-tuned model to sequences", _from("training", "predict")),
+    "evaluate": ("compare a fine-tuned model with labels", _from("training", "evaluate")),
+    "embed": ("convert sequences to vectors", _from("embedding", "embed")),
+    "score-variants": ("add scores to a VCF file", _from("genomics", "score_variants")),
+    "attribute": ("score the contribution of each base", _from("genomics", "attribute")),
+    "fill-mask": ("predict tokens at [MASK]", _from("genomics", "fill_mask")),
+    "likelihood": ("compute likelihoods of sequences or bases", _from("genomics", "likelihood")),
+    "gue": ("run the GUE benchmark beside the paper's figures", _gue),
+    "info": ("describe a tokenizer, corpus or checkpoint", _function(show_info)),
+    "doctor": ("show installed libraries and attention backends", _function(_doctor)),
+    "demo": ("run all of this on a small real genome, offline", _function(_demo)),
 }
 
 
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
                 arguments = [argument for argument in arguments if argument != STRICT]
                 warnings.simplefilter("error", InputWarning)
             COMMANDS[command][1](arguments[1:], f"dnabert2-fast {command}")
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader of a pipe such as `| head` has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -163,5 +163,5 @@ def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def entry_point() -> Any:
-    """Leave the process with the exit code; the entry point of the installed program."""
+    """Exit the process with the exit code; the entry point of the installed program."""
     sys.exit(main())

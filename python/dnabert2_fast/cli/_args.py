@@ -1,4 +1,4 @@
-"""Kinds of arguments that several commands take, and how they are read."""
+"""Arguments that several commands share, and how they are read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AnyPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """Read a tokenizer by name; importing this module stays cheap."""
+    """Read a tokenizer by name, with a late import to keep this module light."""
     from dnabert2_fast.tokenizer import Tokenizer
 
     return Tokenizer.from_pretrained(name)
@@ -36,8 +36,8 @@ def report(out: Path, text: str) -> None:
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """Read I/N."""
+    """Parse I/N."""
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal()):
-        raise ValueError(f"part: {text!r} is not like 3/10")
+        raise ValueError(f'part: must be like 3/10 (got "{text}").')
     return int(number), int(of)

@@ -19,7 +19,7 @@ def gue(arguments: list[str], prog: str) -> None:
     try:
         result = run(config)
     except KeyboardInterrupt:
-        print("finished runs are kept; the same command goes on from them", file=sys.stderr)
+        print("Finished runs are kept; the same command resumes", file=sys.stderr)
         raise
     for name, why in result.skipped.items():
         print(f"skipped {name}: {why}", file=sys.stderr)

@@ -32,24 +32,24 @@ def build_corpus(
 ) -> None:
     """Cut genomes into windows and write their token ids as memory-mapped shards.
 
-    Stopped and started again, it goes on, and the corpus is the same to the byte.
+    The same command resumes a stopped build, with identical output.
 
     Parameters
     ----------
     files
         FASTA or FASTQ, packed or not.
     out
-        The corpus folder to make.
+        Corpus folder to create.
     manifest
-        TSV or CSV with a column path and, if wanted, species, group, weight, max_bp: more files.
+        TSV or CSV with a column path and, optionally, species, group, weight, max_bp: more files.
     tokenizer
         "dnabert2", a folder, a tokenizer.json, or a hub id.
     part
-        I/N: build only the I-th of N parts, as the I-th task of an array of jobs does.
+        I/N: build only part I of N, for example as one task of an array job.
     merge
-        Put the parts together, once all of them are built.
+        Join the parts after all of them are built.
     threads
-        0 takes every core; the bytes written do not depend on it.
+        Number of threads; 0 uses every core. The output does not depend on it.
     """
     from dnabert2_fast.corpus.build import (
         build_planned,
@@ -61,19 +61,19 @@ def build_corpus(
     from dnabert2_fast.io.manifest import read_manifest
 
     if merge and part is not None:
-        raise ValueError("merge: is for when all parts are built; leave out part")
+        raise ValueError("--merge: cannot be used with --part. Run it after all parts are built.")
     listed = read_manifest(manifest) if manifest else []
     plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), config)
     try:
         if part is not None:
             units = plan.part(*part_of(part))
             build_units(plan, units, threads=threads)
-            print(f"{out}: part {part} is built, {len(units)} of {len(plan.units)} units")
+            print(f"{out}: part {part} is complete, {len(units)} of {len(plan.units)} units")
             return
         corpus = merge_units(plan) if merge else build_planned(plan, threads=threads)
     except KeyboardInterrupt:
         if plan.folder.exists():
-            print("what is built is kept; the same command goes on with it", file=sys.stderr)
+            print("Finished shards are kept; the same command resumes", file=sys.stderr)
         raise
     for file in corpus.read:
         if left_out := not_in_corpus(file, corpus.settings):

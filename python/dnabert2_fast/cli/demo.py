@@ -1,8 +1,8 @@
-"""The whole library in about a minute, offline: genome in, vectors and a classifier out.
+"""The whole library in about a minute, offline: from a genome to vectors and a classifier.
 
-Everything is small and everything is real: the genome of Helicobacter pylori G27 and the promoter
-set ``prom_core_tata`` of GUE travel with the package (sources and licences in NOTICE). The summary
-says what was done and what it does not show.
+All data are small and real: the genome of Helicobacter pylori G27 and the promoter set
+``prom_core_tata`` of GUE are in the package (sources and licences in NOTICE). The summary states
+what was done and what it does not show.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ VOCAB_SIZE = 1024
 WINDOW_BP = 400
 STEPS = 200
 TITLE = "# What the demo did"
-# Seconds that each step takes on two idle cores.
+# Seconds per step on two idle cores.
 STEP_SECONDS = (2, 1, 25, 20, 15)
 
 
@@ -52,9 +52,9 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
     Parameters
     ----------
     out : path
-        Folder to make: ``summary.md``, ``results.json``, ``loss.png``, ``embeddings.png``,
-        ``tokenizer.json``, ``corpus/``, ``pretrained/``, ``finetuned/``, ``vectors.npy``. An
-        earlier demo's folder is replaced once the new one is whole; any other folder is left alone.
+        Folder to create: ``summary.md``, ``results.json``, ``loss.png``, ``embeddings.png``,
+        ``tokenizer.json``, ``corpus/``, ``pretrained/``, ``finetuned/``, ``vectors.npy``. It
+        replaces an earlier demo's folder once it is complete, and never any other folder.
     seed : int
         Seed of weights and masks.
 
@@ -70,7 +70,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()) and not _is_a_demos(out):
-        raise FileExistsError(f"{out}: exists and is not a demo's folder; choose another --out")
+        raise FileExistsError(f"--out: {out} exists and is not a demo's folder. Choose another.")
     started = time.perf_counter()
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
                 eval_every=25,
                 checkpoint_every=STEPS,
                 seed=seed,
-                dtype="float32",  # the faster one for matrices as small as these
+                dtype="float32",  # faster than bfloat16 for such small matrices
             )
         )
         _say(4, "fine-tuning it on 4,904 labelled human promoter sequences")
@@ -124,7 +124,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
 
 
 def _say(step: int, what: str) -> None:
-    """Print which step begins, how long it takes, and how long the rest takes."""
+    """Print the step, its expected time, and the time of the remaining steps."""
     here, rest = STEP_SECONDS[step - 1], sum(STEP_SECONDS[step - 1 :])
     left = f", {rest} s to the end" if step < len(STEP_SECONDS) else ""
     print(f"{step}/{len(STEP_SECONDS)} {what} (about {here} s{left})", flush=True)
@@ -191,7 +191,7 @@ def _plot_vectors(
         axes.scatter(x[chosen], y[chosen], s=6, alpha=0.6, label=name)
     axes.set_xlabel("first principal component")
     axes.set_ylabel("second principal component")
-    axes.set_title("Test sequences as the packaged model sees them")
+    axes.set_title("Test sequences as vectors of the packaged model")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
@@ -199,17 +199,19 @@ def _plot_vectors(
 def _summary(r: dict[str, Any]) -> str:
     ours, baseline = r["scores"]["test"], r["scores"]["test_baseline"]
     probe = r["scores"]["test_mini_probe"]
-    beats = "better than" if r["loss_last"] < r["loss_frequency_guess"] else "not yet better than"
+    beats = "better" if r["loss_last"] < r["loss_frequency_guess"] else "not yet better"
     return f"""{TITLE}, in {r["seconds"]:.0f} seconds
 
 1. Trained a byte-pair vocabulary of {r["vocab_size"]:,} tokens on the genome of *Helicobacter
-   pylori* G27 ({r["genome_bp"]:,} bases); a token stands for {r["bp_per_token"]} bases on average.
-2. Cut the genome into {r["windows"]:,} training windows ({r["tokens"]:,} tokens) and held 5 % out.
-3. Pre-trained a two-layer encoder for {r["steps"]} steps to fill in masked tokens. Held-out loss
-   went from {r["loss_first"]} to {r["loss_last"]} nats (`loss.png`). Guessing by token frequency
-   scores {r["loss_frequency_guess"]}: the model is {beats} that guess.
-4. Fine-tuned it to tell human TATA promoters from other sequence (GUE `prom_core_tata`, 4,904 to
-   learn from, 613 to test on).
+   pylori* G27 ({r["genome_bp"]:,} bases). A token has {r["bp_per_token"]} bases on average.
+2. Cut the genome into {r["windows"]:,} training windows ({r["tokens"]:,} tokens), with 5 % held
+out. 3. Pre-trained a two-layer encoder for {r["steps"]} steps to predict masked tokens. The
+held-out loss
+   went from {r["loss_first"]} to {r["loss_last"]} nats (`loss.png`). Token frequencies alone score
+   {r["loss_frequency_guess"]}; the model is {beats}.
+4. Fine-tuned it to distinguish human TATA promoters from other sequence (GUE `prom_core_tata`,
+4,904
+   training and 613 test sequences).
 5. Embedded the same sequences with `mini`, the pre-trained model in the package (`vectors.npy`,
    `embeddings.png`: the test sequences), and fitted a linear model to the vectors.
 
@@ -221,8 +223,8 @@ def _summary(r: dict[str, Any]) -> str:
 
 ## What it does not show
 
-How good DNABERT-2 is. The tiny model is a hundredth of its size, saw one bacterial genome for less
-than a minute, and was then asked about human promoters; what it knows of them it learnt from the
-labelled sequences. `mini` was trained for 109 minutes on one core. The numbers show that every step
-works on real data, no more.
+The quality of DNABERT-2. The tiny model is a hundredth of its size and was trained on one bacterial
+genome for less than a minute. What it predicts about human promoters it learnt from the labelled
+sequences. `mini` was trained for 109 minutes on one core. The numbers only show that every step
+works on real data.
 """

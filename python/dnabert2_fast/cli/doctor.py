@@ -1,7 +1,7 @@
-"""What is installed here, what would run, why the rest would not, and what to do about it.
+"""What is installed, what would run, why the rest would not, and the remedy.
 
 Each finding at the end names what is wrong, what the library does instead, and the remedy. A
-library that nobody asked for is no finding: the table of extras says how to get it.
+missing optional library is not a finding: the table of extras shows how to install it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def report() -> str:
         "",
     ]
     if not findings:
-        return "\n".join([*lines, "Nothing is wrong"])
+        return "\n".join([*lines, "No problems found"])
     return "\n".join([*lines, "Findings", *(f"  * {finding}" for finding in findings)])
 
 
@@ -84,14 +84,14 @@ def _tokenizer(findings: list[str]) -> list[str]:
         from dnabert2_fast.tokenizer import Tokenizer
     except ImportError as error:
         findings.append(
-            f"the extension cannot be loaded ({_first_line(error)}): nothing works -> "
+            f"the extension cannot be loaded ({_first_line(error)}): no command works -> "
             "pip install --force-reinstall --no-deps dnabert2-fast"
         )
-        return ["Tokenizer", "  does not load"]
+        return ["Tokenizer", "  cannot be loaded"]
     ids = Tokenizer.from_pretrained("dnabert2").encode(KNOWN_SEQUENCE).tolist()
     if ids == KNOWN_IDS:
         return ["Tokenizer", "  published vocabulary: works"]
-    findings.append(f"the published vocabulary gives wrong ids, {ids}; please report this")
+    findings.append(f"the published vocabulary gives wrong ids, {ids} -> please report this")
     return ["Tokenizer", "  published vocabulary: WRONG ids"]
 
 
@@ -112,7 +112,7 @@ def _models(findings: list[str]) -> list[str]:
             "models cannot run, tokenizing and corpora can -> pip install --force-reinstall torch"
         )
         return ["Models", f"  torch {found.version} cannot be imported"]
-    if not found.enough:  # named with the packages
+    if not found.enough:  # reported with the packages
         return ["Models", f"  torch {found.version} is too old"]
     built = torch.version.cuda or torch.version.hip
     lines = ["Models", f"  torch {found.version}, built for {'CUDA ' + built if built else 'CPU'}"]
@@ -128,7 +128,7 @@ def _models(findings: list[str]) -> list[str]:
 
 
 def _unused_gpu(torch: Any) -> list[str]:
-    """Say why torch does not see a GPU that the machine has."""
+    """Report why torch does not find a GPU that the machine has."""
     gpu = None if torch.cuda.is_available() else _gpu_of_machine()
     if gpu is None:
         return []
@@ -139,7 +139,7 @@ def _unused_gpu(torch: Any) -> list[str]:
         ]
     try:
         torch.zeros(1, device="cuda")
-        reason = "no reason given"
+        reason = "no reason was reported"
     except (RuntimeError, AssertionError) as error:
         reason = _first_line(error)
     return [
@@ -149,7 +149,7 @@ def _unused_gpu(torch: Any) -> list[str]:
 
 
 def _gpu_of_machine() -> str | None:
-    """Return the name of the first NVIDIA GPU, as the driver's own program has it."""
+    """Return the name of the first NVIDIA GPU from the driver's own program."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -170,8 +170,8 @@ def _attention(device: torch.device, findings: list[str]) -> list[str]:
     label = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     if device.type == "cuda" and (broken := _cannot_compute(device)):
         findings.append(
-            f"{label}: torch {torch.__version__} cannot compute on it ({broken}): take the CPU, "
-            f"--device cpu -> install {CUDA_BUILDS} that still knows this card"
+            f"{label}: torch {torch.__version__} cannot compute on it ({broken}): use the CPU, "
+            f"--device cpu -> install {CUDA_BUILDS} that supports this card"
         )
         return [f"  {label}: does not compute"]
     statuses = backends(device, torch.float32)

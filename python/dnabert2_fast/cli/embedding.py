@@ -31,51 +31,49 @@ def embed(
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
     device: str = "auto",
 ) -> None:
-    """Turn sequences into vectors, one a record, in input order.
+    """Convert sequences to vectors, one per record, in input order.
 
     Parameters
     ----------
     file
-        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
-        line; - is standard input; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one per line; with --regions a genome as FASTA, plain or bgzip.
     out
         .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end,
         embedding) or .h5ad (AnnData).
     model
-        A checkpoint folder or a hub id; the small model in the package if left out.
+        A checkpoint folder or a hub id. Default: the small model in the package.
     tokenizer
-        As for tokenize; the model's own if left out.
+        As in tokenize. Default: the model's own.
     pooling
-        mean and max run over the tokens of real bases, cls takes the first token.
+        mean and max use the tokens of real bases, cls uses the first token.
     layers
         Layers whose states are averaged: 0 is the embeddings, -1 the last.
     context_bp
-        Read longer sequences in windows of so many bases that overlap by a quarter, every base
-        counting once; whole, by long attention, if left out.
+        Read longer sequences in windows of this length that overlap by a quarter; every base counts
+        once. Default: whole sequences.
     both_strands
         Average over a sequence and its reverse complement.
     window_bp
-        Cut records into windows of so many bases, one row each, named record:start-end.
+        Cut records into windows of this length, one row each, named record:start-end.
     column
-        Column of a table that holds the sequences; rows are named by their number.
+        Column of sequences in a table; rows are named by their number.
     regions
-        BED file: one row a region of the genome, forward strand, in the file's order.
-    rna
-        Read U as T.
+        BED file, plain or gz: one row per region of the genome, forward strand, in file order.
     part
-        I/N: only the I-th of N shares, so that several devices or jobs work on one file; the same
-        command without it then puts them together.
+        I/N: compute only part I of N, so that several devices or jobs share one file. The same
+        command without it then joins the parts.
     plot
-        .png, .svg or .pdf with the two directions of largest variance.
+        Plot of the two directions of largest variance: .png, .svg or .pdf.
     batch_tokens
-        Tokens of one batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it (auto takes it there), with cosine > 0.999 to
-        float32; int8 is faster still on a CPU and less exact: compare on your own data.
+        bfloat16 is faster on processors that support it (auto selects it there), with cosine >
+        0.999 to float32; int8 is faster on a CPU and less exact: compare on your own data.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.attention import count_scores
     from dnabert2_fast.genomics.embedding.file import embed_file
@@ -84,11 +82,11 @@ def embed(
     from dnabert2_fast.io.regions import SequenceFile
 
     if plot is not None and out.suffix != ".npy":
-        raise ValueError("plot: is drawn from a .npy; give --out vectors.npy")
+        raise ValueError("--plot: needs vectors in a .npy. Use --out vectors.npy.")
     if plot is not None and plot.suffix not in PICTURES:
-        raise ValueError(f"plot: {plot.name} must end in {', '.join(PICTURES)}")
+        raise ValueError(f"--plot: must end in {', '.join(PICTURES)} (got {plot.name}).")
     if plot is not None and part is not None:
-        raise ValueError("plot: is drawn of all parts; leave it out with part")
+        raise ValueError("--plot: cannot be used with --part. Use it when the parts are joined.")
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:
@@ -112,4 +110,4 @@ def embed(
         import numpy as np
 
         plot_embeddings(np.load(out, mmap_mode="r"), plot, title=str(file))
-        print(f"{plot}: a point a vector")
+        print(f"{plot}: one point per vector")

@@ -30,9 +30,10 @@ Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
 
 
 def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
-    """Read a model as what its weights make it: a classifier, a masked language model, or neither.
+    """Read a model as a classifier, a masked language model or an encoder, by its weights.
 
-    What is not a safetensors file is a masked language model, as the published checkpoint is.
+    A checkpoint that is not a safetensors file is read as a masked language model, like the
+    published one.
     """
     from dnabert2_fast.model.auto import model_class
     from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
@@ -44,7 +45,7 @@ def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
 
 
 def _require_one_class(folder: Path) -> None:
-    """Refuse a fine-tuned model whose answer is another than one of several classes."""
+    """Reject a fine-tuned model that does not predict one class per sequence."""
     from dnabert2_fast.finetuning.task import Task
 
     if not (folder / "task.json").exists():
@@ -53,8 +54,8 @@ def _require_one_class(folder: Path) -> None:
     if task.kind != "multiclass" or task.pairs:
         what = "pairs of sequences" if task.pairs else f"{task.kind} (task.json)"
         raise ValueError(
-            f"model: {folder} is fine-tuned for {what}; a classifier of one class a sequence is "
-            "needed, a masked language model, or an encoder"
+            f"--model: {folder} is fine-tuned for {what}. Give a classifier of one class per "
+            "sequence, a masked language model, or an encoder."
         )
 
 
@@ -72,35 +73,32 @@ def score_variants(
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Score every allele of a VCF file by what the model makes of it, against the reference.
+    """Score every allele of a VCF file by a model's change from the reference.
 
     A masked language model gives log-likelihood ratios, a fine-tuned classifier differences of a
-    class's probability, both distances of vectors; docs/guides/variants.md defines them.
+    class's probability, and both give distances of vectors (docs/guides/variants.md).
 
     Parameters
     ----------
     vcf
-        VCF, packed or not, in any order; - is standard input.
+        VCF file, plain, gzip or bgzip, in any order.
     reference
-        The genome, FASTA, plain or bgzip; an index is made if there is none.
+        The genome as FASTA, plain or bgzip; an index is created if missing.
     model
-        A checkpoint folder or a hub id; a classifier if its weights are one's.
+        A checkpoint folder or a hub id; its weights decide whether it is a classifier.
     out
-        .vcf or .vcf.gz (records as they were, with INFO fields D2_...), or .parquet; - is standard
-        output.
+        .vcf or .vcf.gz (the same records with INFO fields D2_...), or .parquet.
     prefix
-        Of the INFO fields; another one keeps the scores of a second model beside the first.
-    rna
-        Read U of the genome as T.
+        Prefix of the INFO fields; another prefix keeps the scores of a second model too.
     tokenizer
-        As for tokenize; the model's own if left out.
+        As in tokenize. Default: the model's own.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it, and scores, which are differences, lose
-        digits; auto: bfloat16 where it has it.
+        bfloat16 is faster on processors that support it (auto selects it there), but scores are
+        differences and lose digits.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.genomics.variants.alleles import STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
@@ -114,7 +112,10 @@ def score_variants(
             reason = f"{status} ({STATUSES[status]})"
             print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
     if counts and "scored" not in counts:
-        raise DataError(f"{vcf}: none of its {sum(counts.values()):,} alleles could be scored")
+        raise DataError(
+            f"{vcf}: none of its {sum(counts.values()):,} alleles could be scored. See the "
+            "warnings above for the reasons."
+        )
 
 
 def attribute(
@@ -133,35 +134,35 @@ def attribute(
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Say which bases a model's answer rests on, for each sequence of a file.
+    """Score the contribution of each base to a model's answer, for each sequence of a file.
 
     docs/guides/attribution.md defines methods, targets and signs.
 
     Parameters
     ----------
     file
-        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
-        line; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one per line; with --regions a genome as FASTA, plain or bgzip.
     model
-        A checkpoint folder or a hub id; a classifier if its weights are one's.
+        A checkpoint folder or a hub id; its weights decide whether it is a classifier.
     window_bp
-        Cut longer sequences into windows of this length, each attributed by itself. If left out,
-        a classifier's are as long as what it was fine-tuned on, and others are not cut.
+        Cut longer sequences into windows of this length, each attributed separately. Default: the
+        length that a classifier was fine-tuned on; other models read whole sequences.
     column
-        Column of a table that holds the sequences; rows are named by their number.
+        Column of sequences in a table; rows are named by their number.
     regions
         BED file: attribute these regions of the genome instead of whole records.
     rna
         Read U as T.
     tokenizer
-        As for tokenize; the model's own if left out.
+        As in tokenize. Default: the model's own.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is several times as fast where the processor has it, and effects, which are
-        differences, lose digits (docs/guides/attribution.md); auto: bfloat16 where it has it.
+        bfloat16 is several times as fast on processors that support it (auto selects it there), but
+        effects are differences and lose digits (docs/guides/attribution.md).
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.genomics.attribution.file import attribute_file
 
@@ -185,35 +186,33 @@ def fill_mask(
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Print the likeliest tokens at every [MASK] of sequences, as a table with tabs between.
+    """Print the most probable tokens at every [MASK] of sequences, as a tab-separated table.
 
     Columns: number of the sequence and of the mask in it, both from 0; token, its id, probability.
 
     Parameters
     ----------
     sequences
-        Letters with [MASK] in one or more positions, as "ACGTTGCA[MASK]TTAGGAC".
+        Bases with [MASK] in one or more positions, for example "ACGTTGCA[MASK]TTAGGAC".
     model
-        A checkpoint folder or a hub id of a masked language model; the small model in the package
-        if left out.
+        A checkpoint folder or a hub id of a masked language model. Default: the small model in the
+        package.
     top_k
-        Tokens a mask.
-    rna
-        Read U as T.
+        Number of tokens per mask.
     tokenizer
-        As for tokenize; the model's own if left out.
+        As in tokenize. Default: the model's own.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it; auto: bfloat16 where it has it.
+        bfloat16 is faster on processors that support it; auto selects it there.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
     from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 
     if not sequences:
-        raise ValueError('sequences: at least one is needed, as "ACGTTGCA[MASK]TTAGGAC"')
+        raise ValueError('sequences: give at least one, for example "ACGTTGCA[MASK]TTAGGAC".')
     tok = load_tokenizer(tokenizer or model)
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
@@ -256,46 +255,44 @@ def likelihood(
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Say how likely a masked language model finds sequences, or every base of them.
+    """Compute how likely a masked language model finds sequences, or each of their bases.
 
-    A table has one row a record, a track one number a base; the suffix of --out decides.
+    A table has one row per record, a track one number per base; the suffix of --out decides.
 
     Parameters
     ----------
     file
-        FASTA or FASTQ, packed or not; a .csv or .tsv with a column of sequences; a .txt with one a
-        line; - is standard input; with --regions a genome as FASTA, plain or bgzip.
+        FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
+        with one per line; with --regions a genome as FASTA, plain or bgzip.
     model
         A checkpoint folder or a hub id of a masked language model.
     out
-        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits a base), - for standard
-        output. Track: .bedgraph, .bw or .bigwig.
+        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits per base). Track:
+        .bedgraph, .bw or .bigwig.
     track
-        entropy: of the base, in bits, when its token is masked; log_likelihood: in nats a base.
+        entropy: of the base when its token is masked, in bits; log_likelihood: in nats per base.
     window_bp
-        Table: cut records into windows, one row each; whole records if left out. Track: bases that
-        the model sees at a time; 512 if left out.
+        Table: cut records into windows of this length, one row each. Default: whole records.
+        Track: bases that the model reads at a time. Default: 512.
     column
-        Column of a table that holds the sequences; rows are named by their number.
+        Column of sequences in a table; rows are named by their number.
     regions
-        BED file: these regions of the genome instead of whole records.
-    rna
-        Read U as T.
+        BED file, plain or gz: use these regions of the genome instead of whole records.
     mask_stride
-        Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
-        but less context for each prediction. One token at a time if left out.
+        Mask every N-th token in one pass: N passes per sequence instead of one per token, but less
+        context for each prediction. Default: one token at a time.
     both_strands
-        Track: mean of both strands.
+        Track: average over both strands.
     batch_tokens
-        Tokens of one batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
     tokenizer
-        As for tokenize; the model's own if left out.
+        As in tokenize. Default: the model's own.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it; auto: bfloat16 where it has it.
+        bfloat16 is faster on processors that support it; auto selects it there.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track

@@ -1,4 +1,4 @@
-"""What lies at a path: a tokenizer, a corpus, or a checkpoint, in a few lines."""
+"""A short description of a tokenizer, a corpus, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ def describe(path: str | os.PathLike[str], *, verify: bool = False) -> str:
     ----------
     path : path
     verify : bool
-        Check every checksum of a corpus again.
+        Recompute every checksum of a corpus.
 
     Raises
     ------
     FileNotFoundError
-        When nothing is there.
+        When `path` does not exist.
     Dnabert2Error
-        When it is none of the three, or damaged.
+        When it is not one of the three, or damaged.
     """
     path = Path(path)
     if (path / "corpus.json").exists():
         return _corpus(path, verify)
     if verify and path.exists():
-        raise Dnabert2Error(f"{path}: is no corpus, and only a corpus has checksums to verify")
+        raise Dnabert2Error(f"{path}: is not a corpus; --verify needs one. Omit --verify.")
     if path.is_dir():
         if (path / "config.json").exists():
             return _checkpoint(path)
         raise Dnabert2Error(
-            f"{path}: neither a corpus (corpus.json) nor a checkpoint (config.json) is in it"
+            f"{path}: contains neither a corpus (corpus.json) nor a checkpoint (config.json). Give "
+            "one of these folders, or a tokenizer.json."
         )
     return _tokenizer(path)
 
@@ -56,7 +57,7 @@ def _tokenizer(path: Path) -> str:
         [
             f"tokenizer {path}",
             f"  {tok.vocab_size} tokens, {len(specials)} special: {' '.join(specials)}",
-            f"  bases a token: mean {mean:.2f}, longest {longest}",
+            f"  bases per token: mean {mean:.2f}, longest {longest}",
             f"  tokens by length: {spread}",
             f"  sha256 {tok.fingerprint}",
         ]
@@ -77,12 +78,12 @@ def _corpus(path: Path, verify: bool) -> str:
     lines.append(f"  tokenizer sha256 {corpus.fingerprint}")
     if verify:
         corpus.verify()
-        lines.append("  every checksum holds")
+        lines.append("  every checksum is correct")
     return "\n".join(lines)
 
 
 def _rule(settings: dict[str, Any]) -> str:
-    """How windows were cut, as one reads it."""
+    """Return a phrase about how windows were cut."""
     if "window_bp" not in settings:
         return "imported"
     window, shortest = settings["window_bp"], settings["min_window_bp"]
@@ -115,7 +116,9 @@ def _checkpoint(path: Path) -> str:
                 names = list(tensors.keys())
                 shapes = [tensors.get_slice(name).get_shape() for name in names]
         except SafetensorError as error:
-            raise Dnabert2Error(f"{weights}: not a whole safetensors file: {error}") from None
+            raise Dnabert2Error(
+                f"{weights}: is not a complete safetensors file ({error}). Copy it again."
+            ) from None
         count = sum(_product(shape) for shape in shapes)
         heads = [
             what

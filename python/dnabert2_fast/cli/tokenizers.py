@@ -24,30 +24,28 @@ def tokenize(
     rna: bool = False,
     threads: int = 0,
 ) -> None:
-    """Turn sequences into token ids.
+    """Convert sequences to token ids.
 
     Parameters
     ----------
     file
         FASTA or FASTQ, packed or not; - is standard input.
     out
-        .parquet (columns name, input_ids) or .tsv (name, tab, ids); standard output if left out
-        or -.
+        .parquet (columns name, input_ids) or .tsv (name, tab, ids). Default: standard output.
     tokenizer
         "dnabert2", a folder, a tokenizer.json, a vocab.txt of k-mers, or a hub id.
     case
-        upper: lower-case bases count as bases; compat: they are unknown, as Hugging Face has it.
+        upper: lower-case bases count as bases; compat: they are unknown, as in Hugging Face.
     unknown
-        unk: each letter outside the vocabulary is one [UNK]; split: it gets no token; error: stop.
+        unk: each character outside the vocabulary is one [UNK]; split: it has no token; error:
+        stop.
     matching
-        bpe: byte-pair encoding; longest: the longest token at each place; longest-first: the
-        longest token anywhere first. As the tokenizer's file says if left out.
+        bpe: byte-pair encoding; longest: the longest token at each position; longest-first: the
+        longest token anywhere first. Default: the one in the tokenizer's file.
     max_length
-        Most tokens of one sequence, special ones included.
-    rna
-        Read U as T.
+        Maximum tokens per sequence, special ones included.
     threads
-        0 takes every core.
+        Number of threads; 0 uses every core.
     """
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.tokenizer.file import tokenize_file
@@ -76,41 +74,40 @@ def train_tokenizer(
     memory_limit_gb: float | None = None,
     threads: int = 0,
 ) -> None:
-    """Train a byte-pair vocabulary on genomes. Stopped and started again, it goes on.
+    """Train a byte-pair vocabulary on genomes. The same command resumes a stopped training.
 
     Parameters
     ----------
     files
-        FASTA or FASTQ, .txt with a sequence a line, .csv or .tsv, packed or not; - is standard
-        input.
+        FASTA or FASTQ (plain or gz, bgz, zst), .txt with one sequence per line, .csv or .tsv.
     out
-        The tokenizer.json to write.
+        tokenizer.json to write.
     manifest
-        CSV or TSV with columns path and species: more files, and whose they are, for the report.
+        CSV or TSV with columns path and species: more files, with their species for the report.
     vocab_size
-        Entries, the five special tokens and four bases included.
+        Number of tokens, including the five special tokens and four bases.
     window_bp
-        Cut sequences every so many bases; merges never cross a cut.
+        Cut sequences into windows of this length; merges never cross a border.
     min_frequency
-        A pair that occurs fewer times is not merged.
+        Minimum number of occurrences of a pair to be merged.
     max_token_bp
-        No token is longer.
+        Maximum length of a token.
     case
         upper: lower-case bases count as bases; compat: they end a run.
     both_strands
-        Train on the reverse complement too.
+        Also train on the reverse complement.
     sample
-        Share of the windows to train on.
+        Fraction of the windows to train on.
     seed
-        Start of the sample's draws.
+        Seed of the sample.
     column
         Column of .csv and .tsv files.
     rna
         Read U as T.
     memory_limit_gb
-        Train in this much memory, with a file in TMPDIR; same merges, far more time.
+        Train within this memory, with a file in TMPDIR; same merges, but much slower.
     threads
-        0 takes every core; the merges do not depend on it.
+        Number of threads; 0 uses every core. The merges do not depend on it.
     """
     from dnabert2_fast.io.manifest import species_by_path
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
@@ -151,26 +148,24 @@ def vocab_sizes(
     rna: bool = False,
     threads: int = 0,
 ) -> None:
-    """Weigh vocabulary sizes from 2^8 up: shorter sequences against rarer tokens.
+    """Compare vocabulary sizes from 2^8: shorter sequences against rarer tokens.
 
     Parameters
     ----------
     files
-        Genomes to train on, once, at the largest size; smaller vocabularies are its first merges.
+        Genomes to train on once, at the largest size; smaller vocabularies are its first merges.
     out
-        Folder to make: sizes.csv, sizes.png, tokenizer.json of the largest size.
+        Folder to create: sizes.csv, sizes.png, tokenizer.json of the largest size.
     on
-        Genomes to measure on; those trained on if left out.
+        Genomes to measure on. Default: those trained on.
     largest
         Largest size.
     window_bp
-        Cut sequences every so many bases.
+        Cut sequences into windows of this length.
     sample
-        Share of the windows to train on.
-    rna
-        Read U as T.
+        Fraction of the windows to train on.
     threads
-        0 takes every core.
+        Number of threads; 0 uses every core.
     """
     import csv
 
@@ -206,29 +201,27 @@ def info(
     plot: Path | None = None,
     rna: bool = False,
 ) -> None:
-    """Say what a tokenizer, corpus or checkpoint is, and how a tokenizer suits genomes.
+    """Describe a tokenizer, corpus or checkpoint, and how a tokenizer suits genomes.
 
     Parameters
     ----------
     path
         A tokenizer.json, a corpus folder, or a checkpoint folder.
     verify
-        Check every checksum of a corpus again.
+        Recompute every checksum of a corpus.
     on
-        Genomes to tokenize: bases a token, entropy, use of the vocabulary.
+        Genomes to tokenize: bases per token, entropy, use of the vocabulary.
     manifest
-        CSV or TSV with columns path and species: more genomes, taken together by species.
+        CSV or TSV with columns path and species: more genomes, combined by species.
     against
         Another tokenizer: tokens in common, and the same figures for it.
     plot
-        Picture of token lengths and of counts by rank to write.
-    rna
-        Read U as T.
+        Plot of token lengths and of counts by rank to write.
     """
     from dnabert2_fast.cli.info import describe
 
     if plot and not (on or manifest):
-        raise ValueError("plot: shows a tokenizer on genomes; name some with --on")
+        raise ValueError("--plot: shows a tokenizer on genomes. Name some with --on.")
     print(describe(path, verify=verify))
     if not (on or manifest or against):
         return

@@ -27,7 +27,7 @@ def pretrain(arguments: list[str], prog: str) -> None:
     if os.environ.get("RANK", "0") == "0":
         print(
             f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
-            f"{result.eval_accuracy:.1%} of masked tokens guessed right"
+            f"{result.eval_accuracy:.1%} of masked tokens predicted correctly"
         )
 
 
@@ -42,7 +42,7 @@ def finetune(arguments: list[str], prog: str) -> None:
         result = run(config)
     except KeyboardInterrupt:
         if Path(f"{config.out}.unfinished").exists():
-            print("finished epochs are kept; the same command goes on from them", file=sys.stderr)
+            print("Finished epochs are kept; the same command resumes", file=sys.stderr)
         raise
     spread = result.deviations.get("test", {})
     listed = ", ".join(
@@ -68,37 +68,35 @@ def predict(
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Write what a fine-tuned model says of every record of a file.
+    """Write the answers of a fine-tuned model for every record of a file.
 
-    A record longer than a window is cut into windows, the last of which ends with it; its answer is
-    the mean of theirs. docs/guides/finetune.md says more.
+    A record longer than a window is cut into windows; the last one ends with the record. The answer
+    is the mean over the windows (docs/guides/finetune.md).
 
     Parameters
     ----------
     model
         A folder that finetune wrote.
     file
-        FASTA or FASTQ, packed or not, or .csv with a column sequence (or sequence1 and sequence2)
-        and perhaps name; - is standard input.
+        FASTA or FASTQ (plain, gz, bgz, zst), or .csv or .csv.gz with a column sequence (or
+        sequence1 and sequence2) and optionally name.
     out
         .csv or .parquet; - is standard output.
     rows
-        A row for each record, or for each window.
+        One row per record, or per window.
     window_bp
-        Letters of a window; as many as the longest training sequence had if left out.
+        Length of a window in bases. Default: the longest training sequence.
     stride_bp
-        Letters from one window to the next; as many as a window has if left out.
-    rna
-        Read U as T.
+        Bases from one window to the next. Default: the window's length.
     batch_tokens
-        Tokens of one batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster where the processor has it (auto takes it there); int8 is faster still on
+        bfloat16 is faster on processors that support it (auto selects it there); int8 is faster on
         a CPU and less exact.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
@@ -142,17 +140,15 @@ def evaluate(
     table
         .csv or .csv.gz with labels as in training.
     out
-        Folder to make, with metrics.json, predictions.csv and pictures.
-    rna
-        Read U as T.
+        Folder to create, with metrics.json, predictions.csv and plots.
     batch_tokens
-        Tokens of one batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        As for predict.
+        As in predict.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.finetuning.evaluation import evaluate as run
 

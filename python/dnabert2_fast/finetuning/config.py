@@ -13,7 +13,7 @@ Kind = Literal["multiclass", "multilabel", "regression", "tokens", "bases"]
 Mode = Literal["full", "lora", "frozen"]
 Pooling = Literal["cls", "mean"]
 
-MAX_SEED = (1 << 32) - 1  # of numpy's global generator, which `transformers` seeds
+MAX_SEED = (1 << 32) - 1  # maximum of numpy's global generator, which `transformers` seeds
 LORA_TARGETS = ("Wqkv", "dense", "gated_layers", "wo")
 
 
@@ -29,36 +29,37 @@ class FinetuneConfig:
         Folder with train, dev and test (.csv or .csv.gz; columns sequence, label, or sequence1,
         sequence2, label), and labels.txt (label,label_name) if classes have names.
     out
-        Folder to make: the model of the epoch that scored best on dev, metrics.json and
-        test_predictions.csv. Stopped and started again, the run goes on from its last epoch;
-        finished, it is not repeated.
+        Folder to create: the model of the best epoch on dev, metrics.json and
+        test_predictions.csv. The same command resumes a stopped run from its last epoch; a finished
+        run is not repeated.
     task
-        What a label is: multiclass (one class: 0, 1, ... or names), multilabel (0;1;1), regression
-        (a number), a class for each of the tokens (0;1;1) or bases (0011); auto tells the first
-        three apart.
+        Meaning of a label: multiclass (one class: 0, 1, ... or names), multilabel (0;1;1),
+        regression (a number), or a class for each of the tokens (0;1;1) or bases (0011). auto
+        detects the first three.
     mode
-        full trains all parameters; lora adapters beside the encoder's matrices, and the head;
-        frozen the head alone, on a frozen encoder.
+        full trains all parameters; lora trains adapters of the encoder's matrices, and the head;
+        frozen trains only the head.
     pooling
-        What the head sees of a sequence: cls, its first token; mean, the mean of its tokens. Left
-        out: what the checkpoint's config.json says, and cls where that says nothing.
+        Input of the head: cls, the first token; mean, the mean of all tokens. Default: the one in
+        the checkpoint's config.json, else cls.
     epochs
-        Passes over the training table.
+        Number of passes over the training table.
     batch_size
-        Sequences of one update.
+        Sequences per update.
     learning_rate
-        Highest rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Left out:
+        Maximum rate; it rises linearly over `warmup_steps`, then falls linearly to 0. Default:
         3e-5 for full, 3e-4 for lora, 1e-3 for frozen, times 768 / hidden_size.
     warmup_steps
-        Updates of the rise.
+        Number of updates in which the rate rises.
     weight_decay
-        AdamW's.
+        Weight decay of AdamW.
     patience
-        Stop after so many epochs without a better score on dev.
+        Stop after this number of epochs without a better score on dev.
     class_weights
-        none, balanced (rare classes count more), or a number for each class, with commas.
+        none, balanced (rare classes count more), or one number per class, separated by commas.
     max_length
-        Most tokens of a training sequence, special ones included; longer ones are cut at the end.
+        Maximum tokens of a training sequence, special ones included; longer ones are cut at the
+        end.
     lora_rank
         Rank of the adapters.
     lora_alpha
@@ -66,15 +67,15 @@ class FinetuneConfig:
     lora_dropout
         Dropout before the adapters.
     lora_targets
-        Matrices of the encoder that get adapters.
+        Matrices of the encoder with adapters.
     seed
-        Of order, dropout and the fresh classifier.
+        Seed of the order, the dropout and the random classifier.
     seeds
-        Runs, with the seeds seed, seed + 1, ...; the scores are then means, with deviations.
+        Number of runs, with the seeds seed, seed + 1, ...; scores are then means with deviations.
     batch_tokens
-        Tokens of one batch in evaluation.
+        Maximum tokens per batch in evaluation.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, mps.
+        auto (CUDA if available, else cpu), cpu, cuda or mps.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     rna
@@ -115,28 +116,25 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """How `predict` cuts records and computes.
+    """Settings of `predict`: windows of records, and the computation.
 
     Parameters
     ----------
     rows
         records writes one row per record, windows one row per window.
     window_bp
-        Bases of a window: longer records are cut. Left out: as long as the longest training
-        sequence.
+        Length of a window in bases; longer records are cut. Default: the longest training sequence.
     stride_bp
-        Bases from one window to the next; `window_bp` if left out. The last window ends with the
+        Bases from one window to the next. Default: `window_bp`. The last window ends with the
         record, and the answer of a record is the mean over its windows.
     batch_tokens
-        Tokens of one batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        float32, bfloat16, float16, int8 or auto, as for ``from_pretrained``.
+        float32, bfloat16, float16, int8 or auto, as in ``from_pretrained``.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
-    rna
-        Read U as T.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A fine-tuned model against a labelled table: scores, answers and pictures in a folder."""
+"""A fine-tuned model on a labelled table: scores, predictions and plots in a folder."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def evaluate(
     table : path
         .csv or .csv.gz, with labels as in training.
     out : path
-        Folder to make: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
-        ``curves.png`` (ROC and precision-recall) or, for numbers, ``scatter.png``.
+        Folder to create: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
+        ``curves.png`` (ROC and precision-recall) or, for regression, ``scatter.png``.
     batch_tokens, attention, dtype, device
         As in `predict`.
     rna : bool
@@ -75,7 +75,7 @@ def evaluate(
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
+        raise CheckpointError(f"{out}: exists already. Choose another folder or delete it.")
     predictor = Predictor.load(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )

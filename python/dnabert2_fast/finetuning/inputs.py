@@ -1,4 +1,4 @@
-"""Tables to tensors: sequences as a model takes them, and labels as its losses do."""
+"""Tables to tensors: sequences for the model, and labels for its losses."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Inputs", "bases_of", "encode", "targets"]
 
 
 class Inputs(NamedTuple):
-    """Sequences as a model takes them.
+    """Sequences as input of a model.
 
     Attributes
     ----------
     ids : Ragged
     type_ids : ndarray of int64, shape (total_tokens,), or None
-        Which sequence of a pair a token is of.
+        The sequence of a pair that a token belongs to.
     spans : ndarray of int64, shape (total_tokens, 2), or None
-        Letters of each token, for tasks with an answer for each token or base.
+        Start and end of each token, for tasks with a label per token or base.
     """
 
     ids: Ragged
@@ -44,7 +44,7 @@ class Inputs(NamedTuple):
         return replace(batch, token_type_ids=torch.from_numpy(np.concatenate(types)))
 
     def spans_of(self, row: int) -> npt.NDArray[np.int64] | None:
-        """Return the letters of one sequence's tokens, shape (tokens, 2)."""
+        """Return start and end of one sequence's tokens, shape (tokens, 2)."""
         if self.spans is None:
             return None
         return self.spans[self.ids.offsets[row] : self.ids.offsets[row + 1]]
@@ -57,7 +57,7 @@ def encode(
     pairs: Sequence[str] | None = None,
     max_length: int | None = None,
 ) -> Inputs:
-    """Tokenize what a task needs; `max_length` cuts at the end (a pair's longer one first)."""
+    """Tokenize sequences for a task; `max_length` cuts at the end (a pair's longer one first)."""
     if not task.pairs and not task.by_position:
         return Inputs(tokenizer.encode_batch(sequences, max_length=max_length))
     whole = tokenizer.encode_batch_detailed(sequences, pairs, max_length=max_length)
@@ -69,7 +69,7 @@ def encode(
 def targets(
     task: Task, label: npt.NDArray[Any], spans: npt.NDArray[np.int64] | None
 ) -> torch.Tensor:
-    """Return what one row's outputs should be.
+    """Return the target of one row's outputs.
 
     Parameters
     ----------
@@ -77,19 +77,19 @@ def targets(
     label : ndarray
         Of this row, as in `Labelled`.
     spans : ndarray of int64, shape (tokens, 2), or None
-        Letters of its tokens, for tasks with an answer for each token or base.
+        Start and end of its tokens, for tasks with a label per token or base.
 
     Returns
     -------
     Tensor
-        For classes int64 of shape (); for labels and numbers float32 of shape (outputs,); for
-        tokens and bases float32 of shape (tokens, classes): how many of a token's labels are of
+        For multiclass int64 of shape (); for multilabel and regression float32 of shape (outputs,);
+        for tokens and bases float32 of shape (tokens, classes), the number of a token's labels in
         each class.
 
     Raises
     ------
     DataError
-        When there are not as many labels as tokens.
+        When the numbers of labels and tokens differ.
     """
     if spans is None:
         return torch.as_tensor(
@@ -111,7 +111,7 @@ def targets(
 
 
 def bases_of(spans: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return for every base that a token covers the token and the base, in order.
+    """Return the token and the base for every base that a token covers, in order.
 
     >>> [a.tolist() for a in bases_of(np.array([[0, 0], [0, 2], [2, 3], [0, 0]]))]
     [[1, 1, 2], [0, 1, 2]]

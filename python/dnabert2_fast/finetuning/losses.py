@@ -1,4 +1,4 @@
-"""From a task to a model: its head, its loss, and which of its parameters are trained."""
+"""The model of a task: its head, its loss, and which of its parameters are trained."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def load_classifier(
     dtype: str = "float32",
     device: str = "cpu",
 ) -> Classifier:
-    """Read a model as what a task needs, with a fresh head if it has none of that size.
+    """Read a model for a task; its head is randomly initialised unless the sizes match.
 
-    `pooling` is what the head sees of a sequence; the checkpoint's own when left out.
+    `pooling` is the input of the head; the checkpoint's own if omitted.
     """
     kind: type[Classifier] = Dnabert2ForSequenceClassification
     if task.by_position:
         kind = Dnabert2ForTokenClassification
     with warnings.catch_warnings():
-        # Pooler and classifier drawn fresh are what fine-tuning begins with.
-        warnings.filterwarnings("ignore", message=".*drawn fresh", category=UserWarning)
+        # Fine-tuning starts with a random pooler and classifier on purpose.
+        warnings.filterwarnings("ignore", message=".*randomly initialised", category=UserWarning)
         return kind.from_pretrained(
             folder,
             attention=attention,
@@ -70,9 +70,9 @@ def loss_of(
 ) -> torch.Tensor:
     """Return the mean loss of a batch.
 
-    Cross-entropy for classes, tokens and bases (a base's logits are its token's), binary
-    cross-entropy for labels, squared error for numbers. `weights` are those of classes, or of the
-    positives of each label.
+    Cross-entropy for multiclass, tokens and bases (a base has its token's logits), binary
+    cross-entropy for multilabel, squared error for regression. `weights` are those of classes, or
+    of the positives of each label.
     """
     logits = logits.float()
     if kind == "multiclass":
@@ -82,12 +82,12 @@ def loss_of(
     if kind == "regression":
         return F.mse_loss(logits, wanted)
     counts = wanted if weights is None else wanted * weights
-    # A batch in which nothing is asked has loss 0, not 0 / 0.
+    # A batch without labels has loss 0, not 0 / 0.
     return -(counts * logits.log_softmax(-1)).sum() / counts.sum().clamp(min=1e-9)
 
 
 def probabilities(kind: Kind, logits: torch.Tensor) -> torch.Tensor:
-    """Return probabilities in float64; numbers stay what they are."""
+    """Return probabilities in float64; numbers are unchanged."""
     logits = logits.double()
     if kind == "regression":
         return logits
@@ -100,8 +100,8 @@ def class_weights(given: str, task: Task, table: Labelled) -> torch.Tensor | Non
     Parameters
     ----------
     given : str
-        ``"none"``; ``"balanced"`` (rows / (classes * rows of the class), as scikit-learn has it; of
-        a label negatives / positives); or numbers with commas, one a class.
+        ``"none"``; ``"balanced"`` (rows / (classes * rows of the class), as in scikit-learn; for a
+        label negatives / positives); or one number per class, separated by commas.
     task : Task
     table : Labelled
         The training table.
@@ -109,12 +109,12 @@ def class_weights(given: str, task: Task, table: Labelled) -> torch.Tensor | Non
     Raises
     ------
     ValueError
-        When `given` is none of these, or the task has no classes.
+        When `given` is not one of these, or the task has no classes.
     """
     if given == "none":
         return None
     if task.kind == "regression":
-        raise ValueError(f"class_weights: {given} needs classes; this is a regression")
+        raise ValueError(f'class_weights: must be "none" for regression (got "{given}").')
     if given == "balanced":
         if task.kind == "multilabel":
             positives = table.labels.sum(0).clip(min=1)
@@ -129,14 +129,14 @@ def class_weights(given: str, task: Task, table: Labelled) -> torch.Tensor | Non
     good = all(0 <= number < math.inf for number in numbers) and any(numbers)
     if len(numbers) != len(task.names) or not good:
         raise ValueError(
-            f'class_weights: "{given}" is neither none nor balanced nor {len(task.names)} numbers '
-            "with commas, none below 0 and not all 0"
+            f"class_weights: must be none, balanced or {len(task.names)} comma-separated numbers "
+            f'>= 0, not all 0 (got "{given}").'
         )
     return torch.tensor(numbers)
 
 
 def freeze_encoder(model: Classifier) -> None:
-    """Leave only the head (pooler and classifier) to be trained."""
+    """Train only the head (pooler and classifier)."""
     for part in (model.bert.embeddings, model.bert.encoder):
         part.requires_grad_(False)
 
@@ -144,15 +144,15 @@ def freeze_encoder(model: Classifier) -> None:
 def add_lora(
     model: Classifier, *, rank: int, alpha: float, dropout: float, layers: Sequence[str]
 ) -> PeftModel:
-    """Freeze the encoder and put low-rank adapters (Hu et al., ICLR 2022) beside its matrices.
+    """Freeze the encoder and add low-rank adapters (Hu et al., ICLR 2022) to its matrices.
 
-    The head is trained as a whole. Layers are matched in the encoder alone: the pooler has a
-    ``dense`` too, which is fresh in most checkpoints.
+    The head is trained completely. Layers are matched only in the encoder: the pooler has a
+    ``dense`` too, which is randomly initialised in most checkpoints.
 
     Raises
     ------
     ValueError
-        When the encoder has no matrix of such a name; lists those it has.
+        When the encoder has no matrix with such a name; lists its matrices.
     """
     with needs("an adapter"):
         from peft import LoraConfig, get_peft_model
@@ -165,8 +165,8 @@ def add_lora(
     strange = [name for name in layers if name not in linear]
     if strange or not layers:
         raise ValueError(
-            f"lora_targets: {', '.join(strange) or 'none given'}; the encoder has "
-            f"{', '.join(sorted(linear))}"
+            f"lora_targets: must be matrices of the encoder: {', '.join(sorted(linear))} (got "
+            f"{', '.join(strange) or 'none'})."
         )
     heads = ["classifier"] if model.bert.pooler is None else ["pooler", "classifier"]
     names = "|".join(map(re.escape, layers))

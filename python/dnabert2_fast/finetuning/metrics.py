@@ -1,4 +1,4 @@
-"""Scores of fine-tuned models, signs of a collapsed run, and the simple model to be beaten."""
+"""Scores of fine-tuned models, detection of collapsed runs, and the k-mer baseline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BEST_BY: dict[Kind, str] = {
     "tokens": "mcc",
     "bases": "mcc",
 }
-"""By which score on dev the best epoch is chosen."""
+"""The score on dev that selects the best epoch."""
 
 
 def scores(
@@ -61,10 +61,10 @@ def scores(
         For classes ``accuracy``, Matthews correlation ``mcc``, and means over classes of ``f1``,
         ``precision`` and ``recall``; ``auroc`` and ``auprc`` (average precision) of class 1 of
         two, or the mean over classes, one against the others. For ``multilabel`` means over labels
-        (a label without both outcomes is left out of ``auroc`` and ``auprc``), ``accuracy`` of
-        single labels and ``exact``, the share of rows with every label right. For ``regression``
-        ``r2``, ``pearson``, ``spearman``, ``mae``, ``rmse``, means over numbers. 0 stands for a
-        correlation with a constant.
+        (``auroc`` and ``auprc`` without labels that have only one outcome), ``accuracy`` of single
+        labels and ``exact``, the fraction of rows with every label correct. For ``regression``
+        ``r2``, ``pearson``, ``spearman``, ``mae``, ``rmse``, means over outputs. A correlation
+        with a constant is 0.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def _of_labels(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> d
 
 
 def _mcc(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
-    """Matthews correlation; 0 without a warning when one side is constant."""
+    """Return the Matthews correlation; 0 without a warning when one side is constant."""
     if len(np.unique(labels)) < 2 or len(np.unique(predicted)) < 2:
         return 0.0
     return float(matthews_corrcoef(labels, predicted))
@@ -120,7 +120,7 @@ def _mcc(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
 def _areas(
     wanted: npt.NDArray[np.bool_], outputs: npt.NDArray[np.floating]
 ) -> dict[str, np.floating]:
-    """Return areas under curves, means over columns that have both outcomes; none if none has."""
+    """Return areas under curves, means over columns with both outcomes; empty without any."""
     both = [c for c in range(wanted.shape[1]) if 0 < wanted[:, c].sum() < len(wanted)]
     if not both:
         return {}
@@ -147,7 +147,7 @@ def _of_numbers(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> 
 def collapsed(
     labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating], task: Task
 ) -> str | None:
-    """Return what is wrong when every answer is the same though the labels differ, else None.
+    """Return what is wrong when all answers are the same but the labels differ, else None.
 
     >>> task = Task("multiclass", ("no", "yes"))
     >>> collapsed(np.array([0, 1]), np.array([[0.4, 0.6], [0.3, 0.7]]), task)
@@ -156,7 +156,7 @@ def collapsed(
     if task.kind == "regression":
         spread, wanted = outputs.std(0), labels.std(0)
         still = bool((spread < 0.01 * wanted).any())
-        return "the numbers it gives are nearly all the same" if still else None
+        return "the predicted numbers are nearly all the same" if still else None
     if task.kind == "multilabel":
         answers = outputs >= 0.5
         same = bool((answers == answers[0]).all()) and bool((labels != labels[0]).any())
@@ -171,7 +171,7 @@ def collapsed(
 def kmer_baseline(
     task: Task, train: Labelled, test: Labelled, *, k: int = 5
 ) -> npt.NDArray[np.float64]:
-    """Return what a linear model on counts of k-mers makes of `test`, shape (n, outputs).
+    """Return the predictions of a linear model on counts of k-mers, shape (n, outputs).
 
     Logistic regression for classes and labels, ridge regression for numbers.
     """
@@ -197,7 +197,7 @@ def kmer_baseline(
 
 
 def _texts(table: Labelled) -> Sequence[str]:
-    """Return upper-case sequences; the second of a pair in lower case, to be counted apart."""
+    """Return upper-case sequences; the second of a pair in lower case, to be counted separately."""
     firsts = [sequence.upper() for sequence in table.sequences]
     if table.pairs is None:
         return firsts

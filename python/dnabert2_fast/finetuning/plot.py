@@ -1,4 +1,4 @@
-"""Pictures of a fine-tuned model's answers; needs the extra ``plots``."""
+"""Plots of a fine-tuned model's predictions; need the extra ``plots``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dnabert2_fast.finetuning.task import IGNORED, Task
 
 __all__ = ["plot_answers"]
 
-MAX_NAMED = 12  # curves in a legend, and classes whose counts are written into the matrix
+MAX_NAMED = 12  # maximum curves in a legend, and classes with counts in the matrix
 
 
 def plot_answers(
     folder: Path, task: Task, labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]
 ) -> None:
-    """Draw confusion and curves, or numbers against numbers.
+    """Plot confusion matrix and curves, or predicted against true numbers.
 
     Parameters
     ----------
     folder : Path
-        Gets ``confusion.png`` (not for labels of which a row may have several) and ``curves.png``,
-        or ``scatter.png`` for numbers.
+        Folder for ``confusion.png`` (not for multilabel) and ``curves.png``, or ``scatter.png`` for
+        regression.
     task : Task
     labels, outputs : ndarray
         As in `dnabert2_fast.finetuning.metrics.scores`.
@@ -47,8 +47,8 @@ def plot_answers(
 
 
 def _figure(width: float, height: float) -> Any:
-    # The object interface leaves pyplot's global state, and the user's backend, alone.
-    with needs("a picture"):
+    # The object interface does not change pyplot's global state and the user's backend.
+    with needs("a plot"):
         from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -75,7 +75,7 @@ def _confusion(
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
     figure.savefig(path, dpi=150)
 
 

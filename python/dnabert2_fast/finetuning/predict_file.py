@@ -1,4 +1,4 @@
-"""What a fine-tuned model says of a file, streamed to a table; tables of labels beside answers."""
+"""Predictions of a fine-tuned model for a file, streamed to a table, with labels if present."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def predict(
 ) -> int:
     r"""Write the predictions for every record of a file, and return the number of rows.
 
-    A call that was stopped resumes when it is repeated: finished chunks lie in ``OUT.parts`` until
-    the output is whole.
+    A repeated call resumes a stopped one: finished chunks are in ``OUT.parts`` until the output is
+    complete.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def predict(
     Raises
     ------
     CheckpointError, DataError, FastaError
-        When model or input cannot be read; nothing is written then.
+        When model or input cannot be read; no output is written then.
     ValueError
-        When `out` has another suffix, or the stride does not lie between 1 and the window.
+        When `out` has another suffix, or the stride is not between 1 and the window.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def predict(
     """
     out, file = Path(out), Path(file)
     if not is_stdout(out) and out.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"out: {out.name} must end in .csv or .parquet")
+        raise ValueError(f"out: must end in .csv or .parquet (got {out.name}).")
     predictor = Predictor.load(
         folder,
         attention=config.attention,
@@ -123,7 +123,7 @@ def predict(
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise DataError(f"{file}: has no records")
+            raise DataError(f"{file}: has no records. Give a file with at least one sequence.")
     return written
 
 
@@ -153,7 +153,7 @@ def _columns(
 
 def answer_columns(task: Task, outputs: npt.NDArray[np.float64]) -> dict[str, Any]:
     """Return the columns ``prediction`` and ``probability_NAME``, or ``value_NAME``."""
-    # Numbers of float32 are exact to what a model computes in, and short in CSV.
+    # float32 has the precision of the model's computation, and is short in CSV.
     numbers = outputs.astype(np.float32).T
     if task.kind == "regression":
         return {f"value_{name}": column for name, column in zip(task.names, numbers, strict=True)}
@@ -174,8 +174,8 @@ def write_labelled(
 ) -> None:
     """Write a table of labels and answers, as CSV.
 
-    Columns: ``label`` as it stood (a class by its number), for tokens and bases ``row`` (from 0),
-    ``start_bp``, ``end_bp`` before it, then `answer_columns`.
+    Columns: ``label`` as in the input (a class by its number), for tokens and bases ``row`` (from
+    0), ``start_bp``, ``end_bp`` before it, then `answer_columns`.
     """
     columns: dict[str, Any] = {}
     if answers.lengths is not None and answers.spans is not None:

@@ -1,4 +1,4 @@
-"""A fine-tuned model with its tokenizer and task: sequences of any length in, answers out."""
+"""A fine-tuned model with its tokenizer and task: answers for sequences of any length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Answers", "Predictor"]
 
-# Returns the outputs of a chunk: its number, their rows, and what computes them.
+# Returns the outputs of a chunk from its number, its rows, and a function that computes them.
 Keep = Callable[
     [int, int, Callable[[], npt.NDArray[np.float64]]],
     npt.NDArray[np.float64],
@@ -29,15 +29,15 @@ Keep = Callable[
 
 
 class Answers(NamedTuple):
-    """What a model says of some sequences.
+    """The answers of a model for some sequences.
 
     Attributes
     ----------
     outputs : ndarray of float64, shape (rows, outputs)
-        Probabilities in the order of the task's names, or numbers. A row a sequence, or a row a
-        token or base, sequence by sequence.
+        Probabilities in the order of the task's names, or numbers. One row per sequence, or one row
+        per token or base, sequence by sequence.
     lengths : ndarray of int64, shape (n,), or None
-        Tokens or bases of each sequence, for such tasks.
+        Number of tokens or bases of each sequence, for such tasks.
     spans : ndarray of int64, shape (rows, 2), or None
         Start and end of each row in its sequence, 0-based half-open, for such tasks.
     """
@@ -56,7 +56,7 @@ class Predictor:
     tokenizer : Tokenizer
     task : Task
     batch_tokens : int
-        Tokens of one batch, at most; a longer sequence makes a batch of its own.
+        Maximum tokens per batch; a longer sequence has its own batch.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Predictor:
 
     Examples
     --------
-    A head of two classes, untrained, on ``mini``; `load` reads a trained one:
+    An untrained head of two classes on ``mini``; `load` reads a trained one:
 
     >>> import warnings
     >>> from dnabert2_fast import Dnabert2ForSequenceClassification
@@ -102,13 +102,13 @@ class Predictor:
         ----------
         folder : path
         attention, dtype, device
-            As for ``from_pretrained``.
+            As in ``from_pretrained``.
         batch_tokens : int
 
         Raises
         ------
         CheckpointError
-            When it is not one, or damaged.
+            When it is not such a folder, or damaged.
 
         Examples
         --------
@@ -136,7 +136,7 @@ class Predictor:
         window_bp: int | None = None,
         stride_bp: int | None = None,
     ) -> Answers:
-        """Answer for each sequence.
+        """Return the answers for sequences.
 
         Parameters
         ----------
@@ -144,16 +144,16 @@ class Predictor:
         pairs : sequence of str, optional
             The second sequences, for a task of pairs.
         window_bp : int, optional
-            Letters of a window; the longest training sequence's when left out.
+            Length of a window in bases; the longest training sequence's if omitted.
         stride_bp : int, optional
-            Letters from one window to the next; `window_bp` when left out.
+            Bases from one window to the next; `window_bp` if omitted.
 
         Raises
         ------
         DataError
-            When `pairs` are missing, or there and the task has none.
+            When `pairs` are missing, or given for a task without pairs.
         ValueError
-            When the stride does not lie between 1 and the window.
+            When the stride is not between 1 and the window.
         """
         seconds: Sequence[str | None] = [None] * len(sequences) if pairs is None else pairs
         rows = (
@@ -180,22 +180,22 @@ class Predictor:
         each_window: bool = False,
         keep: Keep = lambda _number, _rows, compute: compute(),
     ) -> Iterator[tuple[list[tuple[str, int, int]], Answers]]:
-        """Answer for rows as they come; memory holds a few thousand windows and one record.
+        """Yield the answers for a stream of rows; memory contains one record and some windows.
 
         Parameters
         ----------
         rows : iterable of Row
         window_bp, stride_bp : int, optional
-            As for a call.
+            As in a call.
         each_window : bool
-            Give the windows' answers, not their means.
+            Return the windows' answers, not their means.
         keep : callable
-            ``keep(number, rows, compute)`` returns the outputs of a chunk, computed or stored.
+            ``keep(number, rows, compute)`` returns a chunk's outputs, computed or stored.
 
         Yields
         ------
-        positions : list of (name, start, end)
-            Of each answered sequence, record or window; of a task by token or base a window's.
+        spans : list of (name, start, end)
+            Of each answered sequence, record or window; for a task by token or base a window's.
         answers : Answers
         """
         if window_bp is None:
@@ -203,7 +203,7 @@ class Predictor:
         stride_bp = stride_bp or window_bp
         if not 0 < stride_bp <= window_bp:
             raise ValueError(
-                f"window_bp, stride_bp: {window_bp}, {stride_bp}; 1 <= stride <= window is needed"
+                f"stride_bp: must be between 1 and window_bp, {window_bp} (got {stride_bp})."
             )
         whole = self.task.pairs or self.task.kind == "tokens"
         rows = _as_trained(rows, self.task)
@@ -229,7 +229,7 @@ class Predictor:
 
     def _answer(self, windows: Sequence[Window], keep: Callable[..., Any]) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
-        # Where training cut pairs and sequences of labelled tokens, so does this.
+        # Pairs and sequences of labelled tokens are cut as in training.
         kept_whole = self.task.pairs or self.task.kind == "tokens"
         max_length = self.task.max_length if kept_whole else None
         inputs = encode(self.task, self.tokenizer, [w.sequence for w in windows], pairs, max_length)
@@ -240,7 +240,7 @@ class Predictor:
         return Answers(outputs, inputs.ids.lengths, inputs.spans)
 
     def _outputs(self, inputs: Inputs, rows: int) -> npt.NDArray[np.float64]:
-        """Return a row a sequence, or a row a token, in the order of the input."""
+        """Return one row per sequence, or one per token, in the order of the input."""
         lengths = inputs.ids.lengths
         outputs = np.empty((rows, len(self.task.names)))
         was_training = self.model.training
@@ -261,7 +261,7 @@ class Predictor:
     def _placed(
         self, windows: Sequence[Window], answers: Answers
     ) -> tuple[list[tuple[str, int, int]], Answers]:
-        """Take tokens' answers to tokens of real letters, or to each base of theirs."""
+        """Map tokens' answers to tokens of real characters, or to each of their bases."""
         assert answers.lengths is not None
         assert answers.spans is not None
         outputs, spans, lengths = [], [], []
@@ -287,8 +287,9 @@ def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:
     for row in rows:
         if task.pairs and row.pair is None:
             raise DataError(
-                "the model was trained on pairs: give a table with sequence1 and sequence2"
+                "sequence2: is missing, but the model was trained on pairs. Give a table with "
+                "sequence1 and sequence2."
             )
         if row.pair is not None and not task.pairs:
-            raise DataError("the model was trained on single sequences, the table has pairs")
+            raise DataError("sequence2: must be absent; the model was trained on single sequences.")
         yield row

@@ -1,7 +1,7 @@
 """Fine-tuning on labelled tables: a run, or several that differ in their seed, and their folder.
 
-A run lives in ``OUT.unfinished`` until it is done, and goes on there when it is started
-again; one that is done already is not repeated.
+A run is in ``OUT.unfinished`` until it is done, and resumes there when it is started again. A
+finished run is not repeated.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.checks import (
     check_at_least,
     check_between,
+    check_choice,
     check_not_negative,
     check_positive,
 )
@@ -56,20 +57,20 @@ HF_PROBLEMS: dict[Kind, str] = {
 
 
 class FinetuneResult(NamedTuple):
-    """What came out.
+    """The result of a fine-tuning.
 
     Attributes
     ----------
     folder : Path
-        Read by `predict`, `evaluate` and ``from_pretrained``. With several seeds it holds a folder
-        ``seed-N`` of each run.
+        Read by `predict`, `evaluate` and ``from_pretrained``. With several seeds it contains a
+        folder ``seed-N`` of each run.
     metrics : dict of dict
         Scores under ``"dev"``, ``"test"`` and ``"test_baseline"`` (a linear model on 5-mers; not
         for tokens and bases). With several seeds, means.
     deviations : dict of dict
         Standard deviations over seeds (of a sample, n - 1), like `metrics`; empty for one seed.
     trained, parameters : int
-        Parameters that were trained, and all of the model's, adapters included.
+        Numbers of parameters trained, and of all parameters, adapters included.
     """
 
     folder: Path
@@ -80,13 +81,13 @@ class FinetuneResult(NamedTuple):
 
 
 def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) -> FinetuneResult:
-    r"""Train a model on a labelled table; the output folder appears when everything is done.
+    r"""Train a model on a labelled table; the output folder appears when everything is complete.
 
     Parameters
     ----------
     config : FinetuneConfig
     callbacks : sequence of transformers.TrainerCallback
-        Called by every run, such as after steps (``on_step_end``) and after each epoch's scores on
+        Called by every run, for example after steps (``on_step_end``) and after each evaluation on
         dev (``on_evaluate``).
 
     Returns
@@ -98,17 +99,17 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     DataError
         When a table is missing or damaged.
     CheckpointError
-        When the model cannot be loaded, or `out` or an unfinished run holds something else than
-        these settings and tables come to.
+        When the model cannot be loaded, or `out` or an unfinished run contains something other than
+        a run with these settings and tables.
     ValueError
         When a setting is out of range.
     DivergedError
-        When the model gives what is no number.
+        When the model returns NaN or infinity.
 
     Warns
     -----
     UserWarning
-        When a run gives all of dev the same answer.
+        When a run gives the same answer for all of dev.
 
     Examples
     --------
@@ -131,12 +132,12 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     out = Path(config.out)
     task, tables = read_splits(config.data, config.task, rna=config.rna)
     if task.by_position and config.pooling is not None:
-        raise ValueError(f"pooling: leave it out; {task.kind} have an answer each")
+        raise ValueError(f"pooling: must be omitted for {task.kind}, which have one answer each.")
     task = replace(task, max_length=config.max_length)
     data = checksum(task, tables)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _done_before(config, data)
-    class_weights(config.class_weights, task, tables["train"])  # refused before anything is made
+    class_weights(config.class_weights, task, tables["train"])  # raises before any output
     if config.seeds == 1:
         return _run(config, task, tables, data, callbacks)
     unfinished = _unfinished(config, data)
@@ -145,7 +146,7 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
         results.append(_finished(Path(one.out)) or _run(one, task, tables, data, callbacks))
     result = _together(out, results)
-    for run in results:  # they have moved with the folder once it is published
+    for run in results:  # they moved with the folder when it was published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
         atomic_json(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
     best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
@@ -160,12 +161,9 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
 
 
 def _check(config: FinetuneConfig) -> None:
-    for name, known in (("mode", get_args(Mode)), ("task", (*get_args(Kind), "auto"))):
-        if getattr(config, name) not in known:
-            listed = ", ".join(f'"{one}"' for one in known)
-            raise ValueError(f'{name}: "{getattr(config, name)}" is not one of {listed}')
-    if config.pooling is not None and config.pooling not in get_args(Pooling):
-        raise ValueError(f'pooling: "{config.pooling}" is not one of "cls", "mean"')
+    check_choice("mode", config.mode, get_args(Mode))
+    check_choice("task", config.task, (*get_args(Kind), "auto"))
+    check_choice("pooling", config.pooling, (None, *get_args(Pooling)))
     for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
         check_at_least(name, getattr(config, name), 1)
     check_at_least("patience", config.patience, 1)
@@ -175,30 +173,30 @@ def _check(config: FinetuneConfig) -> None:
     check_between("lora_dropout", config.lora_dropout, 0, 1, but_not=1)
     check_between("seed", config.seed, 0, MAX_SEED - config.seeds + 1)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("finetune runs in one process on one device; start it without torchrun")
+        raise ValueError("finetune: must run in one process. Start it without torchrun.")
     if pick_device(config.device).index:
         raise ValueError(
-            f"device: {config.device}; fine-tuning takes the first card that it sees: set "
-            "CUDA_VISIBLE_DEVICES to choose another, and give cuda"
+            f"device: must be cuda without a number (got {config.device}). Set "
+            "CUDA_VISIBLE_DEVICES to select another card."
         )
 
 
 def _settings(config: FinetuneConfig, data: str) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run: its configuration, and a checksum of its tables."""
+    """Return the contents of ``run.json``: the configuration, and a checksum of the tables."""
     return {**asdict(config), "data_sha256": data}
 
 
 def _require_same(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise unless a folder holds the run that is asked for; where it lies does not matter."""
+    """Raise unless a folder contains the requested run; its path does not matter."""
     try:
         stored = read_object(folder / "run.json")
     except ValueError as error:
-        raise CheckpointError(f"{folder / 'run.json'}: {error}; delete {folder}") from None
+        raise CheckpointError(f"{folder / 'run.json'}: {error}. Delete {folder}.") from None
     require_same(folder, stored, {k: v for k, v in settings.items() if k != "out"})
 
 
 def _unfinished(config: FinetuneConfig, data: str) -> Path:
-    """Return the folder of a run that is not done, with its settings in ``run.json``."""
+    """Return the folder of an unfinished run, with its settings in ``run.json``."""
     folder = Path(f"{config.out}.unfinished")
     settings = _settings(config, data)
     if (folder / "run.json").exists():
@@ -210,11 +208,11 @@ def _unfinished(config: FinetuneConfig, data: str) -> Path:
 
 
 def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
-    """Return what the run that `out` holds came to, if it is this one."""
+    """Return the result in `out`, if it is of this run."""
     out = Path(config.out)
     result = _finished(out)
     if result is None:
-        raise CheckpointError(f"{out}: exists already; choose another folder or delete this one")
+        raise CheckpointError(f"{out}: exists already. Choose another folder or delete it.")
     _require_same(out, _settings(config, data))
     return result
 
@@ -226,13 +224,13 @@ def _publish(unfinished: Path, out: Path) -> None:
 
 
 def _finished(folder: Path) -> FinetuneResult | None:
-    """Return what a run came to that was done before."""
+    """Return the result of a finished run."""
     if not (folder / "metrics.json").exists() or not (folder / "run.json").exists():
         return None
     try:
         metrics = read_object(folder / "metrics.json")
         one, deviations = folder, {}
-        if "best_on_dev" in metrics:  # of several seeds
+        if "best_on_dev" in metrics:  # with several seeds
             one, deviations = folder / metrics["best_on_dev"], metrics["deviation"]
             metrics = metrics["mean"]
         counts = read_object(one / "run.json")
@@ -240,7 +238,7 @@ def _finished(folder: Path) -> FinetuneResult | None:
             folder, metrics, deviations, int(counts["trained"]), int(counts["parameters"])
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder}: damaged: {error!r}; delete it") from None
+        raise CheckpointError(f"{folder}: damaged: {error!r}. Delete it.") from None
 
 
 def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
@@ -297,9 +295,9 @@ def _run(
     trouble = collapsed(*outputs["dev"], task)
     if trouble is not None:
         warnings.warn(
-            f"seed {config.seed} collapsed: on dev {trouble}; try a lower learning rate, a longer "
-            "warm-up, class_weights, another seed, or a model folder with hidden_dropout_prob 0 in "
-            "its config.json",
+            f"seed {config.seed}: the run collapsed ({trouble} on dev). Try a lower rate, a "
+            "longer warm-up, class_weights, another seed, or hidden_dropout_prob 0 in the model's "
+            "config.json.",
             stacklevel=3,
         )
     if not task.by_position:
@@ -310,7 +308,7 @@ def _run(
     _save(model, tokenizer, task, folder)
     counts = {"trained": trained, "parameters": parameters}
     atomic_json(folder / "run.json", {**_settings(config, data), **counts})
-    atomic_json(folder / "metrics.json", metrics)  # the last one: with it a run is done
+    atomic_json(folder / "metrics.json", metrics)  # written last: it marks a finished run
     _publish(folder, Path(config.out))
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
 
@@ -319,7 +317,7 @@ def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> 
     model.save_pretrained(folder)
     tokenizer.save(folder / tokenizer.file_name)
     task.save(folder)
-    # For transformers and for genomics, which read no task.json.
+    # For transformers and for genomics, which do not read task.json.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["window_bp"] = task.window_bp or None
     config["id2label"] = {str(i): name for i, name in enumerate(task.names)}

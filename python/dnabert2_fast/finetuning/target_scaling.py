@@ -1,4 +1,4 @@
-"""Numbers to be predicted, in units of their deviation while a model learns, and back."""
+"""Scaling of regression targets to unit deviation in training, and its inverse."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def standardised(
 ) -> tuple[dict[str, Labelled], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return tables whose numbers have mean 0 and deviation 1 in training; other labels stay.
 
-    A fresh head gives numbers about 0, and a learning rate suits one scale of the loss.
+    A random head returns numbers near 0, and a learning rate suits one scale of the loss.
     """
     if task.kind != "regression":
         return tables, np.zeros(1), np.ones(1)
@@ -33,9 +33,9 @@ def standardised(
 def in_own_units(
     model: Classifier, centre: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
 ) -> None:
-    """Let the last layer undo `standardised`."""
+    """Fold the inverse of `standardised` into the last layer."""
     last: Any = model.classifier
-    last = getattr(last, "modules_to_save", {"default": last})["default"]  # peft's, if it is there
+    last = getattr(last, "modules_to_save", {"default": last})["default"]  # the trained one of peft
     with torch.no_grad():
         by = torch.tensor(scale, dtype=last.weight.dtype, device=last.weight.device)
         last.weight.mul_(by[:, None])

@@ -1,7 +1,7 @@
-"""Labelled tables: what is to be learnt, read from CSV files with a clear word on what is wrong.
+"""Labelled tables in CSV files, and the task that their labels define.
 
-A table has a column ``sequence`` (or ``sequence1``), perhaps ``sequence2``, and ``label``. What a
-label means is a `Task`: told by name, or by the form of the training table's labels.
+A table has a column ``sequence`` (or ``sequence1``), optionally ``sequence2``, and ``label``. The
+meaning of a label is a `Task`: set by name, or detected from the training table's labels.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 SPLITS = ("train", "dev", "test")
-IGNORED = -100  # the label of a token or base of which nothing is asked; "." in a table
-MAX_LINE = 1 << 30  # letters: more than any chromosome, less than fills a machine
+IGNORED = -100  # the label of a token or base without a class; "." in a table
+MAX_LINE = 1 << 30  # characters: more than any chromosome, but not enough to exhaust memory
 MAX_CLASSES = 65_536
 FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
 
@@ -48,27 +48,27 @@ _EXPECTED = {
     "multiclass": "a label 0, 1, 2, ...",
     "multilabel": "a label of 0s and 1s joined by ;",
     "regression": "a label that is a number, or numbers joined by ;",
-    "tokens": "a label of one class a token, joined by ;",
-    "bases": "a label of one class a base, as 0011 or joined by ;",
+    "tokens": "a label of one class per token, joined by ;",
+    "bases": "a label of one class per base, as 0011 or joined by ;",
 }
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a fine-tuned model answers; ``task.json`` of its folder.
+    """The task of a fine-tuned model; ``task.json`` of its folder.
 
     Parameters
     ----------
     kind : {"multiclass", "multilabel", "regression", "tokens", "bases"}
-        One class a sequence; any number of labels; numbers; a class for each token or base.
+        One class per sequence; any number of labels; numbers; one class per token or base.
     names : tuple of str
         Of the classes, labels or numbers, in the order of the model's outputs.
     pairs : bool
         Whether a row has two sequences.
     max_length : int or None
-        Most tokens of a training sequence, special ones included; longer ones were cut.
+        Maximum tokens of a training sequence, special ones included; longer ones were cut.
     window_bp : int
-        Letters of the longest training sequence: longer input is cut into windows of so many.
+        Length of the longest training sequence; longer input is cut into windows of this length.
     """
 
     kind: Kind
@@ -79,7 +79,7 @@ class Task:
 
     @property
     def by_position(self) -> bool:
-        """Whether there is an answer for each token or base."""
+        """Whether there is one answer per token or base."""
         return self.kind in ("tokens", "bases")
 
     def save(self, folder: Path) -> None:
@@ -99,18 +99,18 @@ class Task:
         try:
             values = read_object(path)
             if values["kind"] not in get_args(Kind):
-                raise ValueError(f"kind {values['kind']!r} is not one of {get_args(Kind)}")
+                raise ValueError(f"kind must be one of {get_args(Kind)} (got {values['kind']!r})")
             return cls(**{**values, "names": tuple(values["names"])})
         except FileNotFoundError:
             raise CheckpointError(
-                f"{folder}: has no task.json; give a folder that `finetune` wrote"
+                f"{folder}: has no task.json. Give a folder that finetune wrote."
             ) from None
         except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}: damaged: {error}") from None
+            raise CheckpointError(f"{path}: damaged: {error}. Copy the folder again.") from None
 
 
 class Row(NamedTuple):
-    """One row of a table as it stands there; absent columns are empty, `pair` is None."""
+    """One row of a table as written; absent columns are empty, `pair` is None."""
 
     name: str
     sequence: str
@@ -127,11 +127,11 @@ class Labelled(NamedTuple):
     labels : ndarray
         Classes 0, 1, ... as int64 of shape (n,); labels or numbers as float64 of shape
         (n, outputs); classes of all tokens or bases one after the other, int64 of shape
-        (positions,), `IGNORED` where nothing is asked.
+        (positions,), `IGNORED` where there is no class.
     pairs : list of str or None
         The second sequences.
     lengths : ndarray of int64, shape (n,), or None
-        Tokens or bases of each sequence.
+        Number of tokens or bases of each sequence.
     """
 
     sequences: list[str]
@@ -146,7 +146,7 @@ def read_splits(
     *,
     rna: bool = False,
 ) -> tuple[Task, dict[str, Labelled]]:
-    """Read ``train``, ``dev`` and ``test`` (.csv or .csv.gz) of a folder, as GUE has them.
+    """Read ``train``, ``dev`` and ``test`` (.csv or .csv.gz) of a folder, the layout of GUE.
 
     Names come from ``labels.txt`` (a table ``label,label_name``) if the folder has one.
 
@@ -161,7 +161,7 @@ def read_splits(
         choices = [folder / f"{split}.csv", folder / f"{split}.csv.gz"]
         path = next((path for path in choices if path.exists()), None)
         if path is None:
-            raise DataError(f"{folder}: there is no {split}.csv or {split}.csv.gz in it")
+            raise DataError(f"{folder}: has no {split}.csv or {split}.csv.gz. Add one of them.")
         paths[split] = path
     rows = list(read_rows(paths["train"], rna=rna))
     task = _task_of(rows, kind, paths["train"], _names_in(folder / "labels.txt"))
@@ -173,12 +173,14 @@ def read_splits(
         for split in SPLITS[1:]:
             strange = sorted(set(tables[split].labels.tolist()) - known)
             if strange:
-                raise DataError(f"{folder}: {split} has class {strange[0]}, train has none of it")
+                raise DataError(
+                    f"{folder}: {split} has class {strange[0]}, which is not in train. Add it."
+                )
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
 
 
 def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
-    """Return the SHA-256 of what tables say, however they were written down."""
+    """Return the SHA-256 of the tables' contents, independent of their format."""
     total = hashlib.sha256(json.dumps(asdict(task)).encode())
     for split, table in tables.items():
         total.update(split.encode())
@@ -205,7 +207,8 @@ def read_labelled(
     Raises
     ------
     DataError
-        When it is cut off, a column is missing, or a label is not of the task; names the row.
+        When it is truncated, a column is missing, or a label does not match the task; names the
+        row.
     """
     path = Path(path)
     rows = list(read_rows(path, rna=rna))
@@ -220,7 +223,7 @@ def read_rows(
     Raises
     ------
     DataError
-        As `read_labelled`; what labels mean is not looked at.
+        As in `read_labelled`; labels are not parsed.
     """
     with open_bytes(path) as handle:
         yield from rows_of(handle, path, labelled=labelled, rna=rna)
@@ -267,18 +270,18 @@ def rows_of(
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: damaged or cut off: {error}; copy it again") from None
     except csv.Error as error:
-        raise DataError(f"{path}: line {table.line_num + 1}: not a table: {error}") from None
+        raise DataError(f"{path}:{table.line_num + 1}: is not CSV: {error}") from None
     if number == 1:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{path}: has no rows. Add at least one.")
 
 
 def _lines(handle: IO[str]) -> Iterator[str]:
-    """Yield lines, as iterating a file does, but none that would fill the memory."""
+    """Yield lines like a file, but none that would exhaust the memory."""
     while line := handle.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
-            raise csv.Error(f"a line has more than {MAX_LINE:,} letters")
+            raise csv.Error(f"a line has more than {MAX_LINE:,} characters")
         if "\0" in line:
-            raise csv.Error("there is a NUL byte; the file is damaged, copy it again")
+            raise csv.Error("it contains a NUL byte. Copy the file again.")
         yield line
 
 
@@ -313,17 +316,17 @@ def _task_of(
         count = max(int(values.max(initial=0)) + 1, 2)
         if count > MAX_CLASSES:
             raise DataError(
-                f"{path}: has class {count - 1:,}; classes are numbered 0, 1, 2, ..., at most "
-                f"{MAX_CLASSES - 1:,} (for numbers choose the task regression)"
+                f"{path}: classes must be 0, 1, 2, ..., at most {MAX_CLASSES - 1:,} (got "
+                f"{count - 1:,}). For numbers, use --task regression."
             )
     if names and len(names) != count:
         raise DataError(
-            f"{path.parent / 'labels.txt'}: has {len(names)} names, the labels of {path.name} "
-            f"need {count}"
+            f"{path.parent / 'labels.txt'}: must have {count} names for the labels of {path.name} "
+            f"(got {len(names)})."
         )
     pairs = rows[0].pair is not None
     if pairs and kind in ("tokens", "bases"):
-        raise DataError(f"{path}: labels of {kind} cannot be given for pairs of sequences")
+        raise DataError(f"{path}: labels of {kind} cannot be used with pairs of sequences.")
     return Task(kind, names or tuple(map(str, range(count))), pairs)
 
 
@@ -337,16 +340,16 @@ def _names_in(path: Path) -> tuple[str, ...]:
             rows.sort(key=lambda row: int(row["label"]))
         names = tuple(row["label_name"] for row in rows)
     except (KeyError, ValueError, TypeError):
-        raise DataError(f'{path}: a table with the header "label,label_name" is expected') from None
+        raise DataError(f'{path}: must have the header "label,label_name".') from None
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: a name occurs twice")
+        raise DataError(f"{path}: a name occurs twice. Rename one.")
     return names
 
 
 def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
     if task.pairs != (rows[0].pair is not None):
         wanted = "two sequences (sequence1, sequence2)" if task.pairs else "one sequence"
-        raise DataError(f"{path}: {wanted} a row are expected, as in training")
+        raise DataError(f"{path}: must have {wanted} per row, as in training.")
     sequences = [row.sequence for row in rows]
     pairs = [row.pair or "" for row in rows] if task.pairs else None
     if task.kind in ("multilabel", "regression"):
@@ -357,8 +360,8 @@ def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
 
 def _wrong(path: Path, number: int, row: Row, task: Task, why: str = "") -> DataError:
     return DataError(
-        f"{path}: line {number}: a sequence and {_EXPECTED[task.kind]} are expected{why}, not "
-        f"{_short(row.sequence)}, {_short(row.label)}"
+        f"{path}:{number}: must have a sequence and {_EXPECTED[task.kind]}{why} (got "
+        f"{_short(row.sequence)}, {_short(row.label)})."
     )
 
 
@@ -407,7 +410,8 @@ def _classes(
                 if part.isdecimal():
                     table = path.name.partition(".")[0]
                     raise DataError(
-                        f"{path}: line {number}: {table} has class {part}, train has none of it"
+                        f"{path}:{number}: {table} has class {part}, which is not in train. Add "
+                        "rows of it to train."
                     )
                 raise _wrong(path, number, row, task)
         lengths[number - 2] = len(parts)

@@ -1,7 +1,7 @@
 """The loop of fine-tuning: packed batches through `transformers.Trainer`, scored every epoch.
 
-Trainer has the loop, the rates, the checkpoints and the resuming. Ours are the batches, the losses,
-and the evaluation, which goes through `Predictor` by token budget and keeps probabilities alone.
+Trainer provides the loop, the rates, the checkpoints and the resuming. This module provides the
+batches, the losses, and the evaluation by `Predictor` with a token budget.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def train(
     config : FinetuneConfig
         With a learning rate.
     predictor : Predictor
-        What requires gradients of its model is trained.
+        Parameters of its model that require gradients are trained.
     tables : dict of str to Labelled
         ``train`` and ``dev``.
     weights : Tensor or None
         As in `loss_of`.
     folder : Path
-        For checkpoints; training resumes from one that is there already.
+        For checkpoints; training resumes from an existing one.
     callbacks : sequence of TrainerCallback
         Called by Trainer, after our own.
 
     Raises
     ------
     DivergedError
-        When the model gives what is no number after an epoch.
+        When the model returns NaN or infinity after an epoch.
     """
     task, dev = predictor.task, tables["dev"]
 
@@ -76,11 +76,11 @@ def train(
         answers = predictor(dev.sequences, dev.pairs)
         if not np.isfinite(answers.outputs).all():
             raise DivergedError(
-                f"{folder.parent}: what the model gives for dev is no number; delete it, and start "
-                f"again with a lower learning rate than {config.learning_rate:g}"
+                f"{folder.parent}: dev predictions are NaN or infinite. Delete it and start again "
+                f"with a learning rate below {config.learning_rate:g}."
             )
         scored = scores(*aligned(task, dev, answers), task.kind)
-        scored.setdefault(BEST_BY[task.kind], 0.0)  # no label of dev has both outcomes
+        scored.setdefault(BEST_BY[task.kind], 0.0)  # every label of dev has only one outcome
         return scored
 
     arguments = TrainingArguments(
@@ -92,8 +92,8 @@ def train(
         weight_decay=config.weight_decay,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,  # the best one, and the last one to go on from
-        restore_callback_states_from_checkpoint=True,  # the count of epochs of `patience`
+        save_total_limit=1,  # the best one, and the last one to resume from
+        restore_callback_states_from_checkpoint=True,  # includes the epochs of `patience`
         load_best_model_at_end=True,
         metric_for_best_model=BEST_BY[task.kind],
         greater_is_better=True,
@@ -106,7 +106,7 @@ def train(
         label_names=["labels"],
     )
     if arguments.device.type == "cuda":
-        # With several cards Trainer would cut batches along their first axis, which is tokens here.
+        # On several cards Trainer would cut batches along their first axis, which is tokens here.
         arguments._n_gpu = 1
     own: list[TrainerCallback] = [_Bar(predictor.model, BEST_BY[task.kind])]
     if config.patience is not None:
@@ -117,13 +117,13 @@ def train(
         model=_WithLoss(predictor.model, task.kind, weights, frozen=config.mode == "frozen"),
         args=arguments,
         train_dataset=examples,
-        eval_dataset=examples,  # not looked at: `examine` knows dev
+        eval_dataset=examples,  # required by Trainer; `examine` reads dev
         data_collator=examples.collate,
         callbacks=[*own, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it talks of checkpoints' times, which nobody asked about
+    logging.set_verbosity_error()  # hides messages about the times of checkpoints
     try:
         trainer.train(resume_from_checkpoint=_last_whole(folder))
     finally:
@@ -136,7 +136,7 @@ def aligned(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64]]:
     """Return labels and the model's outputs, row by row.
 
-    Tokens that `max_length` cut off, and bases that no token covers, are left out.
+    Tokens beyond `max_length`, and bases that no token covers, are omitted.
     """
     if answers.lengths is None or table.lengths is None:
         return table.labels, answers.outputs
@@ -152,11 +152,11 @@ def aligned(
 
 
 def _last_whole(folder: Path) -> str | None:
-    """Return the last checkpoint that was written to its end."""
+    """Return the last complete checkpoint."""
     steps = []
     for state in folder.glob("checkpoint-*/trainer_state.json"):
         try:
-            read_object(state)  # Trainer writes it last; killed meanwhile, it leaves half of it
+            read_object(state)  # Trainer writes it last; a killed run leaves it incomplete
         except ValueError:
             continue
         steps.append(int(state.parent.name.split("-")[1]))
@@ -174,7 +174,7 @@ class _Examples(torch.utils.data.Dataset[int]):
         )
         self._ends = None if table.lengths is None else np.cumsum(table.lengths)
         for row in range(len(self) if task.kind == "tokens" else 0):
-            self._target(row)  # refuses a label of another length before anything is trained
+            self._target(row)  # raises for a label of another length before training
 
     def __len__(self) -> int:
         return len(self._inputs.ids)
@@ -198,7 +198,7 @@ class _Examples(torch.utils.data.Dataset[int]):
 
 
 class _WithLoss(nn.Module):
-    """The model behind keyword arguments, as `Trainer` calls it: a loss and nothing else."""
+    """The model behind keyword arguments for `Trainer`: returns only a loss."""
 
     weights: torch.Tensor | None
 
@@ -223,14 +223,14 @@ class _WithLoss(nn.Module):
 
     def train(self, mode: bool = True) -> _WithLoss:
         super().train(mode)
-        if self.frozen:  # what is not trained gives the features of evaluation, without dropout
+        if self.frozen:  # frozen parts compute features as in evaluation, without dropout
             self.model.bert.embeddings.eval()
             self.model.bert.encoder.eval()
         return self
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
-    """Trainer with an evaluation of ours."""
+    """Trainer with this package's evaluation."""
 
     control: Any
     state: Any
@@ -284,7 +284,8 @@ class _Bar(TrainerCallback):  # type: ignore[misc]
 
 
 def count_parameters(model: Classifier) -> tuple[int, int]:
-    """Return how many parameters are trained, and how many the model has."""
+    """Return the number of trained parameters, and of all parameters of the model."""
+    # peft keeps the untrained head in addition to the trained one.
     # peft keeps the untrained head beside the trained one.
     own = [p for name, p in model.named_parameters() if ".original_module." not in name]
     return sum(p.numel() for p in own if p.requires_grad), sum(p.numel() for p in own)

@@ -1,12 +1,12 @@
-"""Long sequences in windows, as `predict`, `evaluate` and the scores of `finetune` all read them.
+"""Windows of long sequences for `predict`, `evaluate` and the scores of `finetune`.
 
-A sequence with more letters than the longest one of training is cut into windows of that length,
-the last of which ends with the sequence; its answer is the mean of its windows' answers. Where
-windows of a task with an answer for each base overlap, the first one gives the answer. Pairs, and
-sequences with an answer for each token, are never cut.
+A sequence longer than the longest one of training is cut into windows of that length; the last one
+ends with the sequence. Its answer is the mean of its windows' answers. Where windows of a task with
+an answer per base overlap, the first one gives the answer. Pairs, and sequences with an answer per
+token, are never cut.
 
-Windows of `io.regions` are another thing: each is a sequence with results of its own, hence they
-never overlap, and the last one is as long as what is left.
+Windows of `io.regions` are different: each is a sequence with its own results. So they never
+overlap, and the last one may be shorter.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from dnabert2_fast.finetuning.task import Row
 __all__ = ["Window", "chunks_of", "cut", "windows_of"]
 
 CHUNK_WINDOWS = 4096
-CHUNK_BP = 1 << 22  # letters that are in memory together, windows cut from them included
+CHUNK_BP = 1 << 22  # bases in memory together, including the windows cut from them
 
 
 class Window(NamedTuple):
-    """A piece of a record: all of it, if it is no longer than a window."""
+    """A part of a record, or all of it, if it is not longer than a window."""
 
     name: str
     start_bp: int
     end_bp: int
     sequence: str
     pair: str | None
-    new_bp: int  # where the window before has ended
+    new_bp: int  # end of the previous window
     is_last: bool
 
 
@@ -47,7 +47,7 @@ def cut(length_bp: int, window_bp: int, stride_bp: int) -> Iterator[tuple[int, i
 
 
 def windows_of(rows: Iterable[Row], window_bp: int | None, stride_bp: int) -> Iterator[Window]:
-    """Yield the windows of every row in turn; each row is one of them if `window_bp` is None."""
+    """Yield the windows of every row in order; each row is one of them if `window_bp` is None."""
     for row in rows:
         length, new = len(row.sequence), 0
         for start, end in cut(length, length if window_bp is None else window_bp, stride_bp):
@@ -57,7 +57,7 @@ def windows_of(rows: Iterable[Row], window_bp: int | None, stride_bp: int) -> It
 
 
 def chunks_of(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """Yield as many windows as are answered together."""
+    """Yield windows in groups that are answered together."""
     chunk: list[Window] = []
     letters = 0
     for window in windows:

@@ -1,6 +1,6 @@
 """Applications of a trained model to genomes.
 
-Embeddings, scores of variants, attribution to bases, and likelihoods; each has a package of its own
+Embeddings, scores of variants, attribution to bases, and likelihoods. Each has its own package and
 and is exported here.
 """
 

@@ -1,7 +1,7 @@
-"""What a masked language model says of tokens that are hidden from it.
+"""Predictions of a masked language model for hidden tokens.
 
-A row is one sequence with some of its tokens replaced by [MASK]; rows are sorted by length, packed
-by token budget, and the head runs on the masked positions alone.
+A row is one sequence with some of its tokens replaced by [MASK]. Rows are sorted by length and
+packed by token budget, and the head runs only on the masked positions.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ IGNORED = -100
 
 
 class Masks(NamedTuple):
-    """Which positions are masked together.
+    """The positions that are masked together.
 
     Attributes
     ----------
     rows : ndarray of int64, shape (n,)
-        The sequence that each of `n` masked copies is made of.
+        The sequence of each of the `n` masked copies.
     offsets : ndarray of int64, shape (n + 1,)
         Copy ``i`` has the positions ``positions[offsets[i]:offsets[i + 1]]`` masked.
     positions : ndarray of int64, shape (m,)
@@ -86,7 +86,7 @@ class Predictions(NamedTuple):
     which : ndarray of int64, shape (k,)
         The masked positions, as indices into ``Masks.positions``.
     true_ids : Tensor of int64, shape (k,)
-        What stands there.
+        The original token there.
     logits : Tensor of float32, shape (k, vocab_size)
     """
 
@@ -97,7 +97,7 @@ class Predictions(NamedTuple):
 
 @contextmanager
 def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
-    """Compute without dropout and, unless asked, gradients; the mode is set back at the end."""
+    """Compute without dropout and, by default, without gradients; restore the mode at the end."""
     was_training = model.training
     model.eval()
     try:
@@ -108,23 +108,23 @@ def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
 
 
 def require_finite(values: torch.Tensor, model: Pretrained) -> None:
-    """Raise `DivergedError` when what a model computed holds NaN or infinity."""
+    """Raise `DivergedError` when a result of a model contains NaN or infinity."""
     if not values.isfinite().all():
         raise DivergedError(
-            f"the model's states are no finite numbers in {model.dtype}: its weights are "
-            "damaged, or too large for that type; try float32"
+            f"the model's states are NaN or infinite in {model.dtype}. Use float32; if that fails "
+            "too, the weights are damaged."
         )
 
 
 def mask_id_of(tokenizer: Tokenizer) -> int:
-    """Return the id of [MASK]; `ValueError` when the vocabulary has none."""
+    """Return the id of [MASK]; raise `ValueError` if the vocabulary has none."""
     if tokenizer.mask_id is None:
-        raise ValueError("tokenizer: has no [MASK] token, which masked predictions need")
+        raise ValueError("tokenizer: has no [MASK] token, which masked predictions need.")
     return tokenizer.mask_id
 
 
 def positions_of_bases(ids: npt.NDArray[np.uint16], tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """Return the positions of the tokens that bases spell, not [CLS], [SEP] or [UNK]."""
+    """Return the positions of the tokens that consist of bases, not of [CLS], [SEP] or [UNK]."""
     return np.flatnonzero(~tokenizer.special_mask[ids])
 
 
@@ -136,9 +136,9 @@ def predictions(
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> Iterator[Predictions]:
-    """Yield what the model predicts at masked positions, in batches of no particular order.
+    """Yield the model's predictions at masked positions, in batches in any order.
 
-    Call it within `evaluating`. The bar counts masked copies.
+    Call it within `evaluating`. The progress bar counts masked copies.
     """
     counts = np.diff(masks.offsets)
     for copies in length_sorted_batches(ids.lengths[masks.rows], batch_tokens):
@@ -153,7 +153,7 @@ def predictions(
         labels[at] = true_ids
         batch.input_ids[at] = mask_id
         logits = model(batch, labels).logits
-        assert logits is not None, "they were asked for"
+        assert logits is not None, "with_logits is True"
         require_finite(logits, model)
         logits = logits.float()
         yield Predictions(which, true_ids.to(logits.device), logits)
@@ -169,7 +169,7 @@ def token_log_likelihood(
     batch_tokens: int,
     bar: Progress | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Return the log-probability (nats) of what stands at each masked position, shape (m,)."""
+    """Return the log-probability (nats) of the original token at each mask, shape (m,)."""
     found = np.full(len(masks.positions), np.nan)
     for batch in predictions(ids, masks, model, mask_id, batch_tokens, bar):
         logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])[:, 0]

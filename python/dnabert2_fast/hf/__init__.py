@@ -1,9 +1,9 @@
-"""The library in `transformers`: ``import dnabert2_fast.hf``, then the Auto classes know it.
+"""The library in `transformers`: ``import dnabert2_fast.hf`` registers it with the Auto classes.
 
-Padded rectangles come in and go out; between the two nothing is padded. Folders of this library,
-of the published model and of models fine-tuned from it are recognised by their ``config.json``
-(`is_ours`), and no code out of a folder or from the hub is run for them, whatever
-``trust_remote_code`` says: importing this module is the choice of its classes.
+Inputs and outputs are padded rectangles; between the two nothing is padded. Folders of this
+library, of the published model and of models fine-tuned from it are recognised by their
+``config.json`` (`is_ours`). No code from a folder or the hub is run for them, whatever the value of
+``trust_remote_code``: importing this module selects its classes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "HFDnabert2Tokenizer",
 ]
 
-# Arguments of the Auto classes' own; the classes behind them do not take these.
+# Arguments for the Auto classes only; the classes behind them do not accept these.
 OF_AUTO = ("trust_remote_code", "code_revision", "use_fast", "tokenizer_type", "config")
 HUB = (
     "cache_dir",
@@ -74,7 +74,7 @@ def _register() -> None:
 
 
 def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
-    """``AutoConfig.from_pretrained``, which knows a model_type only, and published ones lack it."""
+    """``AutoConfig.from_pretrained``, which needs a model_type; published files lack it."""
     own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
     values, unused = PretrainedConfig.get_config_dict(name, **own)
     if not is_ours(values):
@@ -83,7 +83,7 @@ def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
 
 
 def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
-    """``from_pretrained`` of a model, given a BertConfig as the published model's page has it."""
+    """``from_pretrained`` of a model, also with a BertConfig as on the published model's page."""
     config = kwargs.get("config")
     if isinstance(config, PretrainedConfig) and not isinstance(config, HFDnabert2Config):
         values = config.to_dict()
@@ -93,10 +93,10 @@ def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any
 
 
 def _tokenizer(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
-    """``AutoTokenizer.from_pretrained``, which published folders send to the stock class."""
+    """``AutoTokenizer.from_pretrained``, which uses the stock class for published folders."""
     if _is_model_of_ours(name, kwargs):
         own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
-        # Another kind of tokenizer may stand beside the same architecture.
+        # Another kind of tokenizer may be in a folder of the same architecture.
         with suppress(TokenizerError):
             return HFDnabert2Tokenizer.from_pretrained(name, *inputs, **own)
     return otherwise(name, *inputs, **kwargs)

@@ -1,4 +1,4 @@
-"""`Dnabert2Config` as a `transformers` config, and which of others' configs mean the same model."""
+"""`Dnabert2Config` as a `transformers` config, and the configs of others for the same model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class HFDnabert2Config(PretrainedConfig):  # type: ignore[misc]
 
     def __init__(self, **values: Any) -> None:
         defaults = Dnabert2Config().to_dict()
-        del defaults["model_type"], defaults["num_labels"]  # transformers keeps both itself
-        # What the published file says of remote code; a file of its fine-tuned form says "bert".
+        del defaults["model_type"], defaults["num_labels"]  # transformers stores both itself
+        # Fields of the published file for remote code; its fine-tuned form has "bert".
         for key in ("auto_map", "model_type", "gradient_checkpointing"):
             values.pop(key, None)
         super().__init__(**{**defaults, "tie_word_embeddings": True, **values})
 
     def core(self) -> Dnabert2Config:
-        """Return the config that the encoder takes."""
+        """Return the config for the encoder."""
         return Dnabert2Config.from_dict(self.to_dict(), source=self._name_or_path or "config")

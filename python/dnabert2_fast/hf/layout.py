@@ -1,4 +1,4 @@
-"""Flat values of a ragged batch as the lists and rectangles that `transformers` passes around."""
+"""Flat values of a ragged batch as the lists and rectangles of `transformers`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Column", "Padding"]
 
 
 class Column(NamedTuple):
-    """One entry of a batch: a value of every token, and what stands at padding.
+    """One entry of a batch: a value per token, and the value at padding.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Column(NamedTuple):
         return laid
 
     def lists(self, offsets: npt.NDArray[np.int64], padding: Padding) -> list[list[Any]]:
-        """Return plain lists, each of its own length or padded up to the width; spans as tuples.
+        """Return plain lists, each with its own length or padded to the width; spans as tuples.
 
         >>> Column(np.array([7, 8, 9])).lists(np.array([0, 2, 3]), Padding(2, "left"))
         [[7, 8], [0, 9]]
@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
 
 class Padding(NamedTuple):
-    """How wide rows become (None: as wide as each is), and on which side."""
+    """Width of padded rows (None: each has its own), and the padded side."""
 
     width: int | None
     side: str
@@ -63,7 +63,7 @@ class Padding(NamedTuple):
     def asked_for(
         cls, strategy: str, longest: int, max_length: int | None, multiple: int | None, side: str
     ) -> Padding:
-        """Work out the width as `transformers` does.
+        """Compute the width like `transformers`.
 
         >>> Padding.asked_for("longest", 11, None, 8, "right").width
         16
@@ -74,7 +74,7 @@ class Padding(NamedTuple):
         return cls(-(-width // multiple) * multiple if multiple else width, side)
 
     def real(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
-        """Return where tokens stand in a rectangle (n, width); None when rows differ in width."""
+        """Return where tokens are in a rectangle (n, width); None when rows differ in width."""
         width = self.width
         if width is None and lengths.size and (lengths == lengths[0]).all():
             width = int(lengths[0])

@@ -1,7 +1,7 @@
-"""The encoder as `transformers` models: padded in, padded out, packed between.
+"""The encoder as `transformers` models: padded input and output, packed in between.
 
-Rows of the output at padding are zero. Unlike the reference code, the pooler reads the first real
-token, so that left padding changes nothing; or the mean of all real tokens, if the config's
+Rows of the output at padding are zero. Unlike in the reference code, the pooler reads the first
+real token, so that left padding changes nothing; or the mean of all real tokens, if the config's
 ``classifier_pooling`` is "mean".
 """
 
@@ -36,18 +36,18 @@ EMBEDDING, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decod
 
 
 class Packed(NamedTuple):
-    """What the encoder gives for a rectangle.
+    """The result of the encoder for a rectangle.
 
     Attributes
     ----------
     rows : Tensor, shape (total_tokens, hidden_size)
     cu_seqlens : Tensor of int32, shape (batch + 1,)
-        Where each sequence's rows begin.
+        Start of each sequence's rows.
     real : Tensor of bool, shape (batch, length)
-        Where the rows belong.
+        Position of the rows in the rectangle.
     looks : dict
-        ``hidden_states`` and ``attentions`` as outputs of `transformers` name them, padded; None
-        when not asked for.
+        ``hidden_states`` and ``attentions``, padded, under the names of `transformers`; None unless
+        requested.
     """
 
     rows: torch.Tensor
@@ -61,7 +61,7 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
     base_model_prefix = "bert"
     supports_gradient_checkpointing = True
     _no_split_modules = ["Layer", "Embeddings"]  # noqa: RUF012
-    # A checkpoint may hold heads that this class has no use for.
+    # A checkpoint may contain heads that this class does not use.
     _keys_to_ignore_on_load_unexpected = [r"^cls\.", r"^classifier\.", r"^(bert\.)?pooler\."]  # noqa: RUF012
 
     def get_input_embeddings(self) -> nn.Module:
@@ -84,7 +84,7 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
     ) -> Packed:
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is None or (input_ids is not None and inputs_embeds is not None):
-            raise ValueError("give either input_ids or inputs_embeds")
+            raise ValueError("input_ids, inputs_embeds: give exactly one of them.")
         mask = given.new_ones(given.shape[:2]) if attention_mask is None else attention_mask
         batch = PackedBatch.from_padded(given, mask, token_type_ids)
         real = mask.bool()
@@ -116,7 +116,7 @@ def _unpack(rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 def _unpack_attentions(attentions: tuple[torch.Tensor, ...], real: torch.Tensor) -> torch.Tensor:
-    """(batch, heads, length, length), zero in rows and columns of padding."""
+    """Return (batch, heads, length, length), zero in rows and columns of padding."""
     length = real.shape[1]
     padded = []
     for weights, at in zip(attentions, real, strict=True):
@@ -151,7 +151,7 @@ class HFDnabert2Model(_Base):
 
     @property
     def checkpoints_activations(self) -> bool:
-        """Whether layers are computed again in the backward pass; always without re-entry."""
+        """Return whether layers are recomputed in the backward pass; never re-entrant."""
         return self.gradient_checkpointing and self.training
 
     def forward(
@@ -187,7 +187,7 @@ class HFDnabert2ForMaskedLM(_Base):
 
     _tied_weights_keys = {DECODER: f"bert.{EMBEDDING}"}  # noqa: RUF012 (transformers reads it here)
 
-    accepts_loss_kwargs = True  # tells `Trainer` to say how many labels a whole update has
+    accepts_loss_kwargs = True  # `Trainer` then passes the number of labels of a whole update
 
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
@@ -236,8 +236,8 @@ class HFDnabert2ForMaskedLM(_Base):
 class HFDnabert2ForSequenceClassification(_Base):
     """Encoder, pooler and classifier, for ``AutoModelForSequenceClassification``.
 
-    The loss is that of ``config.problem_type``: cross-entropy, mean squared error or, for several
-    labels at once, binary cross-entropy; when it is not set, the labels tell.
+    The loss is that of ``config.problem_type``: cross-entropy, mean squared error or, for
+    multi-label tasks, binary cross-entropy. If it is not set, the labels decide.
     """
 
     def __init__(self, config: HFDnabert2Config) -> None:
@@ -281,7 +281,7 @@ class HFDnabert2ForSequenceClassification(_Base):
 class HFDnabert2ForTokenClassification(_Base):
     """Encoder and a classifier of tokens, for ``AutoModelForTokenClassification``."""
 
-    accepts_loss_kwargs = True  # tells `Trainer` to say how many labels a whole update has
+    accepts_loss_kwargs = True  # `Trainer` then passes the number of labels of a whole update
 
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
@@ -326,10 +326,10 @@ def _mean_loss(
     real: torch.Tensor,
     count: torch.Tensor | int | None,
 ) -> torch.Tensor | None:
-    """Mean cross-entropy of the rows that have a label; 0, not 0 / 0, where none has.
+    """Return the mean cross-entropy of the rows with a label; 0, not 0 / 0, without labels.
 
-    `count` is told when several batches make one update: a mean over all of their labels is not the
-    mean of their means.
+    `count` is set when several batches make one update, because a mean over all of their labels is
+    not the mean of their means.
     """
     if labels is None:
         return None

@@ -1,8 +1,8 @@
 """The Rust encoder as a tokenizer of `transformers`.
 
-Ids, type ids, masks and offsets are those of the stock fast tokenizer on the same file. A batch
-goes through Rust as one flat array and is laid out as a rectangle in numpy, so no Python object
-is made for a token unless lists are asked for.
+Ids, type ids, masks and offsets are those of the stock fast tokenizer on the same file. A batch is
+encoded by Rust as one flat array and laid out as a rectangle in numpy. So no Python object is
+created per token unless lists are requested.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ FILE = "tokenizer.json"
 
 
 class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
-    """`Tokenizer` for `transformers`: what ``AutoTokenizer`` gives for this library's models.
+    """`Tokenizer` for `transformers`: the class that ``AutoTokenizer`` returns for these models.
 
     Parameters
     ----------
     tokenizer_file : path, optional
-        A ``tokenizer.json``; the published vocabulary when left out.
+        A ``tokenizer.json``; the published vocabulary if omitted.
     case : {"compat", "upper"}
         How lower-case letters are read; see `Tokenizer`. Here the default is ``"compat"``, the
         ids of the stock tokenizer: each is one [UNK].
     unknown : {"unk", "split", "error"}
-        What happens to letters outside the vocabulary.
+        How to encode characters outside the vocabulary.
     **options
-        As of every tokenizer: special tokens, ``model_max_length``, ``padding_side``, ...
+        Common options of tokenizers: special tokens, ``model_max_length``, ``padding_side``, ...
 
     Raises
     ------
     TokenizerError
-        When the file holds something that cannot be reproduced id for id; names the place.
+        When the file contains something that cannot be reproduced id for id; names the position.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """
 
     vocab_files_names = {"tokenizer_file": FILE}  # noqa: RUF012 (transformers reads it here)
-    model_input_names = PreTrainedTokenizerFast.model_input_names  # other with every version
+    model_input_names = PreTrainedTokenizerFast.model_input_names  # differs between versions
     padding_side = "right"
 
     def __init__(
@@ -69,15 +69,17 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         unknown: Unknown = "unk",
         **options: Any,
     ) -> None:
-        # from_pretrained names the folder; one without the file must not become the default.
+        # from_pretrained names the folder; a folder without the file must not become the default.
         if tokenizer_file is None and options.get("name_or_path"):
-            raise TokenizerError(f"{options['name_or_path']}: there is no {FILE} in it")
+            raise TokenizerError(
+                f"{options['name_or_path']}: has no {FILE}. Give a folder with one."
+            )
         path = PACKAGED["dnabert2"] if tokenizer_file is None else tokenizer_file
         self.core = Tokenizer.from_file(path, case=case, unknown=unknown)
         if self.core.matching == "kmers":
             raise TokenizerError(
-                f"{path}: a list of k-mers has a tokenizer in transformers already, or use "
-                "dnabert2_fast.Tokenizer"
+                f"{path}: is a list of k-mers. Use the tokenizer of transformers, or "
+                "dnabert2_fast.Tokenizer."
             )
         names = self.core.vocabulary
         for role, token in (
@@ -114,8 +116,8 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return names[index] if 0 <= index < len(names) else None
 
     def _add_tokens(self, new_tokens: list[Any], special_tokens: bool = False) -> int:
-        # Tokens that the file lacks go into its list of added ones, where the encoder finds them;
-        # tokens that it has stay what they are.
+        # Tokens that the file lacks are added to its list of added ones, where the encoder finds
+        # them; tokens that it has are unchanged.
         new = dict.fromkeys(str(token) for token in new_tokens if str(token) not in self._ids)
         new.pop("", None)
         if new:
@@ -145,7 +147,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def save_vocabulary(
         self, save_directory: str, filename_prefix: str | None = None
     ) -> tuple[str, ...]:
-        """Write the ``tokenizer.json``, which the stock tokenizer reads too."""
+        """Write the ``tokenizer.json``, which the stock tokenizer can read too."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         path = Path(save_directory) / f"{prefix}{FILE}"
         self.core.save(path)
@@ -171,13 +173,13 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
             text = self.clean_up_tokenization(text)
         return text
 
-    # Special tokens around a sequence or a pair, as the file's template says
+    # Special tokens around a sequence or a pair, as in the file's template
 
     @cached_property
     def _template_of(self) -> dict[bool, list[tuple[int | None, int]]]:
-        """For one sequence and for a pair: ids of the template with their type ids.
+        """Return the ids of the template with their type ids, for one sequence and for a pair.
 
-        None stands for the ids of a sequence.
+        None represents the ids of a sequence.
         """
         letters = "A" * 8
         bare = len(self.core.encode(letters, add_special_tokens=False))
@@ -195,7 +197,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return found
 
     def _framed(self, first: list[Any], second: list[Any] | None) -> list[tuple[Any, int, int]]:
-        """Id, type id and whether it is special, of every token."""
+        """Return id, type id and whether it is special, of every token."""
         parts = iter([first, second])
         rows: list[tuple[Any, int, int]] = []
         for token, kind in self._template_of[second is not None]:
@@ -206,13 +208,13 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         return rows
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """Return how many special tokens go around one sequence, or a pair."""
+        """Return the number of special tokens around one sequence, or a pair."""
         return sum(token is not None for token, _ in self._template_of[pair])
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """Put special tokens around ids."""
+        """Return ids with special tokens around them."""
         return [token for token, _, _ in self._framed(token_ids_0, token_ids_1)]
 
     def create_token_type_ids_from_sequences(
@@ -267,14 +269,14 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         **_: Any,
     ) -> BatchEncoding:
         if is_split_into_words:
-            raise ValueError("is_split_into_words: DNA has no words; join the parts of a sequence")
+            raise ValueError("is_split_into_words: DNA has no words. Join the parts of a sequence.")
         if return_overflowing_tokens:
             raise ValueError(
-                "return_overflowing_tokens: cut long sequences with "
-                "dnabert2_fast.Tokenizer.encode_windows, which keeps coordinates"
+                "return_overflowing_tokens: is not supported. Cut long sequences with "
+                "dnabert2_fast.Tokenizer.encode_windows, which keeps coordinates."
             )
         if split_special_tokens:
-            raise ValueError("split_special_tokens: special tokens are always found in the text")
+            raise ValueError("split_special_tokens: must be False; special tokens are never split.")
         single = isinstance(text, str)
         texts, pairs = _texts_and_pairs(text, text_pair)
         rule = str(getattr(truncation_strategy, "value", truncation_strategy))
@@ -298,7 +300,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
             padding_side or self.padding_side,
         )
         if padding.width is not None and self.pad_token_id is None:
-            raise ValueError("padding: this vocabulary has no padding token; set pad_token")
+            raise ValueError("padding: this vocabulary has no padding token. Set pad_token.")
         columns = {"input_ids": Column(ragged.values, self.pad_token_id or 0)}
         names = self.model_input_names
         if "token_type_ids" in names if return_token_type_ids is None else return_token_type_ids:
@@ -328,7 +330,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     def _encoded(
         self, texts: list[str], pairs: list[str] | None, spans: bool, rule: Any, **options: Any
     ) -> tuple[Ragged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Ids, type ids and, if asked for, offsets."""
+        """Return ids, type ids and, if requested, offsets."""
         if pairs is None and not spans and not any(kind for _, kind in self._template_of[False]):
             ragged = self.core.encode_batch(texts, **options)
             return ragged, np.zeros(len(ragged.values), np.int64), np.empty((0, 2), np.int64)
@@ -338,26 +340,28 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
 
 def _texts_and_pairs(text: Any, pair: Any) -> tuple[list[str], list[str] | None]:
-    """One list of sequences, and one of second sequences if there are such."""
+    """Return one list of sequences, and one of second sequences if there are any."""
     if isinstance(text, str):
         if pair is not None and not isinstance(pair, str):
-            raise TypeError("text_pair: one sequence is expected, as text is one")
+            raise TypeError("text_pair: must be one sequence, because text is one.")
         return [text], None if pair is None else [pair]
     if not isinstance(text, (list, tuple)):
-        raise ValueError(f"text: a str or a list of str is expected, not {type(text).__name__}")
+        raise ValueError(f"text: must be a str or a list of str (got {type(text).__name__}).")
     if isinstance(pair, str):
-        raise TypeError("text_pair: a list as long as text is expected, not one sequence")
+        raise TypeError("text_pair: must be a list as long as text (got one sequence).")
     rows: list[Any]
     if pair is not None:
         if len(pair) != len(text):
-            raise ValueError(f"text_pair: {len(pair)} sequences, but text has {len(text)}")
+            raise ValueError(
+                f"text_pair: must have {len(text)} sequences, as text (got {len(pair)})."
+            )
         rows = list(zip(text, pair, strict=True))
     else:
         rows = [row if isinstance(row, (list, tuple)) else (row,) for row in text]
     wide = {len(row) for row in rows}
     if not wide <= {1} and wide != {2}:
-        raise ValueError("text: every entry is one sequence, or every entry is a pair")
+        raise ValueError("text: must contain either sequences or pairs, not both.")
     odd = next((part for row in rows for part in row if not isinstance(part, str)), None)
     if odd is not None:
-        raise ValueError(f"text: sequences are str, not {type(odd).__name__}; see also decode")
+        raise ValueError(f"text: must contain str (got {type(odd).__name__}). For ids, use decode.")
     return [row[0] for row in rows], [row[1] for row in rows] if wide == {2} else None

@@ -95,7 +95,7 @@ def track(path: str | os.PathLike[str], lengths: Mapping[str, int]) -> Iterator[
     """
     path = Path(path)
     if path.suffix not in TRACK_SUFFIXES:
-        raise ValueError(f"out: {path.name} must end in {', '.join(TRACK_SUFFIXES)}")
+        raise ValueError(f"out: must end in {', '.join(TRACK_SUFFIXES)} (got {path.name}).")
     with atomic_path(path) as temporary:
         kind = _BedGraph if path.suffix == ".bedgraph" else _BigWig
         with closing(kind(temporary, lengths)) as sink:

@@ -1,8 +1,8 @@
-"""Steps of the encoder that would otherwise go over memory several times.
+"""Fused steps of the encoder, which would otherwise read and write memory several times.
 
-Each has one name for its function here, its Triton kernels (``triton_<name>``), the operator that
-torch knows (``dnabert2_fast::<name>``), its test and its benchmark. The functions here run the
-Triton kernels where these come out right on a small example, else the same formula in plain torch.
+Each step has one name for its function here, its Triton kernels (``triton_<name>``), its torch
+operator (``dnabert2_fast::<name>``), its test and its benchmark. A function runs the Triton kernels
+if they compute a small example correctly, else the same formula in plain torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def geglu(x: torch.Tensor, dropout_p: float = 0.0) -> torch.Tensor:
     ----------
     x : Tensor, shape (rows, 2 * width)
     dropout_p : float
-        Share of the product to drop.
+        Probability of dropping an element of the product.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def add_norm(
     x, residual : Tensor, shape (rows, width)
     norm : LayerNorm
     dropout_p : float
-        Share of `x` to drop.
+        Probability of dropping an element of `x`.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def masked_lm_loss(hidden: torch.Tensor, decoder: nn.Linear, labels: torch.Tenso
     Parameters
     ----------
     hidden : Tensor, shape (rows, hidden_size)
-        Rows that have a label.
+        Rows with a label.
     decoder : Linear
         To the vocabulary.
     labels : Tensor of int64, shape (rows,)
@@ -95,7 +95,7 @@ def masked_lm_loss(hidden: torch.Tensor, decoder: nn.Linear, labels: torch.Tenso
     4.1589
     """
     kind = hidden.device.type
-    if torch.is_autocast_enabled(kind):  # as a linear layer would, which autocast knows
+    if torch.is_autocast_enabled(kind):  # like a linear layer under autocast
         hidden = hidden.to(torch.get_autocast_dtype(kind))
     if fused(hidden):
         from dnabert2_fast.kernels.triton_masked_lm_loss import masked_lm_loss as op
@@ -106,7 +106,7 @@ def masked_lm_loss(hidden: torch.Tensor, decoder: nn.Linear, labels: torch.Tenso
 
 
 def fused(x: torch.Tensor) -> bool:
-    """Whether the Triton kernels run for a tensor's device and dtype."""
+    """Return whether the Triton kernels run for a tensor's device and dtype."""
     runs: bool = _fused(x.device, x.dtype)
     return runs
 
@@ -118,15 +118,15 @@ def _fused(device: torch.device, dtype: torch.dtype) -> bool:
 
 @lru_cache
 def unavailable_reason(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return why the Triton kernels do not run on a device, None when they do."""
+    """Return why the Triton kernels do not run on a device, None when they run."""
     if device.type != "cuda":
-        return f"needs a CUDA device, this is {device.type}"
+        return f"needs a CUDA device (got {device.type})"
     if not find_spec("triton"):
         return "triton is not installed: pip install triton"
     if torch.cuda.get_device_capability(device) < (8, 0):
         return "needs compute capability 8.0"
     if dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        return f"cannot work in {str(dtype).removeprefix('torch.')}"
+        return f"does not support {str(dtype).removeprefix('torch.')}"
     x = torch.linspace(-3, 3, 64, device=device, dtype=dtype).view(2, 32)
     gate, value = x.chunk(2, dim=-1)
     try:
@@ -135,10 +135,12 @@ def unavailable_reason(device: torch.device, dtype: torch.dtype) -> str | None:
         off = float((op(x, x, 0.0) - F.gelu(gate) * value).abs().max())
     except Exception as error:
         return f"failed on a small example: {type(error).__name__}: {error}".split("\n")[0]
-    return None if off < 40 * torch.finfo(dtype).eps else f"came out wrong by {off:.1e}"
+    return (
+        None if off < 40 * torch.finfo(dtype).eps else f"is wrong by {off:.1e} on a small example"
+    )
 
 
 def _seed(x: torch.Tensor, dropout_p: float, unused: torch.Tensor) -> torch.Tensor:
-    # Drawn on the device, so that a captured graph draws anew each time. Without dropout nothing
-    # reads it: a tensor that the backward pass keeps anyway, so that none is kept for it.
+    # Drawn on the device, so that each replay of a captured graph draws again. Without dropout the
+    # value is not read: a tensor that the backward pass stores anyway saves storing another one.
     return torch.randint(2**31, (1,), device=x.device) if dropout_p > 0 else unused

@@ -1,7 +1,7 @@
 """Dropout, residual and LayerNorm in one pass over memory, forward and backward.
 
-A program of the backward pass works on a span of rows and sums the gradients of weight and bias
-over them; the sums of all programs are added in a fixed order, so results are reproducible.
+A program of the backward pass processes a span of rows and sums the gradients of weight and bias
+over them. The sums of all programs are added in a fixed order, so results are reproducible.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dnabert2_fast.kernels.triton_random import kept
 
 __all__ = ["add_norm", "backward", "forward"]
 
-# Programs of a backward pass at most: two for each multiprocessor of a large card.
+# Maximum number of programs of a backward pass: two for each multiprocessor of a large card.
 PROGRAMS = 264
 
 
@@ -51,7 +51,7 @@ def backward(
     grad_y, total, weight, mean, rstd, grad_total, grad_x, grad_weight, grad_bias, seed,
     rows, width, span, dropout_p, BLOCK: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """Write a span of rows of the gradients, and its share of the weight's and bias'."""
+    """Write the gradients of a span of rows, and its part of the weight's and bias' gradients."""
     columns = tl.arange(0, BLOCK)
     real = columns < width
     scale = tl.load(weight + columns, mask=real, other=0.0).to(tl.float32)
@@ -90,7 +90,7 @@ def add_norm(
     eps: float,
     dropout_p: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the normed sum, in the dtype of `x`, and for the backward pass sum, mean, 1 / std."""
+    """Return the normalised sum in the dtype of `x`, and its input, mean and 1 / std."""
     x, residual = x.contiguous(), residual.contiguous()
     rows, width = x.shape
     y, total = torch.empty_like(x), torch.empty_like(residual)
@@ -115,7 +115,7 @@ def add_norm_backward(
     like: torch.Tensor,
     dropout_p: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of the sum, of `x` (empty without dropout), weight and bias."""
+    """Return the gradients of the sum, of `x` (empty without dropout), weight and bias."""
     rows, width = total.shape
     programs = max(1, min(PROGRAMS, rows))
     grad_total = torch.empty_like(total)

@@ -1,7 +1,8 @@
-"""Masked-LM loss straight from hidden rows: logits live for a few thousand rows at a time.
+"""Masked-LM loss directly from hidden rows: logits exist for a few thousand rows at a time.
 
-The forward pass turns each chunk of logits into its gradient in place and multiplies that out at
-once (as Liger Kernel does, Hsu et al. 2024), so neither logits nor their gradient are ever kept.
+The forward pass turns each chunk of logits into its gradient in place and multiplies it with the
+weights immediately (like Liger Kernel, Hsu et al. 2024). So logits and their gradient are not
+stored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import triton.language as tl
 
 __all__ = ["cross_entropy", "masked_lm_loss"]
 
-# Logits that live at a time.
+# Maximum number of logits in memory at a time.
 LOGITS = 2**25
 
 BLOCK = 4096
@@ -48,7 +49,7 @@ def cross_entropy(logits, labels, losses, width, BLOCK: tl.constexpr):
 def masked_lm_loss(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sum of the rows' losses in float32, and its gradients for hidden rows, weight and bias."""
+    """Return the sum of the losses in float32, and its gradients for hidden, weight and bias."""
     rows, vocab_size = len(hidden), len(weight)
     matrix, shift = weight.to(hidden.dtype), bias.to(hidden.dtype)
     losses = torch.zeros(rows, dtype=torch.float32, device=hidden.device)

@@ -1,4 +1,4 @@
-"""Which of the public models a checkpoint holds."""
+"""The public model class of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Model = Dnabert2ForSequenceClassification | Dnabert2ForMaskedLM | Dnabert2Model
 
 
 def model_class(name: str | os.PathLike[str]) -> type[Model]:
-    """Return the class that fits a checkpoint's weights.
+    """Return the model class for a checkpoint's weights.
 
-    A sequence classifier, a masked language model, or an encoder. What is not a safetensors file is
-    a masked language model, as the published checkpoint is.
+    A sequence classifier, a masked language model, or an encoder. A checkpoint that is not a
+    safetensors file is read as a masked language model, like the published one.
 
     Parameters
     ----------
     name : str or path
-        As for ``from_pretrained``.
+        As in ``from_pretrained``.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def model_class(name: str | os.PathLike[str]) -> type[Model]:
             with safe_open(weights, "pt") as file:
                 keys = set(file.keys())
         except SafetensorError:
-            keys = set()  # `from_pretrained` says what is wrong
+            keys = set()  # `from_pretrained` reports what is wrong
         if "classifier.weight" in keys:
             return Dnabert2ForSequenceClassification
         if keys and not any(key.startswith("cls.") for key in keys):

@@ -1,4 +1,4 @@
-"""A batch as the encoder takes it: all sequences one after the other, and their borders."""
+"""The input of the encoder: all sequences of a batch one after the other, and their borders."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class PackedBatch:
     Parameters
     ----------
     input_ids : Tensor of int64, shape (total_tokens,)
-        Or the tokens' vectors instead of the word embedding's, float, (total_tokens, hidden_size).
+        Or vectors instead of word embeddings, float, (total_tokens, hidden_size).
     cu_seqlens : Tensor of int32, shape (n + 1,)
         Sequence ``i`` is ``input_ids[cu_seqlens[i]:cu_seqlens[i + 1]]``.
     max_seqlen : int
-        Tokens of the longest sequence.
+        Number of tokens of the longest sequence.
     token_type_ids : Tensor of int64, shape (total_tokens,), optional
-        All 0 when left out.
+        All 0 if omitted.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class PackedBatch:
 
     @classmethod
     def from_ragged(cls, ragged: Ragged) -> PackedBatch:
-        """Take over a batch from the tokenizer or a corpus.
+        """Return a batch of the tokenizer or a corpus as tensors.
 
         >>> PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]])).cu_seqlens.tolist()
         [0, 3, 5]
@@ -58,13 +58,13 @@ class PackedBatch:
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> PackedBatch:
-        """Drop the padding of a rectangle.
+        """Remove the padding of a rectangle.
 
         Parameters
         ----------
         input_ids, token_type_ids : Tensor of int64, shape (batch, length)
         attention_mask : Tensor, shape (batch, length)
-            Not 0 at real tokens.
+            Nonzero at real tokens.
 
         Raises
         ------
@@ -84,14 +84,14 @@ class PackedBatch:
         """
         if attention_mask.ndim != 2:
             raise ValueError(
-                f"input_ids, attention_mask: (batch, length) is expected, not shape "
-                f"{tuple(attention_mask.shape)}"
+                f"attention_mask: must have the shape (batch, length) "
+                f"(got {tuple(attention_mask.shape)})."
             )
         for name, given in (("attention_mask", attention_mask), ("token_type_ids", token_type_ids)):
             if given is not None and given.shape != input_ids.shape[:2]:
                 raise ValueError(
-                    f"{name}: has shape {tuple(given.shape)}, the tokens have "
-                    f"{tuple(input_ids.shape[:2])}"
+                    f"{name}: must have the shape of input_ids, {tuple(input_ids.shape[:2])} "
+                    f"(got {tuple(given.shape)})."
                 )
         real = attention_mask.bool()
         if not torch.compiler.is_compiling():
@@ -100,9 +100,8 @@ class PackedBatch:
             spans = real[:, :1].sum(1) + (real[:, 1:] & ~real[:, :-1]).sum(1)
             if (spans > 1).any():
                 warnings.warn(
-                    "attention_mask: has gaps between real tokens; those in a gap are taken out as "
-                    "if they had never been there, so that ALiBi's distances across it shrink. Put "
-                    "[MASK] there to keep them",
+                    "attention_mask: has gaps between real tokens. Tokens in a gap are removed, so "
+                    "distances across it shrink. Use [MASK] there to keep the positions.",
                     stacklevel=2,
                 )
         lengths = real.sum(1, dtype=torch.int32)
@@ -118,7 +117,7 @@ class PackedBatch:
         return len(self.cu_seqlens) - 1
 
     def to(self, device: torch.device | str) -> PackedBatch:
-        """Return the batch on a device; itself when it is there already."""
+        """Return the batch on a device; the same object if it is there already."""
         types = self.token_type_ids
         return PackedBatch(
             self.input_ids.to(device, non_blocking=True),
@@ -129,5 +128,5 @@ class PackedBatch:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sequence, shape (n,)."""
+        """Number of tokens of each sequence, shape (n,)."""
         return np.diff(self.cu_seqlens.cpu().numpy())

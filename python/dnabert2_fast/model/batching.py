@@ -1,8 +1,8 @@
 """The batch loop of inference: sort by length, cut by token budget, encode.
 
-Sequences of like length share a batch, so that no kernel waits for one long sequence among short
-ones. The longest come first: if memory is too small, the first batch fails, not the last. What is
-computed for a sequence does not depend on its batch; rows are written back by their indices.
+Sequences of similar length share a batch, so that no kernel waits for one long sequence. The
+longest come first: if memory is too small, the first batch fails, not the last. The result for a
+sequence does not depend on its batch; rows are written back by their indices.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def length_sorted_batches(
     Parameters
     ----------
     lengths : ndarray of int64, shape (n,)
-        Tokens of each sequence.
+        Number of tokens of each sequence.
     batch_tokens : int
-        Maximum number of tokens of a batch; a longer sequence makes a batch of its own.
+        Maximum number of tokens of a batch; a longer sequence has its own batch.
 
     Yields
     ------

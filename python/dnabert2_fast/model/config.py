@@ -1,4 +1,4 @@
-"""Shape of a DNABERT-2 encoder, under the names of the published ``config.json``."""
+"""Sizes of a DNABERT-2 encoder, under the names of the published ``config.json``."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ MODEL_TYPE = "dnabert2"
 class Dnabert2Config:
     """Sizes and rates of an encoder; the defaults are the published 117M model.
 
-    Fields keep Hugging Face's names. ``intermediate_size`` is the width after gating;
+    Fields have the names of Hugging Face. ``intermediate_size`` is the width after gating.
     ``alibi_starting_size`` and ``max_position_embeddings`` limit nothing here and are kept for
-    other readers of the file. ``classifier_pooling``, a field of ModernBERT's in `transformers`, is
-    what the pooler is given: ``"cls"``, a sequence's first token, as in the published model, whose
-    file lacks the field; or ``"mean"``, the mean of all its tokens, [CLS] and [SEP] included.
-    ``window_bp`` is the length in bases of the longest sequence that a classifier was fine-tuned
-    on, None for other models.
+    other readers of the file. ``classifier_pooling``, as in ModernBERT, is the input of the pooler:
+    ``"cls"``, a sequence's first token, as in the published model, whose file lacks the field; or
+    ``"mean"``, the mean of all its tokens, including [CLS] and [SEP]. ``window_bp`` is the length
+    in bases of the longest sequence that a classifier was fine-tuned on, None for other models.
 
     Raises
     ------
     CheckpointError
         When a size is not positive, `hidden_size` is not a multiple of `num_attention_heads`,
-        `hidden_act` is not ``"gelu"``, or `classifier_pooling` neither ``"cls"`` nor ``"mean"``.
+        `hidden_act` is not ``"gelu"``, or `classifier_pooling` is neither ``"cls"`` nor ``"mean"``.
 
     Examples
     --------
@@ -67,21 +66,22 @@ class Dnabert2Config:
             raise CheckpointError(f"config: {error}") from None
         if self.hidden_size % self.num_attention_heads:
             raise CheckpointError(
-                f"config: hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
+                f"config: hidden_size must be a multiple of num_attention_heads "
+                f"(got {self.hidden_size} and {self.num_attention_heads})."
             )
         if self.hidden_act != "gelu":
             raise CheckpointError(
-                f'config: hidden_act is "{self.hidden_act}"; DNABERT-2 gates with "gelu"'
+                f'config: hidden_act must be "gelu", as in DNABERT-2 (got "{self.hidden_act}").'
             )
         if self.classifier_pooling not in ("cls", "mean"):
             raise CheckpointError(
-                f'config: classifier_pooling is "{self.classifier_pooling}", not "cls" or "mean"'
+                f'config: classifier_pooling must be "cls" or "mean" '
+                f'(got "{self.classifier_pooling}").'
             )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "config.json") -> Dnabert2Config:
-        """Read the fields that this class has out of a ``config.json``; others are passed over.
+        """Read the fields of this class from a ``config.json``; other fields are ignored.
 
         Raises
         ------
@@ -100,18 +100,19 @@ class Dnabert2Config:
         for name, value in known.items():
             wanted = (float, int) if hints[name] is float else hints[name]
             if not isinstance(value, wanted) or isinstance(value, bool):
-                raise CheckpointError(f"{source}: {name} is {value!r}, not {hints[name]}")
+                kind = getattr(hints[name], "__name__", hints[name])
+                raise CheckpointError(f"{source}: {name} must be of type {kind} (got {value!r}).")
         try:
             return cls(**known)
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from None
 
     def require_vocabulary(self, vocab_size: int, source: str) -> None:
-        """Raise `CheckpointError` when a tokenizer has another number of ids than the model."""
+        """Raise `CheckpointError` unless tokenizer and model have the same number of ids."""
         if vocab_size != self.vocab_size:
             raise CheckpointError(
-                f"{source}: the model has {self.vocab_size} ids, the tokenizer {vocab_size}; "
-                "use the tokenizer that the model was trained with"
+                f"{source}: the model has {self.vocab_size} ids, the tokenizer {vocab_size}. "
+                "Use the tokenizer that the model was trained with."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,10 +132,10 @@ _SIZES = (
 
 
 def is_ours(values: Mapping[str, Any]) -> bool:
-    """Tell whether a ``config.json`` is of this architecture.
+    """Return whether a ``config.json`` belongs to this architecture.
 
-    The published file has no ``model_type``; what its remote code saves after fine-tuning says
-    "bert". Both have the ALiBi field that no other architecture of that name has.
+    The published file has no ``model_type``; its remote code writes "bert" after fine-tuning. Both
+    have the ALiBi field that no other architecture of that name has.
 
     >>> is_ours({"model_type": "bert"}), is_ours({"alibi_starting_size": 512})
     (False, True)

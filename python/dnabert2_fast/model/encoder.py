@@ -1,7 +1,7 @@
 """The DNABERT-2 encoder on packed rows: embeddings, layers (`layers.py`) and pooler.
 
-DNABERT-2: Zhou et al. 2024. Modules carry the names of the released checkpoint, so that its keys
-load as they are.
+DNABERT-2: Zhou et al. 2024. Modules have the names of the published checkpoint, so that its keys
+load without a map.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Bert", "first_rows", "mean_rows"]
 
 @lru_cache
 def _slopes(heads: int, device: torch.device) -> torch.Tensor:
-    # Neither parameter nor buffer, so that they stay float32 whatever the model's dtype: half of
-    # them are no round numbers. Made outside inference mode, because training may use them later.
+    # Neither parameter nor buffer, so that they stay float32 for every dtype of the model: half of
+    # them are rounded in 16 bits. Made outside inference mode, because training may use them later.
     with torch.inference_mode(False):
         return alibi_slopes(heads).to(device)
 
 
 def first_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-    """Return the row of each sequence's first token, zero for a sequence without any.
+    """Return the row of each sequence's first token, zero for a sequence without tokens.
 
     >>> first_rows(torch.tensor([[5.0], [6.0], [7.0]]), torch.tensor([0, 2, 2, 3, 3])).tolist()
     [[5.0], [0.0], [7.0], [0.0]]
@@ -42,7 +42,7 @@ def first_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
 
 
 def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-    """Return the mean of each sequence's rows, zero for a sequence without any.
+    """Return the mean of each sequence's rows, zero for a sequence without tokens.
 
     >>> mean_rows(torch.tensor([[5.0], [6.0], [7.0]]), torch.tensor([0, 2, 2, 3, 3])).tolist()
     [[5.5], [0.0], [7.0], [0.0]]
@@ -59,13 +59,13 @@ def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
 
 
 def _starts(cu_seqlens: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each sequence begins, any place for one without tokens; which those are, (n, 1)."""
+    """Return the first row of each sequence (any for an empty one), and which are empty, (n, 1)."""
     empty = cu_seqlens[1:] == cu_seqlens[:-1]
     return cu_seqlens[:-1].long().clamp(max=tokens - 1), empty[:, None]
 
 
 class Pooler(nn.Module):
-    """tanh of a linear map of one row a sequence: its first token's, or the mean of its tokens'."""
+    """tanh of a linear map of a sequence's first token, or of the mean of its tokens."""
 
     def __init__(self, config: Dnabert2Config) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Pooler(nn.Module):
 
 
 class Bert(nn.Module):
-    """Embeddings, layers and, if wanted, the pooler."""
+    """Embeddings, layers and, optionally, the pooler."""
 
     def __init__(self, config: Dnabert2Config, backend: str, with_pooler: bool) -> None:
         super().__init__()
@@ -90,14 +90,14 @@ class Bert(nn.Module):
         self.pooler = Pooler(config) if with_pooler else None
 
     def pool(self, rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
-        """Return what the pooler makes of all tokens' rows, shape (n, hidden_size)."""
+        """Return the pooler's output for all tokens' rows, shape (n, hidden_size)."""
         assert self.pooler is not None, "this encoder was built without a pooler"
         summary = mean_rows if self.pooling == "mean" else first_rows
         pooled: torch.Tensor = self.pooler(summary(rows, cu_seqlens))
         return pooled
 
     def encode_pooled(self, batch: PackedBatch) -> torch.Tensor:
-        """Return what the pooler makes of a batch; the last layer does no more than that needs."""
+        """Return the pooler's output for a batch; the last layer computes only the rows needed."""
         if self.pooling == "mean" or not len(batch.input_ids):
             return self.pool(self.encode(batch), batch.cu_seqlens)
         assert self.pooler is not None, "this encoder was built without a pooler"
@@ -113,10 +113,10 @@ class Bert(nn.Module):
         states: list[torch.Tensor] | None = None,
         attentions: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
-        """Return the last layer's rows, all or those given.
+        """Return the last layer's rows, all or the given ones.
 
-        The state after the embeddings and after every layer is appended to `states`, every layer's
-        attention weights to `attentions`.
+        The state after the embeddings and after every layer is appended to `states`, and every
+        layer's attention weights to `attentions`.
         """
         if attentions is not None:
             require_room(batch.cu_seqlens, self.heads * len(self.encoder.layer))

@@ -1,6 +1,6 @@
 """The public models: the encoder with its pooler, a masked-LM head, or a classifier.
 
-Modules carry the names of the released checkpoint, so that its keys load as they are.
+Modules have the names of the published checkpoint, so that its keys load without a map.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = [
     "classification_head",
 ]
 
-HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, whatever the config says
+HEAD_LAYER_NORM_EPS = 1e-12  # fixed in the reference, independent of the config
 
 
 class Classifier(nn.Linear):
-    """A linear map that works in float32 at least: bfloat16 has steps of 1/64 between 2 and 4."""
+    """A linear map in float32 at least, because bfloat16 has steps of 1/64 between 2 and 4."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits, shape (rows, num_labels)."""
@@ -56,7 +56,7 @@ class PredictionTransform(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=HEAD_LAYER_NORM_EPS)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return rows shaped as the input."""
+        """Return rows with the shape of the input."""
         normed: torch.Tensor = self.LayerNorm(F.gelu(self.dense(x)))
         return normed
 
@@ -76,7 +76,7 @@ class Predictions(nn.Module):
 
 
 class MaskedLMHead(nn.Module):
-    """Holds the predictions under the checkpoint's name ``cls.predictions``."""
+    """The predictions under the checkpoint's name ``cls.predictions``."""
 
     def __init__(self, config: Dnabert2Config) -> None:
         super().__init__()
@@ -86,19 +86,19 @@ class MaskedLMHead(nn.Module):
 class Dnabert2Model(Pretrained):
     """The encoder with its pooler.
 
-    `from_pretrained` reads one, `save_pretrained` writes it, and a call is `forward`.
+    Read it with `from_pretrained`, write it with `save_pretrained`, call it like `forward`.
 
     Parameters
     ----------
     config : Dnabert2Config
-        Weights are drawn at random: normal with deviation `initializer_range`.
+        Weights are initialised at random: normal with standard deviation `initializer_range`.
     attention : str
         Attention backend; ``dnabert2-fast doctor`` lists them.
 
     Raises
     ------
     BackendUnavailableError
-        When it is called, if there is no such backend or it cannot run here.
+        At a call, if the backend does not exist or cannot run here.
 
     Examples
     --------
@@ -129,10 +129,9 @@ class Dnabert2Model(Pretrained):
         ----------
         batch : PackedBatch
         output_hidden_states : bool
-            Return the state after the embeddings and after every layer too.
+            Also return the state after the embeddings and after every layer.
         output_attentions : bool
-            Return the attention weights too: the one result that needs memory for every pair of
-            tokens.
+            Also return the attention weights, whose memory grows with the square of the length.
 
         Returns
         -------
@@ -141,9 +140,9 @@ class Dnabert2Model(Pretrained):
         Raises
         ------
         ValueError
-            When the attention weights would be too many; says what to do.
+            When there would be too many attention weights.
         IndexError
-            When an id lies outside the vocabulary, on a CPU.
+            When an id is outside the vocabulary, on a CPU.
         """
         batch = batch.to(self.device)
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
@@ -157,7 +156,7 @@ class Dnabert2Model(Pretrained):
             tuple(attentions) if attentions else None,
         )
 
-    if TYPE_CHECKING:  # torch gives every call the type Any
+    if TYPE_CHECKING:  # in torch, every call has the type Any
         __call__ = forward
 
 
@@ -167,11 +166,11 @@ class Dnabert2ForMaskedLM(Pretrained):
     Parameters
     ----------
     config, attention
-        As for `Dnabert2Model`.
+        As in `Dnabert2Model`.
 
     Examples
     --------
-    What ``mini`` expects where a token is hidden:
+    The most probable token of ``mini`` for a masked position:
 
     >>> from dnabert2_fast import Tokenizer
     >>> tok = Tokenizer.from_pretrained("mini")
@@ -193,7 +192,7 @@ class Dnabert2ForMaskedLM(Pretrained):
         initialise(self, config.initializer_range)
 
     def tie(self) -> None:
-        """Let the decoder use the word embedding's matrix."""
+        """Share the word embedding's matrix with the decoder."""
         self.cls.predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
 
     def forward(
@@ -205,10 +204,10 @@ class Dnabert2ForMaskedLM(Pretrained):
         ----------
         batch : PackedBatch
         labels : Tensor of int64, shape (total_tokens,), optional
-            -100 where nothing is asked. With labels, the last layer's MLP and the head run on the
-            labelled rows alone, and `logits` holds those rows in order.
+            -100 at positions without a label. With labels, the last layer's MLP and the head run on
+            the labelled rows only, and `logits` contains those rows in order.
         with_logits : bool
-            Without them, a loss is computed in less memory on a GPU.
+            False computes a loss in less memory on a GPU.
 
         Returns
         -------
@@ -223,7 +222,7 @@ class Dnabert2ForMaskedLM(Pretrained):
         labels = labels.to(self.device)
         rows = torch.nonzero(labels != -100).flatten()
         hidden, labels = head.transform(self.bert.encode(batch, rows)), labels[rows]
-        # A batch without any label has loss 0, not 0 / 0.
+        # A batch without labels has loss 0, not 0 / 0.
         count = max(len(rows), 1)
         if not with_logits:
             return MaskedLMOutput(masked_lm_loss(hidden, head.decoder, labels) / count, None)
@@ -231,7 +230,7 @@ class Dnabert2ForMaskedLM(Pretrained):
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
         return MaskedLMOutput(total / count, logits)
 
-    if TYPE_CHECKING:  # torch gives every call the type Any
+    if TYPE_CHECKING:  # in torch, every call has the type Any
         __call__ = forward
 
 
@@ -241,12 +240,12 @@ class Dnabert2ForSequenceClassification(Pretrained):
     Parameters
     ----------
     config, attention
-        As for `Dnabert2Model`; `config.num_labels` is the number of classes,
-        `config.classifier_pooling` what the pooler is given.
+        As in `Dnabert2Model`; `config.num_labels` is the number of classes,
+        `config.classifier_pooling` the input of the pooler.
 
     Examples
     --------
-    A head of three classes on ``mini``, ready to be trained:
+    A head of three classes on ``mini``, ready for training:
 
     >>> import warnings
     >>> from dnabert2_fast import Tokenizer
@@ -285,7 +284,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
             return ClassifierOutput(None, logits)
         return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)
 
-    if TYPE_CHECKING:  # torch gives every call the type Any
+    if TYPE_CHECKING:  # in torch, every call has the type Any
         __call__ = forward
 
 
@@ -302,7 +301,7 @@ class Dnabert2ForTokenClassification(Pretrained):
     Raises
     ------
     BackendUnavailableError
-        When it is called, if there is no such backend or it cannot run here.
+        At a call, if the backend does not exist or cannot run here.
 
     Examples
     --------
@@ -328,7 +327,7 @@ class Dnabert2ForTokenClassification(Pretrained):
         ----------
         batch : PackedBatch
         labels : Tensor of int64, shape (total_tokens,), optional
-            -100 where nothing is asked; gives the mean cross-entropy of the others.
+            -100 at positions without a label; gives the mean cross-entropy of the others.
 
         Returns
         -------
@@ -343,5 +342,5 @@ class Dnabert2ForTokenClassification(Pretrained):
         total = F.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")
         return ClassifierOutput(total / (labels != -100).sum().clamp(min=1), logits)
 
-    if TYPE_CHECKING:  # torch gives every call the type Any
+    if TYPE_CHECKING:  # in torch, every call has the type Any
         __call__ = forward

@@ -1,8 +1,9 @@
 """A model whose matrices are multiplied in 8-bit integers, for inference on a CPU.
 
-Weights get one scale a row, rows of activations one scale a tensor, drawn anew in every call; sums
-are exact integers. Attention, norms and embeddings stay in float32. torch's dynamic quantization
-does the work. How far results move depends on the weights: compare with float32 on your own data.
+Weights have one scale per row, activations one scale per tensor, computed in every call; sums are
+exact integers. Attention, norms and embeddings stay in float32. The implementation is torch's
+dynamic quantization. Results change by an amount that depends on the weights: compare with float32
+on your own data.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def quantize_int8(model: nn.Module) -> None:
     """
     device = next(model.parameters()).device
     if device.type != "cpu":
-        raise ValueError(f'dtype="int8" is for the CPU, not for {device}; use "bfloat16" there')
+        raise ValueError(f'dtype: "int8" needs a CPU (got {device}). Use "bfloat16" there.')
     rule = {nn.Linear: quantization.per_channel_dynamic_qconfig}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its successor, torchao, needs torch.compile to be fast
@@ -41,6 +42,6 @@ def quantize_int8(model: nn.Module) -> None:
 
 
 def is_int8(model: nn.Module) -> bool:
-    """Whether `quantize_int8` was here."""
+    """Return whether `quantize_int8` was applied to a model."""
     kind = torch.ao.nn.quantized.dynamic.Linear
     return any(isinstance(part, kind) for part in model.modules())

@@ -1,8 +1,9 @@
 """The layers of the encoder on packed rows.
 
-A BERT with ALiBi instead of positions, a gated feed-forward and post-norm (MosaicBERT, Portes et
-al. 2023; DNABERT-2, Zhou et al. 2024). Every tensor is (total_tokens, ...): work is done for real
-tokens only. Modules carry the names of the released checkpoint, so that its keys load as they are.
+A BERT with ALiBi instead of positions, a gated feed-forward part and post-norm (MosaicBERT, Portes
+et al. 2023; DNABERT-2, Zhou et al. 2024). Every tensor is (total_tokens, ...), so only real tokens
+are computed. Modules have the names of the published checkpoint, so that its keys load without a
+map.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dnabert2_fast.model.config import Dnabert2Config
 
 __all__ = ["Embeddings", "Encoder", "Layer"]
 
-# Rows that pass the feed-forward part at a time when no gradient is wanted: eight times as wide as
-# the states, it would need most of the memory of a long sequence. A CPU has fewer of them in its
-# cache, and takes new pages from the system for every tensor above 32 MB (docs/log.md).
+# Rows per pass of the feed-forward part without gradients. It is eight times as wide as the states,
+# so it would need most of the memory of a long sequence. On a CPU fewer rows fit the cache, and the
+# system provides new pages for every tensor above 32 MB (docs/log.md).
 MLP_ROWS = 8192
 MLP_ROWS_CPU = 1024
 
@@ -94,7 +95,7 @@ class AttentionOutput(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """Return the normed sum, shaped as its inputs."""
+        """Return the normalised sum, with the shape of its inputs."""
         dropout_p = self.dropout_p if self.training else 0.0
         return add_norm(self.dense(x), residual, self.LayerNorm, dropout_p)
 
@@ -120,7 +121,7 @@ class GatedMLP(nn.Module):
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the normed sum, shaped as its input."""
+        """Return the normalised sum, with the shape of its input."""
         rows = MLP_ROWS_CPU if x.device.type == "cpu" else MLP_ROWS
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or len(x) <= rows:
             return self._rows(x)
@@ -147,7 +148,7 @@ class Layer(nn.Module):
         rows: torch.Tensor | None = None,
         attentions: list[tuple[torch.Tensor, ...]] | None = None,
     ) -> torch.Tensor:
-        """Return the layer's output, of the given rows only when `rows` is given."""
+        """Return the layer's output, of the given rows only if `rows` is given."""
         mixed = self.attention.self(x, batch, slopes, attentions)
         if rows is not None:
             mixed, x = mixed[rows], x[rows]

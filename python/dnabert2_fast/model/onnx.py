@@ -1,7 +1,7 @@
-"""Models as ONNX files: padded rectangles in, for programs without Python or torch.
+"""Models as ONNX files: padded rectangles as input, for programs without Python or torch.
 
-The packed encoder has no counterpart in ONNX, so its modules are run in the plain padded way, with
-every pair of tokens scored. Memory and time grow with the square of the longest sequence.
+The packed encoder has no counterpart in ONNX, so its modules run on padded rectangles, with scores
+for every pair of tokens. Memory and time grow with the square of the longest sequence.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Exportable = (
     | Dnabert2ForTokenClassification
 )
 
-MASKED = -1e9  # finite, so that a row of padding alone gives no NaN
+MASKED = -1e9  # finite, so that a row of padding does not become NaN
 
 
 def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
@@ -66,15 +66,15 @@ def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
     >>> export_onnx(model, tempfile.mkdtemp() + "/model.onnx")
     """
     with needs("export_onnx"):
-        import onnxscript as _  # noqa: F401 (torch's own message names no remedy)
+        import onnxscript as _  # noqa: F401 (torch's own message gives no remedy)
     if is_int8(model):
-        raise CheckpointError("a model in int8 cannot be exported; export the one it was read from")
+        raise CheckpointError("model: int8 cannot be exported. Export the model it was read from.")
     padded = _Padded(deepcopy(model).cpu().float()).eval()
-    # Sizes of 0 and 1 would be taken as fixed.
+    # Sizes of 0 and 1 would be exported as constants.
     example = (torch.ones(2, 3, dtype=torch.long), torch.ones(2, 3, dtype=torch.long))
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     with atomic_path(path) as temporary, torch.no_grad(), warnings.catch_warnings():
-        # Both inputs have the same two sizes; torch says so of the second.
+        # Both inputs have the same two sizes, and torch warns about the second.
         warnings.filterwarnings("ignore", "# The axis name")
         torch.onnx.export(
             padded,
@@ -126,7 +126,7 @@ class _Padded(nn.Module):
 
 
 def _attention(x: torch.Tensor, layer: Layer, bias: torch.Tensor) -> torch.Tensor:
-    """``softmax(q k^T / sqrt(head_dim) + bias) v`` of every head."""
+    """Return ``softmax(q k^T / sqrt(head_dim) + bias) v`` of every head."""
     own = layer.attention.self
     rows = own.Wqkv(x).unflatten(-1, (3, own.heads, own.head_size))
     q, k, v = rows.permute(2, 0, 3, 1, 4).unbind(0)

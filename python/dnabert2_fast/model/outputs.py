@@ -1,4 +1,4 @@
-"""What the models return."""
+"""The results of the models."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["ClassifierOutput", "EncoderOutput", "MaskedLMOutput"]
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder gives.
+    """The result of the encoder.
 
     Attributes
     ----------
     last_hidden_state : Tensor, shape (total_tokens, hidden_size)
     pooler_output : Tensor, shape (n, hidden_size)
-        tanh of a linear map of each sequence's first token or, if the config's `classifier_pooling`
-        says so, of the mean of its tokens; of zeros for one without any.
+        tanh of a linear map of each sequence's first token or, with `classifier_pooling` "mean" in
+        the config, of the mean of its tokens. A sequence without tokens counts as zeros.
     hidden_states : tuple of Tensor, each (total_tokens, hidden_size), or None
-        After the embeddings and after every layer, when asked for.
+        After the embeddings and after every layer, if requested.
     attentions : tuple of tuple of Tensor, or None
-        Of every layer and every sequence the attention weights, (heads, length, length), when
-        asked for: row i is what token i looks at.
+        For every layer and every sequence the attention weights, (heads, length, length), if
+        requested: row i contains the weights of token i.
     """
 
     last_hidden_state: torch.Tensor

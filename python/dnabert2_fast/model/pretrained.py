@@ -1,7 +1,7 @@
-"""What every public model can do besides computing: be read from a checkpoint, and be written.
+"""Reading and writing of checkpoints, shared by the public models.
 
-A checkpoint is a folder of ``config.json`` and weights under the released key names. What it truly
-lacks, a pooler or a classifier, is randomly initialised, with a warning.
+A checkpoint is a folder of ``config.json`` and weights under the published key names. A pooler or a
+classifier that is missing in it is randomly initialised, with a warning.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-    "int8": torch.float32,  # of everything but the matrices
+    "int8": torch.float32,  # of all parameters but the matrices
 }
 
 
 class Pretrained(nn.Module):
-    """What every public model can do besides computing: be read, be written, say where it is."""
+    """Base class of the public models: reading, writing, and where the weights are."""
 
     config: Dnabert2Config
     bert: Bert
-    name_or_path: str = ""  # that the weights were read from, as it was given
+    name_or_path: str = ""  # source of the weights, as given by the caller
 
     @classmethod
     def from_pretrained(
@@ -66,40 +66,40 @@ class Pretrained(nn.Module):
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Self:
-        """Read a model, ready for inference (`eval` mode).
+        """Read a model for inference (`eval` mode).
 
         Parameters
         ----------
         name_or_path : str or path
             ``"mini"``, the small model in the package; a folder with ``config.json`` and weights;
-            a weights file (``config.json`` is read beside it; without one the published 117M
-            shape is assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
+            a weights file (``config.json`` is read from its folder; without one the published 117M
+            model is assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
         dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
-            ``"auto"`` takes bfloat16 where the device has instructions for it, else float32.
+            ``"auto"`` is bfloat16 if the device has instructions for it, else float32.
             ``"int8"`` multiplies matrices in 8-bit integers: for inference on a CPU, see
             `dnabert2_fast.model.int8`.
         device : str or torch.device
-            ``"auto"`` takes CUDA where there is one, else the CPU.
+            ``"auto"`` is CUDA if available, else the CPU.
         num_labels : int, optional
-            Classes of a classifier; the checkpoint's own when left out. Another number than the
-            checkpoint's gives a fresh classifier.
+            Number of classes of a classifier; the checkpoint's own if omitted. Another number than
+            the checkpoint's gives a randomly initialised classifier.
         classifier_pooling : {"cls", "mean"}, optional
-            What the pooler is given, see `Dnabert2Config`; the checkpoint's own when left out.
+            Input of the pooler, see `Dnabert2Config`; the checkpoint's own if omitted.
         revision : str, optional
             Branch, tag or commit on the hub.
         local_files_only : bool
-            Never ask the network, take what was downloaded before.
+            Use only files that were downloaded before.
 
         Raises
         ------
         CheckpointError
-            When files are missing or damaged, or keys or shapes do not fit; names them.
+            When files are missing or damaged, or keys or shapes do not match; names them.
         BackendUnavailableError
             When `attention` names a backend that cannot run here.
         ValueError
-            When torch knows no such device, or sees none here.
+            When torch does not support the device, or finds none here.
 
         Examples
         --------
@@ -112,7 +112,9 @@ class Pretrained(nn.Module):
         if dtype == "auto":
             dtype = "bfloat16" if has_bfloat16(device) else "float32"
         if dtype not in DTYPES:
-            raise CheckpointError(f'dtype="{dtype}": one of auto, {", ".join(DTYPES)} is expected')
+            raise CheckpointError(
+                f'dtype: must be one of auto, {", ".join(DTYPES)} (got "{dtype}").'
+            )
         select(attention, device, DTYPES[dtype])
         files = locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
@@ -125,7 +127,7 @@ class Pretrained(nn.Module):
         check_layers(config, weights, str(files.weights))
         model = init_empty_weights(lambda: cls(config, attention))
         model.tie()
-        match(model, weights, str(files.weights))  # before memory of any size is taken
+        match(model, weights, str(files.weights))  # before memory is allocated
         model.to_empty(device="cpu")
         model.tie()
         fit(model, weights, str(files.weights))
@@ -136,9 +138,9 @@ class Pretrained(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into a folder, making it if needed.
+        """Write ``config.json`` and ``model.safetensors`` into a folder; create it if needed.
 
-        Every key of the released layout is written, the tied matrix under both of its names, so
+        Every key of the published layout is written, the tied matrix under both of its names, so
         that any reader can load the file without a key map.
 
         Raises
@@ -147,28 +149,28 @@ class Pretrained(nn.Module):
             For a model in int8.
         """
         if is_int8(self):
-            raise CheckpointError("a model in int8 is for inference; save the one it was read from")
+            raise CheckpointError("model: int8 cannot be saved. Save the model it was read from.")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # Copies, because safetensors refuses tensors that share memory.
+        # Copies, because safetensors rejects tensors that share memory.
         tensors = {name: tensor.cpu().clone() for name, tensor in self.state_dict().items()}
         with atomic_path(folder / "model.safetensors") as path:
             path.write_bytes(save(tensors, metadata={"format": "pt"}))
         atomic_json(folder / "config.json", self.config.to_dict(), indent=2)
 
     def tie(self) -> None:
-        """Share matrices that the architecture shares; nothing unless a model overrides it."""
+        """Share matrices that the architecture shares; models override this."""
 
     def checkpoint_activations(self, enabled: bool = True) -> None:
-        """Keep only layers' inputs for the backward pass and compute the rest again.
+        """Store only layers' inputs for the backward pass and recompute the rest.
 
-        A training step then takes about a third more time and the memory of one layer at a time.
+        A training step then takes about a third longer and needs the memory of one layer at a time.
         """
         self.bert.checkpoints_activations = enabled
 
     @property
     def attention_backend(self) -> BackendStatus:
-        """Which attention runs for this model where it is now, and why.
+        """Return which attention backend runs for this model on its device, and why.
 
         >>> from dnabert2_fast import Dnabert2Config, Dnabert2Model
         >>> Dnabert2Model(Dnabert2Config(num_hidden_layers=1)).attention_backend.name
@@ -178,22 +180,22 @@ class Pretrained(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Return the device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the weights."""
+        """Return the dtype of the weights."""
         return next(self.parameters()).dtype
 
 
 def pick_device(name: str | torch.device) -> torch.device:
-    """Return the device of that name; ``"auto"`` takes CUDA where there is one, else the CPU.
+    """Return the device of a name; ``"auto"`` is CUDA if available, else the CPU.
 
     Raises
     ------
     ValueError
-        When torch knows no such device, or does not see one here.
+        When torch does not support the device, or finds none here.
     """
     cuda = torch.cuda.is_available()
     if name == "auto":
@@ -201,7 +203,7 @@ def pick_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f'device="{name}": {first_line(error)}') from None
+        raise ValueError(f'device: "{name}" is not a torch device ({first_line(error)}).') from None
     if device.type == "cuda":
         seen = torch.cuda.device_count() if cuda else 0
     else:
@@ -212,14 +214,17 @@ def pick_device(name: str | torch.device) -> torch.device:
         seen = torch.accelerator.device_count() if other else int(device.type == "cpu")
     if not seen:
         kind = "CUDA" if device.type == "cuda" else device.type
-        raise ValueError(f'device="{name}": torch {torch.__version__} sees no {kind} device here')
+        raise ValueError(
+            f'device: torch {torch.__version__} finds no {kind} device (got "{name}"). '
+            'Use "auto", or run dnabert2-fast doctor.'
+        )
     if (device.index or 0) >= seen:
-        raise ValueError(f'device="{name}": there are {seen} here, counted from 0')
+        raise ValueError(f'device: the index must be below {seen} (got "{name}").')
     return device
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, so that it is faster than float32.
+    """Return whether a device has instructions for bfloat16, which make it faster than float32.
 
     >>> has_bfloat16(torch.device("meta"))
     False
@@ -232,12 +237,12 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def fit(model: Pretrained, weights: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load `weights` into a model that carries the released key names.
+    """Load `weights` into a model with the published key names.
 
     Warns
     -----
     UserWarning
-        When the pooler or the classifier is not in the checkpoint and is drawn fresh.
+        When the pooler or the classifier is not in the checkpoint and is randomly initialised.
 
     Raises
     ------
@@ -251,11 +256,13 @@ def fit(model: Pretrained, weights: Mapping[str, torch.Tensor], source: str) -> 
         part = model.get_submodule(head.removesuffix("."))
         initialise(part, model.config.initializer_range)
         name = head.removesuffix(".").rpartition(".")[2]
-        warnings.warn(f"{source} has no {name}: drawn fresh; {FRESH[head]}", stacklevel=3)
+        warnings.warn(
+            f"{source}: has no {name}; it is randomly initialised. {FRESH[head]}", stacklevel=3
+        )
 
 
 def initialise(module: nn.Module, deviation: float) -> None:
-    """Draw fresh weights as BERT does: normal matrices, zero biases, unit norms."""
+    """Initialise weights like BERT: normal matrices, zero biases, unit norms."""
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.Embedding)):
             nn.init.normal_(part.weight, std=deviation)
@@ -266,7 +273,7 @@ def initialise(module: nn.Module, deviation: float) -> None:
 
 
 class _NoDraws(TorchFunctionMode):
-    """Leaves out what `torch.nn.init` does: on the meta device it would import torch's compiler."""
+    """Skip functions of `torch.nn.init`: on the meta device they import torch's compiler."""
 
     def __torch_function__(
         self,
@@ -281,7 +288,7 @@ class _NoDraws(TorchFunctionMode):
 
 
 def init_empty_weights(make: Callable[[], Module]) -> Module:
-    """Return what `make` returns, on the meta device: shapes, and no memory.
+    """Return the result of `make` on the meta device: shapes without memory.
 
     >>> init_empty_weights(lambda: nn.Linear(1 << 20, 1 << 20)).weight.is_meta
     True

@@ -1,9 +1,9 @@
-"""Files of a checkpoint: where they lie, what they hold, and which parameters that fills.
+"""Files of a checkpoint: where they are, and which parameters they fill.
 
-Weights are read from ``model.safetensors`` or the released ``pytorch_model.bin`` (tensors only, no
-other pickle is ever opened), and strictly: every key must be known and every shape must fit. Two
-liberties are taken because published files need them: the tied matrix may stand under either name
-or both, and a bare encoder may lack the ``bert.`` prefix.
+Weights are read from ``model.safetensors`` or the published ``pytorch_model.bin`` (tensors only; no
+other pickle is opened). Reading is strict: every key must be known and every shape must match.
+There are two exceptions for published files. The tied matrix may have either name or both, and a
+bare encoder may lack the ``bert.`` prefix.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ __all__ = [
 ]
 
 PACKAGED = {"mini": Path(__file__).parents[1] / "data" / "mini"}
-"""Models in the package (docs/models); a file or folder of that name comes first."""
+"""Models in the package (docs/models); a file or folder of that name has priority."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 DECODER = "cls.predictions.decoder.weight"
 HEADS = ("bert.pooler.", "cls.", "classifier.")
 FRESH = {
-    "bert.pooler.": "pooler_output means nothing until the model is fine-tuned",
-    "classifier.": "logits mean nothing until the model is fine-tuned",
+    "bert.pooler.": "Fine-tune the model before using pooler_output.",
+    "classifier.": "Fine-tune the model before using its logits.",
 }
 
 
 class Files(NamedTuple):
-    """Where a checkpoint's two files lie; a weights file may come without a config."""
+    """Paths of a checkpoint's two files; a weights file may come without a config."""
 
     config: Path | None
     weights: Path
@@ -67,53 +67,57 @@ def read_config(path: Path) -> Dnabert2Config:
     try:
         values = read_object(path)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}; copy or download it again") from None
+        raise CheckpointError(f"{path}: {error}. Copy or download it again.") from None
     return Dnabert2Config.from_dict(values, source=str(path))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a weights file into memory, without running any code it may hold.
+    """Read a weights file into memory, without running code in it.
 
     Raises
     ------
     CheckpointError
-        When the file is damaged, cut off, or holds anything but tensors.
+        When the file is damaged or truncated, or contains anything but tensors.
     """
-    damaged = f"{path}: damaged, cut off, or not a weights file; copy or download it again"
+    damaged = f"{path}: damaged, truncated, or not a weights file"
     try:
         if path.suffix == ".safetensors":
             tensors: dict[str, torch.Tensor] = load_file(path)
             return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{damaged} ({first_line(error)})") from None
+        raise CheckpointError(
+            f"{damaged} ({first_line(error)}). Copy or download it again."
+        ) from None
     except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: holds more than tensors and is not opened") from None
+        raise CheckpointError(
+            f"{path}: contains more than tensors, so it is not opened. Use a safetensors file."
+        ) from None
     if not isinstance(loaded, dict) or not all(map(torch.is_tensor, loaded.values())):
-        raise CheckpointError(f"{path}: a table of named tensors is expected")
+        raise CheckpointError(f"{path}: is not a table of named tensors. Use a safetensors file.")
     return loaded
 
 
 def check_layers(config: Dnabert2Config, weights: Mapping[str, torch.Tensor], source: str) -> None:
-    """Raise CheckpointError when there are not as many layers as the config says."""
+    """Raise CheckpointError when there are fewer layers than in the config."""
     names = (re.match(r"(?:bert\.)?encoder\.layer\.(\d+)\.", name) for name in weights)
     layers = len({name[1] for name in names if name})
     if layers < config.num_hidden_layers:
         raise CheckpointError(
-            f"{source}: not the weights of this model: missing: bert.encoder.layer.{layers} and "
-            f"what follows; the config has {config.num_hidden_layers} layers"
+            f"{source}: not the weights of this model: has {layers} layers, the config has "
+            f"{config.num_hidden_layers}. Use the config.json of these weights."
         )
 
 
 def match(
     model: nn.Module, weights: Mapping[str, torch.Tensor], source: str
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Return the weights by the model's names, and the heads that it has to draw.
+    """Return the weights by the model's names, and the heads that are missing.
 
     Raises
     ------
     CheckpointError
-        When keys are missing or unknown, or shapes or types do not fit.
+        When keys are missing or unknown, or shapes or types do not match.
     """
     own = model.state_dict()
     given = _released_names(weights)
@@ -129,24 +133,24 @@ def match(
     unknown = [n for n in given if n not in own and not n.startswith(HEADS)]
     if missing or unknown:
         raise CheckpointError(
-            f"{source}: not the weights of this model: "
-            f"{_listed('missing', missing)}; {_listed('unknown', unknown)}"
+            f"{source}: not the weights of this model ({_listed('missing', missing)}; "
+            f"{_listed('unknown', unknown)}). Use the config.json of these weights."
         )
     for name, tensor in own.items():
         if name in given and given[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{source}: {name} has shape {tuple(given[name].shape)}, the config asks for "
-                f"{tuple(tensor.shape)}"
+                f"{source}: {name} must have the shape {tuple(tensor.shape)} of the config "
+                f"(got {tuple(given[name].shape)})."
             )
         if name in given and not given[name].is_floating_point():
             raise CheckpointError(
-                f"{source}: {name} has type {given[name].dtype}; a floating-point type is expected"
+                f"{source}: {name} must be floating-point numbers (got {given[name].dtype})."
             )
     return given, absent_heads
 
 
 def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> Files:
-    """Return the files of a checkpoint, downloaded if its name is a hub id."""
+    """Return the files of a checkpoint; download them if its name is a hub id."""
     path = Path(name)
     if not path.exists():
         path = PACKAGED.get(str(name), path)
@@ -158,11 +162,14 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
         weights = next((path / w for w in WEIGHTS if (path / w).exists()), None)
         if not config.exists() or weights is None:
             lacking = "config.json" if not config.exists() else " or ".join(WEIGHTS)
-            raise CheckpointError(f"{path}: not a checkpoint, {lacking} is not in it")
+            raise CheckpointError(
+                f"{path}: is not a checkpoint, because it has no {lacking}. Give a folder that "
+                "contains both files."
+            )
         return Files(config, weights)
-    # "owner/name" is a hub id, unless its first half is a folder here: then it is a typing slip.
+    # "owner/name" is a hub id, unless its first half is a folder here: then the path is misspelt.
     if str(name).count("/") != 1 or path.parent.is_dir():
-        raise CheckpointError(f"{name}: no such checkpoint folder or file")
+        raise CheckpointError(f"{name}: no such checkpoint folder or file. Check the path.")
     return _download(str(name), revision, local)
 
 
@@ -170,7 +177,7 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
     # The name of a revision becomes part of a path; hub ids are checked by the library.
     good = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*")
     if revision is not None and not (good.fullmatch(revision) and ".." not in revision):
-        raise CheckpointError(f"revision={revision!r}: is no name of a branch, tag or commit")
+        raise CheckpointError(f"revision: {revision!r} is not the name of a branch, tag or commit.")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
@@ -185,7 +192,8 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
             return Files(config, get(WEIGHTS[1]))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{name}: no such folder here, and the hub did not give it: {first_line(error)}"
+            f"{name}: is not a folder here, and the hub returned no model ({first_line(error)}). "
+            "Check the name and the network."
         ) from None
 
 
@@ -199,7 +207,8 @@ def _with_both_tied(given: dict[str, torch.Tensor], source: str) -> dict[str, to
     if embedding is not None and decoder is not None:
         if not torch.equal(embedding, decoder):
             raise CheckpointError(
-                f"{source}: {EMBEDDING} and {DECODER} are one matrix and must be equal"
+                f"{source}: {EMBEDDING} and {DECODER} are one matrix and must be equal. Save the "
+                "model again with tied weights."
             )
         return given
     shared = decoder if embedding is None else embedding
@@ -213,5 +222,5 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def first_line(error: Any) -> str:
-    """Return the first line of an error's message, or its type when it has none."""
+    """Return the first line of an error's message, or its type when it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

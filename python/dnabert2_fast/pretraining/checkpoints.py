@@ -1,9 +1,9 @@
-"""Checkpoints of a run: written while training goes on, whole or absent, the newest few kept.
+"""Checkpoints of a run: written during training, complete or absent; the newest few are kept.
 
-``checkpoints/step-N/`` is a model folder, as `from_pretrained` reads it, with two more things:
-``state/``, weights and optimizers in the format of `torch.distributed.checkpoint`, which any number
-of processes can take up again, and ``position.json``, where the run stands. It is written under
-another name and gets its own when every process is done.
+``checkpoints/step-N/`` is a model folder for `from_pretrained` with two additions: ``state/``, the
+weights and optimizers in the format of `torch.distributed.checkpoint`, which any number of
+processes can load, and ``position.json``, the step of the run. It is written under another name and
+renamed when every process has finished.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Checkpoints:
         ``checkpoints`` of the run.
     context : DistributedContext
     keep : int
-        How many to keep.
+        Number of checkpoints to keep.
     """
 
     def __init__(self, folder: Path, context: DistributedContext, keep: int) -> None:
@@ -61,12 +61,12 @@ class Checkpoints:
         self._target: Path | None = None
         self._exporter = ThreadPoolExecutor(1)
         context.on_rank_zero(self._remove_parts)
-        # Said by the thread that writes, of a process alone, which is what it is.
+        # The thread that writes warns about a single process, which is intended.
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
 
     @property
     def newest(self) -> Path | None:
-        """The newest whole checkpoint."""
+        """Return the newest complete checkpoint."""
         saved = sorted(self.folder.glob("step-*"))
         return saved[-1] if saved else None
 
@@ -78,10 +78,10 @@ class Checkpoints:
         optimizers: Sequence[torch.optim.Optimizer],
         position: dict[str, Any],
     ) -> Path:
-        """Begin to write a checkpoint and return its folder; all processes call it together.
+        """Start to write a checkpoint and return its folder; all processes call it together.
 
-        What is to be written is copied before this returns. `position` holds ``step`` and whatever
-        says how to go on.
+        The state is copied before this returns. `position` contains ``step`` and all other values
+        that are needed to resume.
         """
         self.wait()
         self._target = self.folder / f"step-{position['step']:07d}"
@@ -107,7 +107,7 @@ class Checkpoints:
         return self._target
 
     def wait(self) -> None:
-        """Return when the checkpoint begun last, if any, is whole and has its name.
+        """Return when the last checkpoint started, if any, is complete and has its name.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Checkpoints:
     def resume(
         self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
     ) -> dict[str, Any] | None:
-        """Take up the newest checkpoint that is sound; return its position, None without any.
+        """Load the newest valid checkpoint; return its position, None if there are none.
 
         Raises
         ------
@@ -150,20 +150,20 @@ class Checkpoints:
                 return dict(position)
             reasons.append(f"{folder}: damaged ({reason or 'in another process'})")
             if context.is_rank_zero and folder != saved[-1]:
-                warnings.warn(f"{reasons[-1]}; going on from the one before", stacklevel=2)
+                warnings.warn(f"{reasons[-1]}; resuming from the previous one", stacklevel=2)
         if reasons:
-            raise CheckpointError(f"{reasons[-1]}; delete {self.folder} to start afresh")
+            raise CheckpointError(f"{reasons[-1]}. Delete {self.folder} to start again.")
         return None
 
     def remove(self) -> None:
-        """Delete all of them; the run is finished."""
+        """Delete all checkpoints of a finished run."""
         self.wait()
         self._context.on_rank_zero(lambda: shutil.rmtree(self.folder, ignore_errors=True))
 
     def _load(
         self, folder: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
     ) -> str | None:
-        """Load, or return why it cannot be done."""
+        """Load a checkpoint, or return why it cannot be loaded."""
         try:
             with _without_warnings():
                 state = self._state(model, optimizers)
@@ -173,7 +173,7 @@ class Checkpoints:
                     planner=TensorsOnlyPlanner(),
                     process_group=self._context.storage,
                 )
-        # Damaged files make torch raise what it likes, errors of pickle and of zip among them.
+        # Damaged files make torch raise many types, including errors of pickle and zip.
         except (Exception, CheckpointException) as raised:
             failures = getattr(raised, "failures", {})  # by process, with tracebacks
             error = next(iter(failures.values()))[0] if failures else raised
@@ -218,9 +218,9 @@ class Checkpoints:
 
 
 def detached(model: nn.Module, config: Dnabert2Config) -> Dnabert2ForMaskedLM:
-    """Return a copy of the model's whole weights in main memory, all processes taking part.
+    """Return a copy of the model's full weights in main memory; all processes take part.
 
-    Only the first one's is to be used.
+    Only the copy of the first process may be used.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = cast(dict[str, torch.Tensor], get_model_state_dict(model, options=options))
@@ -237,7 +237,7 @@ def _position(folder: Path) -> dict[str, Any]:
         for name, size in dict(position.pop("bytes")).items():
             found = (folder / name).stat().st_size
             if found != size:
-                raise CheckpointError(f"{name} has {found:,} bytes, {size:,} were written")
+                raise CheckpointError(f"{name} has {found:,} bytes instead of {size:,}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -247,7 +247,7 @@ def _position(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Torch warns of what a process alone, or a format to come, might mean."""
+    """Hide torch's warnings about a single process and a future format."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""What a pre-training run can be told: recipes and model sizes by name, and every setting."""
+"""Settings of a pre-training run: recipes and model sizes by name, and every option."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SIZES = {
     "tiny": Dnabert2Config(
         hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256
     ),
-    # As deep as 16 MB in bfloat16 with 4,096 tokens allow (the tied matrix is written twice), with
-    # the published size of a head: that leaves 896 instead of 1,024 for the gated width. Dropout is
-    # that of later fine-tuning (recipes have their own): with 0.1 it learns less (docs/log.md).
+    # The maximum depth for 16 MB in bfloat16 with 4,096 tokens (the tied matrix is written twice)
+    # and the published head size; that leaves a gated width of 896 instead of 1,024. Dropout is for
+    # later fine-tuning (recipes have their own): with 0.1 it learns less (docs/log.md).
     "mini": Dnabert2Config(
         hidden_size=256,
         num_hidden_layers=6,
@@ -43,17 +43,17 @@ SIZES = {
 
 
 class Recipe(NamedTuple):
-    """Settings that go together; each can be replaced.
+    """Settings that belong together; each can be replaced.
 
     Attributes
     ----------
     optimizer : {"adamw", "muon"}
     learning_rate : float
-        Highest rate.
+        Maximum rate.
     warmup_share : float
-        Share of the steps in which the rate rises.
+        Fraction of the steps in which the rate rises.
     decay_share : float
-        Share of the steps, at the end, in which it falls.
+        Fraction of the steps, at the end, in which it falls.
     weight_decay : float
     mask_rate : float
     dropout : float
@@ -74,92 +74,92 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     # DNABERT-2's paper: 4,096 sequences of 128 tokens, 500,000 steps, 30,000 of them warm-up, then
-    # a fall to 0; AdamW with MosaicBERT's betas 0.9 and 0.98, epsilon 1e-6 and weight decay 1e-5.
+    # decay to 0; AdamW with MosaicBERT's betas 0.9 and 0.98, epsilon 1e-6 and weight decay 1e-5.
     "paper": Recipe("adamw", 5e-4, 0.06, 0.94, 1e-5, 0.15, 0.1, 500_000, 4096 * 128),
-    # Muon (Jordan et al. 2024) for the encoder's matrices, AdamW for the rest, a rate that is
-    # constant but for its ends (warm-up, stable, decay; Hu et al. 2024), 30 % of tokens masked
-    # (Wettig et al. 2023), no dropout, since no sequence comes often enough to be learnt by heart
-    # (Geiping and Goldstein 2023). docs/log.md has the losses of small models.
+    # Muon (Jordan et al. 2024) for the encoder's matrices, AdamW for the rest; a constant rate
+    # between warm-up and decay (Hu et al. 2024); 30 % of tokens masked (Wettig et al. 2023); no
+    # dropout, since no sequence occurs often enough to be memorised (Geiping and Goldstein 2023).
+    # For losses of small models, see docs/log.md.
     "fast": Recipe("muon", 2e-3, 0.02, 0.3, 1e-2, 0.3, 0.0, 100_000, 4096 * 128),
 }
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of a pre-training run; those left out come from the recipe.
+    """Settings of a pre-training run; the recipe provides those that are omitted.
 
     Parameters
     ----------
     corpus
-        Folder made by build-corpus; its tokenizer sets the vocabulary.
+        Folder written by build-corpus; its tokenizer defines the vocabulary.
     out
-        Run folder. Started again with the same settings, the run goes on where it stopped.
+        Run folder. The same command resumes a stopped run.
     recipe
-        paper: AdamW as the DNABERT-2 paper has it (rate 5e-4, 6 % warm-up, linear fall, 15 %
-        masked, dropout 0.1, 500,000 steps of 524,288 tokens). fast: Muon at 2e-3, warm-up, stable,
-        decay, 30 % masked, no dropout, 100,000 such steps.
+        paper: AdamW as in the DNABERT-2 paper (rate 5e-4, 6 % warm-up, linear decay, 15 % masked,
+        dropout 0.1, 500,000 steps of 524,288 tokens). fast: Muon at 2e-3, warm-up, stable, decay,
+        30 % masked, no dropout, 100,000 steps of the same size.
     size
-        tiny, mini, small, base (DNABERT-2), large: 0.8M, 6.8M, 36M, 117M, 408M parameters with a
-        vocabulary of 4,096. base if left out.
+        tiny, mini, small, base (DNABERT-2) or large: 0.8M, 6.8M, 36M, 117M or 408M parameters with
+        a vocabulary of 4,096. Default: base.
     init_from
-        Go on with this model, a folder or a hub id, instead of random weights; its shape is taken.
+        Start from this model, a folder or a hub id, and its sizes instead of random weights.
     steps
-        Updates.
+        Number of updates.
     batch_tokens
-        Tokens of one update, at most, over all processes together.
+        Maximum tokens of one update, over all processes together.
     micro_batch_tokens
-        Tokens that a process works on at once, about; more are done in several micro-batches.
+        Approximate tokens per micro-batch of a process; larger batches use several micro-batches.
     optimizer
         adamw, or muon (Jordan et al. 2024) for the encoder's matrices and AdamW for the rest.
     learning_rate
-        Highest rate.
+        Maximum learning rate.
     warmup_steps
-        Updates in which the rate rises, linearly.
+        Updates in which the rate rises linearly.
     decay_steps
-        Updates at the end in which it falls to 0, linearly.
+        Updates at the end in which the rate falls linearly to 0.
     weight_decay
-        For matrices.
+        Weight decay of matrices.
     mask_rate
-        Share of tokens to predict in training; evaluation always masks 0.15.
+        Fraction of tokens to predict in training; evaluation always uses 0.15.
     dropout
-        Share of hidden values left out in this run. The config.json that is written keeps the
-        rate of its shape (0.1), with which fine-tuning begins.
+        Dropout of hidden values in this run. The config.json of the result contains the rate of its
+        size (0.1), the default for fine-tuning.
     bpe_dropout
-        Share of merges left out at random, anew at each step: other tokens for the same bases.
+        Fraction of merges dropped at random in each step, for other tokens of the same bases.
     both_strands
-        Take the reverse complement of every other window, drawn anew at each step.
+        Train on the reverse complement of half of the windows, drawn at random in each step.
     log_every
         Updates between lines of metrics.jsonl.
     eval_every
         Updates between evaluations on the held-out split.
     eval_tokens
-        Held-out tokens of one evaluation, at most.
+        Maximum held-out tokens per evaluation.
     eval_corpus
         Evaluate on the held-out split of this corpus, such as another species built with
-        --valid-fraction 1; the corpus' own if left out.
+        --valid-fraction 1. Default: the same corpus.
     checkpoint_every
         Updates between checkpoints; one is also written on Ctrl-C and SIGTERM.
     keep
-        Checkpoints to keep, the newest.
+        Number of newest checkpoints to keep.
     seed
-        Of weights, order, masks and dropout.
+        Seed of weights, order, masks and dropout.
     device
-        auto (CUDA where there is one, else cpu), cpu, cuda, cuda:1, mps.
+        auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     dtype
-        bfloat16 computes in mixed precision, weights stay float32; auto takes it where it is fast.
+        bfloat16 is mixed precision with float32 weights; auto uses it where it is fast.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     fsdp
-        Share weights and optimizer among processes (FSDP2) instead of a copy in each (DDP).
+        Shard weights and optimizer over processes (FSDP2) instead of a copy in each (DDP).
     tensorboard
-        Write OUT/tensorboard too.
+        Also write OUT/tensorboard.
     wandb
-        Report to this project of Weights & Biases too.
+        Also report to this project of Weights & Biases.
 
     Raises
     ------
     ValueError
-        When a number is out of range, or `size` stands beside `init_from`.
+        When a number is out of range, or `size` is set together with `init_from`.
 
     Examples
     --------
@@ -219,10 +219,10 @@ class PretrainConfig:
         for name in ("bpe_dropout", "dropout"):
             check_between(name, getattr(self, name), 0, 1, but_not=1)
         if self.size is not None and self.init_from is not None:
-            raise ValueError("size: the model of init_from has its own; leave it out")
+            raise ValueError("size: must be omitted with init_from, whose model has a size.")
 
     def resolved(self) -> ResolvedConfig:
-        """Return the values of everything that a recipe can fill in.
+        """Return the values of all options that a recipe provides.
 
         >>> PretrainConfig("corpus", "run").resolved().warmup_steps
         30000
@@ -250,13 +250,13 @@ class PretrainConfig:
         )
 
     def shaping(self) -> dict[str, Any]:
-        """Return everything that shapes the result, as ``run.json`` has it."""
+        """Return all settings that affect the result, as in ``run.json``."""
         every = {**asdict(self), **self.resolved()._asdict()}
         return {name: value for name, value in every.items() if name not in NOT_SHAPING}
 
 
 class ResolvedConfig(NamedTuple):
-    """A recipe with what was asked for instead; see `PretrainConfig`."""
+    """A recipe with the requested changes; see `PretrainConfig`."""
 
     optimizer: Literal["adamw", "muon"]
     learning_rate: float
@@ -281,4 +281,4 @@ NOT_SHAPING = (
     "tensorboard",
     "wandb",
 )
-"""Settings that may change when a run goes on: they say where and how, not what."""
+"""Settings that may change when a run resumes, because they do not affect the result."""

@@ -1,7 +1,7 @@
-"""The processes of one run, as `torchrun` starts them; alone, everything here does nothing.
+"""The processes of one run, as started by `torchrun`; in a single process all of this does nothing.
 
-Two groups over gloo stand beside the one that carries gradients: one for what processes tell each
-other between steps, one for checkpoints that are written meanwhile by a thread of their own.
+Two gloo groups exist in addition to the one for gradients: one for messages between steps, and one
+for checkpoints, which a separate thread writes meanwhile.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Result = TypeVar("Result")
 
 
 class DistributedContext:
-    """A process among those of the run; made by `init_distributed`.
+    """A process of the run; made by `init_distributed`.
 
     Attributes
     ----------
     rank, size : int
     device : torch.device
-        Its own.
+        Device of this process.
     storage : process group or None
-        For checkpoints.
+        Group for checkpoints.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device) -> None:
@@ -44,11 +44,11 @@ class DistributedContext:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process writes what is written once."""
+        """Whether this process writes the files that are written once."""
         return self.rank == 0
 
     def on_rank_zero(self, work: Callable[[], Result]) -> Result:
-        """Run something in the process of rank 0; all get its result, or raise its exception."""
+        """Call a function in the process of rank 0; all get its result, or raise its exception."""
         outcome: list[Any] = [None, None]
         if self.is_rank_zero:
             try:
@@ -63,7 +63,7 @@ class DistributedContext:
         return result
 
     def any(self, here: bool) -> bool:
-        """Whether it holds in any process."""
+        """Return whether a condition is true in any process."""
         if self._control is None:
             return here
         flag = torch.tensor(int(here))
@@ -87,7 +87,7 @@ class DistributedContext:
 
 
 def gradients_wait(model: nn.Module, more: bool) -> AbstractContextManager[None]:
-    """Leave gradients in this process while `more` of them are to be added."""
+    """Keep gradients in this process while `more` of them are to be added."""
     if isinstance(model, DistributedDataParallel):
         return model.no_sync() if more else nullcontext()
     if isinstance(model, FSDPModule):
@@ -101,12 +101,12 @@ def _gloo_group() -> dist.ProcessGroup:
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[DistributedContext]:
-    """Join the other processes that `torchrun` started; a process alone needs none.
+    """Join the other processes started by `torchrun`; a single process needs none.
 
     Parameters
     ----------
     device : str
-        As in `pick_device`; ``"auto"`` and ``"cuda"`` are the process' own card.
+        As in `pick_device`; ``"auto"`` and ``"cuda"`` are the card of this process.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     picked = pick_device(device)

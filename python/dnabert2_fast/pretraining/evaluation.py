@@ -1,4 +1,4 @@
-"""How well a masked language model fills in held-out sequence, and the guess that it must beat."""
+"""Scores of a masked language model on held-out sequence, and the frequency baseline."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from dnabert2_fast.ragged import int32_offsets, token_batches
 
 __all__ = ["EVAL_MASK_RATE", "Evaluation", "Scores", "frequency_baseline"]
 
-# Whatever the rate of training, so that runs compare.
+# Independent of the training rate, so that runs are comparable.
 EVAL_MASK_RATE = 0.15
 
-# Tokens that a process evaluates at once.
+# Tokens per batch of a process in evaluation.
 MICRO_BATCH_TOKENS = 8192
 
-# Training windows whose token frequencies make the baseline.
+# Number of training windows whose token frequencies are the baseline.
 BASELINE_WINDOWS = 100_000
 
 
 class Scores(NamedTuple):
-    """Of masked held-out tokens.
+    """Scores of masked held-out tokens.
 
     Attributes
     ----------
     loss : float
         Mean cross-entropy in nats.
     accuracy : float
-        Share of tokens guessed right.
+        Fraction of tokens predicted correctly.
     """
 
     loss: float
     accuracy: float
 
     def as_metrics(self) -> dict[str, float]:
-        """Return them under the names of ``metrics.jsonl``."""
+        """Return the scores under the names of ``metrics.jsonl``."""
         return {"eval_loss": self.loss, "eval_accuracy": self.accuracy}
 
 
 class Evaluation:
-    """The same windows with the same masks every time, whatever trains and on what.
+    """Evaluation on the same windows with the same masks for every model and run.
 
     Parameters
     ----------
     corpus : Corpus
         The held-out split.
     tokens : int
-        To use at most; of a larger split, windows drawn evenly.
+        Maximum number of tokens; from a larger split, windows are drawn evenly.
     context : DistributedContext
     """
 
@@ -66,7 +66,8 @@ class Evaluation:
         positions = torch.arange(len(batch.input_ids))
         inputs, labels = masker(batch.input_ids, positions, key_of(0))
         self.labels = labels[labels != IGNORED]
-        # Sharded models need equally many calls in every process; the last may repeat a batch.
+        # Sharded models need the same number of calls in every process; the last may repeat a
+        # batch.
         micro_batches = list(token_batches(windows.lengths, MICRO_BATCH_TOKENS))
         per_rank = -(-len(micro_batches) // context.size)
         self._micro_batches = []
@@ -100,7 +101,7 @@ class Evaluation:
 
 
 def frequency_baseline(corpus: Corpus, evaluation: Evaluation) -> Scores:
-    """Return the scores of guessing masked tokens by their frequency in training windows."""
+    """Return the scores of predicting masked tokens by their frequency in training windows."""
     sample = np.unique(np.linspace(0, len(corpus) - 1, BASELINE_WINDOWS, dtype=np.int64))
     counts = np.bincount(corpus.gather(sample).values, minlength=corpus.tokenizer.vocab_size) + 1.0
     counts[corpus.tokenizer.special_mask] = 0

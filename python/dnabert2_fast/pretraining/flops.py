@@ -1,4 +1,4 @@
-"""Operations of a training step, and how many a card can do."""
+"""Floating-point operations of a training step, and the peak of a card."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PEAK_TFLOPS = {
     "L40S": 362.0,
     "L4": 121.0,
 }
-"""Dense bfloat16 peaks as NVIDIA's data sheets list them, by words of the card's name; the first
-that fits counts."""
+"""Dense bfloat16 peaks from NVIDIA's data sheets, by words of the card's name; the first match
+counts."""
 
 
 def training_flops(config: Dnabert2Config, tokens: float, squares: float, labelled: float) -> float:
@@ -38,12 +38,12 @@ def training_flops(config: Dnabert2Config, tokens: float, squares: float, labell
     squares : float
         Sum of the squares of the sequences' lengths.
     labelled : float
-        Tokens to predict: the last layer's output and the head run on those alone.
+        Tokens to predict: the last layer's output and the head run only on those.
 
     Notes
     -----
-    Two a weight and token forward, twice as many backward; attention 4 a pair and channel. Keys
-    that long attention leaves out are counted as if they were not.
+    Two operations per weight and token forward, four backward; attention has 4 per pair and
+    channel. Keys that long attention leaves out are counted too.
 
     >>> round(training_flops(Dnabert2Config(), 512, 512**2, 77) / 512 / 1e9, 2)  # GFLOP a token
     0.7
@@ -57,10 +57,10 @@ def training_flops(config: Dnabert2Config, tokens: float, squares: float, labell
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Return the listed peak of a card for bfloat16, None where it is not known."""
+    """Return the listed bfloat16 peak of a card, None if it is unknown."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    # Whole words: an RTX A4000 is no A40, and an L40 no L4.
+    # Whole words only: an RTX A4000 is not an A40, and an L40 is not an L4.
     fits = (peak for words, peak in PEAK_TFLOPS.items() if re.search(rf"\b{words}\b", name))
     return next((peak * 1e12 for peak in fits), None)

@@ -1,9 +1,8 @@
 """Masking for masked language modelling, as BERT does it (Devlin et al. 2019, section 3.1).
 
-Of the tokens that stand for bases a share is chosen, each by itself, to be predicted; of those 80 %
-become [MASK], 10 % a random token and 10 % stay as they are. The outcome depends on a key and on
-the token's position alone, so that a batch may be cut and distributed in any way, on any device,
-and has the same masks.
+A random fraction of the tokens of bases is chosen for prediction. 80 % of them become [MASK], 10 %
+a random token, and 10 % stay unchanged. The result depends only on a key and on the token's
+position. So a batch may be cut and distributed in any way, on any device, and has the same masks.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ __all__ = ["IGNORED", "Masker", "key_of"]
 
 IGNORED = -100
 
-# Of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch's integers wrap around.
+# Constants of SplitMix64 (Steele, Lea and Flood 2014), as signed numbers: torch's integers wrap.
 GOLDEN, FIRST, SECOND = (
     number - (1 << 64) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
 
 
 def key_of(*numbers: int) -> int:
-    """Return a key of 63 bits that some numbers, such as seed and step, decide."""
+    """Return a key of 63 bits for some numbers, such as seed and step."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -35,11 +34,11 @@ class Masker:
     Parameters
     ----------
     tokenizer : Tokenizer
-        Must have a [MASK]; special tokens are never chosen and never drawn.
+        Must have a [MASK]; special tokens are neither chosen nor used as random tokens.
     rate : float
-        Share of tokens to predict, 0 to 1.
+        Fraction of tokens to predict, 0 to 1.
     device : torch.device or str
-        Where the tokens will be.
+        Device of the tokens.
 
     Raises
     ------
@@ -58,7 +57,7 @@ class Masker:
         self, tokenizer: Tokenizer, rate: float = 0.15, device: torch.device | str = "cpu"
     ) -> None:
         if tokenizer.mask_id is None:
-            raise ValueError("tokenizer: has no [MASK] token, masked-LM training needs one")
+            raise ValueError("tokenizer: has no [MASK] token. Use one with [MASK].")
         check_between("mask_rate", rate, 0, 1, but_not=0)
         self.rate = rate
         self.mask_id = tokenizer.mask_id
@@ -69,13 +68,13 @@ class Masker:
     def __call__(
         self, input_ids: torch.Tensor, positions: torch.Tensor, key: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return masked ids and labels (-100 where nothing is asked).
+        """Return masked ids and labels (-100 at tokens that are not predicted).
 
         Parameters
         ----------
         input_ids : Tensor of int64, shape (tokens,)
         positions : Tensor of int64, shape (tokens,)
-            Where each token stands in the batch; no two alike.
+            Position of each token in the batch; all different.
         key : int
             See `key_of`.
         """
@@ -89,7 +88,7 @@ class Masker:
 
 
 def _bits(positions: torch.Tensor, key: int, draw: int) -> torch.Tensor:
-    """64 random bits for each position: SplitMix64 from a start of its own for every draw."""
+    """Return 64 random bits per position: SplitMix64 with a separate start for every draw."""
     x = (positions * 3 + draw) * GOLDEN + key
     x = (x ^ _shifted(x, 30)) * FIRST
     x = (x ^ _shifted(x, 27)) * SECOND
@@ -97,10 +96,10 @@ def _bits(positions: torch.Tensor, key: int, draw: int) -> torch.Tensor:
 
 
 def _share(positions: torch.Tensor, key: int, draw: int) -> torch.Tensor:
-    """Numbers in [0, 1), even, of 24 bits, which float32 holds exactly."""
+    """Return uniform numbers in [0, 1) with 24 bits, which float32 represents exactly."""
     return ((_bits(positions, key, draw) >> 40) & 0xFFFFFF).float() * 2.0**-24
 
 
 def _shifted(x: torch.Tensor, by: int) -> torch.Tensor:
-    """Shift to the right without dragging the sign along."""
+    """Shift to the right without copying the sign bit."""
     return (x >> by) & ((1 << (64 - by)) - 1)

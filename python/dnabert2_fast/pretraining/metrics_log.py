@@ -1,7 +1,4 @@
-"""Metrics of a run: sums over steps, and where lines of them go.
-
-Lines go to a file and, on request, to TensorBoard and Weights & Biases.
-"""
+"""Targets of a run's metrics during training: a file, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -64,22 +61,22 @@ class StepSums:
 
 
 class Reporter:
-    """Writes every line of metrics to all places that were asked for.
+    """Writes every line of metrics to all requested targets.
 
     Parameters
     ----------
     folder : RunFolder
     settings : dict
-        Shown beside the run in Weights & Biases.
+        Shown with the run in Weights & Biases.
     tensorboard : bool
         Write ``tensorboard/`` in the run folder.
     wandb : str or None
-        Project; one run there goes on as this one does.
+        Project; the run there resumes with this one.
 
     Raises
     ------
     ModuleNotFoundError
-        When tensorboard or wandb is asked for and not installed.
+        When tensorboard or wandb is requested and not installed.
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class Reporter:
         self._wandb: Any = None
         if tensorboard:
             with needs("--tensorboard"):
-                import tensorboard as _  # noqa: F401 (torch's own message names no remedy)
+                import tensorboard as _  # noqa: F401 (torch's own message gives no remedy)
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(folder.folder / "tensorboard")
@@ -116,7 +113,7 @@ class Reporter:
             self._wandb.log(shown, step=step)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write the values that are still in memory."""
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -124,20 +121,20 @@ class Reporter:
 
 
 def _name_of(folder: Path) -> str:
-    """Return an id of letters, digits and lines, one for each place."""
+    """Return an id of ASCII letters, digits and lines that is unique per folder."""
     return "".join(c if c.isalnum() else "-" for c in str(folder)).strip("-")[-64:]
 
 
 def memory_gb(device: torch.device) -> float | None:
-    """Return the most memory taken so far: of the card where there is one, else of the process.
+    """Return the peak memory so far in GB: of the card if there is one, else of the process.
 
-    None on Windows, where Python itself cannot tell.
+    None on Windows, where Python cannot measure it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if sys.platform == "win32":
         return None
-    import resource  # which Windows lacks
+    import resource  # not available on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,7 +1,7 @@
-"""The batches of a pre-training run: one global batch a step, and each process' micro-batches.
+"""The batches of a pre-training run: one global batch per step, and each process' micro-batches.
 
-A step takes the next batch of `TokenBatches`, whatever the number of processes. Its windows are cut
-into micro-batches of about equal tokens, as many for each process, and every token carries its
+A step uses the next batch of `TokenBatches` for any number of processes. Its windows are divided
+into micro-batches of about equal tokens, the same number for each process. Every token has a
 position in the global batch, from which its mask is drawn. So windows and masks of a step are the
 same on any number of processes.
 """
@@ -37,22 +37,22 @@ __all__ = [
 
 Item = TypeVar("Item")
 
-# Places of a window's tokens begin at its number in the batch times this.
+# The first position of a window's tokens is its number in the batch times this.
 WINDOW_POSITIONS = 1 << 32
 
 
 class MicroBatch(NamedTuple):
-    """Sequences that a process works on at once.
+    """Sequences that a process computes at once.
 
     Attributes
     ----------
     batch : PackedBatch
-        Sequences by length, since neighbours of one length are attended to together.
+        Sequences by length, since neighbours of one length share an attention call.
     positions : Tensor of int64, shape (total_tokens,)
         Position of each token in the global batch; -1 in a sequence that only fills an empty
-        micro-batch, of which nothing is predicted.
+        micro-batch, in which no token is predicted.
     number : int
-        Of the micro-batch in the global batch.
+        Number of the micro-batch in the global batch.
     """
 
     batch: PackedBatch
@@ -61,18 +61,18 @@ class MicroBatch(NamedTuple):
 
 
 class GlobalBatch(NamedTuple):
-    """The batch of one step, and a process' share of it.
+    """The batch of one step, and the part of it for one process.
 
     Attributes
     ----------
     micro_batches : list of MicroBatch
-        As many in every process.
+        The same number in every process.
     tokens : int
-        Of the global batch as it was drawn.
+        Number of tokens of the global batch.
     squares : int
         Sum of the squares of its windows' lengths.
     state : State
-        Where `TokenBatches` goes on.
+        Position at which `TokenBatches` resumes.
     """
 
     micro_batches: list[MicroBatch]
@@ -82,14 +82,14 @@ class GlobalBatch(NamedTuple):
 
 
 class BatchLayout(NamedTuple):
-    """How a global batch is cut, and which process this is.
+    """How a global batch is divided, and the number of this process.
 
     Attributes
     ----------
     batch_tokens : int
         Maximum tokens of a global batch.
     micro_batch_tokens : int
-        Tokens of a micro-batch, about.
+        Approximate tokens of a micro-batch.
     rank, ranks : int
         Number of this process, and of all processes.
     """
@@ -110,22 +110,22 @@ class BatchLayout(NamedTuple):
 
 
 class Augmentation:
-    """Encodes windows anew: fewer merges, the other strand, both drawn by seed and number.
+    """Encodes windows again: with fewer merges or as the other strand, drawn by seed and number.
 
     Parameters
     ----------
     corpus : Corpus
-        Its tokenizer encodes again.
+        Its tokenizer encodes the windows.
     bpe_dropout : float
-        Share of merges to leave out.
+        Fraction of merges to drop.
     both_strands : bool
-        Take the reverse complement with a probability of one half.
+        Use the reverse complement with a probability of one half.
     seed : int
 
     Raises
     ------
     CorpusError
-        When windows hold letters that ids do not tell.
+        When windows contain characters that cannot be recovered from ids.
     """
 
     def __init__(self, corpus: Corpus, bpe_dropout: float, both_strands: bool, seed: int) -> None:
@@ -134,12 +134,12 @@ class Augmentation:
         self.needed = bpe_dropout > 0 or both_strands
         if self.needed and corpus.settings["other_letters"] == "keep":
             raise CorpusError(
-                f"{corpus.folder}: was built with other_letters=keep, and ids do not tell such "
-                "letters, so windows cannot be encoded anew; build it with other_letters=split"
+                f"{corpus.folder}: was built with other_letters=keep, so its windows cannot be "
+                "encoded again. Build it with other_letters=split."
             )
 
     def __call__(self, windows: Ragged, numbers: npt.NDArray[np.int64], step: int) -> Ragged:
-        """Return the windows, which have these numbers in the batch of a step, encoded anew."""
+        """Return the windows, which have these numbers in the batch of a step, encoded again."""
         rows = []
         for ids, number in zip(windows, numbers.tolist(), strict=True):
             key = key_of(self._seed, step, number)
@@ -159,7 +159,7 @@ def global_batches(
     first_step: int = 0,
     state: State | None = None,
 ) -> Iterator[GlobalBatch]:
-    """Yield one global batch after the other, with this process' micro-batches, without end.
+    """Yield global batches with this process' micro-batches, without end.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def global_batches(
     layout : BatchLayout
     seed : int
     first_step : int
-        Number of the first step to come.
+        Number of the first step.
     state : State, optional
         Where to resume.
     """
@@ -189,7 +189,7 @@ def cut(
 ) -> list[npt.NDArray[np.int64]]:
     """Return the numbers of the windows in some of `parts` consecutive parts of equal tokens.
 
-    A window lies where its middle lies; a part may be empty.
+    A window belongs to the part that contains its middle; a part may be empty.
 
     >>> [part.tolist() for part in cut(np.array([4, 4, 2, 2, 2, 2]), 2, range(2))]
     [[0, 1], [2, 3, 4, 5]]
@@ -223,7 +223,7 @@ def _micro_batch(
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item]:
-    """Yield the same items, each made on a thread while the one before is worked on.
+    """Yield the same items, each made on a thread while the previous one is used.
 
     >>> list(prefetch(iter("abc")))
     ['a', 'b', 'c']

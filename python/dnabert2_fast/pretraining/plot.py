@@ -1,4 +1,4 @@
-"""Pictures of runs; needs the extra ``plots``."""
+"""Plots of runs; need the extra ``plots``."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["plot_losses"]
 
 
 def plot_losses(metrics: list[dict[str, Any]], path: Path) -> None:
-    """Draw training and held-out loss over steps, and how many held-out tokens are guessed right.
+    """Plot training and held-out loss over steps, and the accuracy on held-out tokens.
 
-    Dashed lines are what guessing by token frequency scores.
+    Dashed lines show the baseline of token frequencies.
 
     Parameters
     ----------
     metrics : list of dict
         Lines of ``metrics.jsonl`` of a pre-training run.
     path : Path
-        Picture to write; the suffix sets its kind.
+        Image to write; the suffix defines its format.
     """
-    # The object interface leaves pyplot's global state, and the user's backend, alone.
-    with needs("a picture"):
+    # The object interface does not change pyplot's global state and the user's backend.
+    with needs("a plot"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 6), layout="constrained")
@@ -35,13 +35,13 @@ def plot_losses(metrics: list[dict[str, Any]], path: Path) -> None:
         [line["step"] for line in train], [line["loss"] for line in train], lw=1, label="training"
     )
     losses.plot(steps, [line["eval_loss"] for line in held_out], "o-", ms=3, label="held out")
-    guess = {"color": "grey", "ls": "--", "lw": 1, "label": "guess by token frequency"}
+    guess = {"color": "grey", "ls": "--", "lw": 1, "label": "token frequencies"}
     losses.axhline(metrics[0]["baseline_loss"], **guess)
     losses.set_ylabel("cross-entropy of masked tokens (nats)")
     losses.legend(frameon=False)
     right = [100 * line["eval_accuracy"] for line in held_out]
     accuracies.plot(steps, right, "o-", ms=3, color="C1")
     accuracies.axhline(100 * metrics[0]["baseline_accuracy"], **guess)
-    accuracies.set_ylabel("guessed right (%)")
+    accuracies.set_ylabel("predicted correctly (%)")
     accuracies.set_xlabel("step")
     figure.savefig(path, dpi=150)

@@ -1,8 +1,8 @@
-"""The folder of a run: its settings, its lines of metrics, whether it is finished.
+"""The folder of a run: its settings, its lines of metrics, and whether it is finished.
 
-A run folder holds ``run.json`` (every setting that shapes the result), ``metrics.jsonl``,
-``checkpoints/`` and, once finished, the model itself. Nothing random is stored: every step seeds
-itself from the run's seed and its own number.
+A run folder contains ``run.json`` (every setting that affects the result), ``metrics.jsonl``,
+``checkpoints/`` and, once finished, the model itself. No random state is stored: every step is
+seeded by the run's seed and its own number.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class RunFolder:
         self._metrics = folder / "metrics.jsonl"
 
     def claim(self, settings: dict[str, Any]) -> None:
-        """Make the folder, or see that it holds the run with these settings.
+        """Create the folder, or check that it contains the run with these settings.
 
         Raises
         ------
         CheckpointError
-            When the folder holds something else.
+            When the folder contains something else.
         """
         about = self.folder / "run.json"
         if about.exists():
             try:
                 theirs = read_object(about)
             except ValueError as error:
-                raise CheckpointError(f"{about}: damaged: {error}; delete {self.folder}") from None
+                raise CheckpointError(f"{about}: damaged: {error}. Delete {self.folder}.") from None
             require_same(self.folder, theirs, settings)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise CheckpointError(
-                f"{self.folder}: holds something else than a run; choose another one"
+                f"{self.folder}: contains something other than a run. Choose another folder."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_json(about, settings)
 
     @property
     def finished(self) -> bool:
-        """Whether the final model is there: its config, which is written last."""
+        """Whether the final model is complete: its config, which is written last, exists."""
         return (self.folder / "config.json").exists()
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class RunFolder:
             try:
                 lines.append(parse_json(line))
             except ValueError as error:
-                raise CheckpointError(f"{self._metrics}: line {number}: {error}") from None
+                raise CheckpointError(f"{self._metrics}:{number}: {error}") from None
         return lines
 
     def log(self, values: dict[str, float]) -> None:
@@ -79,7 +79,7 @@ class RunFolder:
             handle.write(json.dumps(rounded) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of later steps, which will run again."""
+        """Remove the lines of later steps, which will run again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         with atomic_path(self._metrics) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Reading `torch.distributed.checkpoint` files without running what they may hold.
+"""Reading of `torch.distributed.checkpoint` files without running code in them.
 
-Torch keeps the list of tensors, and every value that is no tensor, as pickles, and opens them as
-such. Here the list may name nothing but the classes that it is made of, and values are read as
-`torch.load` reads weights alone.
+Torch stores the list of tensors, and every value that is not a tensor, as pickles, and loads them
+as such. Here the list may contain only the classes that torch writes, and values are read like
+`torch.load` with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dnabert2_fast.errors import CheckpointError
 
 __all__ = ["TensorsOnlyPlanner", "TensorsOnlyReader"]
 
-# What lists of tensors are made of, by module.
+# Classes in lists of tensors, by module.
 _CLASSES = {
     kept.__name__: {
         "BytesStorageMetadata",
@@ -51,14 +51,17 @@ class _Unpickler(pickle.Unpickler):
             found = getattr(torch, name, None)
             if found is torch.Size or isinstance(found, torch.dtype):
                 return found
-        raise CheckpointError(f"{module}.{name} is no part of a list of tensors and is not opened")
+        raise CheckpointError(
+            f"{module}.{name} does not belong in a list of tensors, so it is not opened. Use only "
+            "checkpoints that pretrain wrote."
+        )
 
 
 class TensorsOnlyReader(FileSystemReader):
-    """Reads a checkpoint's list of tensors as one, and nothing outside of its folder."""
+    """Reads a checkpoint's list of tensors, and no file outside of its folder."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> kept.Metadata:
-        """Return the list; raises `CheckpointError` when it holds anything else."""
+        """Return the list; raise `CheckpointError` when it contains anything else."""
         path = Path(self.path) / ".metadata"
         listed = _Unpickler(io.BytesIO(path.read_bytes())).load()
         if not isinstance(listed, kept.Metadata):
@@ -74,10 +77,10 @@ class TensorsOnlyReader(FileSystemReader):
 
 
 class TensorsOnlyPlanner(DefaultLoadPlanner):
-    """Reads values that are no tensors as numbers, texts, and lists and tables of them."""
+    """Reads values that are not tensors as numbers, texts, and lists and tables of them."""
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
-        """Put a value in its place; raises `pickle.UnpicklingError` when it is anything else."""
+        """Store a value; raise `pickle.UnpicklingError` when it is anything else."""
         name = read_item.dest_index.fqn
         loaded = torch.load(value, weights_only=True)
         if self.flatten_state_dict:

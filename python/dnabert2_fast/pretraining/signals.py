@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard between two steps."""
+"""Ctrl-C and SIGTERM, handled between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["StopRequest", "stop_between_steps"]
 
 
 class StopRequest:
-    """Becomes true when the user or the scheduler asks the run to stop."""
+    """Becomes true when the user or the scheduler requests a stop."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -20,7 +20,7 @@ class StopRequest:
         return self._asked
 
     def ask(self, number: int, frame: object) -> None:
-        """Ask to stop after this step; asked twice by Ctrl-C, stop at once."""
+        """Request a stop after this step; a second Ctrl-C stops immediately."""
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
@@ -28,7 +28,7 @@ class StopRequest:
 
 @contextmanager
 def stop_between_steps() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request that is heard between two steps."""
+    """Turn Ctrl-C and SIGTERM into a request that is handled between two steps."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may handle signals

@@ -49,23 +49,23 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["PretrainResult", "PretrainingCallback", "PretrainingRun", "pretrain"]
 
-# A training loss so far above the lowest one so far has diverged, if so many tokens say so.
+# The loss diverged if it is higher than the lowest by this, over at least this number of tokens.
 DIVERGED_NATS, DIVERGED_TOKENS = 1.0, 200
 
 
 class PretrainResult(NamedTuple):
-    """What came out of a run.
+    """The result of a run.
 
     Attributes
     ----------
     folder : Path
-        Run folder, loadable with ``from_pretrained``.
+        Run folder, to be read with ``from_pretrained``.
     eval_loss : float
         Mean cross-entropy of masked held-out tokens, in nats.
     eval_accuracy : float
-        Share of them guessed right.
+        Fraction of masked held-out tokens predicted correctly.
     baseline_loss : float
-        The loss of a guess by token frequency in the training split.
+        The loss of predicting token frequencies of the training split.
     metrics : list of dict
         Lines of ``metrics.jsonl``.
     """
@@ -78,10 +78,10 @@ class PretrainResult(NamedTuple):
 
 
 class PretrainingCallback:
-    """Hooks of a run: override those that you need.
+    """Hooks of a run: override the ones that you need.
 
-    Every process calls them, in the order in which they were given. A hook may read everything of
-    the run and change its model; an exception ends the run without a checkpoint.
+    Every process calls them in the given order. A hook may read every attribute of the run and
+    change its model; an exception ends the run without a checkpoint.
 
     Examples
     --------
@@ -95,25 +95,25 @@ class PretrainingCallback:
     """
 
     def on_step(self, run: PretrainingRun) -> None:
-        """After every update; `run.done` counts it."""
+        """Run after every update; `run.done` counts updates."""
 
     def on_metrics(self, run: PretrainingRun, line: dict[str, float]) -> None:
-        """After every line of ``metrics.jsonl``, with its values; the first has step 0."""
+        """Run after every line of ``metrics.jsonl`` with its values; the first has step 0."""
 
     def on_evaluation(self, run: PretrainingRun, scores: Scores) -> None:
-        """After every evaluation on the held-out split."""
+        """Run after every evaluation on the held-out split."""
 
     def on_checkpoint(self, run: PretrainingRun, folder: Path) -> None:
-        """After the content of a checkpoint was copied.
+        """Run after the content of a checkpoint was copied.
 
-        It is written while training goes on; `folder` appears when it is whole.
+        It is written during training; `folder` appears when it is complete.
         """
 
 
 def pretrain(
     config: PretrainConfig, callbacks: Sequence[PretrainingCallback] = ()
 ) -> PretrainResult:
-    r"""Train a masked language model; goes on with a run that was stopped.
+    r"""Train a masked language model; resumes a stopped run.
 
     Under `torchrun` the processes share the work; the result is the same up to rounding.
 
@@ -130,12 +130,12 @@ def pretrain(
     Raises
     ------
     CorpusError
-        When the corpus cannot be read or has no held-out window.
+        When the corpus cannot be read or has no held-out windows.
     CheckpointError
-        When the run folder holds another run, its checkpoints are damaged, or `init_from` cannot be
-        read or has another tokenizer.
+        When the run folder contains another run, its checkpoints are damaged, or `init_from` cannot
+        be read or has another tokenizer.
     DivergedError
-        When the loss is no number, or far above what it was.
+        When the loss is NaN or infinite, or far above its earlier level.
     KeyboardInterrupt
         On Ctrl-C and SIGTERM, after a checkpoint was written.
 
@@ -172,14 +172,14 @@ def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
     corpus, held_out = Corpus.open(config.corpus), Corpus.open(other, "valid")
     if corpus.fingerprint != held_out.fingerprint:
         raise CorpusError(
-            f"{other}: encoded with another tokenizer than {config.corpus}; build it with "
-            f"--tokenizer {config.corpus}"
+            f"{other}: encoded with another tokenizer than {config.corpus}. Build it with "
+            f"--tokenizer {config.corpus}."
         )
     for found, remedy in ((corpus, "smaller"), (held_out, "larger")):
         if not len(found):
             raise CorpusError(
-                f"{found.folder}: has no window in its split {found.split!r}; build it with a "
-                f"{remedy} valid_fraction or more sequence"
+                f"{found.folder}: has no windows in its split {found.split!r}. Build it with a "
+                f"{remedy} --valid-fraction or more sequence."
             )
     return corpus, held_out
 
@@ -187,7 +187,7 @@ def _corpora(config: PretrainConfig) -> tuple[Corpus, Corpus]:
 def _fresh_or_given(
     config: PretrainConfig, tokenizer: Tokenizer, dropout: float
 ) -> tuple[Dnabert2ForMaskedLM, Dnabert2Config]:
-    """Return the model to train, and the shape to write beside its weights."""
+    """Return the model to train, and the configuration to write with its weights."""
     given = None
     if config.init_from is None:
         shape = replace(
@@ -201,8 +201,8 @@ def _fresh_or_given(
         theirs = Tokenizer.from_pretrained(config.init_from)
         if (theirs.vocabulary, theirs.matching) != (tokenizer.vocabulary, tokenizer.matching):
             raise CheckpointError(
-                f"{config.init_from}: has another tokenizer than the corpus; build the corpus with "
-                f"--tokenizer {config.init_from}"
+                f"{config.init_from}: has another tokenizer than the corpus. Build the corpus with "
+                f"--tokenizer {config.init_from}."
             )
         shape.require_vocabulary(tokenizer.vocab_size, config.init_from)
     model = Dnabert2ForMaskedLM(replace(shape, hidden_dropout_prob=dropout), config.attention)
@@ -212,7 +212,7 @@ def _fresh_or_given(
 
 
 class PretrainingRun:
-    """A run under way; `train` takes its steps, from the newest checkpoint to the end.
+    """A run in progress; `train` runs its steps, from the newest checkpoint to the end.
 
     Parameters
     ----------
@@ -226,9 +226,9 @@ class PretrainingRun:
     Attributes
     ----------
     model : Module
-        What is called, with gradients shared among processes.
+        The callable model, with gradients shared among processes.
     shape : Dnabert2Config
-        Its configuration, as it is written beside the weights.
+        Its configuration, as written with the weights.
     optimizers : sequence of Optimizer
     done : int
         Steps so far.
@@ -239,7 +239,7 @@ class PretrainingRun:
 
     Examples
     --------
-    A callback is given the run:
+    A callback receives the run:
 
     >>> from dnabert2_fast.pretraining import PretrainingCallback
     >>> class PrintTokens(PretrainingCallback):
@@ -257,7 +257,7 @@ class PretrainingRun:
         callbacks: Sequence[PretrainingCallback] = (),
     ) -> None:
         if config.fsdp and not torch.distributed.is_initialized():
-            raise ValueError("fsdp: shares weights among processes; start them with torchrun")
+            raise ValueError("fsdp: needs several processes. Start them with torchrun.")
         auto = config.dtype == "auto" and has_bfloat16(context.device)
         self.bfloat16 = auto or config.dtype == "bfloat16"
         dtype = torch.bfloat16 if self.bfloat16 else torch.float32
@@ -283,12 +283,12 @@ class PretrainingRun:
         self.done, self.tokens, self.lowest_loss = 0, 0, math.inf
 
     def train(self) -> None:
-        """Take all steps that are left, and write the model.
+        """Run all remaining steps, and write the model.
 
         Raises
         ------
         DivergedError
-            When the loss is not finite, or far above what it was.
+            When the loss is NaN or infinite, or far above its earlier level.
         KeyboardInterrupt
             On Ctrl-C and SIGTERM, after a checkpoint was written.
         """
@@ -335,7 +335,7 @@ class PretrainingRun:
         Parameters
         ----------
         batch : GlobalBatch
-            This process' share of it.
+            The part of it for this process.
         """
         context, seed = self.context, self.config.seed
         device = context.device
@@ -382,7 +382,7 @@ class PretrainingRun:
         return scores
 
     def save(self) -> None:
-        """Begin to write a checkpoint, from which the run goes on exactly as without a stop."""
+        """Start to write a checkpoint, from which the run resumes exactly."""
         began = time.perf_counter()
         position = {
             "step": self.done,
@@ -400,7 +400,7 @@ class PretrainingRun:
             callback.on_checkpoint(self, folder)
 
     def _begin(self) -> None:
-        """Take up the newest checkpoint, or score the model as it is before the first step."""
+        """Load the newest checkpoint, or score the model before the first step."""
         config, context = self.config, self.context
         kept = self.checkpoints.resume(self.model, self.optimizers)
         kept_until = -1 if kept is None else int(kept["step"])
@@ -424,7 +424,7 @@ class PretrainingRun:
         self._sums.clear()
 
     def _batches(self) -> Generator[GlobalBatch]:
-        """Yield this process' share of every global batch that is left, each drawn in advance."""
+        """Yield this process' part of every remaining global batch, each drawn in advance."""
         config, context = self.config, self.context
         drawn = global_batches(
             self.corpus,
@@ -450,7 +450,7 @@ class PretrainingRun:
         )
 
     def _check(self, totals: list[float]) -> None:
-        """Raise `DivergedError` before a bad model is written over a good one."""
+        """Raise `DivergedError` before a diverged model replaces a good one."""
         loss = totals[0] / max(totals[1], 1.0)
         far = totals[1] >= DIVERGED_TOKENS and loss > self.lowest_loss + DIVERGED_NATS
         if math.isfinite(sum(totals)) and not far:
@@ -458,13 +458,13 @@ class PretrainingRun:
         self.checkpoints.wait()
         good = self.checkpoints.newest
         where = (
-            "there is no checkpoint yet" if good is None else f"the last good checkpoint is {good}"
+            "There is no checkpoint yet" if good is None else f"The last good checkpoint is {good}"
         )
         raise DivergedError(
-            f"{self.folder.folder}: at step {self.done:,} the training loss is {loss:.4g}"
-            + (f", it was {self.lowest_loss:.4g} before" if far else "")
-            + f"; {where}; start another run with a lower learning rate"
-            + ("" if good is None else f", or from it with --init-from {good}")
+            f"{self.folder.folder}: the training loss at step {self.done:,} is {loss:.4g}"
+            + (f", earlier {self.lowest_loss:.4g}" if far else "")
+            + f". {where}. Start another run with a lower learning rate"
+            + ("." if good is None else f", or from it with --init-from {good}.")
         )
 
     def _line(self, totals: list[float]) -> dict[str, float]:

@@ -526,7 +526,7 @@ class Tokenizer:
         """Return the token behind every id, special ones included."""
         listed = as_ids(ids).tolist()
         if listed and max(listed) >= self.vocab_size:
-            raise ValueError(f"ids: {max(listed)}: ids are below {self.vocab_size}")
+            raise ValueError(f"ids: must be below {self.vocab_size} (got {max(listed)})")
         return [self.vocabulary[i] for i in listed]
 
     def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:

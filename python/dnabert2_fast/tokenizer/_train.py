@@ -18,7 +18,7 @@ from typing import NamedTuple, get_args
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
-from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
+from dnabert2_fast._internal.checks import check_at_least, check_between, check_choice, check_seed
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
@@ -94,8 +94,7 @@ class TrainingConfig:
         check_at_least("max_token_bp", self.max_token_bp, 0)
         check_seed(self.seed)
         check_between("sample", self.sample, 0, 1, but_not=0)
-        if self.case not in get_args(Case):
-            raise ValueError(f"case: {self.case!r} is not one of {', '.join(get_args(Case))}")
+        check_choice("case", self.case, get_args(Case))
         tokens = self.special_tokens
         if len(tokens) < len(SPECIAL_TOKENS) or len(set(tokens)) < len(tokens):
             raise ValueError(

@@ -97,7 +97,7 @@ def tokenize_file(
 
     out = Path("-" if out is None else out)
     if not is_stdout(out) and out.suffix not in (".parquet", ".tsv"):
-        raise ValueError(f"out: {out.name} must end in .parquet or .tsv")
+        raise ValueError(f"out: must end in .parquet or .tsv (got {out.name}).")
     if out.suffix == ".parquet":
         with atomic_path(out) as temporary:
             records = _write_parquet(encoded(), temporary, tokenizer)

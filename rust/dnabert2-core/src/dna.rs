@@ -13,7 +13,7 @@ pub fn is_base(byte: u8) -> bool {
     matches!(byte & !0x20, b'A' | b'C' | b'G' | b'T')
 }
 
-/// How many bytes are bases; in upper case alone unless `fold_case`.
+/// Return the number of bytes that are bases; in upper case only unless `fold_case`.
 ///
 /// ```
 /// assert_eq!(dnabert2_core::dna::count_bases(b"NACgt", false), 2);
@@ -30,8 +30,8 @@ pub fn count_bases(letters: &[u8], fold_case: bool) -> usize {
     letters.chunks(255).map(|some| usize::from(count(some))).sum()
 }
 
-/// Complement of a base or of an IUPAC letter for several, case kept; every other byte comes back as
-/// it is.
+/// Complement of a base or of an IUPAC code for several, case kept; every other byte is returned
+/// unchanged.
 #[must_use]
 pub fn complement(byte: u8) -> u8 {
     let paired = match byte & !0x20 {
@@ -79,7 +79,7 @@ pub fn base_runs(sequence: &[u8], fold_case: bool) -> impl Iterator<Item = (usiz
     })
 }
 
-/// How many letters at the start are bases, or how many are not.
+/// Return the number of letters at the start that are bases, or that are not.
 fn run_length(letters: &[u8], fold_case: bool, bases: bool) -> usize {
     const WIDTH: usize = 32;
     let mask = if fold_case { !0x20 } else { !0 };
@@ -88,7 +88,7 @@ fn run_length(letters: &[u8], fold_case: bool, bases: bool) -> usize {
         is(b'A') | is(b'C') | is(b'G') | is(b'T')
     };
     let wanted = u8::from(bases);
-    // Most runs are long: whole chunks are compared at once, the first that differs by letter.
+    // Most runs are long: whole chunks are compared, then the letters of the first that differs.
     let continues = |chunk: &&[u8; WIDTH]| chunk.map(is_base) == [wanted; WIDTH];
     let whole = WIDTH * letters.as_chunks().0.iter().take_while(continues).count();
     let rest = &letters[whole..];

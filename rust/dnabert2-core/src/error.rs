@@ -1,4 +1,4 @@
-//! One error type for the whole core; every variant carries what is needed to act on it.
+//! One error type for the whole core; every variant names what is wrong and where.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to read or write a file.
+    /// The operating system could not read or write a file.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -19,9 +19,9 @@ pub enum Error {
     Fasta {
         /// The file.
         path: PathBuf,
-        /// Name of the record, empty when the first one was not reached.
+        /// Name of the record, empty before the first one.
         record: String,
-        /// Line in the decompressed file, counted from 1; 0 when it is not known.
+        /// Line in the decompressed file, counted from 1; 0 when it is unknown.
         line: u64,
         /// What is wrong, and the remedy.
         message: String,
@@ -34,7 +34,7 @@ pub enum Error {
         /// Which rule it breaks.
         message: String,
     },
-    /// A tokenizer file holds something that this encoder cannot reproduce exactly.
+    /// A tokenizer file contains something that this encoder cannot reproduce exactly.
     #[error("{}: at {pointer}: {message}", path.display())]
     TokenizerFile {
         /// The file.
@@ -44,7 +44,7 @@ pub enum Error {
         /// What is wrong or not supported.
         message: String,
     },
-    /// A sequence holds a letter that the vocabulary cannot spell, and the policy is `error`.
+    /// A sequence contains a letter that is not in the vocabulary, and the policy is `error`.
     #[error(
         "sequence {sequence}: {letter:?} at {position} (0-based) is not in the vocabulary; \
          clean the input or choose unknown=\"unk\" or \"split\""
@@ -57,7 +57,7 @@ pub enum Error {
         /// 0-based position, in characters.
         position: usize,
     },
-    /// A shard file is damaged or not one of ours.
+    /// A shard file is damaged or is not a shard.
     #[error("{}: {message}", path.display())]
     Shard {
         /// The file.
@@ -65,20 +65,20 @@ pub enum Error {
         /// What is wrong: expected and found.
         message: String,
     },
-    /// An argument lies outside what is allowed.
+    /// An argument is out of its range.
     #[error("{name}: {message}")]
     InvalidArgument {
         /// Name of the argument.
         name: &'static str,
-        /// Its value, and what is allowed.
+        /// The expected values, and the value received.
         message: String,
     },
-    /// The caller asked to stop (Ctrl-C).
+    /// The user interrupted the call (Ctrl-C).
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Result of this crate.
+/// Result with the error of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -1,22 +1,21 @@
-//! Tokens of k letters each: overlapping, as DNABERT has them, or side by side, as the Nucleotide
-//! Transformer has them.
+//! Tokens of k letters: overlapping, as in DNABERT, or adjacent, as in the Nucleotide Transformer.
 //!
-//! *Overlapping*: one token begins at every letter but the last k - 1. A k-mer with a letter other
+//! **Overlapping.** One token begins at every letter but the last k - 1. A k-mer with a letter other
 //! than A, C, G, T is one unknown token (Ji et al., 2021).
 //!
-//! *Side by side*: between letters that are not A, C, G, T, k-mers follow each other from the left,
-//! and the letters left over are tokens of one letter; N has a token of its own (Dalla-Torre et al.,
-//! 2023). Where that rule raises an error, at other letters, each is an unknown token here.
+//! **Adjacent.** Between letters that are not A, C, G, T, k-mers follow each other from the left, and
+//! the remaining letters are tokens of one letter; N has its own token (Dalla-Torre et al., 2023). At
+//! other letters the published tokenizer raises an error; here each is an unknown token.
 
 use crate::dna::BASES;
 use crate::encode::{code, is_all_bases};
 use crate::policy::{Policy, ReplacedCounts, Unknown};
 use crate::{Error, Result, TokenId};
 
-/// Maximum letters of a k-mer: 4^8 of them would leave no ids of 16 bits for special tokens.
+/// Maximum letters of a k-mer: 4^8 k-mers would leave no 16-bit ids for special tokens.
 const MAX_K: usize = 7;
 
-/// K-mers that are read together when they hold bases only.
+/// K-mers that are read together when they contain bases only.
 const CHUNK_OF_KMERS: usize = 256;
 
 /// A vocabulary of all k-mers.
@@ -39,11 +38,11 @@ impl Kmers {
     /// Find the k-mers in a vocabulary: `id` looks a token up.
     ///
     /// # Errors
-    /// What is missing.
+    /// A message about the token that is missing.
     pub fn new(id: impl Fn(&str) -> Option<TokenId>) -> std::result::Result<Self, String> {
         let k = (2..=MAX_K)
             .find(|&k| id(&"A".repeat(k)).is_some())
-            .ok_or_else(|| format!("no k-mer of 2 to {MAX_K} letters A is here"))?;
+            .ok_or_else(|| format!("no k-mer of 2 to {MAX_K} A is in the vocabulary"))?;
         let mut ids = Vec::with_capacity(1 << (2 * k));
         for number in 0..1_usize << (2 * k) {
             let letter = |at: usize| char::from(letter(number >> (2 * (k - 1 - at)) & 3));
@@ -55,7 +54,7 @@ impl Kmers {
         let singles = match <[TokenId; 4]>::try_from(bases) {
             Ok(bases) => Some(Singles { bases, n: single(b'N') }),
             Err(none) if none.is_empty() => None,
-            Err(_) => return Err("some, but not all, of A, C, G, T are tokens".into()),
+            Err(_) => return Err("contains some of A, C, G, T, but not all".into()),
         };
         Ok(Self { k, ids, singles })
     }
@@ -72,7 +71,7 @@ impl Kmers {
         self.singles.is_none()
     }
 
-    /// Number of tokens that are spelled by letters.
+    /// Number of tokens that consist of letters.
     #[must_use]
     pub fn count(&self) -> usize {
         let singles = self.singles.as_ref().map_or(0, |s| 4 + usize::from(s.n.is_some()));
@@ -92,7 +91,7 @@ impl Kmers {
     ) -> Result<()> {
         out.reserve(if self.overlap() { text.len() } else { text.len() / self.k + self.k });
         let mut walk = Walk::new(self, text, policy, unknown);
-        // Bases that must have been read before the tight loop can go on.
+        // Bases that must have been read before the tight loop can start.
         let ready = if self.overlap() { self.k - 1 } else { 0 };
         while walk.next < text.len() {
             let rest = &text[walk.next..];
@@ -100,7 +99,7 @@ impl Kmers {
             if walk.bases == ready && is_all_bases(chunk, policy.fold_case) {
                 walk.bases_only(chunk, out);
             } else {
-                // Up to where the tight loop may go on, one letter at a time.
+                // The end of the tight loop, or one letter at a time.
                 let to = walk.next + if walk.bases == ready { chunk.len() } else { 1 };
                 walk.letters(to, &mut |id, _, _| out.push(id))?;
             }
@@ -126,7 +125,7 @@ impl Kmers {
         Ok(())
     }
 
-    /// Add the letters of a text that are read as others, or are no letters of this vocabulary.
+    /// Count the letters of a text that are read as others or are not in this vocabulary.
     pub(crate) fn replaced(&self, text: &[u8], policy: Policy, counts: &mut ReplacedCounts) {
         let has_n = self.singles.as_ref().is_some_and(|singles| singles.n.is_some());
         let known =
@@ -146,12 +145,12 @@ struct Walk<'a> {
     kmers: &'a Kmers,
     text: &'a [u8],
     policy: Policy,
-    /// Id of letters outside the vocabulary, if they have one.
+    /// Id of letters outside the vocabulary, if any.
     unknown: Option<TokenId>,
     /// Next byte, and its position in letters.
     next: usize,
     at: usize,
-    /// The last k bases.
+    /// The previous k bases.
     kmer: usize,
     /// Bases since the last token or other letter; overlapping tokens leave k - 1 of them.
     bases: usize,
@@ -163,7 +162,7 @@ impl<'a> Walk<'a> {
         Self { kmers, text, policy, unknown, next: 0, at: 0, kmer: 0, bases: 0 }
     }
 
-    /// Read bytes up to `to`, whatever they are.
+    /// Read any bytes up to `to`.
     fn letters(&mut self, to: usize, emit: &mut impl FnMut(TokenId, usize, usize)) -> Result<()> {
         let Self { kmers, text, policy, unknown, .. } = *self;
         let (k, overlap, mask) = (kmers.k, kmers.overlap(), kmers.ids.len() - 1);
@@ -205,8 +204,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Read `chunk`, which begins at the next byte and is all bases, with as many bases before it as
-    /// overlapping k-mers need.
+    /// Read `chunk`, which begins at the next byte, contains only bases, and follows enough bases for
+    /// overlapping k-mers.
     fn bases_only(&mut self, chunk: &[u8], out: &mut Vec<TokenId>) {
         let number = |n: usize, base: &u8| n << 2 | usize::from(code(*base));
         if self.kmers.overlap() {
@@ -227,7 +226,7 @@ impl<'a> Walk<'a> {
         self.at += chunk.len();
     }
 
-    /// The last bases, when they are too few for a k-mer.
+    /// Emit the last bases, when they are too few for a k-mer.
     fn left_over(&mut self, emit: &mut impl FnMut(TokenId, usize, usize)) {
         if let Some(singles) = &self.kmers.singles {
             for back in (1..=self.bases).rev() {

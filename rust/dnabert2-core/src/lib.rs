@@ -1,7 +1,7 @@
 //! Exact genome BPE and memory-mapped token shards, in plain Rust.
 //!
 //! `tokenizer` turns text into ids with `encode`, by a vocabulary that `tokenizer_file` reads or `train`
-//! makes; `corpus` turns FASTA files (`io`) into token files (`shard`).
+//! learns; `corpus` turns FASTA files (`io`) into token files (`shard`).
 
 pub mod corpus;
 pub mod dna;

@@ -1,10 +1,10 @@
-//! Work on threads that end with the call, so that a process may fork after it.
+//! Work on threads that end with the call, so that a process may fork afterwards.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Threads meant by a `threads` argument: 0 is every core that this process may use.
+/// Number of threads for a `threads` argument: 0 is every core that this process may use.
 #[must_use]
 pub fn count(threads: usize) -> usize {
     match threads {
@@ -13,14 +13,14 @@ pub fn count(threads: usize) -> usize {
     }
 }
 
-/// Lock a mutex, also after a thread panicked with it: that panic is raised where the thread is joined.
+/// Lock a mutex, also after a panic of its owner: that panic is raised where the thread is joined.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Return the results of `work` on every item, in the items' order. The calling thread works too.
 ///
-/// `scratch` makes what one thread keeps from item to item.
+/// `scratch` creates the state that one thread keeps from item to item.
 ///
 /// ```
 /// use dnabert2_core::parallel::parallel_map;

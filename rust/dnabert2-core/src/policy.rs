@@ -1,4 +1,4 @@
-//! How text is read before it is encoded, and counts of what that changes.
+//! How text is read before it is encoded, and counts of the letters that this changes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub enum Unknown {
     /// Each becomes the unknown token.
     Unk,
-    /// They only end the run of letters before them, and become no token.
+    /// They end the run of letters before them, and become no token.
     Split,
     /// The first one is an [`Error::UnknownLetter`](crate::Error::UnknownLetter).
     Error,
@@ -17,7 +17,7 @@ pub enum Unknown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Read lower-case letters as upper-case ones (soft-masked genomes) where the vocabulary has no
-    /// lower case; otherwise they are unknown, as with Hugging Face.
+    /// lower case; otherwise they are unknown, as in Hugging Face `tokenizers`.
     pub fold_case: bool,
     /// What happens to letters outside the vocabulary.
     pub unknown: Unknown,
@@ -34,6 +34,6 @@ impl Default for Policy {
 pub struct ReplacedCounts {
     /// Lower-case letters read as upper-case ones.
     pub folded: u64,
-    /// Letters outside the vocabulary, and how many there are of each.
+    /// Letters outside the vocabulary with their counts.
     pub unknown: BTreeMap<char, u64>,
 }

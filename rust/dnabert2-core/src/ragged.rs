@@ -1,6 +1,6 @@
 //! Sequences of unequal length as one flat array and one array of offsets.
 
-/// Id of a token. Shards and numpy hold it as an unsigned 16-bit number, so a vocabulary has at
+/// Id of a token. Shards and numpy store it as an unsigned 16-bit number, so a vocabulary has at
 /// most 65,536 entries.
 pub type TokenId = u16;
 
@@ -35,7 +35,7 @@ impl Ragged {
         self.offsets.len() - 1
     }
 
-    /// Whether there is no sequence at all.
+    /// Whether there are no sequences.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -64,7 +64,7 @@ impl Ragged {
         self.close();
     }
 
-    /// End the sequence whose ids were written straight to `values`.
+    /// End the sequence whose ids were appended directly to `values`.
     pub fn close(&mut self) {
         self.offsets.push(self.values.len() as u64);
     }

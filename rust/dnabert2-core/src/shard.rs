@@ -15,7 +15,7 @@ compile_error!("shards are written as they lie in memory, and are little-endian"
 /// Bytes of a file that are hashed at once.
 const PIECE: usize = 1 << 17;
 
-/// What is known of a file once it is written.
+/// Length and checksum of a file that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Length in bytes.
@@ -26,8 +26,8 @@ pub struct Written {
 
 /// Write a batch as one shard; `about` (JSON text) goes into the file's metadata.
 ///
-/// The same batch and text give the same bytes. They are written from where they lie: the safetensors
-/// crate would put a copy of the file together first.
+/// The same batch and text give the same bytes. They are written without a copy; the safetensors crate
+/// would build the whole file in memory first.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be written.

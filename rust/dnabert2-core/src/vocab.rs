@@ -1,9 +1,8 @@
-//! The merge table of byte-pair encoding, as the algorithms see it.
+//! The merge table of byte-pair encoding, as the algorithms use it.
 //!
-//! A *piece* is what BPE can produce: first the letters, then one piece for every merge, in the
-//! order in which the merges are made. Working with these ranks rather than with the ids of some
-//! file makes "made earlier" the same as "smaller number", which is all the theory of the encoder
-//! needs; ids are looked up at the very end.
+//! A *piece* is a text that BPE can produce: first the letters, then one piece for every merge, in the
+//! order in which the merges are made. These ranks, unlike the ids of a file, make "made earlier" the
+//! same as "smaller number", which the theory of the encoder needs. Ids are looked up at the end.
 
 use rustc_hash::FxHashMap;
 
@@ -12,8 +11,8 @@ use crate::{Error, Result, TokenId};
 /// Rank of a piece: letters first, then merges in the order they are made.
 pub type Piece = u32;
 
-/// Most letters of a piece: a longer one is no word of any genome, a few of them would take all memory,
-/// and machines keep lengths in 16 bits.
+/// Maximum letters of a piece. Longer pieces occur in no genome, a few of them would fill the memory,
+/// and the automata store lengths in 16 bits.
 pub const MAX_LETTERS: usize = u16::MAX as usize;
 
 /// Letters and merges of a BPE vocabulary, with the id of every piece.
@@ -35,11 +34,11 @@ impl Vocab {
     /// # Errors
     /// [`Error::Vocab`] when a merge names a later piece or makes one of more than [`MAX_LETTERS`]
     /// letters, when two merges or letters give the same text, or when a piece's text does not encode
-    /// to the piece itself (then the merges cannot have come from BPE training, and exact
-    /// longest-match encoding does not hold).
+    /// to the piece itself. In the last case the merges cannot come from BPE training, and exact
+    /// longest-match encoding is not possible.
     ///
     /// # Panics
-    /// When there is not one id for every letter and merge.
+    /// When the number of ids is not the number of letters and merges.
     pub fn new(letters: &[u8], merges: &[(Piece, Piece)], ids: Vec<TokenId>) -> Result<Self> {
         let mut vocab = Self {
             letters: letters.to_vec(),
@@ -57,10 +56,10 @@ impl Vocab {
             };
             let [Some(start), Some(end)] = [left, right].map(|p| vocab.texts.get(p as usize))
             else {
-                return fail("it joins a later token".into());
+                return fail("it joins a later token; list merges in training order".into());
             };
             if start.len() + end.len() > MAX_LETTERS {
-                return fail(format!("it makes a token of more than {MAX_LETTERS} letters"));
+                return fail(format!("it makes a token of more than {MAX_LETTERS} characters"));
             }
             vocab.texts.push([&start[..], &end[..]].concat());
             vocab.by_pair.insert((left, right), rank(piece));
@@ -79,12 +78,14 @@ impl Vocab {
         let mut seen = rustc_hash::FxHashSet::default();
         for text in &self.texts {
             if !seen.insert(&text[..]) {
-                return Err(fail(text, "two merges make it; exact encoding needs one"));
+                return Err(fail(text, "two merges make it; remove one of them"));
             }
         }
         for (&(left, right), piece) in self.merges.iter().zip(self.letters.len()..) {
             if !self.adjacent_before(left, right, rank(piece)) {
-                return Err(fail(&self.texts[piece], "its own text does not encode to it"));
+                let message =
+                    "its text does not encode to it; the merges are not from BPE training";
+                return Err(fail(&self.texts[piece], message));
             }
         }
         Ok(())
@@ -96,7 +97,7 @@ impl Vocab {
         self.texts.len()
     }
 
-    /// Whether there is no piece at all.
+    /// Whether there are no pieces.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
@@ -108,7 +109,7 @@ impl Vocab {
         &self.letters
     }
 
-    /// The part of the vocabulary that texts of these letters can use, which encodes them alike; `None`
+    /// The part of the vocabulary over these letters, which encodes their texts in the same way. `None`
     /// when one of the letters is missing.
     #[must_use]
     pub fn restricted_to(&self, letters: &[u8]) -> Option<Self> {
@@ -148,7 +149,7 @@ impl Vocab {
         self.ids[piece as usize]
     }
 
-    /// The piece that joining two pieces makes, if there is such a merge.
+    /// The piece that the merge of two pieces makes, if there is one.
     #[must_use]
     pub fn merge(&self, left: Piece, right: Piece) -> Option<Piece> {
         let (word, bit) = self.sieve_bit(left, right);
@@ -164,9 +165,9 @@ impl Vocab {
         ((mixed >> 38) as usize & (self.sieve.len() - 1), 1 << (mixed >> 32 & 63))
     }
 
-    /// Whether BPE can leave `left` and `right` side by side: encoding their joint text gives the
-    /// two back. A sequence of pieces is an encoding exactly when all its neighbours may stand
-    /// together (van Antwerpen and Neubeck, README of the `bpe` crate, 2024).
+    /// Whether BPE can leave `left` and `right` adjacent: encoding their joint text returns the two. A
+    /// sequence of pieces is an encoding exactly when all its neighbours may be adjacent
+    /// (van Antwerpen and Neubeck, README of the `bpe` crate, 2024).
     #[must_use]
     pub fn adjacent(&self, left: Piece, right: Piece) -> bool {
         self.adjacent_before(left, right, Piece::MAX)
@@ -175,10 +176,10 @@ impl Vocab {
     /// Whether no merge before `limit` reaches across the border of two pieces while they are
     /// made from letters.
     ///
-    /// Play the merges backwards. Just before the later of the two pieces was made, the border had
-    /// that piece's inner part on its side; a merge across the border that came earlier would have
-    /// destroyed it. Equal merges run from left to right, so the right piece counts as the later
-    /// one of two equals, and a border merge of the same rank as the right piece comes first.
+    /// Undo the merges. Just before the later of the two pieces was made, that piece's inner part was
+    /// at the border; an earlier merge across the border would have destroyed it. Equal merges are made
+    /// from left to right, so the right piece counts as the later one of two equals, and a border merge
+    /// of the same rank as the right piece comes first.
     fn adjacent_before(&self, left: Piece, right: Piece, limit: Piece) -> bool {
         let (mut left, mut right, mut limit) = (left, right, limit);
         loop {
@@ -190,7 +191,7 @@ impl Vocab {
                 return true;
             }
             let (inner_left, inner_right) = self.merges[later - self.letters.len()];
-            // Selected rather than branched on: which of the two is later cannot be foreseen.
+            // Selected without a branch: which of the two is later cannot be predicted.
             let undo_left = left > right;
             limit = if undo_left { left } else { right + 1 };
             right = if undo_left { right } else { inner_left };

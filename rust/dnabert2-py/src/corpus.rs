@@ -122,8 +122,8 @@ impl CorpusBuilder {
         Ok(Self(Mutex::new(builder)))
     }
 
-    /// Build the missing shards of a unit; `report` is called with the letters processed since,
-    /// `keep_origins` with a shard's number and the origins of its windows, then `note_shard` with the
+    /// Build the missing shards of a unit. `report` receives the number of letters processed since its
+    /// last call, `keep_origins` a shard's number and the origins of its windows, then `note_shard` the
     /// shard.
     #[pyo3(signature = (
         *,
@@ -176,7 +176,7 @@ impl CorpusBuilder {
     }
 }
 
-/// Calls Python. An exception raised there is kept, and stops the core.
+/// Calls Python. An exception raised there is stored, and stops the core.
 struct PyLedger {
     keep_origins: Py<PyAny>,
     note_shard: Py<PyAny>,

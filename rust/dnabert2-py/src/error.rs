@@ -9,7 +9,7 @@ pyo3::import_exception!(dnabert2_fast.errors, FastaError);
 pyo3::import_exception!(dnabert2_fast.errors, InputWarning);
 pyo3::import_exception!(dnabert2_fast.errors, TokenizerError);
 
-/// Carries a core error, or one that Python code raised meanwhile, to the caller.
+/// A core error, or one that Python code raised meanwhile.
 pub enum Failure {
     /// From the core.
     Core(Error),
@@ -17,7 +17,7 @@ pub enum Failure {
     Python(PyErr),
 }
 
-/// Call Python's `report` with a number, and check for Ctrl-C. An exception raised there is kept in
+/// Call Python's `report` with a number, and check for Ctrl-C. An exception raised there is stored in
 /// `raised`, and stops the core.
 pub fn call_report<N>(
     report: &Py<PyAny>,
@@ -36,7 +36,7 @@ where
     })
 }
 
-/// Result of everything that Python calls.
+/// Result of every function that Python calls.
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl From<Error> for Failure {

@@ -273,7 +273,7 @@ impl FastaReader {
             Ok(_) => "utf-8",
             Err(_) => "ascii",
         };
-        // Where memory runs out, these raise an error of Python's and do not panic.
+        // When memory is exhausted, these raise a Python error and do not panic.
         let copy = PyBytes::new_with(py, letters.len(), |bytes| {
             bytes.copy_from_slice(&letters);
             Ok(())
@@ -283,7 +283,7 @@ impl FastaReader {
     }
 }
 
-/// Count the bases of a sequence file; `report` is called with the letters processed since.
+/// Count the bases of a sequence file; `report` receives the number of letters since its last call.
 #[pyfunction]
 #[pyo3(name = "count_bases", signature = (path, *, fold_case, rna, report))]
 pub fn count_file(

@@ -1,6 +1,6 @@
 //! The extension module `dnabert2_fast._native`: conversions between Python and the core, no logic.
 
-#![allow(clippy::needless_pass_by_value)] // PyO3 hands arguments over by value
+#![allow(clippy::needless_pass_by_value)] // PyO3 passes arguments by value
 
 mod corpus;
 mod error;
@@ -28,7 +28,7 @@ mod _native {
     const BUILD_PROFILE: &str = env!("BUILD_PROFILE");
 }
 
-/// Keeps the pages of large batches from call to call; the system's allocator gives them back and
-/// faults them in again, which costs a tenth of the encoder's time.
+/// Keeps the pages of large batches from call to call; the system's allocator returns them and faults
+/// them in again, which costs a tenth of the encoder's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -38,7 +38,7 @@ impl MappedShard {
     }
 }
 
-/// The windows of several shards, numbered through; the arrays are mapped files.
+/// The windows of several shards, numbered consecutively; the arrays are mapped files.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
 pub struct Shards {
     shards: Vec<Py<MappedShard>>,
@@ -87,8 +87,8 @@ impl Shards {
 impl Shards {
     /// Call `take` with the ids of each window.
     ///
-    /// A file that became shorter since it was mapped would end the process when it is touched (SIGBUS):
-    /// the length of every file is checked before it is read.
+    /// A file that was truncated after it was mapped would end the process when it is read (SIGBUS).
+    /// So the length of every file is checked before it is read.
     fn each(
         &self,
         py: Python<'_>,
@@ -97,7 +97,7 @@ impl Shards {
     ) -> Result<()> {
         let malformed = || Error::InvalidArgument {
             name: "windows",
-            message: "an array without gaps, of windows that there are, is expected".into(),
+            message: "must be a contiguous array of indices of existing windows".into(),
         };
         // A shard's arrays are borrowed when one of its windows is first read.
         let mut borrowed: Vec<Option<_>> = self.shards.iter().map(|_| None).collect();

@@ -195,7 +195,7 @@ impl Tokenizer {
         let options = options.0;
         let count = sequences.len();
         if let Some(pairs) = pairs.as_ref().filter(|pairs| pairs.len() != count) {
-            let message = format!("{} of them, but {count} sequences", pairs.len());
+            let message = format!("must be one per sequence (got {} for {count})", pairs.len());
             return Err(Error::InvalidArgument { name: "pairs", message }.into());
         }
         let encodings = py.detach(|| {
@@ -256,14 +256,14 @@ impl Tokenizer {
             text.get(start..end)
         };
         let texts: Vec<&[u8]> = spans.map(span).collect::<Option<_>>().ok_or_else(|| {
-            let message = "an offset lies outside the text".into();
+            let message = "an offset is outside the text".into();
             Error::InvalidArgument { name: "sequences", message }
         })?;
         let batch = py.detach(|| self.inner.encode_batch(&texts, &options, threads))?;
         Ok(to_numpy(py, batch))
     }
 
-    /// Lower-case letters read as upper-case ones, and letters outside the vocabulary.
+    /// Counts of lower-case letters read as upper-case ones, and of letters outside the vocabulary.
     fn replaced(&self, py: Python<'_>, sequences: Vec<Text>) -> (u64, BTreeMap<char, u64>) {
         let counts = py.detach(|| self.inner.replaced(&sequences));
         (counts.folded, counts.unknown)
@@ -330,7 +330,7 @@ fn policy(case: &str, unknown: &str) -> Result<Policy> {
 pub fn choose<T: Copy>(name: &'static str, value: &str, allowed: &[(&str, T)]) -> Result<T> {
     allowed.iter().find(|(known, _)| *known == value).map(|&(_, choice)| choice).ok_or_else(|| {
         let names: Vec<String> = allowed.iter().map(|(known, _)| format!("{known:?}")).collect();
-        let message = format!("{value:?} is not one of {}", names.join(", "));
+        let message = format!("must be one of {} (got {value:?})", names.join(", "));
         Error::InvalidArgument { name, message }.into()
     })
 }

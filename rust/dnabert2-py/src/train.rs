@@ -23,7 +23,7 @@ pub struct InputCounts {
     other_letters: BTreeMap<char, u64>,
 }
 
-/// Collects sequences, then trains a vocabulary on them, once.
+/// Collects sequences, then trains one vocabulary on them.
 #[pyclass(frozen, module = "dnabert2_fast._native")]
 pub struct BpeTrainer(Mutex<Option<train::BpeTrainer>>);
 
@@ -129,7 +129,7 @@ impl BpeTrainer {
         report: Py<PyAny>,
     ) -> Result<String> {
         let special = u16::try_from(special_tokens.len()).map_err(|_| {
-            let message = format!("{} are more than 65,535", special_tokens.len());
+            let message = format!("must be at most 65,535 (got {})", special_tokens.len());
             Error::InvalidArgument { name: "special_tokens", message }
         })?;
         let options =
@@ -161,7 +161,7 @@ impl BpeTrainer {
 }
 
 fn used() -> Error {
-    Error::InvalidArgument { name: "trainer", message: "it has trained already".into() }
+    Error::InvalidArgument { name: "trainer", message: "was already used; create a new one".into() }
 }
 
 fn counted(sequences: u64, stats: &InputStats) -> InputCounts {

@@ -145,10 +145,10 @@ def test_tables_and_regions(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"layers": (3,)}, "layers: 3: the model has layers 0 .embeddings. to 2"),
-        ({"layers": ()}, "layers: at least one"),
+        ({"layers": (3,)}, "layers: must be between 0 .embeddings. and 2 .got 3"),
+        ({"layers": ()}, "layers: give at least one"),
         ({"context_bp": 3}, "context_bp: must be at least 4"),
-        ({"pooling": "sum"}, 'pooling: "sum" is not one of'),
+        ({"pooling": "sum"}, "pooling: must be one of"),
         ({"batch_tokens": 0}, "batch_tokens: must be at least 1"),
     ],
 )
@@ -224,4 +224,4 @@ def test_command_line(folder, tmp_path, capsys):
     assert "4 vectors of 24 (float32, attention sdpa" in capsys.readouterr().out
     command[-1] = str(tmp_path / "v.parquet")
     assert cli.main([*command, "--plot", str(tmp_path / "w.png")]) == 2
-    assert "error: plot: is drawn from a .npy" in capsys.readouterr().err
+    assert "error: --plot: needs vectors in a .npy" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_shares_of_several_processes(fasta, tmp_path, monkeypatch):
     assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert not out.with_name("v.npy.parts").exists()
     for wrong in ((0, 3), (4, 3)):
-        with pytest.raises(ValueError, match="is not one of 1/3 to 3/3"):
+        with pytest.raises(ValueError, match="must be between 1/3 and 3/3"):
             embed_file(fasta, model, tok, out, part=wrong)
 
 

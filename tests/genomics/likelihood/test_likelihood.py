@@ -225,7 +225,7 @@ def test_bad_arguments_leave_nothing(fasta, tmp_path):
         pseudo_likelihood(["A"], model, tok, mask_stride=1)
     with pytest.raises(ValueError, match='kind: "surprise"'):
         TrackConfig(kind="surprise")
-    with pytest.raises(ValueError, match="a track has windows of its own"):
+    with pytest.raises(ValueError, match="must not have window_bp"):
         likelihood_track(SequenceFile(fasta, window_bp=9), model, tok, out)
     with pytest.raises(ValueError, match=r"must end in \.tsv or"):
         likelihood_table(fasta, model, tok, tmp_path / "x.csv")

@@ -113,7 +113,7 @@ def test_two_models_in_one_file(tmp_path, mlm):
     score_vcf(tmp_path / "first.vcf", genome, mlm, tok, out, CONFIG, prefix="B")
     cells = out.read_text().splitlines()[-1].split("\t")
     assert cells[7].startswith(first[-1].split("\t")[7] + ";B_STATUS=scored;B_LLR=")
-    with pytest.raises(ValueError, match="prefix: 'a b' must be letters"):
+    with pytest.raises(ValueError, match="prefix: must consist of letters"):
         score_vcf(tmp_path / "first.vcf", genome, mlm, tok, out, CONFIG, prefix="a b")
     with pysam.VariantFile(str(out)) as opened:
         (found,) = opened

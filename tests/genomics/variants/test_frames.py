@@ -60,7 +60,7 @@ def test_labels():
     for label in (0, 1):
         require_label(label, 2)
     for label in (-1, 2):
-        with pytest.raises(ValueError, match=f"^label: {label} is not one of .* 0 to 1$"):
+        with pytest.raises(ValueError, match=rf"^label: must be between 0 and 1 \(got {label}\)"):
             require_label(label, 2)
     with pytest.raises(ValueError, match=r"^model: a classifier with one output"):
         require_label(0, 1)

@@ -212,7 +212,7 @@ def test_the_models_mode_is_left_as_it_was():
 def test_bad_arguments():
     with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 11"):
         score_variants(VARIANTS, GENOME, mlm, Tokenizer.train(["ACACGTGT"], 11))
-    with pytest.raises(ValueError, match="label: 3 is not one of the classifier's 0 to 2"):
+    with pytest.raises(ValueError, match=r"label: must be between 0 and 2 .got 3"):
         score_variants(VARIANTS, GENOME, cls, tok, ScoringConfig(label=3))
     with pytest.raises(ValueError, match="one output"):
         score_variants(VARIANTS, GENOME, classifier(num_labels=1), tok)

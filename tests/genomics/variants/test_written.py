@@ -176,13 +176,15 @@ def test_a_table(write, monkeypatch, group_rows):
 
 @pytest.mark.parametrize("wrong", ["2D", "a b", "", "D2,", "_D"])
 def test_prefixes_that_vcf_does_not_allow(write, wrong):
-    with pytest.raises(ValueError, match=f"^prefix: '{wrong}' must be letters, digits and _"):
+    with pytest.raises(ValueError, match=r"^prefix: must consist of letters, digits and _"):
         write("y.vcf", encoder(), prefix=wrong)
 
 
 @pytest.mark.parametrize("out", ["y.bcf", "y.vcf.bz2", "vcf"])
 def test_outputs_of_other_kinds(write, out):
-    with pytest.raises(ValueError, match=rf"^out: {out} must end in \.vcf, \.vcf\.gz or \.parquet"):
+    with pytest.raises(
+        ValueError, match=rf"^out: must end in \.vcf, \.vcf\.gz or \.parquet .got {out}"
+    ):
         write(out, encoder())
 
 

@@ -1,4 +1,4 @@
-"""Figures of the paper as they were printed; ``README.md`` beside the tables names sources."""
+"""Figures as printed in the paper; ``README.md`` beside the tables names sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = dict[str, float | str | None]
 def read_published(
     table: Literal["efficiency", "task_averages", "gue_plus", "configurations"],
 ) -> tuple[Row, ...]:
-    """Return the rows of a table: numbers, names, and None where nothing was published.
+    """Return the rows of a table: numbers, names, and None for unpublished values.
 
     >>> read_published("task_averages")[0]["EMP"]
     49.54

@@ -1,4 +1,4 @@
-"""Settings of attribution, and where its results go."""
+"""Settings of attribution and of its output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 
 __all__ = ["AttributionConfig", "AttributionOutput", "Method", "Target"]
@@ -17,32 +17,32 @@ Target = Literal["log_odds", "probability", "likelihood", "similarity"]
 
 @dataclass(frozen=True)
 class AttributionConfig:
-    """What is asked, and how.
+    """Settings of an attribution.
 
     Parameters
     ----------
     method
-        mutagenesis: every base becomes each of the three others; occlusion: every token becomes
-        [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention: how much of
-        the last layer's attention weights each base gets.
+        mutagenesis: every base is replaced by each of the three others; occlusion: every token is
+        replaced by [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention:
+        the last layer's attention weight of each base.
     target
         log_odds or probability of a classifier's class; likelihood (masked language model,
         mutagenesis only): of the tokens that a mutation changes; similarity: cosine of the vector
-        to that of the unchanged sequence. If left out, the first that the model has of log_odds,
-        likelihood (for mutagenesis), similarity. Attention has none.
+        to that of the unchanged sequence. Default: the first that the model supports of log_odds,
+        likelihood (for mutagenesis), similarity. Attention has no target.
     label
         Class of a classifier.
     both_strands
-        Average with what the reverse complement gives.
+        Average with the attribution of the reverse complement.
     steps
         Points between the masked and the real sequence for gradients.
     batch_tokens
-        Tokens of one batch, at most: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
 
     Raises
     ------
     ValueError
-        When method or target is none of these, or a number is below 1.
+        When method or target is not one of these, or a number is below 1.
 
     Notes
     -----
@@ -66,32 +66,30 @@ class AttributionConfig:
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
-        for name, known in (("method", get_args(Method)), ("target", (None, *get_args(Target)))):
-            if getattr(self, name) not in known:
-                listed = ", ".join(f'"{one}"' for one in known if one)
-                raise ValueError(f'{name}: "{getattr(self, name)}" is not one of {listed}')
+        check_choice("method", self.method, get_args(Method))
+        check_choice("target", self.target, (None, *get_args(Target)))
         for name in ("steps", "batch_tokens"):
             check_at_least(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
 class AttributionOutput:
-    """Where results go; at least one place is needed.
+    """Where results are written; at least one of out, plots, motifs is required.
 
     Parameters
     ----------
     out
-        .bedgraph, or .bw or .bigwig (scores), or .parquet (one row a base, with effects).
+        .bedgraph, .bw or .bigwig (scores), or .parquet (one row per base, with effects).
     plots
-        Folder to make, with a picture of each sequence.
+        Folder to create, with a plot of each sequence.
     plot_format
-        Kind of the pictures.
+        Format of the plots.
     motifs
         .tsv of k-mers in regions of high scores, with a hypergeometric test.
     kmer
-        Bases of a k-mer of the motifs.
+        Length of the motifs' k-mers.
     background
-        FASTA of sequences to test the motifs against; the sequences' own places if left out.
+        FASTA of sequences to test the motifs against. Default: the sequences' own positions.
     """
 
     out: Path | None = None
@@ -103,10 +101,10 @@ class AttributionOutput:
 
     def __post_init__(self) -> None:
         if self.out is None and self.plots is None and self.motifs is None:
-            raise ValueError("out: give at least one of out, plots, motifs")
+            raise ValueError("out, plots, motifs: give at least one of them.")
         suffixes = (*TRACK_SUFFIXES, ".parquet")
         if self.out is not None and self.out.suffix not in suffixes:
-            raise ValueError(f"out: {self.out.name} must end in {', '.join(suffixes)}")
+            raise ValueError(f"out: must end in {', '.join(suffixes)} (got {self.out.name}).")
         if self.motifs is not None and self.motifs.suffix != ".tsv":
-            raise ValueError(f"motifs: {self.motifs.name} must end in .tsv")
+            raise ValueError(f"motifs: must end in .tsv (got {self.motifs.name}).")
         check_at_least("kmer", self.kmer, 1)

@@ -1,4 +1,4 @@
-"""Attributions of many sequences into files: tracks, tables, pictures, motifs."""
+"""Attributions of a file's sequences as tracks, tables, plots and motifs."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def attribute_file(
     output: AttributionOutput,
     config: AttributionConfig | None = None,
 ) -> int:
-    """Attribute every sequence of a file, or regions of a genome; returns how many there were.
+    """Attribute every sequence of a file, or regions of a genome; returns their number.
 
     Parameters
     ----------
     source : path or SequenceFile
         FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows. Each region and window is a
-        sequence by itself: the model reads no base outside. Taken in the order of the contigs.
-        A classifier's input is cut into windows of the length that it was fine-tuned on, unless
-        `SequenceFile` says otherwise.
+        separate sequence: the model reads no base outside. The order is that of the contigs. A
+        classifier's input is cut into windows of its fine-tuning length, unless `SequenceFile`
+        sets another.
     model, tokenizer
         As in `attribute`.
     output : AttributionOutput
@@ -61,7 +61,8 @@ def attribute_file(
     ordered = read_in_order(source, disjoint=is_track)
     if output.plots is not None and ordered.max_bp > MAX_BP:
         raise ValueError(
-            f"plots: {ordered.max_bp:,} bases are more than the {MAX_BP:,} that a picture shows"
+            f"plots: must have at most {MAX_BP:,} bases (got {ordered.max_bp:,}). Use regions or "
+            "window_bp."
         )
     background = None
     if output.background is not None:
@@ -97,7 +98,7 @@ def attribute_file(
 
 
 def _fitted(source: SequenceFile, trained_bp: int | None) -> SequenceFile:
-    """Return the source cut into what a classifier was fine-tuned on, unless it is cut already."""
+    """Return the source in windows of a classifier's fine-tuning length, unless already cut."""
     if trained_bp is None or source.window_bp == trained_bp:
         return source
     if source.window_bp is None:
@@ -112,7 +113,7 @@ def _fitted(source: SequenceFile, trained_bp: int | None) -> SequenceFile:
 
 @contextmanager
 def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attribution], None]]:
-    """Open the file of scores; gives what writes one sequence into it."""
+    """Open the file of scores; yields the function that writes one sequence."""
     if path.suffix in TRACK_SUFFIXES:
         with track(path, lengths) as opened:
             yield lambda piece, found: opened.add(piece.contig, piece.start, found.scores)

@@ -1,6 +1,6 @@
-"""Short motifs in the regions that a model's answers rest on, tested for enrichment.
+"""Short motifs in the regions that a model's answers depend on, tested for enrichment.
 
-What DNABERT-viz (Ji et al., "DNABERT", Bioinformatics 2021) does with attention, for any
+As in DNABERT-viz (Ji et al., "DNABERT", Bioinformatics 2021), which uses attention, but for any
 attribution: regions of high scores, then a hypergeometric test of every k-mer.
 """
 
@@ -22,18 +22,18 @@ __all__ = ["EnrichedKmer", "enriched_kmers", "high_regions"]
 
 
 class EnrichedKmer(NamedTuple):
-    """A k-mer and how much more often it occurs than by chance.
+    """A k-mer with its observed and expected counts.
 
     Attributes
     ----------
     kmer : str
-        The first in the alphabet of itself and its reverse complement, which count as one.
+        The k-mer or its reverse complement, whichever is first alphabetically; both count as one.
     inside, expected : float
-        How often it occurs in high regions, and how often it would by chance. With a background:
-        sequences that have it, and the same by chance.
+        Number of occurrences in high regions, and expected by chance. With a background: number of
+        sequences that contain it, and expected by chance.
     p_value, q_value : float
-        Of the one-sided hypergeometric test; the second after Benjamini and Hochberg, over all
-        k-mers that occur anywhere.
+        Of the one-sided hypergeometric test; the second is adjusted over all k-mers that occur
+        (Benjamini and Hochberg).
     """
 
     kmer: str
@@ -53,9 +53,9 @@ def high_regions(
     scores : ndarray, shape (bases,)
         NaN is never high.
     min_bp : int
-        Shorter spans are left out.
+        Shorter spans are omitted.
     deviations : float
-        High is more than the mean plus so many standard deviations of these scores.
+        High is above the mean by this number of standard deviations of these scores.
 
     Examples
     --------
@@ -79,18 +79,18 @@ def enriched_kmers(
     background: Sequence[str] | None = None,
     deviations: float = 1.0,
 ) -> list[EnrichedKmer]:
-    """Test which k-mers occur more often in high regions than chance has it.
+    """Test which k-mers occur more often in high regions than expected by chance.
 
     Parameters
     ----------
     attributions : sequence of Attribution
-        One for each sequence.
+        One per sequence.
     k : int
-        Bases of a k-mer; regions are at least as long.
+        Length of a k-mer; regions are at least as long.
     background : sequence of str, optional
-        Without it, positions are drawn: of all positions of all the sequences, those that lie in
-        high regions. With it, sequences are drawn: of the given ones and those of the background,
-        the given ones; a sequence counts once for a k-mer, wherever the k-mer stands in it.
+        Without it, positions are drawn: those in high regions out of all positions of all
+        sequences. With it, sequences are drawn: the given ones out of the given ones and the
+        background. A sequence then counts once per k-mer, at any position.
     deviations : float
         As in `high_regions`.
 
@@ -108,9 +108,8 @@ def enriched_kmers(
 
     Notes
     -----
-    Neighbouring positions overlap, and regions of one sequence are alike, so p-values are smaller
-    than independent draws would give them: take them as an order, and a small one as a reason to
-    look.
+    Neighbouring positions overlap, and regions of one sequence are similar. So p-values are smaller
+    than for independent draws: use them as an order, and follow up small ones.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Which bases an answer rests on: mutagenesis, occlusion, integrated gradients, attention.
+"""Which bases an answer depends on: mutagenesis, occlusion, integrated gradients, attention.
 
-All but the last measure how a number, the target, changes when bases are changed or hidden.
-Tokens (`tokens.py`) are mapped to bases by the tokenizer's offsets.
-docs/guides/attribution.md has the definitions.
+All but attention measure how a number, the target, changes when bases are changed or hidden. Tokens
+(`tokens.py`) are mapped to bases by the tokenizer's offsets. For definitions, see
+docs/guides/attribution.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
 
 BASES = "ACGT"
 
-# Attention has a weight for every pair of bases: 0.3 GB of them.
+# Maximum length for attention, which has a weight for every pair of bases: 0.3 GB.
 MAX_ATTENTION_BP = 8192
 
 # Mutants encoded and computed together.
@@ -45,7 +45,7 @@ CHUNK_MUTANTS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """What each base of a sequence contributes.
+    """The contribution of each base of a sequence.
 
     Attributes
     ----------
@@ -53,18 +53,18 @@ class Attribution:
         In upper case.
     method, target : str
     scores : ndarray of float64, shape (bases,)
-        Positive where the base as it is raises the target. For mutagenesis minus the mean of the
-        three effects; for occlusion what the target loses with the token, at each of its bases; for
-        gradients the token's contribution, shared equally among its bases; for attention the weight
-        that the token gets, shared so. NaN at other letters.
+        Positive where the present base raises the target. Mutagenesis: minus the mean of the three
+        effects. Occlusion: the target's loss without the token, at each of its bases. Gradients:
+        the token's contribution, divided equally among its bases. Attention: the token's weight,
+        divided in the same way. NaN at characters other than A, C, G, T.
     effects : ndarray of float64, shape (bases, 4), or None
-        Of mutagenesis: change of the target by A, C, G, T in this position; 0 for the base itself.
+        For mutagenesis: change of the target by A, C, G, T in this position; 0 for the base itself.
     gap : float
-        Of gradients: sum of the scores minus the difference of the target between the real and the
-        masked sequence, which should be near 0; more `steps` bring it nearer. NaN otherwise.
+        For gradients: sum of the scores minus the difference of the target between the real and the
+        masked sequence. It should be near 0; more `steps` reduce it. NaN otherwise.
     weights : ndarray of float32, shape (bases, bases), or None
-        Of attention: row i is where base i looks, the mean over the heads of the last layer. NaN at
-        other letters.
+        For attention: row i has the weights of base i, the mean over the heads of the last layer.
+        NaN at characters other than A, C, G, T.
 
     Examples
     --------
@@ -91,12 +91,12 @@ def attribute(
     tokenizer: Tokenizer,
     config: AttributionConfig | None = None,
 ) -> Attribution:
-    """Say what each base of a sequence contributes to a model's answer.
+    """Return the contribution of each base of a sequence to a model's answer.
 
     Parameters
     ----------
     sequence : str
-        Lower case counts as upper case; letters besides A, C, G, T stay and get no score.
+        Lower case counts as upper case; characters besides A, C, G, T stay and get no score.
     model : Dnabert2ForSequenceClassification, Dnabert2ForMaskedLM or Dnabert2Model
     tokenizer : Tokenizer
         The one that the model was trained with.
@@ -105,7 +105,7 @@ def attribute(
     Returns
     -------
     Attribution
-        In units of the target: log-odds and log-likelihoods in nats, the others without a unit.
+        In units of the target: log-odds and log-likelihoods in nats, the others without unit.
         Its target is "attention" for that method.
 
     Raises
@@ -113,7 +113,7 @@ def attribute(
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When model, method and target do not go together, or a sequence has more than 8,192 bases
+        When model, method and target cannot be combined, or a sequence has more than 8,192 bases
         for the method attention.
 
     Examples
@@ -139,7 +139,7 @@ def attribute_quietly(
     config: AttributionConfig | None = None,
     bar: Progress | None = None,
 ) -> Attribution:
-    """Do what `attribute` does, without a bar of its own."""
+    """Return the result of `attribute`, without a progress bar."""
     config = config or AttributionConfig()
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     target = _target_of(model, config)
@@ -151,7 +151,7 @@ def attribute_quietly(
     back = _attribute(other, model, tokenizer, config, target, bar)
     effects = weights = None
     if there.effects is not None and back.effects is not None:
-        # The other way round, and A, C, G, T are T, G, C, A there.
+        # In reverse order, and A, C, G, T are T, G, C, A on the other strand.
         effects = (there.effects + back.effects[::-1, ::-1]) / 2
     if there.weights is not None and back.weights is not None:
         weights = ((there.weights + back.weights[::-1, ::-1]) / 2).astype(np.float32)
@@ -164,7 +164,7 @@ def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["att
     if config.method == "attention":
         if config.target is not None:
             raise ValueError(
-                f"target: the method attention follows none; leave {config.target} out"
+                f"target: must be omitted with the method attention (got {config.target})."
             )
         return "attention"
     classifies = isinstance(model, Dnabert2ForSequenceClassification)
@@ -174,11 +174,11 @@ def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["att
         target = "log_odds" if classifies else "likelihood" if predicts else "similarity"
     if target in ("log_odds", "probability"):
         if not isinstance(model, Dnabert2ForSequenceClassification):
-            raise ValueError(f"target: {target} needs a fine-tuned classifier")
+            raise ValueError(f"target: {target} needs a fine-tuned classifier.")
         require_label(config.label, model.config.num_labels)
     if target == "likelihood" and not predicts:
         raise ValueError(
-            "target: likelihood needs a masked language model and the method mutagenesis"
+            "target: likelihood needs a masked language model and the method mutagenesis."
         )
     return target
 
@@ -200,8 +200,8 @@ def _attribute(
     if config.method == "attention":
         if len(sequence) > MAX_ATTENTION_BP:
             raise ValueError(
-                f"method: attention is for {MAX_ATTENTION_BP:,} bases at most, here are "
-                f"{len(sequence):,}; give a part of them"
+                f"sequence: must have at most {MAX_ATTENTION_BP:,} bases for the method attention "
+                f"(got {len(sequence):,}). Give a part of it."
             )
         weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
     if set(sequence) & set(BASES):
@@ -224,7 +224,7 @@ def _attribute(
 def _bases_of_tokens(
     target_fn: AttributionTarget, sequence: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the bases that belong to tokens, the token of each, and its share in it."""
+    """Return the bases that belong to tokens, the token of each, and its fraction of the token."""
     token = np.full(len(sequence), -1)
     spans = target_fn.tokenizer.encode_detailed(sequence).offsets
     for position in target_fn.positions.tolist():
@@ -285,8 +285,8 @@ def _mutate(
 def _ratios(
     sequence: str, texts: list[str], model: Model, tokenizer: Tokenizer, config: AttributionConfig
 ) -> npt.NDArray[np.float64]:
-    """Return log-likelihood ratios of changed sequences, as variants have them."""
-    assert isinstance(model, Dnabert2ForMaskedLM), "likelihood is asked of masked language models"
+    """Return log-likelihood ratios of changed sequences, computed as for variants."""
+    assert isinstance(model, Dnabert2ForMaskedLM), "likelihood needs a masked language model"
     windows = Windows()
     for number, text in enumerate(texts):
         windows.add_frame(number, sequence, text)

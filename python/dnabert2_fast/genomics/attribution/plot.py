@@ -1,4 +1,4 @@
-"""Pictures of attributions: letters as tall as their scores, heat maps of mutations or weights."""
+"""Plots of attributions: logos of scores, heat maps of mutations or weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_attribution"]
 
-# Bases of one line of the picture, and the most that a picture shows.
+# Number of bases per line of a plot, and the maximum per plot.
 LINE_BP = 100
 MAX_BP = 2000
 
@@ -25,24 +25,24 @@ MAX_BP = 2000
 def plot_attribution(
     attribution: Attribution, path: str | os.PathLike[str], *, title: str = ""
 ) -> None:
-    """Draw a logo of the scores and, of mutagenesis or attention, a heat map.
+    """Plot a logo of the scores and, for mutagenesis or attention, a heat map.
 
-    That of mutagenesis has every mutation; that of attention, below all letters, every pair of
-    bases: a row is where a base looks.
+    For mutagenesis it shows every mutation. For attention it is below the logo and shows every pair
+    of bases, with one row per attending base.
 
     Parameters
     ----------
     attribution : Attribution
         Of 1 to 2,000 bases.
     path : path
-        Picture to write; ``.png`` or ``.svg``.
+        File to write; ``.png`` or ``.svg``.
     title : str
         Name of the sequence.
 
     Raises
     ------
     ValueError
-        When there are more bases or none, or the suffix is another.
+        When there are too many bases or none, or the suffix is another.
     ModuleNotFoundError
         Without the extra ``plots``.
 
@@ -56,20 +56,19 @@ def plot_attribution(
     >>> path.stat().st_size > 1000
     True
     """
-    with needs("a picture", "plots"):
-        import logomaker  # noqa: F401 (said now, before anything is drawn)
+    with needs("a plot", "plots"):
+        import logomaker  # noqa: F401 (fails before anything is computed)
         from matplotlib.figure import Figure
 
     path = Path(path)
     length = len(attribution.sequence)
     if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"plot: {path.name} must end in .png or .svg")
+        raise ValueError(f"plot: must end in .png or .svg (got {path.name}).")
     if not length:
-        raise ValueError("plot: the sequence is empty")
+        raise ValueError("plot: the sequence is empty. Give at least one base.")
     if length > MAX_BP:
         raise ValueError(
-            f"plot: {length:,} bases are more than the {MAX_BP:,} that a picture shows; "
-            "write a track instead"
+            f"plot: must have at most {MAX_BP:,} bases (got {length:,}). Write a track instead."
         )
     width = min(LINE_BP, length)
     lines = -(-length // width)
@@ -93,7 +92,7 @@ def plot_attribution(
 
 
 def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> None:
-    """Draw a line of letters into each of the axes."""
+    """Draw one line of the logo into each of the axes."""
     import pandas as pd
     from logomaker import Logo
 
@@ -116,7 +115,7 @@ def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> Non
 
 
 def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> None:
-    """Draw a line of mutations, four high, into each of the axes."""
+    """Draw one line of mutations, four high, into each of the axes."""
     effects = attribution.effects
     assert effects is not None, "only mutagenesis has effects"
     strongest = float(np.nan_to_num(np.abs(effects)).max()) or 1.0
@@ -140,11 +139,11 @@ def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> Non
 
 
 def _draw_weights(attribution: Attribution, axes: Axes) -> None:
-    """Draw where every base looks."""
+    """Draw the attention weights of every pair of bases."""
     assert attribution.weights is not None, "only attention has weights"
     picture = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
-    axes.set_xlabel("base looked at", fontsize=8)
-    axes.set_ylabel("base that looks", fontsize=8)
+    axes.set_xlabel("attended base", fontsize=8)
+    axes.set_ylabel("attending base", fontsize=8)
     axes.tick_params(labelsize=7)
     bar = axes.figure.colorbar(picture, ax=axes, fraction=0.015, pad=0.01)
     bar.set_label("weight", fontsize=8)

@@ -1,6 +1,6 @@
-"""Which tokens an answer rests on: occlusion, integrated gradients, attention weights.
+"""Which tokens an answer depends on: occlusion, integrated gradients, attention weights.
 
-What comes out has a number for every token; `mutagenesis.py` maps tokens to bases.
+The results have one number per token; `mutagenesis.py` maps tokens to bases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["AttributionTarget", "attention_weights", "integrated_gradients", "occlude"]
 
-# A pass with gradients keeps the states of every layer: it gets this share of `batch_tokens`.
+# A pass with gradients stores the states of every layer, so its batch is this part of
+# `batch_tokens`.
 GRADIENT_SHARE = 8
 
 
@@ -41,20 +42,20 @@ class AttributionTarget:
             with evaluating(model):
                 batch = self.copies(1).to(model.device)
                 home = pool_states(self.model.bert.encode(batch), batch, self.real(batch))[0]
-            self.home = home.double().clone()  # outside inference mode, so that gradients may pass
+            self.home = home.double().clone()  # outside inference mode, for gradients
 
     def copies(self, number: int) -> PackedBatch:
         """Return the unchanged sequence several times."""
         return PackedBatch.from_ragged(Ragged.from_list([self.ids] * number))
 
     def real(self, batch: PackedBatch) -> torch.Tensor:
-        """Whether tokens stand for bases, shape (total_tokens,)."""
+        """Return whether tokens consist of bases, shape (total_tokens,)."""
         return ~self.special.to(batch.input_ids.device)[batch.input_ids]
 
     def __call__(self, batch: PackedBatch, real: torch.Tensor) -> torch.Tensor:
         """Return the target of every sequence, shape (n,); vectors are means over `real` tokens."""
         if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
-            # Not by way of states: the last layer then may work for each first token alone.
+            # Pooled directly: the last layer may then compute only each first token.
             logits = self.model(batch).logits.double()
             require_finite(logits, self.model)
             log_odds, probability = class_answer(logits, self.label)
@@ -68,7 +69,7 @@ class AttributionTarget:
 
 
 def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDArray[np.float64]:
-    """Return what the target loses when each token of bases becomes [MASK], shape (tokens,)."""
+    """Return the target's loss when each token of bases becomes [MASK], shape (tokens,)."""
     found = np.zeros(len(target_fn.ids))
     together = max(config.batch_tokens // len(target_fn.ids), 1)
     mask_id = mask_id_of(target_fn.tokenizer)
@@ -78,7 +79,7 @@ def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDAr
         for first in range(0, len(target_fn.positions), together):
             positions = target_fn.positions[first : first + together]
             batch = target_fn.copies(len(positions))
-            # Of the unchanged tokens: the vector stays a mean of as many.
+            # Of the unchanged tokens, so that the vector is a mean of the same number of tokens.
             real = target_fn.real(batch)
             at = np.arange(len(positions)) * len(target_fn.ids) + positions
             batch.input_ids[torch.from_numpy(at)] = mask_id
@@ -91,8 +92,8 @@ def integrated_gradients(
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Integrate gradients (Sundararajan, Taly and Yan, ICML 2017) over word embeddings.
 
-    The path runs from the sequence with every token of bases as [MASK] to the sequence; the
-    integral is the mean of `steps` gradients at the middles of as many equal parts.
+    The path goes from the sequence with every token of bases as [MASK] to the sequence. The
+    integral is the mean of `steps` gradients at the midpoints of equal parts.
     """
     embedding = target_fn.model.bert.embeddings.word_embeddings
     ids = torch.from_numpy(target_fn.ids.astype(np.int64)).to(target_fn.model.device)
@@ -109,7 +110,7 @@ def integrated_gradients(
             batch = target_fn.copies(len(some))
             inputs = (start + some[:, None, None].to(way.dtype) * way).flatten(0, 1)
             inputs.requires_grad_()
-            # The model takes ids; the embeddings that it looks up are exchanged for these.
+            # The model takes ids, so the embeddings that it looks up are replaced by these.
             hook = embedding.register_forward_hook(lambda *_, inputs=inputs: inputs)
             try:
                 answer = target_fn(batch, target_fn.real(batch)).sum()
@@ -130,11 +131,11 @@ def integrated_gradients(
 def attention_weights(
     target_fn: AttributionTarget,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return where tokens look in the last layer, mean of its heads, and where the answer does.
+    """Return the last layer's attention weights, mean over heads, and those of the answer.
 
-    The first has shape (tokens, tokens): row i is what token i looks at. The second, (tokens,), is
-    the row of what the model pools: the first token for a classifier of it, else the mean of the
-    rows of tokens of bases.
+    The first has shape (tokens, tokens): row i has the weights of token i. The second, (tokens,),
+    is the row of the pooled position: the first token for a classifier of it, else the mean of the
+    rows of base tokens.
     """
     attentions: list[tuple[torch.Tensor, ...]] = []
     with evaluating(target_fn.model):

@@ -1,6 +1,6 @@
-"""Vectors of whole files, streamed: sequences in chunks, rows out in input order.
+"""Vectors of whole files, streamed: sequences in chunks, rows in input order.
 
-Finished chunks lie beside the output until it is whole, so that a stopped run resumes.
+Finished chunks are stored beside the output until it is complete, so that a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["embed_file"]
 
-# Sequences sorted and packed together: enough to make batches of like length.
+# Number of sequences sorted and packed together, enough for batches of similar length.
 CHUNK_SEQUENCES = 4096
 
-# Letters of them, at most, so that chromosomes come one or two at a time.
+# Maximum number of bases in them, so that only one or two chromosomes are in memory.
 CHUNK_BP = 1 << 26
 
 
@@ -52,8 +52,8 @@ def embed_file(
 ) -> int:
     r"""Embed every record of a file; returns the number of vectors.
 
-    Stopped and started again with the same arguments, it resumes: finished chunks lie in
-    ``OUT.parts`` until the output is whole.
+    The same call resumes a stopped run from finished chunks, which are in ``OUT.parts`` until the
+    output is complete.
 
     Parameters
     ----------
@@ -63,23 +63,23 @@ def embed_file(
     model, tokenizer
         As in `embed`.
     out : path
-        ``.npy`` (float32; names, one a line, in ``OUT.names.txt`` beside it) or ``.parquet``
-        (columns ``name``, ``contig``, ``start``, ``end``, ``embedding``) or ``.h5ad`` (AnnData:
-        vectors in ``X``, positions in ``obs``; extra ``anndata``).
+        ``.npy`` (float32; names, one per line, in ``OUT.names.txt``), ``.parquet`` (columns
+        ``name``, ``contig``, ``start``, ``end``, ``embedding``) or ``.h5ad`` (AnnData: vectors in
+        ``X``, positions in ``obs``; extra ``anndata``).
     config : EmbeddingConfig, optional
     part : tuple of int, optional
-        ``(i, n)``: only the `i`-th of `n` shares, 1 <= i <= n, into ``OUT.parts``. Shares may be
-        made at the same time, on other devices and machines that see the folder; the same call
-        without `part` then puts them together.
+        ``(i, n)``: compute only part `i` of `n`, 1 <= i <= n, into ``OUT.parts``. Parts may be
+        computed at the same time, on other devices and machines that share the folder. The same
+        call without `part` then joins them.
 
     Raises
     ------
     FastaError, DataError
-        When a file is not readable to its end; nothing is written then.
+        When a file is not readable to its end; no output is written then.
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix, or a setting makes no sense.
+        When `out` has another suffix, or a setting is not valid.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def embed_file(
 def require_format(out: Path) -> None:
     """Raise `ValueError` for another suffix, before any work."""
     if out.suffix not in (".npy", ".parquet", ".h5ad"):
-        raise ValueError(f"out: {out.name} must end in .npy, .parquet or .h5ad")
+        raise ValueError(f"out: must end in .npy, .parquet or .h5ad (got {out.name}).")
     if out.suffix == ".h5ad":
         with needs("a file for AnnData"):
             import anndata  # noqa: F401
@@ -140,7 +140,7 @@ def inputs_of(
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
 ) -> dict[str, Any]:
-    """Return what vectors of files depend on: where it is the same, so are the chunks.
+    """Return the settings that vectors of files depend on; equal settings have equal chunks.
 
     `files` identify the content of the source's files, ``path`` and ``regions``.
     """
@@ -207,7 +207,7 @@ def _write_parquet(
 def _write_h5ad(
     chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
 ) -> int:
-    """Stream vectors into ``X`` of the on-disk format of AnnData; obs and var are its own writing.
+    """Stream vectors into ``X`` of the on-disk format of AnnData, which writes obs and var itself.
 
     https://anndata.readthedocs.io/en/stable/fileformat-prose.html
     """
@@ -240,9 +240,9 @@ def _write_npy(
     names_path: Path,
     width: int,
 ) -> int:
-    """Stream rows behind a header that is filled in at the end, when their number is known.
+    """Stream rows after a header that is completed at the end, when their number is known.
 
-    NumPy leaves room in the header for the number of rows to grow, so its length does not change.
+    NumPy reserves space in the header for the number of rows, so its length does not change.
     """
 
     def write_header() -> None:

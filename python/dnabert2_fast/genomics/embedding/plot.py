@@ -1,4 +1,4 @@
-"""Vectors as a picture: two directions of many, a point a sequence."""
+"""Plots of vectors in two dimensions, one point per sequence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.checks import check_choice
 from dnabert2_fast._internal.extras import needs
 
 __all__ = ["PICTURES", "plot_embeddings"]
@@ -26,22 +27,22 @@ def plot_embeddings(
     title: str = "",
     seed: int = 0,
 ) -> npt.NDArray[np.float64]:
-    """Draw vectors in a plane and write the picture; returns the points.
+    """Plot vectors in a plane and write the plot; returns the points.
 
     Parameters
     ----------
     vectors : array, shape (n, hidden_size)
-        Rows with NaN are left out of the picture, their points are NaN.
+        Rows with NaN are omitted from the plot, and their points are NaN.
     path : path
         .png, .svg or .pdf
     labels : sequence, optional
-        A class a row, one colour each.
+        One class per row, each with its own colour.
     method : {"pca", "umap"}
-        PCA shows the two directions of largest variance and how much of it they hold; UMAP
-        (McInnes et al. 2018, needs ``umap-learn``) shows neighbourhoods, not distances.
+        PCA shows the two directions of largest variance and their fraction of it; UMAP (McInnes et
+        al. 2018, needs ``umap-learn``) shows neighbourhoods, not distances.
     title : str
     seed : int
-        Of UMAP.
+        Seed of UMAP.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def plot_embeddings(
     Raises
     ------
     ValueError
-        When there are fewer than three rows with numbers, or labels of another number.
+        When there are fewer than three finite rows, or the number of labels differs.
 
     Examples
     --------
@@ -59,15 +60,16 @@ def plot_embeddings(
     >>> plot_embeddings(vectors, tempfile.mkdtemp() + "/x.png", labels=[0, 1] * 10).shape
     (20, 2)
     """
-    with needs("a picture"):
+    check_choice("method", method, ("pca", "umap"))
+    with needs("a plot"):
         from matplotlib.figure import Figure
 
     vectors = np.asarray(vectors, dtype=np.float64)
     whole = np.isfinite(vectors).all(1)
     if whole.sum() < 3:
-        raise ValueError(f"vectors: {int(whole.sum())} rows of numbers; at least 3 are needed")
+        raise ValueError(f"vectors: must have at least 3 finite rows (got {int(whole.sum())}).")
     if labels is not None and len(labels) != len(vectors):
-        raise ValueError(f"labels: {len(labels)} for {len(vectors)} vectors")
+        raise ValueError(f"labels: must have one per vector, {len(vectors)} (got {len(labels)}).")
     points = np.full((len(vectors), 2), np.nan)
     if method == "pca":
         with needs('method="pca"'):
@@ -77,14 +79,12 @@ def plot_embeddings(
         points[whole] = fitted.transform(vectors[whole])
         shares = fitted.explained_variance_ratio_
         names = [f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1)]
-    elif method == "umap":
+    else:
         with needs('method="umap"'):
             from umap import UMAP
 
         points[whole] = UMAP(random_state=seed).fit_transform(vectors[whole])
         names = ["UMAP 1", "UMAP 2"]
-    else:
-        raise ValueError(f'method: "{method}" is not one of "pca", "umap"')
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.add_subplot()
     classes = [None] if labels is None else sorted(set(labels), key=str)

@@ -14,7 +14,7 @@ Pooling = Literal["mean", "cls", "max"]
 
 
 def sequence_indices(batch: PackedBatch) -> torch.Tensor:
-    """Return for each token the number of its sequence, on the CPU."""
+    """Return the sequence number of each token, on the CPU."""
     lengths = batch.cu_seqlens.diff().long().cpu()
     return torch.repeat_interleave(torch.arange(len(batch)), lengths)
 
@@ -26,7 +26,7 @@ def pool_states(
     pooling: Pooling = "mean",
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return one vector a sequence, shape (n, hidden_size), from the states of its tokens.
+    """Return one vector per sequence, shape (n, hidden_size), from the states of its tokens.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ def pool_states(
     batch : PackedBatch
         On the device of `states`.
     real : Tensor of bool, shape (total_tokens,)
-        Tokens that ``mean`` and ``max`` run over; a sequence without any gives NaN.
+        Tokens for ``mean`` and ``max``; a sequence without any gives NaN.
     pooling : {"mean", "cls", "max"}
     weights : Tensor, shape (total_tokens,), optional
-        How much each token counts in a mean; all alike when left out.
+        Weight of each token in a mean; equal if omitted.
     """
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
@@ -52,7 +52,7 @@ def pool_states(
             states = states * weights[:, None]
             counts = counts.new_zeros(len(batch)).index_add_(0, sequence_index, weights)
         pooled.index_add_(0, sequence_index, states)
-        return pooled / counts[:, None]  # 0 / 0 is the NaN of a sequence without bases
+        return pooled / counts[:, None]  # 0 / 0 gives NaN for a sequence without bases
     index = sequence_index[:, None].expand_as(states)
     pooled.scatter_reduce_(0, index, states, "amax", include_self=False)
     empty = torch.bincount(sequence_index, minlength=len(batch)) == 0

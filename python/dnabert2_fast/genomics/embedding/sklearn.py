@@ -18,7 +18,7 @@ __all__ = ["DnaEmbedder"]
 
 
 class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns sequences into vectors; nothing is learnt, the model stays as it is.
+    """Convert sequences to vectors; the model is not trained.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, X: Sequence[str], y: object = None) -> Self:
-        """Read the model; `X` and `y` are not looked at, beyond whether `X` holds sequences."""
+        """Read the model; of `X` only its type is checked, `y` is ignored."""
         _sequences(X)
         self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
         self.tokenizer_ = Tokenizer.from_pretrained(self.model)
         return self
 
     def transform(self, X: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return one row a sequence, float32 of shape (n, hidden_size)."""
+        """Return one row per sequence, float32 of shape (n, hidden_size)."""
         check_is_fitted(self)
         return embed(
             _sequences(X),
@@ -100,10 +100,10 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _sequences(X: Sequence[str]) -> list[str]:
-    """Take a list, an array or a column of strings; anything else is an error that says so."""
+    """Return a list, an array or a column of strings as a list; raise ValueError otherwise."""
     rows = list(X)
     wrong = next((row for row in rows if not isinstance(row, str)), None)
     if isinstance(X, str) or wrong is not None:
         kind = "one string" if isinstance(X, str) else type(wrong).__name__
-        raise ValueError(f"X: a list of sequences (str) is expected, not {kind}")
+        raise ValueError(f"X: must be a list of sequences of type str (got {kind}).")
     return rows

@@ -1,9 +1,9 @@
 """Sequences to vectors: packed batches through the encoder, pooled over real bases.
 
-Sequences are sorted by length and packed by token budget; a vector does not depend on its batch
-neighbours, and rows come back in input order. A sequence is read in one or several views: whole or
-in overlapping windows, on one strand or both. In a window a token weighs as much as its bases, and
-a base seen by two windows counts half in each, so that every base counts once.
+Sequences are sorted by length and packed by token budget. A vector does not depend on other
+sequences in its batch, and rows are in input order. A sequence is read in one or more views: whole
+or in overlapping windows, on one strand or both. In a window, a token's weight is its number of
+bases. A base in two windows counts half in each, so that every base counts once.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
 from dnabert2_fast.genomics.masked import require_finite
@@ -32,23 +32,23 @@ __all__ = ["EmbeddingConfig", "embed", "embed_positions", "read_encoder"]
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """How a sequence becomes a vector.
+    """Settings of the conversion of sequences to vectors.
 
     Parameters
     ----------
     pooling
-        mean and max run over the tokens of real bases: [CLS], [SEP] and [UNK] are left out. cls
-        takes the state of the first token.
+        mean and max use the tokens of real bases: [CLS], [SEP] and [UNK] are excluded. cls uses the
+        state of the first token.
     layers
         Layers whose states are averaged: 0 is the embeddings, 1 the first layer, -1 the last.
     context_bp
-        Bases that the model sees at once. Longer sequences are read in windows of that length that
-        overlap by a quarter, and every base counts once. If left out, sequences are read whole,
-        however long: attention leaves out what cannot matter.
+        Bases that the model reads at once. Longer sequences are read in windows of that length that
+        overlap by a quarter, and every base counts once. Default: whole sequences of any length, in
+        which attention skips keys that cannot matter.
     both_strands
         Average over the sequence and its reverse complement.
     batch_tokens
-        Tokens of one batch, at most: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
 
     Raises
     ------
@@ -72,10 +72,9 @@ class EmbeddingConfig:
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("mean", "cls", "max"):
-            raise ValueError(f'pooling: "{self.pooling}" is not one of "mean", "cls", "max"')
+        check_choice("pooling", self.pooling, get_args(Pooling))
         if not self.layers:
-            raise ValueError("layers: at least one is needed")
+            raise ValueError("layers: give at least one, for example -1, the last.")
         check_at_least("context_bp", self.context_bp, 4)
         check_at_least("batch_tokens", self.batch_tokens, 1)
 
@@ -91,7 +90,7 @@ def embed(
     both_strands: bool = False,
     batch_tokens: int = 16_384,
 ) -> npt.NDArray[np.float32]:
-    """Return one vector a sequence.
+    """Return one vector per sequence.
 
     Parameters
     ----------
@@ -99,21 +98,21 @@ def embed(
     model : Dnabert2Model or str
         A model, or the name of one as for ``from_pretrained``; ``"mini"`` is in the package.
     tokenizer : Tokenizer, optional
-        The one that the model was trained with; of a model given by name its own.
+        The one that the model was trained with; for a model given by name, its own.
     pooling, layers, context_bp, both_strands, batch_tokens
         See `EmbeddingConfig`.
 
     Returns
     -------
     ndarray of float32, shape (n, hidden_size)
-        A row of NaN, with a warning, for a sequence without any base (not with ``cls``).
+        A row of NaN, with a warning, for a sequence without bases (except with ``cls``).
 
     Raises
     ------
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When the model has no such layer, or another setting makes no sense.
+        When the model has no such layer, or another setting is not valid.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def embed(
         tokenizer = tokenizer or Tokenizer.from_pretrained(model)
         model = read_encoder(model, device="auto")
     if tokenizer is None:
-        raise ValueError("tokenizer: a model given as an object needs the one it was trained with")
+        raise ValueError("tokenizer: is required with a model object. Give the model's tokenizer.")
     config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     with progress(len(sequences), "embedding", "sequences") as bar:
         vectors = embed_quietly(sequences, model, tokenizer, config, bar)
@@ -135,10 +134,9 @@ def embed(
 def read_encoder(
     name: str, *, attention: str = "auto", dtype: str = "float32", device: str = "auto"
 ) -> Dnabert2Model:
-    """Read a model for its states alone, as `Dnabert2Model.from_pretrained` does.
+    """Read a model for its states, like `Dnabert2Model.from_pretrained`.
 
-    That a pooler is missing, as in any model that was only pre-trained, matters to none of them
-    and is not mentioned.
+    It does not warn of a missing pooler, which states do not need.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* has no pooler", category=UserWarning)
@@ -154,18 +152,18 @@ def embed_positions(
     layers: Sequence[int] = (-1,),
     batch_tokens: int = 16_384,
 ) -> list[npt.NDArray[np.float32]]:
-    """Return the state of every token of real bases, or of every letter, of each sequence.
+    """Return the state of every token of real bases, or of every character, of each sequence.
 
     Parameters
     ----------
     sequences, model, tokenizer, layers, batch_tokens
         As in `embed`.
     per : {"token", "base"}
-        A base has the state of its token; a letter without a token has NaN.
+        A base has the state of its token; a character without a token has NaN.
 
     Returns
     -------
-    list of ndarray of float32, each (tokens or letters of the sequence, hidden_size)
+    list of ndarray of float32, each (tokens or characters of the sequence, hidden_size)
 
     Raises
     ------
@@ -183,8 +181,7 @@ def embed_positions(
     >>> [x.shape for x in embed_positions(["ACGTTAGC", "TTAA"], model, tok)]
     [(8, 24), (4, 24)]
     """
-    if per not in ("token", "base"):
-        raise ValueError(f'per: "{per}" is not one of "token", "base"')
+    check_choice("per", per, ("token", "base"))
     config = EmbeddingConfig(layers=tuple(layers), batch_tokens=batch_tokens)
     found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
     with progress(len(sequences), "embedding", "sequences") as bar:
@@ -209,8 +206,8 @@ def embed_positions(
 class View(NamedTuple):
     """A text to encode for a sequence.
 
-    `output_row` is the row that its vector is added to; `base_weights` has one weight per letter,
-    None where all are 1.
+    `output_row` is the row that its vector is added to; `base_weights` has one weight per
+    character, or is None if all are 1.
     """
 
     output_row: int
@@ -233,7 +230,7 @@ def embed_quietly(
     config: EmbeddingConfig,
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
-    """Do what `embed` does, without its bar and its warning."""
+    """Return the result of `embed`, without its progress bar and its warning."""
     strands = 1 + config.both_strands
     views = [
         view
@@ -275,7 +272,7 @@ def embed_quietly(
 
 
 def count_empty(vectors: npt.NDArray[np.float32]) -> int:
-    """Count the rows that are NaN, because their sequences have no base."""
+    """Return the number of rows that are NaN, because their sequences have no bases."""
     return int(np.isnan(vectors[:, 0]).sum())
 
 
@@ -283,7 +280,7 @@ def warn_of_empty(empty: int, rows: int) -> None:
     """Warn when some of the rows are NaN."""
     if empty:
         warnings.warn(
-            f"{empty:,} of {rows:,} sequences have no A, C, G or T: their vectors are NaN",
+            f"{empty:,} of {rows:,} sequences have no A, C, G or T. Their vectors are NaN.",
             stacklevel=3,
         )
 
@@ -313,12 +310,12 @@ def _views(output_row: int, text: str, turned: bool, context_bp: int | None) -> 
 def _batches(
     views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, config: EmbeddingConfig
 ) -> Iterator[_Encoded]:
-    """Yield batches of views of like length, with the averaged states of the wanted layers."""
+    """Yield batches of views of similar length, with the averaged states of the chosen layers."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     depth = model.config.num_hidden_layers
     for layer in config.layers:
         if not -depth - 1 <= layer <= depth:
-            raise ValueError(f"layers: {layer}: the model has layers 0 (embeddings) to {depth}")
+            raise ValueError(f"layers: must be between 0 (embeddings) and {depth} (got {layer}).")
     encoded = tokenizer.encode_batch_detailed([view.text for view in views])
     special = torch.from_numpy(tokenizer.special_mask)
     last_alone = {layer % (depth + 1) for layer in config.layers} == {depth}
@@ -327,7 +324,7 @@ def _batches(
         offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
         real = ~special[packed.input_ids]
         packed = packed.to(model.device)
-        # Only for as long as the model runs: the caller's own work between batches keeps its mode.
+        # Only while the model runs, so that the caller's code between batches keeps its mode.
         with torch.inference_mode():
             states: list[torch.Tensor] | None = None if last_alone else []
             out = model.bert.encode(packed, states=states)
@@ -338,7 +335,7 @@ def _batches(
 
 
 def token_weights(batch: _Encoded) -> torch.Tensor:
-    """Return how much each token counts in a mean: 1, less where windows overlap; on the CPU."""
+    """Return the weight of each token in a mean: 1, less where windows overlap; on the CPU."""
     weights = np.ones(len(batch.offsets))
     borders = batch.packed.cu_seqlens.tolist()
     for row, view in enumerate(batch.views):

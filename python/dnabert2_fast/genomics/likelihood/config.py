@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dnabert2_fast._internal.checks import check_at_least
+from dnabert2_fast._internal.checks import check_at_least, check_choice
 
 __all__ = ["TrackConfig", "TrackKind"]
 
@@ -14,24 +14,24 @@ TrackKind = Literal["entropy", "log_likelihood"]
 
 @dataclass(frozen=True)
 class TrackConfig:
-    """What `likelihood_track` writes for each base, and in which windows it is computed.
+    """Value that `likelihood_track` writes for each base, and the windows of its computation.
 
     Parameters
     ----------
     kind
-        entropy: of the base, in bits, 0 to 2, when its token is masked: each base has the
-        probability of all tokens that have it in this position, counted from the token's beginning,
-        among the tokens that are long enough. log_likelihood: the masked token's log-probability in
-        nats, shared equally among its bases.
+        entropy: of the base when its token is masked, in bits, 0 to 2. The probability of a base is
+        the sum over all tokens with that base in this position, counted from the token's start,
+        relative to all tokens that are long enough. log_likelihood: the masked token's
+        log-probability in nats, divided equally among its bases.
     window_bp
-        Bases that the model reads at a time. The middle half of each window is written, so that
-        every base has a quarter of a window on both sides; windows end with their sequence.
+        Bases that the model reads at a time. The middle half of each window is written, so every
+        base has a quarter of a window on both sides; windows end with their sequence.
     mask_stride
         As in `pseudo_likelihood`.
     both_strands
-        Mean of both strands, whose tokens have other borders.
+        Average over both strands, whose tokens have different borders.
     batch_tokens
-        Maximum number of tokens of a batch: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
 
     Raises
     ------
@@ -51,8 +51,7 @@ class TrackConfig:
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(TrackKind):
-            raise ValueError(f'kind: "{self.kind}" is not one of "entropy", "log_likelihood"')
+        check_choice("kind", self.kind, get_args(TrackKind))
         check_at_least("window_bp", self.window_bp, 4)  # half of it is written
         check_at_least("mask_stride", self.mask_stride, 2)
         check_at_least("batch_tokens", self.batch_tokens, 1)

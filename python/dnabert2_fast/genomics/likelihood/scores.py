@@ -1,8 +1,8 @@
-"""How likely a masked language model finds a sequence, and the tokens it fills masks with.
+"""How likely a masked language model finds a sequence, and its predictions for masked tokens.
 
-A masked model has no likelihood of a sequence. What stands in for it is the pseudo-log-likelihood:
-each token masked by itself, the log-probabilities of the true tokens added up (Salazar et al.,
-"Masked Language Model Scoring", ACL 2020).
+A masked model does not define a likelihood of a sequence. The pseudo-log-likelihood replaces it:
+each token is masked separately, and the log-probabilities of the true tokens are summed (Salazar et
+al., "Masked Language Model Scoring", ACL 2020).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ __all__ = [
     "require_masked_lm",
 ]
 
-# Sequences computed together.
+# Number of sequences computed together.
 CHUNK = 64
 
 
 class FilledToken(NamedTuple):
-    """A token that may stand at a mask.
+    """A predicted token at a mask.
 
     Attributes
     ----------
     token : str
     token_id : int
     probability : float
-        Of all ids of the vocabulary together 1.
+        Over the whole vocabulary, with sum 1.
     """
 
     token: str
@@ -65,7 +65,7 @@ class Likelihood(NamedTuple):
     log_likelihood : float
         Sum over its tokens, in nats.
     tokens, bases : int
-        How many were predicted, and the bases that they spell; [UNK] is left out.
+        Numbers of predicted tokens and of their bases; [UNK] is excluded.
     """
 
     log_likelihood: float
@@ -74,43 +74,43 @@ class Likelihood(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """Exponential of the mean loss of a token; comparable within one vocabulary only."""
+        """Exponential of the mean loss per token; comparable within one vocabulary only."""
         return math.exp(-self.log_likelihood / self.tokens) if self.tokens else math.nan
 
     @property
     def bits_per_base(self) -> float:
-        """Loss a base, in bits; comparable between vocabularies. Guessing evenly gives 2."""
+        """Loss per base in bits, comparable between vocabularies; a uniform guess gives 2."""
         return -self.log_likelihood / self.bases / math.log(2) if self.bases else math.nan
 
 
 def fill_mask(
     sequence: str, model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, *, top_k: int = 5
 ) -> list[list[FilledToken]]:
-    """Return the likeliest tokens at every ``[MASK]`` of a sequence, the likeliest first.
+    """Return the most probable tokens at every ``[MASK]`` of a sequence, in descending order.
 
-    A mask stands for one token, of any number of bases; no mask sees what another is filled with.
+    A mask is one token of any number of bases; predictions for several masks are independent.
 
     Parameters
     ----------
     sequence : str
-        Letters, and the vocabulary's mask token (``[MASK]``) in one or more positions.
+        Bases, and the vocabulary's mask token (``[MASK]``) in one or more positions.
     model : Dnabert2ForMaskedLM
     tokenizer : Tokenizer
         The one that the model was trained with.
     top_k : int
-        Tokens a mask.
+        Number of tokens per mask.
 
     Returns
     -------
     list of list of FilledToken
-        One list a mask, in order.
+        One list per mask, in order.
 
     Raises
     ------
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When the sequence has no ``[MASK]``, or `top_k` is no number of tokens.
+        When the sequence has no ``[MASK]``, or `top_k` is out of range.
 
     Examples
     --------
@@ -123,17 +123,17 @@ def fill_mask(
     """
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if not 1 <= top_k <= tokenizer.vocab_size:
-        raise ValueError(f"top_k: {top_k} does not lie between 1 and {tokenizer.vocab_size}")
+        raise ValueError(f"top_k: must be between 1 and {tokenizer.vocab_size} (got {top_k}).")
     ids = tokenizer.encode(sequence)
     masked = torch.from_numpy(ids == mask_id_of(tokenizer))
     if not masked.any():
         mask = tokenizer.vocabulary[mask_id_of(tokenizer)]
-        raise ValueError(f"sequence: has no {mask}; write one where a token is to be filled in")
+        raise ValueError(f"sequence: has no {mask}. Write one where a token is to be predicted.")
     batch = PackedBatch.from_ragged(Ragged.from_list([ids]))
-    labels = torch.where(masked, batch.input_ids, -100)  # asks for these rows alone
+    labels = torch.where(masked, batch.input_ids, -100)  # selects the rows of the masks
     with evaluating(model):
         logits = model(batch, labels).logits
-        assert logits is not None, "they were asked for"
+        assert logits is not None, "with_logits is True"
         best = logits.float().softmax(-1).topk(top_k)
     words = tokenizer.vocabulary
     return [
@@ -150,7 +150,7 @@ def pseudo_likelihood(
     mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> list[Likelihood]:
-    """Return how likely sequences are.
+    """Return the pseudo-log-likelihood of each sequence.
 
     Parameters
     ----------
@@ -159,11 +159,11 @@ def pseudo_likelihood(
     tokenizer : Tokenizer
         The one that the model was trained with.
     mask_stride : int, optional
-        Mask every N-th token in one pass: N passes for a sequence instead of one for each token,
-        but less context for each prediction, and other numbers; docs/guides/likelihood.md
-        measures the difference. One token at a time if left out.
+        Mask every N-th token in one pass: N passes per sequence instead of one per token, but less
+        context for each prediction, and other values (docs/guides/likelihood.md measures the
+        difference). Default: one token at a time.
     batch_tokens : int
-        Tokens of one batch, at most; a longer sequence makes a batch of its own.
+        Maximum number of tokens per batch; a longer sequence has its own batch.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def likelihoods(
 def require_masked_lm(
     model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, mask_stride: int | None, batch_tokens: int
 ) -> None:
-    """Raise an error that says what does not fit together."""
+    """Raise an error when model and tokenizer do not match."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     check_at_least("mask_stride", mask_stride, 2)
     check_at_least("batch_tokens", batch_tokens, 1)

@@ -62,7 +62,7 @@ def likelihood_table(
     Raises
     ------
     FastaError, DataError
-        When a file is not readable to its end; nothing is written then.
+        When a file is not readable to its end; no output is written then.
     ValueError
         When `out` has another suffix.
 
@@ -80,7 +80,7 @@ def likelihood_table(
     """
     out = Path(out)
     if not is_stdout(out) and out.suffix not in (".tsv", ".parquet"):
-        raise ValueError(f"out: {out.name} must end in .tsv or .parquet")
+        raise ValueError(f"out: must end in .tsv or .parquet (got {out.name}).")
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     pieces, rows = read_pieces(source), 0
     with (
@@ -97,7 +97,7 @@ def likelihood_table(
 
 @contextmanager
 def _writer(path: Path) -> Iterator[Callable[[list[str], list[Likelihood]], None]]:
-    """Open a table; gives what writes rows into it."""
+    """Open a table; yields the function that writes rows."""
 
     def columns(names: list[str], found: list[Likelihood]) -> list[list[Any]]:
         numbers = [(*each, each.perplexity, each.bits_per_base) for each in found]

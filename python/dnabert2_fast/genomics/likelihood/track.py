@@ -1,4 +1,4 @@
-"""How sure a masked language model is of every base along a genome, as a track."""
+"""Certainty of a masked language model about every base along a genome, as a track."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["likelihood_track"]
 
 BASES = "ACGT"
 
-# Windows computed together.
+# Number of windows computed together.
 CHUNK_WINDOWS = 64
 
 
@@ -43,30 +43,31 @@ def likelihood_track(
     out: str | os.PathLike[str],
     config: TrackConfig | None = None,
 ) -> int:
-    r"""Write one number per base along every sequence; returns the bases that have one.
+    r"""Write one number per base along every sequence; returns the number of bases written.
 
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, packed or not; a table or lines, whose rows are contigs named by
-        their number; or regions of a genome, each a sequence by itself: the model reads no base
-        outside. Memory holds one sequence and a few windows.
+        FASTA or FASTQ, plain or gz, bgz, zst; a table or lines, whose rows are contigs named by
+        their number; or regions of a genome, each a separate sequence: the model reads no base
+        outside. Memory contains one sequence and a few windows.
     model, tokenizer
         As in `pseudo_likelihood`.
     out : path
-        ``.bedgraph``, or ``.bw`` or ``.bigwig`` (needs pyBigWig); 0-based half-open, as both are.
+        ``.bedgraph``, or ``.bw`` or ``.bigwig`` (needs pyBigWig); coordinates are 0-based
+        half-open.
     config : TrackConfig, optional
 
     Raises
     ------
     FastaError
-        When the file is not readable to its end; nothing is written then.
+        When the file is not readable to its end; no output is written then.
     DataError
-        When two records have one name, or regions overlap.
+        When two records have the same name, or regions overlap.
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
     ValueError
-        When `out` has another suffix, or `source` has a `window_bp`: that of `config` counts.
+        When `out` has another suffix, or `source` sets `window_bp`, which belongs in `config`.
 
     Examples
     --------
@@ -83,7 +84,7 @@ def likelihood_track(
     """
     source, config = SequenceFile.of(source), config or TrackConfig()
     if source.window_bp is not None:
-        raise ValueError("source: a track has windows of its own; set window_bp in TrackConfig")
+        raise ValueError("source: must not have window_bp. Set window_bp in TrackConfig.")
     require_masked_lm(model, tokenizer, config.mask_stride, config.batch_tokens)
     ordered = read_in_order(source, disjoint=True)
     total = 0
@@ -130,7 +131,7 @@ def _cores(sequence: str, window_bp: int) -> Iterator[_Core]:
 
 
 class _Spelling:
-    """Which base each token has in each position."""
+    """The base of each token in each position."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         words = tokenizer.vocabulary
@@ -163,7 +164,7 @@ def _by_base(
     spell: _Spelling,
     config: TrackConfig,
 ) -> list[npt.NDArray[np.float64]]:
-    """Return the values of the written part of every window, NaN at letters without a token."""
+    """Return the values of the written part of every window, NaN at characters without a token."""
     encoded = tokenizer.encode_batch_detailed([core.text for core in cores])
     ids, positions = encoded.ids, []
     for row, core in enumerate(cores):

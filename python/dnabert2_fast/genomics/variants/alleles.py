@@ -1,8 +1,8 @@
-"""Variants as edits of the reference: what can be scored, and one form for equal ones.
+"""Variants as edits of the reference: which can be scored, and one form for equivalent ones.
 
-Two records that make the same sequence are one variant. The form used here leaves out every shared
-base and stands as far left as it can (Tan, Abecasis and Kang, "Unified representation of genetic
-variants", Bioinformatics 2015), so that equal variants are equal values.
+Two records that produce the same sequence are one variant. The form used here omits shared bases
+and is shifted as far left as possible (Tan, Abecasis and Kang, "Unified representation of genetic
+variants", Bioinformatics 2015). So equivalent variants are equal values.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dnabert2_fast.io.vcf import VcfRecord
 __all__ = ["STATUSES", "Variant", "normalise", "status_of", "variants_of"]
 
 STATUSES = {
-    "scored": "scores are given",
-    "ref_mismatch": "REF is not what the reference has there",
-    "unknown_contig": "the reference has no such record",
-    "off_contig": "the position lies outside the record",
+    "scored": "has scores",
+    "ref_mismatch": "REF differs from the reference",
+    "unknown_contig": "the reference has no such contig",
+    "off_contig": "the position is outside the contig",
     "not_sequence": "a symbolic allele, a breakend, * or a missing ALT",
     "ambiguous": "a changed base is not A, C, G or T, in REF, ALT or the reference",
     "no_change": "ALT equals REF",
     "too_long": "more bases change than the window has around them",
 }
 
-# What each ambiguity code stands for (NC-IUB 1984). N is left out: VCF writes it as N.
+# The bases of each ambiguity code (NC-IUB 1984). N is left out, because VCF writes it as N.
 IUPAC = {
     "R": "AG",
     "Y": "CT",
@@ -39,7 +39,7 @@ IUPAC = {
     "V": "ACG",
 }
 
-# Bases looked at in one go when an indel is shifted to the left.
+# Number of bases read at a time when an indel is shifted to the left.
 SHIFT_BP = 256
 
 
@@ -55,7 +55,7 @@ class Variant(NamedTuple):
 
     Examples
     --------
-    POS 8 of a VCF file, A becomes AT:
+    POS 8 of a VCF file, A is replaced by AT:
 
     >>> insertion = Variant("chr20", 7, "A", "AT")
     >>> insertion.start, insertion.end
@@ -83,14 +83,14 @@ def variants_of(record: VcfRecord) -> list[Variant]:
 
 
 def status_of(variant: Variant, reference: Reference) -> str:
-    """Return ``"scored"`` for what can be scored, else the reason why not; see `STATUSES`.
+    """Return ``"scored"`` for a variant that can be scored, else the reason; see `STATUSES`.
 
     >>> genome = Reference({"1": "ACGTN"})
     >>> [status_of(Variant(*given), genome) for given in (("chr1", 1, "C", "T"),
     ...     ("1", 1, "G", "T"), ("2", 1, "C", "T"), ("1", 5, "C", "T"), ("1", 1, "C", "<DEL>"))]
     ['scored', 'ref_mismatch', 'unknown_contig', 'off_contig', 'not_sequence']
 
-    Only changed bases count, however much of the sequence around them a record repeats:
+    Only changed bases matter, however long the unchanged sequence in a record is:
 
     >>> status_of(Variant("1", 3, "TN", "N"), genome), status_of(Variant("1", 4, "N", "A"), genome)
     ('scored', 'ambiguous')
@@ -114,10 +114,10 @@ def status_of(variant: Variant, reference: Reference) -> str:
 
 
 def _is_read_of(ref: str, bases: str) -> bool:
-    """Return whether REF can stand for a reference with IUPAC codes.
+    """Return whether REF is valid for a reference with IUPAC codes.
 
-    VCF 4.3 (1.6.1, REF) wants a concrete base where the reference has a code, the first in the
-    alphabet; every base that the code stands for is accepted.
+    VCF 4.3 (1.6.1, REF) requires a concrete base where the reference has a code, the first in the
+    alphabet; every base of the code is accepted here.
     """
     return len(ref) == len(bases) and all(
         letter == base or letter in IUPAC.get(base, "")
@@ -126,7 +126,7 @@ def _is_read_of(ref: str, bases: str) -> bool:
 
 
 def normalise(variant: Variant, reference: Reference) -> Variant:
-    """Return the one form of all records that say the same; the contig as the reference names it.
+    """Return the common form of equivalent variants; the contig has the reference's name.
 
     >>> genome = Reference({"1": "GGCACACATT"})
     >>> normalise(Variant("chr1", 6, "CAT", "T"), genome)
@@ -135,7 +135,7 @@ def normalise(variant: Variant, reference: Reference) -> Variant:
     Variant(contig='1', start=2, ref='CA', alt='')
     """
     name = reference.resolve(variant.contig)
-    assert name is not None, "only what status_of calls scored has a normal form"
+    assert name is not None, "only a variant with the status scored has a normal form"
     start, ref, alt = variant.start, variant.ref.upper(), variant.alt.upper()
     head, ref, alt = _without_shared(ref, alt)
     start += head
@@ -149,7 +149,7 @@ def normalise(variant: Variant, reference: Reference) -> Variant:
 
 
 def _without_shared(ref: str, alt: str) -> tuple[int, str, str]:
-    """Return how many letters both begin with, and what is left without these and a shared end."""
+    """Return the length of the shared start, and the rest without it and without a shared end."""
     tail = _shared(ref[::-1], alt[::-1])
     ref, alt = ref[: len(ref) - tail], alt[: len(alt) - tail]
     head = _shared(ref, alt)
@@ -157,13 +157,13 @@ def _without_shared(ref: str, alt: str) -> tuple[int, str, str]:
 
 
 def _shared(one: str, other: str) -> int:
-    """Return how many letters two texts have in common at their beginning."""
+    """Return the length of the shared start of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _shift(moved: str, name: str, start: int, reference: Reference) -> int:
-    """Return by how many bases inserted or deleted text can move left, turning as it goes."""
+    """Return by how many bases inserted or deleted text can move left, rotating on the way."""
     shift = 0
     while start > shift:
         before = reference.fetch(name, start - shift - SHIFT_BP, start - shift)

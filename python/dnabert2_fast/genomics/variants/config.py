@@ -1,4 +1,4 @@
-"""How variants are scored."""
+"""Settings of variant scores."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ DEFAULT_WINDOW_BP = 512
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How windows are laid around a variant, and what is asked of a classifier.
+    """Windows around a variant, and the class of a classifier.
 
     Parameters
     ----------
     window_bp
-        Unchanged bases around a variant, half of them on each side; fewer at the ends of a
-        record. A variant that changes more bases than this is not scored. If left out, the
-        length that a classifier was fine-tuned on, and 512 for every other model.
+        Unchanged bases around a variant, half of them on each side; fewer at the ends of a contig.
+        A variant that changes more bases is not scored. Default: the length that a classifier was
+        fine-tuned on, and 512 for every other model.
     offsets_bp
-        Shifts of the window against the variant, over which scores are averaged; an eighth of the
-        window to the left, none, and to the right if left out.
+        Shifts of the window relative to the variant, over which scores are averaged. Default: an
+        eighth of the window to the left, none, and an eighth to the right.
     both_strands
-        Average over the reverse complement too.
+        Also average over the reverse complement.
     label
         Class of a classifier whose probability is compared.
     batch_tokens
-        Tokens of one batch, at most: more is faster until memory ends.
+        Maximum tokens per batch; more is faster and needs more memory.
 
     Raises
     ------
@@ -56,16 +56,16 @@ class ScoringConfig:
         for name in ("window_bp", "batch_tokens"):
             check_at_least(name, getattr(self, name), 1)
         if self.offsets_bp == ():
-            raise ValueError("offsets_bp: at least one is needed; 0 lays the variant in the middle")
+            raise ValueError("offsets_bp: give at least one; 0 centres the variant.")
         furthest = max(map(abs, self.offsets_bp or (0,)))
         if self.window_bp is not None and furthest >= self.window_bp // 2:
             raise ValueError(
-                f"offsets_bp: {furthest} moves the variant out of a window with "
-                f"{self.window_bp // 2} bases on each side"
+                f"offsets_bp: must be less than {self.window_bp // 2}, half of window_bp (got "
+                f"{furthest}). Use smaller offsets or a larger window."
             )
 
     def for_model(self, model: Dnabert2Config) -> ScoringConfig:
-        """Return these settings with the window that fits a model.
+        """Return these settings with the window for a model.
 
         Warns
         -----
@@ -84,7 +84,7 @@ class ScoringConfig:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """The shifts, also when they were left out; needs `window_bp`."""
+        """Return the offsets or their defaults; needs `window_bp`."""
         if self.offsets_bp is not None:
             return self.offsets_bp
         assert self.window_bp is not None, "for_model sets it"

@@ -1,10 +1,10 @@
-"""Scores of variants: what a model makes of the alternate sequence, against the reference.
+"""Scores of variants: a model's answer for the alternate sequence, relative to the reference.
 
 A base belongs to a token, and changing it changes the neighbouring tokens too, often their number.
-So the whole span of tokens that differ is compared: each of them is masked in turn, in the
-reference window and in the alternate one, and the log-likelihoods are summed (a pseudo-
-log-likelihood, Salazar et al., "Masked Language Model Scoring", ACL 2020). Outside that span
-both windows have the same tokens. docs/guides/variants.md has the definition at length.
+So the whole span of different tokens is compared. Each of them is masked in turn, in the reference
+window and in the alternate one, and the log-likelihoods are summed (a pseudo-log-likelihood,
+Salazar et al., "Masked Language Model Scoring", ACL 2020). Outside that span both windows have the
+same tokens. For the full definition, see docs/guides/variants.md.
 """
 
 from __future__ import annotations
@@ -50,33 +50,33 @@ __all__ = [
 ]
 
 
-# Alleles scored together: windows that occur twice among them are computed once.
+# Number of alleles scored together; windows that occur twice among them are computed once.
 CHUNK_ALLELES = 128
 
 NAN = float("nan")
 
 
 class VariantScore(NamedTuple):
-    """What is known of one allele; numbers are alternate minus reference, averaged over frames.
+    """Scores of one allele; numbers are alternate minus reference, averaged over frames.
 
-    A frame is one strand with one offset of the window. NaN stands for what is not scored, or what
-    the model does not give.
+    A frame is one strand with one offset of the window. NaN means that the allele is not scored, or
+    that the model does not provide the number.
 
     Attributes
     ----------
     status : str
         ``"scored"``, or why not; see `dnabert2_fast.genomics.variants.alleles.STATUSES`.
     normal : Variant or None
-        The variant without shared bases, as far left as it goes.
+        The variant without shared bases, shifted as far left as possible.
     llr, llr_sd : float
         Log-likelihood ratio of the tokens that differ, in nats, and its standard deviation over
-        frames (0 for a single one); of a masked language model only.
+        frames (0 for a single one); for a masked language model only.
     ref_tokens, alt_tokens : float
         Tokens in the span that differs.
     cosine, l2 : float
         Distances of the windows' mean-pooled vectors: 1 - cosine similarity, and Euclidean.
     log_odds, probability : float
-        Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the class asked for.
+        Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the chosen class.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def score_variants(
     Returns
     -------
     list of VariantScore
-        One for each variant, in order.
+        One per variant, in order.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def score_stream(
     config: ScoringConfig | None = None,
     bar: Progress | None = None,
 ) -> Iterator[VariantScore]:
-    """Yield the scores of `score_variants` one by one; memory holds some hundred of them."""
+    """Yield the scores of `score_variants` one by one; memory contains a few hundred of them."""
     config = (config or ScoringConfig()).for_model(model.config)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
@@ -174,10 +174,10 @@ def differing_tokens(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the positions of the tokens that differ, in each of two encodings.
 
-    Tokens shared at the beginning are left out, then those shared at the end. If that leaves
-    nothing of one encoding (a deletion of just one token, say), the neighbour on each side is taken
-    into both spans, so that the sequence without the token is looked at as well. Tokens of
-    `unscored` are passed over.
+    Tokens shared at the start are omitted, then those shared at the end. If one encoding has no
+    other tokens (for example after a deletion of exactly one token), the neighbour on each side is
+    added to both spans, so that the sequence without the token is scored as well. Tokens of
+    `unscored` are skipped.
 
     >>> a, b = np.array([1, 50, 60, 70, 2]), np.array([1, 50, 61, 62, 70, 2])
     >>> [positions.tolist() for positions in differing_tokens(a, b, frozenset({1, 2}))]
@@ -200,7 +200,7 @@ def differing_tokens(
 
 @dataclass
 class Windows:
-    """Windows of some variants, by frame; each text is kept once."""
+    """Windows of some variants, by frame; each text is stored once."""
 
     texts: dict[str, int] = field(default_factory=dict)
     variant: list[int] = field(default_factory=list)  # of each frame
@@ -210,7 +210,7 @@ class Windows:
     def add(
         self, number: int, variant: Variant, reference: Reference, config: ScoringConfig
     ) -> None:
-        """Lay the frames of a variant in normal form; `number` says later whose they are."""
+        """Add the frames of a variant in normal form; `number` identifies the variant."""
         assert config.window_bp is not None, "for_model sets it"
         half = config.window_bp // 2
         for offset in config.offsets:
@@ -222,14 +222,14 @@ class Windows:
                 self.add_frame(number, *(reverse_complement(t) for t in (ref, alt)))
 
     def add_frame(self, number: int, ref: str, alt: str) -> None:
-        """Compare two texts."""
+        """Add two texts to compare."""
         self.variant.append(number)
         self.ref.append(self.texts.setdefault(ref, len(self.texts)))
         self.alt.append(self.texts.setdefault(alt, len(self.texts)))
 
 
 def located(variant: Variant, reference: Reference, config: ScoringConfig) -> VariantScore:
-    """Return the status and normal form of a variant, without the numbers of its score."""
+    """Return the status and normal form of a variant, without its scores."""
     status = status_of(variant, reference)
     normal = normalise(variant, reference) if status == "scored" else None
     if (
@@ -264,7 +264,7 @@ def _score_chunk(
             by_frame |= likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)
     variant_index = np.array(windows.variant)
     frames = np.bincount(variant_index, minlength=len(chunk))
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of a variant that is not scored
+    with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN for a variant that is not scored
         means = {
             name: np.bincount(variant_index, values, len(chunk)) / frames
             for name, values in by_frame.items()
@@ -311,7 +311,7 @@ def likelihood_ratios(
 def _distances(
     ids: Ragged, windows: Windows, model: Model, tokenizer: Tokenizer, config: ScoringConfig
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return distances of vectors and, of a classifier, differences of its answer, by frame."""
+    """Return distances of vectors and, for a classifier, differences of its answer, by frame."""
     special = torch.from_numpy(tokenizer.special_mask)
     vectors = np.empty((len(ids), model.config.hidden_size))
     log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
@@ -349,8 +349,8 @@ def class_answer(logits: torch.Tensor, label: int) -> tuple[torch.Tensor, torch.
 
 
 def require_label(label: int, num_labels: int) -> None:
-    """Raise `ValueError` unless a classifier of so many classes has this one."""
+    """Raise `ValueError` unless a classifier with this number of classes has the class."""
     if num_labels < 2:
-        raise ValueError("model: a classifier with one output gives no probability of a class")
+        raise ValueError("model: a classifier with one output has no class probability.")
     if not 0 <= label < num_labels:
-        raise ValueError(f"label: {label} is not one of the classifier's 0 to {num_labels - 1}")
+        raise ValueError(f"label: must be between 0 and {num_labels - 1} (got {label}).")

@@ -1,6 +1,6 @@
-"""Scores into VCF files: records in, the same records with INFO fields out, or a Parquet table.
+"""VCF files with scores: the same records with more INFO fields, or a Parquet table.
 
-Lines are taken as text and only INFO is added to. htslib would write numbers anew, and refuses
+Lines are processed as text, and only INFO is extended. htslib would reformat numbers, and rejects
 contigs and fields that the header does not declare; here a record stays as it was written.
 """
 
@@ -41,7 +41,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["score_vcf"]
 
-# What the header says of each number; its INFO field is the prefix with the name in capitals.
+# Header description of each number; its INFO field is the prefix with the name in capitals.
 DESCRIPTIONS = {
     "llr": "log-likelihood of the tokens that differ, ALT minus REF, nats",
     "llr_sd": "standard deviation of the log-likelihood ratio over strands and window offsets",
@@ -57,10 +57,10 @@ PROVENANCE = "dnabert2_fast_score_variants"
 IDENTIFIER = re.compile("[A-Za-z][A-Za-z0-9_]*")
 CONTIG_LINE = re.compile("##contig=<.*?\\bID=(?P<name>[^,>]+).*?\\blength=(?P<length>[0-9]+)")
 
-# Records read, scored and written together, and kept when a run is stopped.
+# Number of records read, scored and written together, and kept when a run is stopped.
 CHUNK_RECORDS = 1024
 
-# Rows of one group of a Parquet file.
+# Rows per group of a Parquet file.
 GROUP_ROWS = 16_384
 
 
@@ -136,9 +136,11 @@ def score_vcf(
     """
     out = Path(out)
     if not (is_stdout(out) or out.name.endswith((".vcf", ".vcf.gz", ".parquet"))):
-        raise ValueError(f"out: {out.name} must end in .vcf, .vcf.gz or .parquet")
+        raise ValueError(f"out: must end in .vcf, .vcf.gz or .parquet (got {out.name}).")
     if not IDENTIFIER.fullmatch(prefix):
-        raise ValueError(f"prefix: {prefix!r} must be letters, digits and _, a letter first")
+        raise ValueError(
+            f"prefix: must consist of letters, digits and _, with a letter first (got {prefix!r})."
+        )
     config = (config or ScoringConfig()).for_model(model.config)
     counts: Counter[str] = Counter()
     with read_vcf(vcf) as (header, records):
@@ -147,7 +149,7 @@ def score_vcf(
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
         settings = fingerprint(model, tokenizer, config, **inputs)
         parts = ResumeStore(out, settings)
-        contigs: dict[str, None] = {}  # that the reference lacks, in order
+        contigs: dict[str, None] = {}  # missing in the reference, in order
 
         def scored() -> Iterator[tuple[VcfRecord, list[VariantScore]]]:
             for number in itertools.count():
@@ -171,7 +173,7 @@ def score_vcf(
                     _write_parquet(out, scored(), model)
                 except OverflowError:
                     raise DataError(
-                        f"{vcf}: a POS does not fit into 64 bits of a table; write a .vcf"
+                        f"{vcf}: a POS does not fit into 64 bits of a table. Write a .vcf instead."
                     ) from None
             else:
                 lines = _provenance(model, settings["model"], genome, config, prefix)
@@ -188,13 +190,13 @@ def _numbers(
     config: ScoringConfig,
     bar: Progress,
 ) -> npt.NDArray[np.float64]:
-    """Return what scores have behind status and normal form, a row a variant."""
+    """Return the fields of scores after status and normal form, one row per variant."""
     scores = score_stream(variants, genome, model, tokenizer, config, bar)
     return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
 def _warn_of_lengths(vcf: str | os.PathLike[str], header: list[str], genome: Reference) -> None:
-    """Warn when header and reference give a contig two lengths: another assembly."""
+    """Warn when header and reference differ in the length of a contig: another assembly."""
     named = (CONTIG_LINE.match(line) for line in header)
     declared = {line["name"]: int(line["length"]) for line in named if line}
     both = {name: found for name in declared if (found := genome.resolve(name))}
@@ -212,7 +214,7 @@ def _warn_of_lengths(vcf: str | os.PathLike[str], header: list[str], genome: Ref
 def _warn_of_counts(
     vcf: str | os.PathLike[str], counts: Counter[str], contigs: list[str], genome: Reference
 ) -> None:
-    """Warn when hardly anything could be scored, with the likely cause."""
+    """Warn when hardly any allele could be scored, with the likely cause."""
     if contigs:
         warnings.warn(
             f"{vcf}: {_some(contigs)} not in {genome.label}, which has "
@@ -229,7 +231,7 @@ def _warn_of_counts(
 
 
 def _some(names: list[str]) -> str:
-    """Return the first names of a list, and how many there are."""
+    """Return the first names of a list, and the number of the others."""
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"
 
@@ -283,7 +285,7 @@ def _field(prefix: str, name: str) -> str:
 def _provenance(
     model: Model, digest: str, genome: Reference, config: ScoringConfig, prefix: str
 ) -> list[str]:
-    """Return the header lines that say what was added, by which model and settings."""
+    """Return the header lines that describe the scores, the model and the settings."""
     lines = [
         f"##INFO=<ID={_field(prefix, 'status')},Number=A,Type=String,Description="
         f'"Whether dnabert2_fast scored the allele, or why not: {",".join(STATUSES)}">'
@@ -370,7 +372,7 @@ def _unicode(text: str) -> str:
 
 
 def _names(model: Model) -> list[str]:
-    """Return the numbers that a model gives, in the order of `DESCRIPTIONS`."""
+    """Return the numbers that a model provides, in the order of `DESCRIPTIONS`."""
     absent: set[str] = set()
     if not isinstance(model, Dnabert2ForMaskedLM):
         absent |= {"llr", "llr_sd", "ref_tokens", "alt_tokens"}

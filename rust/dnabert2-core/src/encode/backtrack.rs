@@ -1,13 +1,13 @@
 //! Exact BPE for any alphabet, by longest match with backtracking.
 //!
 //! **The idea.** An encoding is the only split of a text into pieces in which every two neighbours may be
-//! adjacent ([`Vocab::adjacent`]). So walk from left to right and take the longest piece that matches.
-//! When it may not follow the piece before it, take the next shorter one. When none is left, this
-//! position is no border of the encoding: mark it, step back over the piece before, and try its next
-//! shorter prefix.
+//! adjacent ([`Vocab::adjacent`]). So the walk goes from left to right and takes the longest piece that
+//! matches. If that piece may not follow the previous one, the next shorter piece is taken. If none is
+//! left, no piece of the encoding ends at this position: the position is marked, the walk steps back
+//! over the previous piece, and tries its next shorter prefix.
 //!
 //! **Cost.** Each position is marked at most once, so the walk is linear in practice. Adjacency is
-//! checked about twice per piece. After enough letters the answers for all pairs are put into one table,
+//! checked about twice per piece. After enough letters the answers for all pairs are stored in one table,
 //! if it fits the cache.
 
 use std::sync::OnceLock;
@@ -46,8 +46,8 @@ impl GeneralEncoder {
         Self { trie: Trie::new(vocab), pairs: OnceLock::new(), seen: AtomicUsize::new(0) }
     }
 
-    /// Append the encoding of `codes` (letter ranks) to `out`; `vocab` is the one that this was made
-    /// from.
+    /// Append the encoding of `codes` (letter ranks) to `out`. `vocab` must be the one passed to
+    /// [`new`](Self::new).
     ///
     /// # Panics
     /// When a code is not below the number of letters.
@@ -80,7 +80,7 @@ impl GeneralEncoder {
         }
     }
 
-    /// The table, once filling it is faster for `letters` more.
+    /// The table, once filling it is faster than encoding `letters` more without it.
     fn pairs(&self, vocab: &Vocab, letters: usize) -> Option<&PairTable> {
         if vocab.len() > MAX_TABLE_PIECES {
             return None;

@@ -1,8 +1,8 @@
 //! BPE with dropout (Provilkov, Emelianenko and Voita, 2020): several encodings of one text.
 //!
-//! Merges are made as BPE defines it, earliest first and leftmost first, but before each one every
-//! merge that is possible is left out with a given probability; when none remains, the encoding is
-//! finished. Nothing at all is left out at probability 0, and the letters remain at 1.
+//! Merges are made as BPE defines them, earliest first and leftmost first. Before each one, every
+//! possible merge is dropped with a given probability; when none remains, the encoding is complete.
+//! Probability 0 drops no merge; probability 1 leaves single letters.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,8 +14,8 @@ use crate::vocab::{Piece, Vocab};
 /// No neighbour.
 const NONE: usize = usize::MAX;
 
-/// Append an encoding of `codes` (letter ranks) to `out`, drawn with the given share of merges left
-/// out.
+/// Append a random encoding of `codes` (letter ranks) to `out`; each merge is dropped with the given
+/// probability.
 ///
 /// ```
 /// use dnabert2_core::{encode::encode_with_dropout, vocab::Vocab};
@@ -34,7 +34,7 @@ pub fn encode_with_dropout(
     draw: &mut impl Rng,
     out: &mut Vec<Piece>,
 ) {
-    // A list linked in both directions: `next` and `previous` of a position are where the
+    // A doubly linked list: `next` and `previous` of a position are the positions at which the
     // neighbouring pieces begin.
     let mut pieces: Vec<Option<Piece>> = codes.iter().map(|&code| Some(code.into())).collect();
     let mut next: Vec<usize> = (1..=codes.len()).collect();
@@ -50,7 +50,7 @@ pub fn encode_with_dropout(
     while let Some(Reverse((made, at))) = waiting.pop() {
         let right = next[at];
         if pieces[at].is_none() || possible(&pieces, at, right) != Some(made) {
-            continue; // one of the two was merged with another
+            continue; // one of the two is part of another piece by now
         }
         if uniform(draw) < dropout {
             left_out.push(Reverse((made, at)));
@@ -74,7 +74,7 @@ pub fn encode_with_dropout(
     out.extend(pieces.into_iter().flatten());
 }
 
-/// A number from 0 to below 1, of 53 bits.
+/// A uniform number in [0, 1) with 53 random bits.
 pub(crate) fn uniform(draw: &mut impl Rng) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what a double holds")]
     let whole = (draw.next_u64() >> 11) as f64;

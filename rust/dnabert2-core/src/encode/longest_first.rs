@@ -1,10 +1,10 @@
-//! Longest token first, ties to the more frequent: the sentence of the DNABERT-2 paper.
+//! Longest token first, ties to the more frequent, as the DNABERT-2 paper describes it.
 //!
-//! The longest token that occurs in a text is taken first; ties go to the token merged earlier, which
-//! training found more frequent, then to the leftmost position. The rest on both sides is split in the
-//! same way. So the vocabulary fixes the order in which tokens are tried. Here all positions are sorted
-//! into that order, each with the longest token that begins there. A position whose letters are partly
-//! taken by then is tried again with the longest shorter token that still fits.
+//! **The idea.** The longest token that occurs in a text is taken first. Ties go to the token merged
+//! earlier, which was more frequent in training, then to the leftmost position. The parts on both sides
+//! are split in the same way. So the vocabulary alone defines the order in which tokens are tried. All
+//! positions are sorted into that order, each with the longest token that begins there. A position whose
+//! letters are partly taken by then is tried again with the longest shorter token that still fits.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -33,7 +33,7 @@ pub struct LongestFirst {
 }
 
 impl LongestFirst {
-    /// Sort the pieces into their order.
+    /// Sort the pieces of a vocabulary into their order.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
         let mut order: Vec<Piece> = (0..).take(vocab.len()).collect();
@@ -45,13 +45,13 @@ impl LongestFirst {
         Self { trie: Trie::new(vocab), order, rank }
     }
 
-    /// Append the pieces of `codes` (letter ranks) to `out`. Takes some 13 bytes a letter.
+    /// Append the pieces of `codes` (letter ranks) to `out`. Needs about 13 bytes per letter.
     ///
     /// # Panics
     /// When a code is not below the number of letters, or for 2^32 letters or more.
     pub fn encode(&self, codes: &[u8], out: &mut Vec<Piece>) {
         assert!(u32::try_from(codes.len()).is_ok(), "a run of 2^32 letters or more");
-        // A try is a rank and a position, in one number that sorts by both.
+        // A candidate is a rank and a position, in one number that sorts by both.
         let try_at = |piece: Piece, at: u64| u64::from(self.rank[piece as usize]) << 32 | at;
         let mut first: Vec<u64> = (0..)
             .zip(0..codes.len())

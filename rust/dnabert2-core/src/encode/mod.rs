@@ -1,4 +1,4 @@
-//! Text to pieces: exact byte-pair encoding, and the two ways of longest match.
+//! Text to pieces: exact byte-pair encoding, and two kinds of longest match.
 
 mod backtrack;
 mod dfa;

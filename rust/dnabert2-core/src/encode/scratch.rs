@@ -1,4 +1,4 @@
-//! Memory of the encoders, kept from call to call.
+//! Buffers of the encoders, reused from call to call.
 
 use crate::TokenId;
 
@@ -24,7 +24,7 @@ pub struct States {
     pub(super) wide: Vec<u32>,
 }
 
-/// Make a buffer at least this long. What was there stays; what was not written since is never read.
+/// Make a buffer at least this long. Old contents stay; entries that were not written since are never read.
 pub(super) fn grow<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) {
     if buffer.len() < length {
         buffer.resize(length, T::default());

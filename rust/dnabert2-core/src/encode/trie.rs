@@ -1,4 +1,4 @@
-//! The pieces of a vocabulary as a trie over letter ranks, for finding the longest one at a position.
+//! The pieces of a vocabulary as a trie over letter ranks, to find the longest one at a position.
 
 use crate::vocab::{Piece, Vocab};
 
@@ -16,8 +16,8 @@ pub struct Trie {
     children: Vec<u32>,
     /// Piece that ends at a node.
     piece: Vec<Piece>,
-    /// The walk from the root along `head` letters, for every choice of them: the node, 0 when there
-    /// is none, and the longest piece met.
+    /// The node after `head` letters from the root, for every choice of letters (0 when there is none),
+    /// and the longest piece on the way.
     heads: Vec<(u32, Piece)>,
     head: usize,
     shorter: Vec<Piece>,
@@ -28,7 +28,7 @@ impl Trie {
     /// Make the trie.
     ///
     /// # Panics
-    /// Never: a [`Vocab`] spells its pieces by its letters.
+    /// Never: the letters of a [`Vocab`] spell its pieces.
     #[must_use]
     pub fn new(vocab: &Vocab) -> Self {
         let letters = vocab.letters().len();

@@ -12,21 +12,21 @@ use crate::tokenizer::options::{Options, room};
 use crate::tokenizer::pretokenize::{Part, Rule};
 use crate::{Ragged, Result, TokenId};
 
-/// Minimum letters encoded together; more runs follow until they fill all columns.
+/// Minimum letters encoded together; further runs are added until they fill all columns.
 const MIN_GROUP: usize = 1 << 16;
 
-/// Maximum letters encoded together, whatever their runs.
+/// Maximum letters encoded together.
 const MAX_GROUP: usize = 32 * MIN_GROUP;
 
 /// Bytes of text that one thread takes at a time.
 const SHARE: usize = 1 << 20;
 
-/// A share of this many bytes is one long text, for the most part.
+/// A share of this number of bytes is mainly one long text.
 const GIANT: usize = 8 * SHARE;
 
 impl Tokenizer {
-    /// Encode many texts on `threads` threads (0: every core). The result, also an error, does not
-    /// depend on the number of threads.
+    /// Encode texts on `threads` threads (0: every core). Results and errors do not depend on the number
+    /// of threads.
     ///
     /// # Errors
     /// As [`encode`](Self::encode); [`Error::UnknownLetter`](crate::Error::UnknownLetter) names the sequence.
@@ -45,7 +45,7 @@ impl Tokenizer {
         if count(threads) == 1 || shares.len() < 2 {
             return encode(texts, 0, threads);
         }
-        // Every thread takes shares, but a giant is encoded by all threads together.
+        // Every thread takes shares, but all threads together encode a giant.
         let (giants, others): (Vec<_>, Vec<_>) = shares.into_iter().partition(|(_, b)| *b >= GIANT);
         let mut parts = Vec::with_capacity(giants.len() + others.len());
         for (share, _) in giants {
@@ -63,7 +63,7 @@ impl Tokenizer {
         Ok(joined(parts, threads))
     }
 
-    /// Encode texts on the calling thread, in memory that is used again and again.
+    /// Encode texts on the calling thread, in buffers that are reused.
     ///
     /// # Errors
     /// As [`encode_batch`](Self::encode_batch); the ids are then undefined.
@@ -88,12 +88,12 @@ impl Tokenizer {
     ) -> Result<()> {
         ids.clear();
         let mut batch = Batch::new(&self.single, options, ids)?;
-        // A token has four bases or more as a rule; room that is not used costs nothing.
+        // A token usually has four bases or more; memory that is not used costs nothing.
         let letters: usize = texts.iter().map(|text| text.as_ref().len()).sum();
         batch.done.values.reserve(letters / 4 + 4 * texts.len());
         batch.done.offsets.reserve(texts.len());
         if let Rule::Kmers(kmers) = &self.rule {
-            self.draw(options, 0)?; // an error: k-mers have no merges to leave out
+            self.draw(options, 0)?; // an error: k-mers have no merges to drop
             for (text, index) in texts.iter().zip(first..) {
                 batch.begin();
                 let values = &mut batch.done.values;
@@ -171,7 +171,7 @@ impl Tokenizer {
     }
 }
 
-/// What happens to the output, in order; each [`Step::Run`] takes the ids of the next run.
+/// A step of writing the output; each [`Step::Run`] takes the ids of the next run.
 enum Step {
     Begin,
     Token(TokenId),
@@ -193,7 +193,7 @@ struct Batch<'a> {
     after: Vec<TokenId>,
     room: Option<usize>,
     from_left: bool,
-    /// Where the ids of the current sequence's own letters begin.
+    /// Index of the first id of the current sequence's own letters.
     begin: usize,
 }
 
@@ -218,7 +218,7 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Carry out steps up to the next run, which these ids belong to, or to the end.
+    /// Carry out steps up to the next run, to which these ids belong, or to the end.
     fn take(&mut self, steps: &mut impl Iterator<Item = Step>, ids: &[TokenId]) {
         for step in steps {
             match step {
@@ -253,7 +253,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// All batches, one after the other; the copying is shared among threads.
+/// All batches in one; the threads share the copying.
 fn joined(parts: Vec<Ragged>, threads: usize) -> Ragged {
     let tokens = parts.iter().map(|part| part.values.len()).sum();
     let mut offsets = Vec::with_capacity(parts.iter().map(Ragged::len).sum::<usize>() + 1);
@@ -284,7 +284,7 @@ fn joined(parts: Vec<Ragged>, threads: usize) -> Ragged {
     Ragged { values, offsets }
 }
 
-/// Consecutive texts of about [`SHARE`] bytes together, and how many bytes they have.
+/// Consecutive texts of about [`SHARE`] bytes together, with their number of bytes.
 fn shares<T: AsRef<[u8]>>(texts: &[T]) -> Vec<(Range<usize>, usize)> {
     let (mut shares, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (text, index) in texts.iter().zip(0..) {

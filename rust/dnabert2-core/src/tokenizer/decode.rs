@@ -6,12 +6,12 @@ use crate::tokenizer::pretokenize::{Part, Rule};
 use crate::{Error, Result, TokenId};
 
 impl Tokenizer {
-    /// Return the text of `ids`: `unknown` replaces each unknown token and each gap, other special tokens
-    /// are dropped, `separator` is put between tokens. Overlapping k-mers become the letters they cover
-    /// when there is no separator.
+    /// Return the text of `ids`. `unknown` replaces each unknown token and each gap, other special tokens
+    /// are dropped, and `separator` is put between tokens. Without a separator, overlapping k-mers become
+    /// the letters they cover.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an id that no token has.
+    /// [`Error::InvalidArgument`] for an id outside the vocabulary.
     pub fn decode(&self, ids: &[TokenId], unknown: &str, separator: &str) -> Result<String> {
         let mut text = String::new();
         let gap = self.gap_id();
@@ -33,7 +33,7 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Any k-mer gives the letters that it covers.
+    /// Write the letters covered by overlapping k-mers.
     fn decode_overlapping(&self, ids: &[TokenId], k: usize, unknown: &str) -> Result<String> {
         let mut letters: Vec<Option<char>> = Vec::with_capacity(ids.len() + k);
         let mut at = 0;
@@ -60,18 +60,19 @@ impl Tokenizer {
         Ok(text)
     }
 
-    /// Start and end of every token of one encoded sequence, in letters, from the ids alone; (0, 0) for
+    /// Start and end of every token of one encoded sequence, in letters, computed from the ids; (0, 0) for
     /// special tokens. The unknown token counts as one letter, or as one of overlapping k-mers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when a token does not tell how many letters it stands for.
+    /// [`Error::InvalidArgument`] when the number of letters of a token is not fixed.
     pub fn offsets(&self, ids: &[TokenId]) -> Result<Vec<(usize, usize)>> {
         let (gap, overlap) = (self.gap_id(), self.overlap());
         let mut at = 0;
         let span = |&id: &TokenId| {
             if Some(id) == gap {
                 let token = self.token(id)?;
-                let message = format!("{token:?} does not tell its length; use encode_detailed");
+                let message =
+                    format!("the length of token {token:?} is not fixed; use encode_detailed");
                 return Err(Error::InvalidArgument { name: "ids", message });
             }
             let length = self.bases_of(id);
@@ -85,7 +86,7 @@ impl Tokenizer {
         ids.iter().map(span).collect()
     }
 
-    /// Count what [`Policy`](crate::policy::Policy) does to texts.
+    /// Count the letters that [`Policy`](crate::policy::Policy) changes in texts.
     #[must_use]
     pub fn replaced<T: AsRef<[u8]>>(&self, texts: &[T]) -> ReplacedCounts {
         let mut counts = ReplacedCounts::default();
@@ -101,7 +102,7 @@ impl Tokenizer {
     fn replaced_letters(&self, text: &[u8], counts: &mut ReplacedCounts) {
         let Rule::Pieces(reader) = &self.rule else { return };
         let letters = reader.pieces.vocab.letters();
-        // Positions of parts are in characters, of which every letter in a run is one.
+        // Positions of parts are in characters; every letter in a run is one character.
         let mut strange = Vec::new();
         let done = self.split(text, Unknown::Unk, |part, position| match part {
             Part::Run(run) => {
@@ -115,7 +116,7 @@ impl Tokenizer {
         if strange.is_empty() {
             return;
         }
-        // A byte that is not UTF-8 is a character of its own there.
+        // A byte that is not UTF-8 counts as one character there.
         let characters = text.utf8_chunks().flat_map(|chunk| {
             let invalid = chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER);
             chunk.valid().chars().chain(invalid)

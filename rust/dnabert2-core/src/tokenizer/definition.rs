@@ -1,4 +1,4 @@
-//! What a tokenizer file defines: tokens, templates, and how letters become tokens.
+//! The contents of a tokenizer file: tokens, templates, and how letters become tokens.
 
 use crate::TokenId;
 use crate::kmer::Kmers;
@@ -37,7 +37,7 @@ pub struct Gap {
     pub id: TokenId,
 }
 
-/// A vocabulary of pieces, and the steps before they are matched.
+/// A vocabulary of pieces, and the steps before pieces are matched.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     /// Letters and merges.
@@ -46,9 +46,9 @@ pub struct Pieces {
     pub matching: Matching,
     /// Tokens that are found in the text before anything else, longest first.
     pub added: Vec<(String, TokenId)>,
-    /// Whether white space vanishes and words are kept from punctuation (`Whitespace`).
+    /// Whether white space is removed and separates words, and punctuation is split off (`Whitespace`).
     pub splits_words: bool,
-    /// Whether white space vanishes at the start and at the end of the text between added tokens.
+    /// Whether white space is removed at the start and at the end of the text between added tokens.
     pub strips: (bool, bool),
     /// Runs of a letter that are one token.
     pub gap: Option<Gap>,
@@ -59,11 +59,11 @@ pub struct Pieces {
 pub enum Model {
     /// By pieces of unequal length.
     Pieces(Box<Pieces>),
-    /// By k letters at a time.
+    /// By k-mers of k letters.
     Kmers(Kmers),
 }
 
-/// What a tokenizer file defines.
+/// The contents of a tokenizer file.
 #[derive(Debug, Clone)]
 pub struct Definition {
     /// Text of the file; saving writes it.
@@ -81,7 +81,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Letters and merges, where there are any.
+    /// The vocabulary of pieces, if there is one.
     #[must_use]
     pub fn vocab(&self) -> Option<&Vocab> {
         match &self.model {

@@ -1,4 +1,4 @@
-//! Runs of letters to ids: by the automaton where there is one, else piece by piece.
+//! Runs of letters to ids: by the automaton where there is one, else by a general encoder.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::vocab::Piece;
 #[derive(Debug)]
 pub(super) struct RunEncoder {
     plain: Plain,
-    /// Compiled when compiling is faster; `None` inside for vocabularies that have no automaton.
+    /// Compiled once that is faster; `None` inside for vocabularies without an automaton.
     automaton: OnceLock<Option<Automaton>>,
     /// Bases from which on compiling is faster.
     min_bases: usize,
@@ -42,7 +42,7 @@ impl RunEncoder {
         Self { plain, automaton: OnceLock::new(), min_bases, seen: AtomicUsize::new(0) }
     }
 
-    /// The automaton, if there is one and it is compiled, or compiling it is faster for `bases` more.
+    /// The automaton, if it is compiled already, or if compiling it is faster for `bases` more.
     pub fn automaton(&self, pieces: &Pieces, bases: usize) -> Option<&Automaton> {
         if let Some(compiled) = self.automaton.get() {
             return compiled.as_ref();
@@ -59,8 +59,8 @@ impl RunEncoder {
         self.automaton.get_or_init(compile).as_ref()
     }
 
-    /// Encode one run of letters, a long one on several threads; `code` gives the letters' ranks,
-    /// `emit` gets the ids, in one piece or several.
+    /// Encode one run of letters, a long one on several threads. `code` maps letters to ranks; `emit`
+    /// receives the ids, in one or more pieces.
     pub fn encode(
         &self,
         pieces: &Pieces,
@@ -85,7 +85,7 @@ impl RunEncoder {
     }
 }
 
-/// Letters of the vocabulary that are encoded together.
+/// A run of letters that is encoded as one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run<'a> {
     pub letters: &'a [u8],
@@ -93,7 +93,7 @@ pub(super) struct Run<'a> {
     pub bases: bool,
 }
 
-/// One run encoded with merges left out at random.
+/// Encode one run with merges dropped at random.
 pub(super) fn with_dropout(
     pieces: &Pieces,
     code: &[u8; 256],

@@ -13,12 +13,12 @@ use crate::tokenizer::options::{Dropout, Options, kept_lengths, room};
 use crate::tokenizer::pretokenize::{Part, Reader, Rule};
 use crate::{Error, Result, TokenId};
 
-/// One sequence or pair with everything known about its tokens.
+/// One sequence or pair with ids, type ids and offsets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoding {
     /// Ids.
     pub ids: Vec<TokenId>,
-    /// 0 for the first sequence, 1 for the second, as the template says.
+    /// 0 for the first sequence, 1 for the second, or as in the template.
     pub type_ids: Vec<u32>,
     /// Start and end in characters of the sequence; (0, 0) for special tokens.
     pub offsets: Vec<(usize, usize)>,
@@ -47,7 +47,7 @@ pub struct Tokenizer {
     pub(super) pair: Vec<Slot>,
     pub(super) rule: Rule,
     pub(super) policy: Policy,
-    /// Letters that each id stands for.
+    /// Number of letters of each id.
     pub(super) bases: Vec<usize>,
 }
 
@@ -96,7 +96,7 @@ impl Tokenizer {
         self.policy
     }
 
-    /// How pieces are matched; `None` for k-mers, which are not.
+    /// How pieces are matched; `None` for k-mers.
     #[must_use]
     pub fn matching(&self) -> Option<Matching> {
         match &self.rule {
@@ -108,23 +108,23 @@ impl Tokenizer {
     /// A token by its id.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an id that no token has.
+    /// [`Error::InvalidArgument`] for an id outside the vocabulary.
     pub fn token(&self, id: TokenId) -> Result<&str> {
         let size = self.tokens.len();
         self.tokens.get(usize::from(id)).map(String::as_str).ok_or_else(|| Error::InvalidArgument {
             name: "ids",
-            message: format!("{id}: ids are below {size}"),
+            message: format!("must be below {size} (got {id})"),
         })
     }
 
-    /// Number of letters of the sequence that a token covers: 1 for the unknown token, 0 for the
-    /// other special tokens and for ids outside the vocabulary.
+    /// Number of letters that a token covers: 1 for the unknown token, 0 for the other special tokens
+    /// and for ids outside the vocabulary.
     #[must_use]
     pub fn bases_of(&self, id: TokenId) -> usize {
         self.bases.get(usize::from(id)).copied().unwrap_or(0)
     }
 
-    /// Whether a token is special: the unknown one, or not spelled by the vocabulary's letters.
+    /// Whether a token is special: the unknown one, or one that does not consist of letters.
     #[must_use]
     pub fn is_special(&self, id: TokenId) -> bool {
         id == self.unknown || self.bases_of(id) == 0
@@ -140,7 +140,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`Error::UnknownLetter`] under [`Unknown::Error`]; [`Error::InvalidArgument`] when
-    /// `max_length` leaves no room for the special tokens or the sequence to shorten is too short.
+    /// `max_length` is below the number of special tokens or the sequence to shorten is too short.
     pub fn encode(
         &self,
         text: &[u8],
@@ -176,7 +176,7 @@ impl Tokenizer {
         let mut second = pair.map(read).transpose()?.unwrap_or_default();
         let template = if pair.is_some() { &self.pair } else { &self.single };
         if template.is_empty() {
-            let message = "this vocabulary has no way to join a pair".into();
+            let message = "the tokenizer file has no template for pairs".into();
             return Err(Error::InvalidArgument { name: "pair", message });
         }
         if let Some(room) = room(template, options)? {
@@ -212,8 +212,8 @@ impl Tokenizer {
         self.rule.split(text, Policy { unknown, ..self.policy }, self.unknown, emit)
     }
 
-    /// Encode one run of letters, a long one on several threads; `emit` gets the ids, in one piece or
-    /// several.
+    /// Encode one run of letters, a long one on several threads; `emit` receives the ids, in one or more
+    /// pieces.
     pub(super) fn encode_run(
         &self,
         run: Run<'_>,
@@ -230,7 +230,7 @@ impl Tokenizer {
         runs.encode(pieces, code, run, threads, scratch, emit);
     }
 
-    /// Rate and draws of one sequence, when merges are to be left out.
+    /// Rate and random numbers of one sequence, if merges are dropped.
     pub(super) fn draw(
         &self,
         options: &Options,
@@ -239,10 +239,10 @@ impl Tokenizer {
         let Some(Dropout { rate, seed }) = options.dropout else { return Ok(None) };
         let wrong = |message: String| Error::InvalidArgument { name: "dropout", message };
         if self.matching() != Some(Matching::Bpe) {
-            return Err(wrong("only byte-pair encoding has merges to leave out".into()));
+            return Err(wrong("requires byte-pair encoding, the only one with merges".into()));
         }
         if !(0.0..=1.0).contains(&rate) {
-            return Err(wrong(format!("{rate} is not between 0 and 1")));
+            return Err(wrong(format!("must be between 0 and 1 (got {rate})")));
         }
         // An odd multiplier separates the seeds of neighbouring sequences; seeding then mixes all bits.
         let seed = seed.wrapping_add((sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -250,7 +250,7 @@ impl Tokenizer {
     }
 }
 
-/// The error of one text as that of a batch.
+/// Turn the error of one text into that of a batch.
 pub(super) fn at_sequence(error: Error, sequence: usize) -> Error {
     match error {
         Error::UnknownLetter { letter, position, .. } => {

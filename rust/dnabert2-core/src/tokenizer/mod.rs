@@ -1,8 +1,8 @@
 //! From text to ids: added tokens, words, letters, pieces, template.
 //!
 //! The steps are those of Hugging Face `tokenizers` for the files that
-//! [`tokenizer_file`](crate::tokenizer_file) accepts, and give the same ids. Runs of letters go to the
-//! encoder; every other character is one unknown token, or nothing when it is white space between words.
+//! [`tokenizer_file`](crate::tokenizer_file) accepts, with the same ids. The encoder reads runs of letters.
+//! Every other character is one unknown token, or dropped when it is white space between words.
 
 mod batch;
 mod decode;

@@ -1,4 +1,4 @@
-//! The options of one call, and how many tokens they leave to a sequence.
+//! The options of one call, and the number of tokens that they leave to a sequence.
 
 use crate::tokenizer::definition::Slot;
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub enum Truncation {
 /// Options of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Put the template's special tokens around the sequence.
+    /// Add the template's special tokens around the sequence.
     pub special_tokens: bool,
     /// Maximum tokens of the result, special ones included.
     pub max_length: Option<usize>,
@@ -25,16 +25,16 @@ pub struct Options {
     pub truncation: Truncation,
     /// Drop tokens at the start instead of at the end.
     pub from_left: bool,
-    /// Leave out merges at random (see [`encode_with_dropout`](crate::encode::encode_with_dropout)).
+    /// Drop merges at random (see [`encode_with_dropout`](crate::encode::encode_with_dropout)).
     pub dropout: Option<Dropout>,
 }
 
-/// How merges are left out. The draws depend only on the seed and the sequence's index in the batch.
+/// How merges are dropped. The random numbers depend only on the seed and the sequence's index in the batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
-    /// Share of merges left out, 0 to 1.
+    /// Probability of dropping a merge, 0 to 1.
     pub rate: f64,
-    /// Start of the draws.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -53,11 +53,11 @@ pub(super) fn room(template: &[Slot], options: &Options) -> Result<Option<usize>
     let Some(limit) = options.max_length else { return Ok(None) };
     limit.checked_sub(special).map(Some).ok_or_else(|| Error::InvalidArgument {
         name: "max_length",
-        message: format!("{limit} leaves no room for {special} special tokens"),
+        message: format!("must be at least {special}, the special tokens (got {limit})"),
     })
 }
 
-/// Tokens that are kept of each sequence of a pair, by the rule of Hugging Face `tokenizers`.
+/// Tokens that are kept of each sequence of a pair, by the algorithm of Hugging Face `tokenizers`.
 pub(super) fn kept_lengths(
     first: usize,
     second: usize,
@@ -78,7 +78,7 @@ pub(super) fn kept_lengths(
     let give = |length: usize| {
         length.checked_sub(excess).filter(|&left| left > 0).ok_or_else(|| Error::InvalidArgument {
             name: "truncation",
-            message: format!("{excess} tokens must go, but that sequence has only {length}"),
+            message: format!("cannot remove {excess} tokens from a sequence of {length}"),
         })
     };
     match options.truncation {

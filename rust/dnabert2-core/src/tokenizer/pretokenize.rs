@@ -1,4 +1,4 @@
-//! The steps before the pieces: text becomes runs of letters and single tokens.
+//! The steps before matching: text becomes runs of letters and single tokens.
 
 use std::sync::Arc;
 
@@ -36,12 +36,12 @@ pub(super) struct Reader {
     pub pieces: Pieces,
     /// Rank of the letter that a byte is read as.
     pub code: [u8; 256],
-    /// Number of the byte's letter among those that pieces join; letters of two islands never meet in a
-    /// piece, so a run may be cut between them.
+    /// Number of the group of letters that pieces join. Letters of two groups never occur in one piece,
+    /// so a run may be cut between them.
     island: [u8; 256],
     /// Bytes with which an added token begins.
     begins_added: [bool; 256],
-    /// Whether A, C, G, T are letters, and whether a, c, g, t are read as them.
+    /// Whether the vocabulary has A, C, G, T, and whether a, c, g, t are read as them.
     bases: Option<bool>,
     pub runs: RunEncoder,
 }
@@ -57,7 +57,7 @@ impl Reader {
         for text in pieces.vocab.texts() {
             let island = |byte: &u8| islands[usize::from(code[usize::from(*byte)])];
             let (one, other) = (island(&text[0]), island(&text[text.len() - 1]));
-            // A piece is a chain of merges, so comparing the ends of every piece is enough.
+            // A piece is a chain of merges, so it is enough to compare the ends of every piece.
             for island in islands.iter_mut().filter(|island| **island == other) {
                 *island = one;
             }
@@ -85,7 +85,7 @@ impl Reader {
         Self { pieces, code, island, begins_added, bases, runs }
     }
 
-    /// Letters of the vocabulary that `rest` begins with and that are encoded together.
+    /// Number of letters at the start of `rest` that are encoded as one run.
     fn run_length(&self, rest: &[u8]) -> usize {
         let (word, island) = (is_word(rest[0]), self.island[usize::from(rest[0])]);
         let in_run = |&byte: &u8| {
@@ -99,7 +99,7 @@ impl Reader {
         self.pieces.gap.map_or(run, |gap| self.before_gap(gap, &rest[..run]))
     }
 
-    /// Letters of `run` before the first gap in it.
+    /// Number of letters of `run` before the first gap.
     fn before_gap(&self, gap: Gap, run: &[u8]) -> usize {
         let mut at = 0;
         while let Some(next) = run[at..].iter().position(|&byte| self.is_gap(gap, byte)) {
@@ -128,8 +128,8 @@ impl Reader {
         self.pieces.added.iter().find(|(content, _)| rest.starts_with(content.as_bytes()))
     }
 
-    /// Where the text between added tokens that begins at `at` begins and ends without the white space
-    /// that is stripped from it.
+    /// Start and end, without the white space that is stripped, of the text between added tokens that
+    /// begins at `at`.
     fn stripped(&self, text: &[u8], at: usize) -> (usize, usize) {
         if self.pieces.strips == (false, false) {
             return (at, text.len());
@@ -219,7 +219,7 @@ impl Rule {
     }
 }
 
-/// The character that `rest` begins with and its bytes; a byte that is not UTF-8 is one character.
+/// The first character of `rest` and its bytes; a byte that is not UTF-8 is one character.
 fn character(rest: &[u8]) -> (char, usize) {
     let head = &rest[..rest.len().min(4)];
     let valid = match std::str::from_utf8(head) {
@@ -229,7 +229,7 @@ fn character(rest: &[u8]) -> (char, usize) {
     valid.chars().next().map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, c.len_utf8()))
 }
 
-/// Whether an ASCII letter of a vocabulary belongs to words rather than to punctuation.
+/// Whether an ASCII letter of a vocabulary belongs to words and not to punctuation.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }

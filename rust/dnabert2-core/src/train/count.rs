@@ -1,8 +1,8 @@
 //! One pass over the whole text: the count of every pair, and the positions of the frequent ones.
 //!
-//! Every partition counts pairs in a table. While there are few pieces, each pair has an entry of its
-//! own; otherwise pairs share entries, and the counts of an entry are only an upper bound. The pairs of
-//! frequent entries are then counted by a hash table, which needs a second pass.
+//! Every partition counts pairs in a table. While there are few pieces, each pair has its own entry.
+//! Later, pairs share entries, and the count of an entry is only an upper bound. A second pass then
+//! counts the pairs of frequent entries in a hash table.
 
 use std::sync::Mutex;
 
@@ -14,10 +14,10 @@ use crate::train::partition::Partition;
 use crate::train::slots::Slot;
 use crate::train::state::piece;
 
-/// Maximum entries of a table; with more pairs than entries several share one.
+/// Maximum entries of a table; with more pairs than entries, several share one.
 const MAX_ENTRIES: usize = 1 << 22;
 
-/// Slots per entry of all partitions' tables, so that they stay small beside the text.
+/// Slots per entry of all partitions' tables, so that the tables stay small compared with the text.
 const SLOTS_PER_ENTRY: usize = 4;
 
 /// Maximum pairs indexed from the start of a generation.
@@ -30,17 +30,17 @@ const REACH: u64 = 16;
 #[derive(Clone, Copy)]
 pub(super) struct Indexed {
     pub count: u64,
-    /// Maximum positions in its lists if it arose in this generation: room that comes back.
+    /// Maximum positions in its lists if it first occurred in this generation; freed with the pair.
     pub late: usize,
 }
 
-/// Maximum positions behind a count.
+/// Maximum number of positions of a pair with this count.
 pub(super) fn positions(count: u64, min_weight: u64) -> usize {
     usize::try_from(count / min_weight).expect("a count fits the address space")
 }
 
-/// Let every partition list the pairs to index: those from a threshold on that gives at most
-/// [`Limits::early`] positions. Returns the threshold, and the pairs.
+/// Let every partition list the pairs to index: those with at least a threshold count, chosen so that
+/// they have at most [`Limits::early`] positions. Returns the threshold, and the pairs.
 pub(super) fn index_pairs<T: Slot>(
     partitions: &[Mutex<Partition<T>>],
     pieces: usize,
@@ -81,7 +81,7 @@ pub(super) fn index_pairs<T: Slot>(
         return (threshold, pairs.into_iter().map(|(pair, n)| (pair, indexed(n))).collect());
     }
     drop(held);
-    // The highest entry may be shared by several rare pairs; then no pair reaches its count.
+    // Several rare pairs may share the highest entry; then no pair reaches its count.
     loop {
         let pairs = list_shared(shape, partitions, threshold, limits);
         if !pairs.is_empty() || threshold <= limits.min_count {
@@ -104,12 +104,12 @@ impl Shape {
         (left as usize * self.pieces + right as usize) & (self.entries - 1)
     }
 
-    /// The pair of an entry, where every pair has one of its own.
+    /// The pair of an entry, when every pair has its own.
     fn pair(self, entry: usize) -> Pair {
         (piece(entry / self.pieces), piece(entry % self.pieces))
     }
 
-    /// Whether every pair has an entry of its own.
+    /// Whether every pair has its own entry.
     fn exact(self) -> bool {
         self.pieces.saturating_mul(self.pieces) <= self.entries
     }
@@ -129,7 +129,7 @@ impl Shape {
         let counts = &mut partition.counts;
         let sizes: Vec<usize> =
             pairs.iter().map(|&pair| counts[self.entry(pair)] as usize).collect();
-        // From here on an entry holds the number of its list.
+        // From here on, an entry contains the number of its list.
         counts.fill(0);
         for (&pair, number) in pairs.iter().zip(1..) {
             counts[self.entry(pair)] = number;
@@ -138,8 +138,8 @@ impl Shape {
             .list(pairs, &sizes, max_positions, |numbers, pair| numbers[self.entry(pair)] as usize);
     }
 
-    /// Lowest count, in steps of an eighth of a power of two, from which on all pairs together have
-    /// at most [`Limits::early`] positions and are not too many; never above the highest count.
+    /// Lowest count, in steps of an eighth of a power of two, at which all pairs together have at most
+    /// [`Limits::early`] positions and are not too many; never above the highest count.
     fn threshold(self, total: impl Fn(usize) -> u64, min_weight: u64, limits: Limits<'_>) -> u64 {
         let step = |count: u64| {
             let shift = (u64::BITS - count.leading_zeros()).saturating_sub(4);

@@ -74,7 +74,7 @@ fn merge<T: Slot>(
     }
 }
 
-/// Number of pieces that slots of a width can hold.
+/// Maximum number of pieces for slots of a width.
 fn slot_limit<T: Slot>() -> usize {
     usize::try_from(T::LIMIT).expect("32 bits fit")
 }

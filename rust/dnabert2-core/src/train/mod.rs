@@ -1,15 +1,17 @@
 //! Training of byte-pair encoding, exactly as Hugging Face's `BpeTrainer` decides.
 //!
-//! The rule: count neighbouring pieces (in a run AAA, AA counts twice); merge the most frequent pair
-//! everywhere, from left to right, ties going to the smaller (left, right) ranks; repeat. Windows
-//! never join. Counts have 64 bits.
+//! **The definition.** Count neighbouring pieces (in a run AAA, AA counts twice). Merge the most frequent
+//! pair everywhere, from left to right, ties to the smaller (left, right) ranks. Repeat. Windows are
+//! never joined. Counts have 64 bits.
 //!
-//! The first merges are predicted from a sample and verified by one pass over the text for dozens of them
-//! (`speculate.rs`, `verify.rs`). Then training goes by generations (`in_memory.rs`, `pair_index.rs`): one
-//! pass counts all pairs and lists the positions of the frequent ones (`count.rs`), and those are merged
-//! from their lists until rarer pairs could be next. The text is in partitions (`partition.rs`), each
-//! processed by one thread (`worker_pool.rs`), in slots of one byte at first (`slots.rs`). Where memory is
-//! too short for that, passes continue until the rest of the text fits (`stream.rs`).
+//! **The stages.** The first merges are predicted from a sample, and one pass over the text verifies dozens
+//! of them (`speculate.rs`, `verify.rs`). Later merges are made in generations (`in_memory.rs`,
+//! `pair_index.rs`): one pass counts all pairs and lists the positions of the frequent ones (`count.rs`).
+//! Those are merged from their lists until a pair without a list could be next.
+//!
+//! **The text** is in partitions (`partition.rs`), each processed by one thread (`worker_pool.rs`), in
+//! slots of one byte at first (`slots.rs`). When memory is too short for that, passes continue until the
+//! rest of the text fits (`stream.rs`).
 
 mod count;
 mod in_memory;
@@ -48,7 +50,7 @@ pub use crate::train::pair::Pair;
 /// Maximum slots of a partition, whose positions have 32 bits.
 const MAX_SLOTS: usize = u32::MAX as usize - 2;
 
-/// What to make, and how.
+/// Size and limits of the vocabulary, and resources of the training.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Entries of the vocabulary, special tokens included.
@@ -57,13 +59,13 @@ pub struct Options {
     pub special: TokenId,
     /// A pair that occurs fewer times is not merged.
     pub min_frequency: u64,
-    /// A pair that would become a longer piece is not merged, nor one that no file may hold
+    /// A pair that would become a longer piece is not merged, nor one longer than any file may contain
     /// ([`MAX_LETTERS`]).
     pub max_token_bp: Option<usize>,
-    /// Maximum bytes of the training beyond the windows being read; `None`: as many as it needs, 2.2 to
-    /// 2.8 per base.
+    /// Maximum bytes of the training in addition to the windows being read. `None`: no limit; 2.2 to
+    /// 2.8 bytes per base are used.
     pub memory_limit: Option<u64>,
-    /// Threads; 0 takes every core. The merges do not depend on it.
+    /// Number of threads; 0 uses every core. The merges do not depend on it.
     pub threads: usize,
 }
 
@@ -84,17 +86,17 @@ impl Default for Options {
 /// How sequences are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputConfig {
-    /// Runs of bases are cut into windows of this many bases; `None` keeps them whole.
+    /// Length in bases of the windows that runs of bases are cut into; `None` keeps runs whole.
     pub window_bp: Option<usize>,
-    /// Lower-case bases are bases; otherwise they end a run as other letters do.
+    /// Whether lower-case bases are bases; otherwise they end a run like other letters.
     pub fold_case: bool,
     /// Add the reverse complement of every window too.
     pub both_strands: bool,
-    /// Share of windows used, drawn with `seed`.
+    /// Fraction of windows used, drawn at random with `seed`.
     pub sample: f64,
-    /// Start of the draws.
+    /// Seed of the sample.
     pub seed: u64,
-    /// Threads that the text is partitioned for; 0 takes every core.
+    /// Number of threads that the text is partitioned for; 0 uses every core.
     pub threads: usize,
 }
 
@@ -110,9 +112,9 @@ impl Default for InputConfig {
 pub struct InputStats {
     /// Bases trained on, both strands counted once.
     pub used: u64,
-    /// Bases of windows that the sample left out.
+    /// Bases of windows outside the sample.
     pub left_out: u64,
-    /// Other letters, and how many of each.
+    /// Counts of each other letter.
     pub others: BTreeMap<u8, u64>,
 }
 
@@ -132,7 +134,7 @@ pub struct BpeTrainer {
     config: InputConfig,
     texts: Vec<PackedText>,
     draws: Xoshiro256PlusPlus,
-    /// Folder in which the text is kept, if not in memory.
+    /// Folder in which the text is stored, if not in memory.
     spill: Option<PathBuf>,
     digest: Sha256,
 }
@@ -146,11 +148,11 @@ impl BpeTrainer {
         Self { config, texts, draws, spill: None, digest: Sha256::new() }
     }
 
-    /// Keep the text in a file without a name in `folder`, which vanishes with the process, instead of
-    /// in memory. Must come before the first sequence.
+    /// Store the text in an unnamed file in `folder`, which disappears with the process, instead of in
+    /// memory. Call this before the first sequence.
     ///
     /// # Errors
-    /// [`Error::Io`] when no file can be made there.
+    /// [`Error::Io`] when no file can be created there.
     pub fn spill_to(&mut self, folder: &Path) -> Result<()> {
         for text in &mut self.texts {
             text.spill_to(folder)?;
@@ -159,7 +161,7 @@ impl BpeTrainer {
         Ok(())
     }
 
-    /// SHA-256 of all windows so far, in hexadecimal: tells whether two trainers saw the same.
+    /// SHA-256 of all windows so far, in hexadecimal, to compare the inputs of two trainers.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.digest.clone().finalize().iter().fold(String::new(), |mut text, byte| {
@@ -169,7 +171,7 @@ impl BpeTrainer {
     }
 
     /// Add one sequence, counted `times` times: its runs of A, C, G, T, which other letters end.
-    /// `stats` counts its letters.
+    /// `stats` receives the counts of its letters.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a single window of 2^32 bases or more.
@@ -202,13 +204,13 @@ impl BpeTrainer {
     }
 
     /// Make merges until the vocabulary has `vocab_size` entries or no pair occurs `min_frequency`
-    /// times. `known` are the first merges where they are known (from a training that was stopped);
-    /// `report` hears all merges after each new one and may stop the work.
+    /// times. `known` are the first merges of a training that was stopped, if any. `report` receives all
+    /// merges after each new one and may stop the work.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when `vocab_size` has no room for the letters or no base was
-    /// added; [`Error::Vocab`] when `known` merges cannot have come from a training; whatever `report`
-    /// returns; [`Error::Io`] about a spill file.
+    /// [`Error::InvalidArgument`] when `vocab_size` is too small for the letters or no base was added;
+    /// [`Error::Vocab`] when the `known` merges cannot come from a training; any error of `report`;
+    /// [`Error::Io`] about a spill file.
     pub fn train(
         self,
         options: &Options,
@@ -218,13 +220,13 @@ impl BpeTrainer {
         let special = options.special;
         let (min, max) = (usize::from(special) + BASES.len(), usize::from(TokenId::MAX) + 1);
         if !(min..=max).contains(&options.vocab_size) {
-            let message = format!("{} is not between {min} and {max}", options.vocab_size);
+            let message = format!("must be between {min} and {max} (got {})", options.vocab_size);
             return Err(Error::InvalidArgument { name: "vocab_size", message });
         }
         let mut texts: Vec<PackedText> =
             self.texts.into_iter().filter(|text| !text.is_empty()).collect();
         if texts.is_empty() {
-            let message = "no A, C, G or T in the input: nothing to train on".into();
+            let message = "contain no A, C, G or T; train on DNA sequences".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
         let mut work = Work {
@@ -236,7 +238,7 @@ impl BpeTrainer {
             merges: Vec::new(),
         };
         let known = &known[..known.len().min(work.max_pieces - BASES.len())];
-        Vocab::new(&BASES, known, vec![0; BASES.len() + known.len()])?; // their order is sound
+        Vocab::new(&BASES, known, vec![0; BASES.len() + known.len()])?; // checks their order
         for &pair in known {
             work.push(pair);
         }
@@ -251,10 +253,10 @@ impl BpeTrainer {
         Vocab::new(&BASES, &work.merges, ids)
     }
 
-    /// The shortest text of this weight, or a new one when none has room for so many bases.
+    /// The shortest text of this weight, or a new one when none has space for `bases` more.
     fn text(&mut self, weight: u64, bases: usize) -> Result<&mut PackedText> {
         if bases >= MAX_SLOTS {
-            let message = "a run of 2^32 bases or more; set window_bp".into();
+            let message = "a run has 2^32 bases or more; set window_bp".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
         let fits = |text: &PackedText| text.weight == weight && text.slots() + bases < MAX_SLOTS;

@@ -1,4 +1,4 @@
-//! Windows as they came in, four bases per byte, in memory or in a file without a name.
+//! Windows in their original form, four bases per byte, in memory or in an unnamed file.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
@@ -11,7 +11,7 @@ use crate::train::slots::Slot;
 use crate::vocab::Vocab;
 use crate::{Error, Result, TokenId};
 
-/// Bytes per allocation while the input comes in, so that nothing large is ever copied.
+/// Bytes per allocation while input is added, so that no large buffer is ever copied.
 const CHUNK: usize = 1 << 20;
 
 /// Bases per span of a sample.
@@ -20,7 +20,7 @@ const SAMPLED_BP: usize = 1_000;
 /// Bases that are read together: enough windows of usual length to encode side by side.
 const TOGETHER: usize = 1 << 16;
 
-/// The letters in a byte.
+/// The four letters of each byte.
 const FOUR: [[u8; 4]; 256] = {
     let mut four = [[0; 4]; 256];
     let mut byte = 0;
@@ -40,7 +40,7 @@ const FOUR: [[u8; 4]; 256] = {
 pub(super) struct PackedText {
     pub weight: u64,
     store: Store,
-    /// Bases of the last byte written, which may hold fewer than four.
+    /// Bases of the last byte written, which may contain fewer than four.
     last: Vec<u8>,
     /// Bases of every window.
     windows: Vec<u32>,
@@ -59,7 +59,7 @@ impl PackedText {
         Self { weight, store, last: Vec::new(), windows: Vec::new(), slots: 1 }
     }
 
-    /// Write to a file from here on. The text must be empty, or in a file already.
+    /// Write to a file from now on. The text must be empty, or in a file already.
     pub fn spill_to(&mut self, folder: &Path) -> Result<()> {
         if matches!(self.store, Store::Memory(_)) {
             let file = tempfile::tempfile_in(folder).map_err(Error::io(folder))?;
@@ -73,7 +73,7 @@ impl PackedText {
         self.windows.is_empty()
     }
 
-    /// Slots that the bases and borders take.
+    /// Number of slots for the bases and borders.
     pub fn slots(&self) -> usize {
         self.slots
     }

@@ -22,7 +22,7 @@ pub(super) struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    /// Whether the merged pair is not too long a piece.
+    /// Whether the merged pair is within the maximum length.
     pub fn allow(&self, pair: Pair) -> bool {
         self.lengths[pair.0 as usize] + self.lengths[pair.1 as usize] <= self.max_letters
     }

@@ -2,11 +2,11 @@
 //!
 //! **The idea.** One pass over the text counts all pairs. Those that occur at least `threshold` times
 //! are indexed: each with its count, and with its positions in every partition. They are then merged in
-//! order from their lists, and the text is not read again.
+//! order from their lists, without reading the text again.
 //!
 //! **The proof.** The count of a pair is highest when the later of its two pieces is made, and only
 //! falls after that. So a pair that is not indexed cannot reach the threshold before the next
-//! generation counts anew. New pairs that reach it are indexed when they arise.
+//! generation counts again. New pairs that reach it are indexed when they first occur.
 //!
 //! **The end.** The generation ends when the most frequent indexed pair is below the threshold.
 
@@ -28,7 +28,7 @@ pub(super) struct PairIndex {
     threshold: u64,
     indexed: FxHashMap<Pair, Indexed>,
     queue: BinaryHeap<(u64, Reverse<Pair>)>,
-    /// Number of positions that may still be listed, a limit of memory.
+    /// Number of positions that may still be listed, to limit memory.
     room: usize,
     min_weight: u64,
     forgotten: Vec<Pair>,
@@ -86,8 +86,8 @@ impl PairIndex {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Update the counts by what the partitions found around `pair` when it became `piece`. Returns the
-    /// pairs that are indexed from now on.
+    /// Update the counts by the changes that the partitions found around `pair` when it became `piece`.
+    /// Returns the pairs to index from now on.
     pub fn update<T>(
         &mut self,
         partitions: &[Mutex<Partition<T>>],
@@ -136,7 +136,7 @@ impl PairIndex {
             }
             let late = positions(count, self.min_weight);
             if late > self.room {
-                self.threshold = count + 1; // no room to index it: the generation ends above it
+                self.threshold = count + 1; // too little memory to index it: the generation ends above it
                 continue;
             }
             self.room -= late;

@@ -1,7 +1,6 @@
 //! A partition of the text, with the positions of the indexed pairs in it.
 //!
-//! Every window lies in one partition, so partitions never read each other. The index adds up what they
-//! count.
+//! Every window is in one partition, so partitions never read each other. The index sums their counts.
 
 use std::ops::Range;
 
@@ -12,7 +11,7 @@ use crate::train::slots::{Slot, compact, neighbours, widen};
 use crate::train::state::piece;
 use crate::vocab::Piece;
 
-/// Positions checked together in a merge.
+/// Number of positions checked together in a merge.
 const BATCH: usize = 64;
 
 /// One step of a generation, the task of all threads.
@@ -33,12 +32,12 @@ pub(super) struct Partition<T> {
     slots: Vec<T>,
     /// Slots of every piece since the last gap was closed.
     spans: Vec<u32>,
-    /// Positions of indexed pairs when they were listed, ascending; some pairs are gone since.
+    /// Positions of indexed pairs when they were listed, ascending; some of the pairs are merged since.
     lists: FxHashMap<Pair, List>,
-    /// The lists made at the start of a generation, one after the other. Kept, as `counts` is, because
+    /// The lists made at the start of a generation, one after the other. Kept like `counts`, because
     /// fresh memory costs more than filling it.
     arena: Vec<u32>,
-    /// Room for counting pairs.
+    /// Buffer for counts of pairs.
     pub counts: Vec<u32>,
     /// Positions of the piece made last.
     made: List,
@@ -49,7 +48,7 @@ pub(super) struct Partition<T> {
 enum List {
     /// A span of the arena.
     Early(Range<usize>),
-    /// Those of a pair that arose in this generation.
+    /// Positions of a pair that first occurred in this generation.
     Late(Vec<u32>),
 }
 
@@ -59,14 +58,14 @@ impl Default for List {
     }
 }
 
-/// How often each piece was before and after those merged last.
+/// Counts of the pieces before and after those merged last.
 #[derive(Default)]
 pub(super) struct Near {
     pub before: Counts<u32>,
     pub after: Counts<u32>,
 }
 
-/// A number for every piece, and which are not zero.
+/// A number for every piece, and the list of those that are not zero.
 #[derive(Default)]
 pub(super) struct Counts<N> {
     pub of: Vec<N>,
@@ -92,7 +91,7 @@ impl<N: Copy + Default + PartialEq + std::ops::AddAssign> Counts<N> {
 }
 
 impl<T: Slot> Partition<T> {
-    /// Take gapless slots with a border at both ends.
+    /// Start from slots without gaps, with a border at both ends.
     pub fn new(weight: u64, slots: Vec<T>, pieces: usize) -> Self {
         let spans = vec![1; pieces];
         let (lists, made, near) = (FxHashMap::default(), List::default(), Near::default());
@@ -107,7 +106,7 @@ impl<T: Slot> Partition<T> {
 
     /// The same text in wider slots; there must be no gaps.
     pub fn widened<U: Slot>(mut self) -> Partition<U> {
-        self.slots.shrink_to_fit(); // most of them were gaps
+        self.slots.shrink_to_fit(); // gaps were the larger part
         let wide = Partition::new(self.weight, widen(&self.slots), self.spans.len());
         Partition { arena: self.arena, counts: self.counts, ..wide }
     }
@@ -120,9 +119,9 @@ impl<T: Slot> Partition<T> {
         })
     }
 
-    /// List the positions of `pairs`, which occur `sizes` times, all together `max_positions` times as a
-    /// rule. `number` returns, from the table of counts, 1 for the first of `pairs`, and so on, and 0
-    /// for a pair that is not indexed.
+    /// List the positions of `pairs`, which occur `sizes` times, usually `max_positions` times together.
+    /// `number` maps the table of counts to 1 for the first of `pairs`, and so on, and to 0 for a pair
+    /// that is not indexed.
     pub fn list(
         &mut self,
         pairs: &[Pair],
@@ -130,8 +129,8 @@ impl<T: Slot> Partition<T> {
         max_positions: usize,
         number: impl Fn(&[u32], Pair) -> usize,
     ) {
-        // Entry 0 takes all pairs that are not indexed, at one position: half of all pairs go there, and
-        // a branch would be mispredicted as often.
+        // Entry 0 receives all pairs that are not indexed, at one position: they are half of all pairs,
+        // and a branch would be mispredicted as often.
         let mut next = vec![0];
         let mut total = 1;
         for size in sizes {
@@ -139,7 +138,7 @@ impl<T: Slot> Partition<T> {
             total += size;
         }
         if self.arena.len() < total {
-            // As long as it will ever be: pages that are not written cost nothing.
+            // Allocated once at its maximum: pages that are not written cost nothing.
             self.arena = vec![0; total.max(max_positions)];
         }
         let mut arena = std::mem::take(&mut self.arena);
@@ -153,7 +152,7 @@ impl<T: Slot> Partition<T> {
         self.lists = pairs.iter().copied().zip(early).collect();
     }
 
-    /// Forget all lists and close all gaps.
+    /// Drop all lists and close all gaps.
     pub fn close(&mut self) {
         self.lists.clear();
         self.made = List::default();
@@ -173,7 +172,7 @@ impl<T: Slot> Partition<T> {
         }
     }
 
-    /// Make `piece` of every `pair`, from left to right.
+    /// Replace every `pair` by `piece`, from left to right.
     fn merge(&mut self, pair: Pair, piece: Piece) {
         let mut list = self.lists.remove(&pair).unwrap_or_default();
         let positions = match &mut list {
@@ -208,7 +207,7 @@ impl<T: Slot> Partition<T> {
             for at in from..likely {
                 let position = positions[at];
                 if !stands(slots, position) {
-                    continue; // its left neighbour took a part of it just now, as in AAA
+                    continue; // the merge to the left just took a part of it, as in AAA
                 }
                 let (left, right) = neighbours(slots, position, span, spans);
                 if let Some((left, _)) = left {
@@ -218,7 +217,7 @@ impl<T: Slot> Partition<T> {
                     after.add(right, 1);
                 }
                 let at = position as usize;
-                slots[at + inner] = T::new(T::MARK); // no piece begins here any more
+                slots[at + inner] = T::new(T::MARK); // no piece begins here now
                 slots[at + span as usize - 1] = T::new(piece | T::MARK);
                 slots[at] = T::new(piece);
                 positions[kept] = position;

@@ -1,6 +1,6 @@
 //! The text under training: one slot per piece, shrinking as pieces merge.
 //!
-//! A merge leaves gaps: the new piece is written to its first slot and again, marked, to its last, so
+//! A merge leaves gaps. The new piece is written to its first slot and again, marked, to its last, so
 //! that both neighbours are found without links; slots between are marked zeros. [`compact`] closes
 //! the gaps. Slots are as narrow as the pieces' numbers allow.
 
@@ -12,7 +12,7 @@ pub(super) trait Slot: Copy + Eq + Send + Sync {
     const MARK: u32;
     /// Between two windows, and at both ends.
     const BORDER: u32;
-    /// Pieces have numbers below this.
+    /// Limit of the pieces' numbers.
     const LIMIT: u32 = Self::MARK - 1;
 
     fn new(value: u32) -> Self;
@@ -58,7 +58,7 @@ pub(super) fn compact<T: Slot>(slots: &mut Vec<T>) {
     for at in 0..slots.len() {
         let slot = slots[at];
         slots[kept] = slot;
-        // Added, not branched on: which slots go is as good as random.
+        // Added without a branch: which slots go is close to random.
         kept += usize::from((slot.get() < T::MARK) | (slot.get() == T::BORDER));
     }
     slots.truncate(kept);

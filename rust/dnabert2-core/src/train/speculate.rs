@@ -20,16 +20,16 @@ use crate::train::state::{MAX_CANDIDATES, Work, piece};
 use crate::train::verify::{Counts, verify};
 use crate::{Result, TokenId};
 
-/// One span in this many is the sample, where memory allows.
+/// The sample is one span in this number, where memory allows.
 pub(super) const SAMPLE_STRIDE: usize = 16;
 
 /// Merges made by passes before the first generation.
 pub(super) const FIRST_MERGES: usize = 64;
 
-/// Minimum merges of a pass for another one to be faster than a generation.
+/// Minimum merges per pass for which another pass is faster than a generation.
 const MIN_MERGES_PER_PASS: usize = 8;
 
-/// Minimum slots of a text for passes to be faster than generations.
+/// Minimum slots of a text for which passes are faster than generations.
 const MIN_SLOTS: usize = 1 << 20;
 
 /// Maximum entries of a table with one per pair; more pairs than that are hashed.
@@ -37,8 +37,8 @@ const MAX_ENTRIES: usize = 1 << 17;
 
 /// The outcome of a pass.
 pub(super) enum Outcome {
-    /// There may be more to merge. The text has this many pieces, and these pairs were the most
-    /// frequent beside those merged.
+    /// There may be more to merge. The text has this number of pieces, and these pairs were the most
+    /// frequent of those not merged.
     More { pieces: u64, frequent: Vec<Pair> },
     /// No pair is frequent enough, or enough merges are made.
     Complete,
@@ -79,7 +79,7 @@ pub(super) fn pass(
     if verified.all {
         return Ok(Outcome::Complete);
     }
-    // A wrong candidate is still its two parts.
+    // A wrong candidate still counts as its two parts.
     let mut lengths = vec![1; slots.len() - candidates.len()];
     for (&(left, right), made) in candidates.iter().zip(verified.made) {
         let both = lengths[left as usize] + lengths[right as usize];
@@ -143,7 +143,7 @@ pub(super) fn count(
 /// Counts of one text.
 struct TextCounts {
     pieces: Vec<u64>,
-    /// An entry for every pair, those of a left piece together; empty where there would be too many.
+    /// An entry for every pair, those of a left piece together; empty when there would be too many.
     table: Vec<u64>,
     hashed: FxHashMap<Pair, u64>,
     left: Option<TokenId>,

@@ -1,4 +1,4 @@
-//! A training in progress: what is wanted, and the merges made so far.
+//! A training in progress: its limits, and the merges made so far.
 
 use crate::dna::BASES;
 use crate::train::pair::{Limits, Pair};
@@ -12,7 +12,7 @@ pub(super) const MAX_CANDIDATES: usize = 100;
 /// A training in progress.
 #[derive(Clone)]
 pub(super) struct Work {
-    /// Pieces wanted, letters included.
+    /// Maximum number of pieces, letters included.
     pub max_pieces: usize,
     /// Minimum count of a pair that is merged.
     pub min_count: u64,

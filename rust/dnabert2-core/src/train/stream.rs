@@ -1,4 +1,4 @@
-//! Merges without the text in memory: passes over it (`speculate.rs`) settle merges until the rest of the
+//! Merges without the text in memory: passes over it (`speculate.rs`) make merges until the rest of the
 //! text fits.
 
 use crate::train::packed_text::PackedText;
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// Bytes that training in memory takes for each piece of the text.
 const BYTES_PER_PIECE: u64 = 4;
 
-/// One in this many bytes of the limit is for the sample.
+/// The sample gets one in this number of bytes of the limit.
 const SAMPLE_SHARE: u64 = 4;
 
 /// Make merges by passes over the text until the rest of it fits `memory_limit` bytes. Returns whether
@@ -36,7 +36,7 @@ pub(super) fn stream(
             Outcome::More { pieces, .. } if pieces * BYTES_PER_PIECE <= memory_limit => {
                 return Ok(true);
             }
-            // Later the next merges are pairs that are frequent now.
+            // Later, the most frequent pairs of a pass are the next candidates.
             Outcome::More { frequent, .. } => next = possible(work, frequent)?,
             Outcome::Complete => return Ok(false),
         }
@@ -44,8 +44,8 @@ pub(super) fn stream(
     Ok(false)
 }
 
-/// The candidates without those that cannot be merges beside the others. Two of equal text are an
-/// example, which different neighbours cut in two ways.
+/// The candidates without those that cannot be merges together with the others. An example is two of
+/// equal text, which different neighbours cut in two ways.
 fn possible(work: &Work, mut candidates: Vec<Pair>) -> Result<Vec<Pair>> {
     let vocab = work.vocab()?;
     let text = |&(left, right): &Pair| -> Vec<u8> {

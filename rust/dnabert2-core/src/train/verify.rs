@@ -2,9 +2,9 @@
 //!
 //! **The idea.** The counts of every earlier stage follow from these counts. Before a piece is made,
 //! each of its occurrences is its two parts, which are neighbours, and a neighbour of the piece is a
-//! neighbour of one of the parts. So the counts are taken back to the stage before the first candidate.
-//! The most frequent pair of that stage is the next merge for certain. If it is a candidate, the counts
-//! of the next stage are known as well, and so on up to the first merge that is not a candidate.
+//! neighbour of one of the parts. So the counts are computed backwards to the stage before the first
+//! candidate. The most frequent pair of that stage is certainly the next merge. If it is a candidate, the
+//! counts of the next stage are known as well, and so on up to the first merge that is not a candidate.
 //!
 //! **Order.** A candidate may be correct at an earlier stage than predicted. The text is the same when
 //! it moves before merges that never overlap with it.
@@ -29,16 +29,16 @@ pub(super) struct Counts {
 pub(super) struct Verified {
     /// Whether each candidate was made.
     pub made: Vec<bool>,
-    /// Whether there is nothing more to merge.
+    /// Whether no pair is left to merge.
     pub all: bool,
-    /// The pairs that were most frequent beside the last one merged, in this order.
+    /// The pairs that were most frequent after the last one merged, in this order.
     pub frequent: Vec<Pair>,
 }
 
 /// Make the merges that the counts prove, at least one if any pair is frequent enough. `work` must
 /// have merges left to make.
 ///
-/// Pieces have the candidates' numbers here; `own` holds their numbers once they are made.
+/// Pieces have the candidates' numbers here; `own` maps them to their final numbers once they are made.
 pub(super) fn verify(
     work: &mut Work,
     candidates: &[Pair],
@@ -109,21 +109,21 @@ fn may_overlap(one: Pair, other: Pair) -> bool {
     one.0 == other.1 || one.1 == other.0
 }
 
-/// How the counts changed when a merge was taken back.
+/// Changes of the counts when a merge was undone.
 struct Undone {
     piece: Piece,
     parts: Pair,
     times: u64,
     /// Pairs of the piece, with their counts.
     gone: Vec<(Pair, u64)>,
-    /// What became of them.
+    /// The pairs that replace them.
     come: Vec<(Pair, u64)>,
 }
 
 impl Counts {
-    /// Take back merges, the last first. Returns what is needed to redo them, the first merge last.
+    /// Undo merges, the last first. Returns the changes needed to redo them, the first merge last.
     fn take_back(&mut self, merges: &[(Piece, Pair)]) -> Vec<Undone> {
-        // A pair is taken back with the later of its pieces.
+        // A pair is undone with the later of its pieces.
         let mut stage = vec![0; self.pieces.len()];
         for (&(piece, _), number) in merges.iter().zip(1..) {
             stage[piece as usize] = number;
@@ -202,8 +202,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever text the candidates come from, the merges made are the correct ones; and all that
-        /// were predicted in order are made, with the one after.
+        /// Whatever text the candidates come from, the merges made are correct; all candidates that
+        /// were predicted in order are made, and the one after.
         #[test]
         fn candidates_do_not_change_the_merges(
             windows in proptest::collection::vec("[ACGT]{1,150}|(AC|TTA|G){1,60}|A{1,90}", 2..6),

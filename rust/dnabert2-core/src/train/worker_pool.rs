@@ -1,6 +1,6 @@
-//! Threads that run one task after the other, each on partitions of its own.
+//! Threads that run one task after the other, each on its own partitions.
 //!
-//! Training runs some thousand tasks a second, so a thread spins while it waits for the next one. All
+//! Training runs thousands of tasks per second, so a thread spins while it waits for the next one. All
 //! threads end with [`with_pool`].
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,28 +1,27 @@
 //! Exact BPE over four letters as a finite automaton.
 //!
-//! **The idea.** An encoding is the only split of a text into pieces in which every two neighbours
-//! may stand together (see [`Vocab::adjacent`]), so a suffix of an encoding is itself an encoding,
-//! and every suffix of a text has exactly one first piece. Read the text from right to left. When
-//! a letter is put in front, the new suffix begins with the piece `t` for which (1) `t` ends where
-//! some suffix already read begins, and (2) `t` may stand before that suffix's first piece. Knowing
-//! the first piece of every suffix, the encoding is read off from left to right: take the first
-//! piece of the whole, jump over it, take the first piece of the rest.
+//! **The idea.** An encoding is the only split of a text into pieces in which every two neighbours may
+//! be adjacent (see [`Vocab::adjacent`]). So a suffix of an encoding is itself an encoding, and every
+//! suffix of a text has exactly one first piece. The text is read from right to left. When a letter is
+//! put in front, the new suffix begins with the piece `t` for which (1) `t` ends where some suffix
+//! already read begins, and (2) `t` may precede that suffix's first piece. With the first piece of every
+//! suffix, the encoding is read off from left to right: take the first piece of the whole, skip it, take
+//! the first piece of the rest.
 //!
-//! **The state.** An open suffix is one at which a piece that is not yet complete could end. A state
-//! remembers of each: where in the trie of (reversed) pieces the
-//! letters since then have led, and which of the pieces below that trie node may stand before its
-//! first piece. Two first pieces that allow the same pieces below a node are one *class* there. A
-//! state is the list of such (node, class), longest first, with the piece that was found last. The
-//! letters read determine the nodes, so the machine is finite and small: 11 thousand states for
-//! the published vocabulary.
+//! **The state.** An open suffix is one at which an incomplete piece could end. For each open suffix, a
+//! state stores the node of the trie of reversed pieces that the letters since then lead to, and which of
+//! the pieces below that node may precede the suffix's first piece. Two first pieces that allow the same
+//! pieces below a node form one *class* there. A state is the list of these (node, class), longest first,
+//! with the piece that was found last. The letters read determine the nodes, so the automaton is finite
+//! and small: 11 thousand states for the published vocabulary.
 //!
-//! **The proof obligation** is that two lists which are equal stay equal: the class at a child node
-//! is a part of the class at its parent (fewer pieces below), and the piece found next depends on
-//! bits of the classes only. The tests compare the machine with merging by definition, on every text
-//! up to a length for small vocabularies and on random and repetitive ones for large.
+//! **The proof obligation** is that two equal lists stay equal. The class at a child node is a part of the
+//! class at its parent (fewer pieces below), and the piece found next depends only on bits of the classes.
+//! The tests compare the automaton with merging by definition, on every text up to a length for small
+//! vocabularies, and on random and repetitive texts for large ones.
 //!
-//! **Cost.** All pairs come from one table ([`PairTable`]); its columns are in trie order, so the
-//! pieces below a node are a range of bits, and a class is found by the words of that range.
+//! **Cost.** All pairs come from one table ([`PairTable`]). Its columns are in trie order, so the pieces
+//! below a node are a range of bits, and a class is identified by the words of that range.
 
 use rustc_hash::FxHashMap;
 
@@ -32,19 +31,19 @@ use crate::encode::dfa::table::{Machine, State};
 use crate::vocab::{Piece, Vocab};
 
 const NONE: u32 = u32::MAX;
-/// Maximum letters of a piece that is compiled: the trie is as deep, and so are the calls that make it.
+/// Maximum letters of a piece that is compiled: the depth of the trie and of the recursion that builds it.
 const MAX_LETTERS: usize = 2_048;
-/// Maximum classes in all states together. A vocabulary of long pieces, each within the next, takes far
-/// more than any that was trained.
+/// Maximum classes in all states together. A vocabulary of long nested pieces needs far more than any
+/// trained vocabulary.
 const MAX_CLASSES: usize = 1 << 26;
-/// A class that allows no piece: its suffix need not be remembered.
+/// A class that allows no piece: its suffix need not be stored.
 const DEAD: u32 = 0;
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
     children: [u32; 4],
-    /// Positions (in sorted order of reversed texts) of the pieces below this node: the one that ends
-    /// here first, if there is one, then the longer ones.
+    /// Positions (in sorted order of reversed texts) of the pieces below this node: first the one that
+    /// ends here, if any, then the longer ones.
     low: usize,
     high: usize,
     ends_here: bool,
@@ -86,8 +85,8 @@ impl Trie {
     }
 }
 
-/// Classes seen so far: node, the first piece that represents the class (`None`: the empty suffix,
-/// before which every piece may stand), and the class at each child, once it is computed.
+/// Classes found so far: node, the first piece that represents the class (`None`: the empty suffix,
+/// which every piece may precede), and the class at each child, once it is computed.
 struct Classes<'a> {
     trie: &'a Trie,
     pairs: &'a PairTable,
@@ -100,7 +99,7 @@ struct Classes<'a> {
 impl<'a> Classes<'a> {
     fn new(trie: &'a Trie, pairs: &'a PairTable) -> Self {
         let everything = vec![u64::MAX; trie.pieces.len().div_ceil(64)];
-        // Number 0 is DEAD.
+        // Class 0 is DEAD.
         let (of, children) = (vec![(NONE, None)], vec![[DEAD; 4]]);
         Self { trie, pairs, everything, seen: FxHashMap::default(), of, children }
     }
@@ -125,7 +124,7 @@ impl<'a> Classes<'a> {
         class
     }
 
-    /// The class one letter on, and the piece that this letter completes, if it may stand there.
+    /// The class after one more letter, and the piece that this letter completes, if it may precede.
     fn follow(&mut self, class: u32, letter: usize) -> (u32, Option<Piece>) {
         let (node, piece) = self.of[class as usize];
         let child = self.trie.nodes[node as usize].children[letter];
@@ -154,11 +153,11 @@ fn range(bits: &[u64], low: usize, high: usize) -> Box<[u64]> {
         .collect()
 }
 
-/// Compile the letters A, C, G, T of a vocabulary and what is made of them, or `None` when that takes
-/// more than [`State::CAP`] states, or the pieces are too long.
+/// Compile the letters A, C, G, T of a vocabulary and the pieces over them. `None` when there are more
+/// than [`State::CAP`] states, or the pieces are too long.
 ///
 /// # Panics
-/// When the vocabulary has other letters than these four.
+/// When the vocabulary has letters other than these four.
 #[must_use]
 pub fn compile<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
     if vocab.texts().iter().any(|text| text.len() > MAX_LETTERS) {

@@ -1,17 +1,17 @@
 //! Encoding a run of any length in pieces, exactly.
 //!
-//! **The idea.** The state of a suffix hardly depends on letters far to the right, and a border hardly
-//! on letters far to the left. So a run is cut into *blocks*, each encoded by itself: the left walk
-//! starts [`LEAD`] letters to the right of the block, as if the run ended there, and the right walk
-//! starts `LEAD` letters to the left of it, as if a piece began there. Both starts are estimates.
+//! **The idea.** The state of a suffix hardly depends on letters far to the right, and a border between
+//! pieces hardly on letters far to the left. So a run is cut into *blocks*, each encoded separately: the
+//! left walk starts [`LEAD`] letters to the right of the block, as if the run ended there, and the right
+//! walk starts `LEAD` letters to the left of it, as if a piece began there. Both starts are estimates.
 //!
 //! **The proof.** Every estimate is then compared with the result of the neighbour: states from the right
 //! end, whose state is known, and borders from the left end. A block with a wrong estimate is encoded
 //! again from the true state and border. That happens only in long repeats.
 //!
-//! Inside a block the lanes do the same with *pieces*. There all states are in memory, and a wrong
-//! estimate is repaired by walking on until the new states equal the old. The walk by SIMD
-//! (`simd_walk.rs`) does so too; a block in which one of its estimates is wrong is left to the lanes.
+//! **Inside a block** the lanes do the same with *pieces*. All their states are in memory, and a wrong
+//! estimate is repaired by walking until the new states equal the old. The SIMD walk (`simd_walk.rs`)
+//! does the same; a block with a wrong estimate there is encoded by the lanes.
 
 use std::ops::Range;
 
@@ -28,10 +28,10 @@ const PIECE: usize = 8288;
 /// Slots of a block: one piece per lane. A block's buffers fit the second-level cache.
 const BLOCK: usize = PIECE * LEFT;
 
-/// Letters read for an estimate: of 200,000 starts in the human X chromosome none needed more than 73.
+/// Letters read for an estimate; the maximum needed by 200,000 starts in the human X chromosome was 73.
 pub(super) const LEAD: usize = 128;
 
-/// Minimum letters of a run for cutting to be faster.
+/// Minimum letters of a run for which cutting is faster.
 pub const LONG: usize = 4 * PIECE;
 
 /// A block, encoded from the known or estimated state and border of its neighbours.
@@ -47,7 +47,7 @@ pub struct Block<S> {
     pub ids: Vec<TokenId>,
 }
 
-/// A run and its machine; slot `s` holds the letters `2 * s - odd` and `2 * s + 1 - odd`.
+/// A run and its automaton; slot `s` contains the letters `2 * s - odd` and `2 * s + 1 - odd`.
 struct Run<'a, S: State> {
     machine: &'a Machine<S>,
     text: &'a [u8],
@@ -55,7 +55,7 @@ struct Run<'a, S: State> {
     slots: usize,
 }
 
-/// Encode one run of bases on `threads` threads; `emit` gets the ids piece by piece. `by_simd` may
+/// Encode one run of bases on `threads` threads; `emit` receives the ids piece by piece. `by_simd` may
 /// encode a span of letters faster, from estimates.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
@@ -113,13 +113,13 @@ impl<S: State> Run<'_, S> {
         let states = S::room(states);
         pairs.resize(to - low, 0);
         self.pack(low, pairs);
-        // The last piece of a block may reach past it; lanes that have ended stay there.
+        // The last piece of a block may extend past it; lanes that have ended stay there.
         states.resize(2 * (to - low) + self.machine.longest(), self.machine.start());
         states[2 * (to - low)] = right;
         let pieces: Vec<(usize, usize)> =
             (from..to).step_by(PIECE).map(|a| (a, to.min(a + PIECE))).collect();
 
-        // The leftmost piece takes the letters to the left of the block with it.
+        // The leftmost piece includes the letters to the left of the block.
         let lowest = |a: usize| if a == from { low } else { a };
         let estimates: Vec<S> = pieces
             .iter()
@@ -192,7 +192,7 @@ impl<S: State> Run<'_, S> {
         lead.iter().rev().fold(start, |state, &pair| self.machine.pair(state, pair))
     }
 
-    /// Walk left again over slots `a..b`, until the states are those that are there.
+    /// Walk left again over slots `a..b`, until the states equal the stored ones.
     fn repair(&self, pairs: &[u8], states: &mut [S], a: usize, b: usize) {
         let mut state = states[2 * b];
         for slot in (a..b).rev() {

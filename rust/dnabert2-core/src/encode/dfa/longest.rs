@@ -1,9 +1,9 @@
-//! Leftmost longest match as a machine like that of exact BPE.
+//! Leftmost longest match as an automaton like that of exact BPE.
 //!
-//! The longest piece that a text begins with is the first piece of every suffix, whatever follows.
-//! Read from right to left it is the longest reversed piece that ends here: the machine of Aho and
-//! Corasick (1975) over the reversed pieces. Its states are the nodes of their trie, and a state's
-//! first piece is its own, or else that of the next shorter suffix that is a node.
+//! The first piece of every suffix is the longest piece that the suffix begins with, whatever follows.
+//! Read from right to left, it is the longest reversed piece that ends here: the automaton of Aho and
+//! Corasick (1975) over the reversed pieces. Its states are the nodes of their trie. A state's first
+//! piece is its own, or else that of the longest proper suffix that is a node.
 
 use std::collections::VecDeque;
 
@@ -13,11 +13,11 @@ use crate::vocab::{Piece, Vocab};
 
 const NONE: usize = usize::MAX;
 
-/// Compile the letters A, C, G, T of a vocabulary and what is made of them for leftmost longest match,
-/// or `None` when that takes more than [`State::CAP`] states.
+/// Compile the letters A, C, G, T of a vocabulary and the pieces over them for leftmost longest match.
+/// `None` when there are more than [`State::CAP`] states.
 ///
 /// # Panics
-/// When the vocabulary has other letters than these four.
+/// When the vocabulary has letters other than these four.
 #[must_use]
 pub fn compile_longest<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
     let mut children = vec![[NONE; 4]];
@@ -38,8 +38,8 @@ pub fn compile_longest<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
     if children.len() > S::CAP {
         return None;
     }
-    // Breadth first, so that what a shorter suffix does is known; `shorter[n]` is the longest proper
-    // suffix of node n that is a node. A step without a child goes where the shorter suffix goes.
+    // Breadth first, so that the steps of shorter suffixes are complete; `shorter[n]` is the longest
+    // proper suffix of node n that is a node. A step without a child goes where the shorter suffix goes.
     let mut shorter = vec![0; children.len()];
     let mut waiting = VecDeque::from([0]);
     while let Some(node) = waiting.pop_front() {

@@ -1,4 +1,4 @@
-//! A compiled vocabulary, whatever the width of its states.
+//! A compiled vocabulary, with states of 16 or 32 bits.
 
 mod build;
 mod long;
@@ -24,25 +24,25 @@ pub use pack::{code, is_all_bases};
 pub use simd_walk::TOGETHER;
 pub use table::Machine;
 
-/// Pieces up to which states of 16 bits are tried: 8,187 made 32 thousand states, 16,379 made 79
-/// thousand (two vocabularies trained on four genomes).
+/// Maximum pieces for which 16-bit states are tried: 8,187 pieces gave 32 thousand states, 16,379 gave
+/// 79 thousand (two vocabularies trained on four genomes).
 const NARROW_PIECES: usize = 12_000;
 
-/// Maximum pieces of a vocabulary that is compiled: some 110 thousand states, within seconds.
+/// Maximum pieces of a vocabulary that is compiled: about 110 thousand states, within seconds.
 const MAX_PIECES: usize = 24_000;
 
-/// A machine that splits runs of A, C, G, T into the pieces of a vocabulary.
+/// An automaton that splits runs of A, C, G, T into the pieces of a vocabulary.
 #[derive(Debug)]
 pub enum Automaton {
     /// States of 16 bits.
     Narrow(Machine<u16>),
-    /// States of 32 bits, for some ten thousand pieces and more.
+    /// States of 32 bits, for about ten thousand pieces and more.
     Wide(Machine<u32>),
 }
 
 impl Automaton {
     /// Compile exact BPE; `None` when the vocabulary lacks one of A, C, G, T or is too large. Its other
-    /// letters, and what is made of them, cannot occur in runs of these four.
+    /// letters and the pieces that contain them cannot occur in runs of these four.
     ///
     /// ```
     /// use dnabert2_core::{encode::{Automaton, Scratch}, vocab::Vocab};

@@ -1,7 +1,7 @@
 //! Letters to pairs of 2-bit codes, and whether they are all bases.
 //!
-//! The loops are plain and written so that the compiler turns them into vector code; on x86-64 a
-//! second copy is compiled for AVX2 and chosen at run time, and bases are recognised by a table in a register.
+//! The loops are written so that the compiler vectorises them. On x86-64 a second copy is compiled for
+//! AVX2 and chosen at run time; it recognises bases by a table in a register.
 
 /// 2-bit code of a base in either case: a property of its ASCII bits, hence not the rank order.
 #[must_use]
@@ -9,17 +9,17 @@ pub const fn code(base: u8) -> u8 {
     base >> 1 & 3
 }
 
-/// Whether `text` holds nothing but A, C, G, T (in either case when `fold_case`).
+/// Whether `text` contains only A, C, G, T (in either case when `fold_case`).
 #[must_use]
 pub fn is_all_bases(text: &[u8], fold_case: bool) -> bool {
     dispatch::is_all_bases(text, fold_case)
 }
 
-/// Write the codes of `text`, two a byte, `left + 4 * right`. A text of odd length stands one
-/// letter further right: the first byte then holds its first letter as the right one.
+/// Write the codes of `text`, two per byte, `left + 4 * right`. A text of odd length is shifted one
+/// letter to the right: the first byte then contains its first letter as the right one.
 ///
 /// # Panics
-/// When `pairs` has not `text.len().div_ceil(2)` bytes.
+/// When the length of `pairs` is not `text.len().div_ceil(2)`.
 pub fn pack(text: &[u8], pairs: &mut [u8]) {
     assert_eq!(pairs.len(), text.len().div_ceil(2), "one byte for two letters");
     let odd = text.len() % 2;

@@ -1,9 +1,9 @@
-//! Which pieces may stand next to each other: all pairs at once.
+//! Which pieces may be adjacent: all pairs at once.
 //!
-//! [`Vocab::adjacent`] plays the merges backwards for one pair: it undoes the later-made piece of
-//! the two, searches for a merge across the border, and continues with the pair that is left. That pair
-//! has a smaller larger piece, so a table filled in the order of the larger piece answers each pair
-//! with one look-up: row `k` is the row of `k`'s inner part, less the few pairs that merge in time.
+//! [`Vocab::adjacent`] undoes merges for one pair: it undoes the piece of the two that was made later,
+//! searches for a merge across the border, and continues with the remaining pair. The larger rank of
+//! that pair is smaller. So a table filled in the order of the larger rank answers each pair with one
+//! look-up: row `k` is the row of `k`'s inner part, without the few pairs that merge in time.
 
 use crate::vocab::{Piece, Vocab};
 
@@ -42,7 +42,7 @@ impl Bits {
     }
 }
 
-/// For every piece, the pieces that may stand before it, as bits in an order that the caller gives.
+/// For every piece, the pieces that may precede it, as bits in an order that the caller defines.
 #[derive(Debug, Clone)]
 pub struct PairTable {
     before: Bits,
@@ -53,8 +53,8 @@ impl PairTable {
     pub fn new(vocab: &Vocab, position: &[usize]) -> Self {
         let count = vocab.len();
         let letters = vocab.letters().len();
-        // `after[l]` has bit r, `before[r]` has bit position[l], when undoing the later of the two
-        // pieces down to letters meets no merge across the border. Whether the two themselves
+        // `after[l]` has bit r, `before[r]` has bit position[l], if undoing the later of the two
+        // pieces down to letters finds no merge across the border. Whether the two themselves
         // merge is checked last, because it matters only for the whole pair.
         let (mut after, mut before) = (Bits::new(count, count), Bits::new(count, count));
         let (mut by_left, mut by_right) = (vec![Vec::new(); count], vec![Vec::new(); count]);
@@ -71,8 +71,8 @@ impl PairTable {
                 for &(r, _) in by_left[right].iter().filter(|&&(_, made)| made < k) {
                     after.clear(k, r);
                 }
-                // (l, k) with l < k: undo k, its left part faces l. Equal merges run from the
-                // left, so the merge that makes k itself counts too.
+                // (l, k) with l < k: undo k, its left part faces l. Equal merges are made from left to
+                // right, so the merge that makes k itself counts too.
                 before.copy_row(left, k);
                 for &(l, _) in by_right[left].iter().filter(|&&(_, made)| made <= k) {
                     before.clear(k, position[l]);
@@ -105,12 +105,12 @@ impl PairTable {
         Self { before }
     }
 
-    /// Whether `left` may stand before `right`, in a table whose bits are in the order of pieces.
+    /// Whether `left` may precede `right`, in a table whose bits are in the order of pieces.
     pub fn adjacent(&self, left: Piece, right: Piece) -> bool {
         self.before.get(right as usize, left as usize)
     }
 
-    /// Bits of the pieces that may stand before `piece`.
+    /// Bits of the pieces that may precede `piece`.
     pub fn before(&self, piece: Piece) -> &[u64] {
         self.before.row(piece as usize)
     }

@@ -1,10 +1,10 @@
 //! The walks of `walk.rs` for 64 runs at a time, on processors with AVX-512.
 //!
-//! Both walks wait for look-ups, and a gather does sixteen of them. Runs are the columns of a matrix,
-//! aligned at their right ends: row `r` holds the states of every run's suffixes of `2r + 1` and `2r + 2`
-//! letters, in the upper and the lower half of a word, as the two-letter table gives them. So no write is
-//! scattered: a row is stored as it is gathered. A run shorter than the others continues over the bytes
-//! before it, in its own column, in rows that are never read.
+//! **The idea.** Both walks wait for look-ups, and a gather does sixteen of them. Runs are the columns of
+//! a matrix, aligned at their right ends. Row `r` contains the states of every run's suffixes of `2r + 1`
+//! and `2r + 2` letters, in the upper and lower half of a word, as the two-letter table returns them. So
+//! no write is scattered: a row is stored as it is gathered. A run shorter than the others continues over
+//! the bytes before it, in its own column, in rows that are never read.
 
 /// Runs that are walked together.
 pub const TOGETHER: usize = 64;
@@ -57,16 +57,16 @@ mod gathers {
 
     const COLUMN_BITS: u32 = COLUMNS.ilog2();
 
-    /// Minimum letters of a piece of a span: the letters beside it are walked too.
+    /// Minimum letters of a piece of a span, because the letters on both sides are walked too.
     const MIN_PIECE: usize = 4 * LEAD;
 
     /// Columns whose ids are transposed together: their ids fill a register.
     const EIGHT: usize = 8;
 
-    /// Pairs that are read at once, and bytes before the first run for it.
+    /// Pairs that are read at once, and the number of bytes required before the first run.
     const FOUR: usize = 4;
 
-    /// Encode runs of bases; `emit` gets the ids of each run, in order.
+    /// Encode runs of bases; `emit` receives the ids of each run, in order.
     ///
     /// Every byte must be a base in either case; others give meaningless ids.
     pub fn encode_runs(
@@ -77,7 +77,7 @@ mod gathers {
     ) {
         let mut rest = runs;
         if is_x86_feature_detected!("avx512f") {
-            // Runs before `rest` that are too uneven for this walk wait for the walk by lanes.
+            // Runs before `rest` that are too uneven for this walk are left to the walk by lanes.
             let mut waiting = 0;
             for (number, group) in runs.as_chunks::<COLUMNS>().0.iter().enumerate() {
                 if !even(group) {
@@ -93,8 +93,8 @@ mod gathers {
         walk::encode_runs(machine, rest, scratch, emit);
     }
 
-    /// Whether the longest run has at most twice as many letters as a run on average: this walk takes the
-    /// longest run's time for each, and half the time of the walk by lanes.
+    /// Whether the longest run has at most twice the average number of letters: this walk needs the
+    /// longest run's time for each run, and half the time of the walk by lanes.
     fn even(runs: &[&[u8]; COLUMNS]) -> bool {
         let lengths = runs.map(<[u8]>::len);
         let (total, longest) = (lengths.iter().sum::<usize>(), lengths.into_iter().max());
@@ -113,9 +113,9 @@ mod gathers {
         each_column(ids, &counts, transposed, &mut emit);
     }
 
-    /// Encode a span of a run, cut into a piece for each column, as if the run ended [`LEAD`] letters to
-    /// the right of every piece, and a token began as many to the left of it (see `long.rs`). `None`
-    /// when neighbours do not agree, or the span is too short.
+    /// Encode a span of a run, cut into one piece per column, as if the run ended [`LEAD`] letters to
+    /// the right of every piece, and a token began `LEAD` letters to the left of it (see `long.rs`).
+    /// `None` when neighbours do not agree, or the span is too short.
     pub fn encode_span(
         machine: &Machine<u16>,
         text: &[u8],
@@ -164,7 +164,7 @@ mod gathers {
         u32::try_from(letters).expect("a group is small")
     }
 
-    /// Call `give` with the ids of each column. They are in rows, and are transposed in squares of eight.
+    /// Call `give` with the ids of each column. Ids are stored in rows and transposed in squares of eight.
     fn each_column(
         ids: &[TokenId],
         counts: &[u32; COLUMNS],
@@ -198,8 +198,8 @@ mod gathers {
                 (upper, lower) => _mm_unpackhi_epi16(upper, lower),
             })
         }
-        // Like cards dealt alternately from both halves of a pack: each deal rotates the bits of an index
-        // by one.
+        // Like cards dealt alternately from both halves of a deck: each deal rotates the bits of an
+        // index by one.
         // SAFETY: every processor of x86-64 has SSE2.
         cast(unsafe { deal(deal(deal(cast(square)))) })
     }
@@ -282,7 +282,7 @@ mod gathers {
         let mut at = registers(*ends);
         let mut states = [zero; REGISTERS];
         for rows in rows.as_chunks_mut::<FOUR>().0 {
-            // The four pairs before `at`; a run that is done reads any four.
+            // The four pairs before `at`; a run that is complete reads any four.
             at = at.map(|at| _mm512_max_epi32(_mm512_sub_epi32(at, four), zero));
             // SAFETY: 0 <= at <= pairs.len() - 4.
             let mut read =
@@ -385,7 +385,7 @@ mod tests {
         ids
     }
 
-    /// Columns give what lanes give, whatever the lengths, with room that was used before.
+    /// Columns give the ids of the lanes for all lengths, with buffers that were used before.
     #[test]
     fn columns_are_lanes() {
         let machine = published();
@@ -415,7 +415,7 @@ mod tests {
         });
     }
 
-    /// A long text by SIMD gives what lanes give, also in repeats, where estimates fail.
+    /// A long text by SIMD gives the ids of the lanes, also in repeats, where estimates fail.
     #[test]
     fn spans_are_lanes() {
         let machine = published();

@@ -1,7 +1,7 @@
-//! The tables of a machine that reads text from right to left and finds the first piece of every
+//! The tables of an automaton that reads text from right to left and finds the first piece of every
 //! suffix.
 //!
-//! Two rules of splitting text into pieces are machines of this kind: exact BPE (`build.rs`) and
+//! Two ways of splitting text into pieces are automata of this kind: exact BPE (`build.rs`) and
 //! leftmost longest match (`longest.rs`). The walks (`walk.rs`, `long.rs`) are the same for both.
 
 use std::fmt::Debug;
@@ -9,9 +9,9 @@ use std::fmt::Debug;
 use crate::TokenId;
 use crate::encode::scratch::States;
 
-/// Number of a state: 16 bits where they do, so that the tables stay in the second-level cache.
+/// Number of a state: 16 bits where possible, so that the tables stay in the second-level cache.
 pub trait State: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
-    /// Maximum number of states of a machine.
+    /// Maximum number of states of an automaton.
     const CAP: usize;
     /// Steps of two letters, for the maximum number of states.
     type Doubles: AsMut<[[Self; 2]]> + Debug + Send + Sync;
@@ -30,7 +30,7 @@ pub trait State: Copy + Default + PartialEq + Debug + Send + Sync + 'static {
     fn double(self, table: &Self::Doubles, pair: u8) -> [Self; 2];
     /// Look up without a check.
     fn first(self, table: &Self::Firsts) -> u32;
-    /// Where states of this width are kept from call to call.
+    /// The buffer for states of this width that is kept from call to call.
     fn room(states: &mut States) -> &mut Vec<Self>;
 }
 
@@ -71,11 +71,11 @@ macro_rules! state {
 state!(u16, 1 << 16, narrow);
 state!(u32, 1 << 17, wide);
 
-/// A machine over A, C, G, T; letters are coded as in [`code`](crate::encode::code).
+/// An automaton over A, C, G, T; letters are coded as in [`code`](crate::encode::code).
 #[derive(Debug)]
 pub struct Machine<S: State> {
-    /// States after two more letters and after one, at `state * 16 + pair`; the pair is
-    /// `left + 4 * right` as the text reads, so `right` is taken first.
+    /// States after two more letters and after one, at `state * 16 + pair`. The pair is
+    /// `left + 4 * right` in reading order, so `right` is consumed first.
     doubles: Box<S::Doubles>,
     /// First piece of the suffix: its length in the upper half, its id in the lower.
     firsts: Box<S::Firsts>,
@@ -84,8 +84,8 @@ pub struct Machine<S: State> {
 }
 
 impl<S: State> Machine<S> {
-    /// Lay out a machine whose state 0 is that of the empty suffix: `step[state * 4 + letter]` is
-    /// the state after one more letter, `first` the length and id of every state's first piece.
+    /// Lay out an automaton. State 0 must be that of the empty suffix, `step[state * 4 + letter]` the
+    /// state after one more letter, and `first` the length and id of every state's first piece.
     ///
     /// # Panics
     /// When there are more states than [`State::CAP`].
@@ -119,8 +119,8 @@ impl<S: State> Machine<S> {
         S::default()
     }
 
-    /// State of the suffix that is one letter longer; the letter as [`code`](crate::encode::code)
-    /// gives it.
+    /// State of the suffix that is one letter longer, with the letter coded as in
+    /// [`code`](crate::encode::code).
     #[must_use]
     pub fn step(&self, state: S, letter: u8) -> S {
         state.double(&self.doubles, (letter & 3) << 2)[1]

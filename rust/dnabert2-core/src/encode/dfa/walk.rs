@@ -1,8 +1,8 @@
-//! Running the machine over text: right to left for the states, left to right for the ids.
+//! Running the automaton over text: right to left for the states, left to right for the ids.
 //!
-//! Each step of either walk waits for a table look-up, so several pieces of text are walked alternately
-//! on one core (*lanes*): while one lane waits, the others continue. Many short runs fill the lanes by
-//! themselves; a long one is cut into pieces first (`long.rs`).
+//! Each step of either walk waits for a table look-up. So several pieces of text are walked alternately
+//! on one core (*lanes*): while one lane waits, the others continue. Many short runs fill the lanes;
+//! a long one is cut into pieces first (`long.rs`).
 
 use std::cell::Cell;
 
@@ -11,14 +11,14 @@ use crate::encode::dfa::pack::pack;
 use crate::encode::dfa::table::{Machine, State};
 use crate::encode::scratch::{Scratch, grow};
 
-/// Lanes of the left walk: with 8 a lane still waits for its table, beyond 12 the compiler adds checks
-/// to the loop.
+/// Lanes of the left walk: with 8, a lane still waits for its table; with more than 12, the compiler
+/// adds checks to the loop.
 pub(super) const LEFT: usize = 12;
 
 /// Lanes of the right walk, which needs more registers per lane.
 const RIGHT: usize = 6;
 
-/// One lane's work on the way to the left: the `steps` slots before `slot`; `state` is that of `slot`.
+/// One lane's work in the left walk: the `steps` slots before `slot`; `state` is that of `slot`.
 #[derive(Clone, Copy)]
 pub(super) struct Leftward<S> {
     pub slot: usize,
@@ -26,8 +26,8 @@ pub(super) struct Leftward<S> {
     pub state: S,
 }
 
-/// One lane's work on the way to the right: pieces from position `at` on until one reaches `end`;
-/// their ids go to `out`.
+/// One lane's work in the right walk: pieces from position `at` until one reaches `end`; `out`
+/// receives their ids.
 #[derive(Clone, Copy)]
 pub(super) struct Rightward {
     pub at: usize,
@@ -35,12 +35,12 @@ pub(super) struct Rightward {
     pub out: usize,
 }
 
-/// Encode runs of bases; `emit` gets the ids of each run, in order.
+/// Encode runs of bases; `emit` receives the ids of each run, in order.
 ///
 /// In the buffers a slot is two letters of a run (one byte of `pairs`), and every run ends with a
-/// full slot: a run of odd length begins with the right letter of its first one. Positions count
-/// letters; `states[p]` belongs to the suffix that begins at position `p`, and between two runs a
-/// slot is left free for the state of the empty suffix.
+/// full slot: a run of odd length begins with the right letter of its first slot. Positions count
+/// letters. `states[p]` belongs to the suffix that begins at position `p`. One slot between two runs
+/// is for the state of the empty suffix.
 ///
 /// Every byte must be a base in either case; others give meaningless ids.
 pub fn encode_runs<S: State>(
@@ -113,7 +113,7 @@ pub(super) fn walk_left<S: State>(
     }
 }
 
-/// Read the pieces off, from left to right; `done` is called with the end of each piece of work.
+/// Read the pieces off, from left to right; `done` receives the end of each piece of work.
 pub(super) fn walk_right<S: State>(
     machine: &Machine<S>,
     states: &[S],
@@ -139,8 +139,8 @@ pub(super) fn walk_right<S: State>(
         let Some(&(_, nearest)) = active.min_by_key(|(_, lane)| lane.end - lane.at) else {
             return;
         };
-        // A piece has some five letters, so most lanes stay busy for this many steps; those at their end
-        // do not move. Measured on pieces of 100 and of 1,000 letters.
+        // A piece has about five letters, so most lanes stay busy for this number of steps; lanes at
+        // their end do not move. Measured on pieces of 100 and of 1,000 letters.
         let steps = (nearest.end - nearest.at) / 5 + 4;
         let mut current = lanes.map(|(_, lane)| if lane.at < lane.end { lane } else { nearest });
         for _ in 0..steps {
