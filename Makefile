@@ -128,10 +128,10 @@ audit: build ## Known weaknesses and licences of everything used (needs cargo-de
 	$(BIN)/python -m pip list --format=freeze --exclude-editable > target/installed.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r target/installed.txt || { \
 	  echo "error: a library has a known weakness, or could not be looked up: see the lines above" >&2; \
-	  echo "(the audit asks https://pypi.org; a mirror without its JSON pages knows nothing)" >&2; exit 1; }
+	  echo "(the audit reads https://pypi.org; a mirror without its JSON pages does not suffice)" >&2; exit 1; }
 
 LICENSES := THIRD_PARTY_LICENSES
-licenses: ## Write THIRD_PARTY_LICENSES anew, after a change of the crates (needs cargo-about)
+licenses: ## Rewrite THIRD_PARTY_LICENSES after a change of the crates (needs cargo-about)
 	@command -v cargo-about >/dev/null || { echo "install it: cargo install cargo-about --features cli" >&2; exit 2; }
 	cargo fetch --quiet --locked
 	mkdir -p $(dir $(LICENSES))
@@ -151,7 +151,7 @@ bench: build ## Measure everything and render docs/benchmarks.md (an hour): make
 
 gpu: build ## On a machine with a CUDA device: check every kernel on it, then measure everything
 	@$(BIN)/python -c 'import sys, torch; sys.exit(2 * (not torch.cuda.is_available()))' || \
-	  { echo "error: torch sees no CUDA device here; nothing to measure" >&2; exit 2; }
+	  { echo "error: torch finds no CUDA device; nothing to measure" >&2; exit 2; }
 	$(BIN)/python -m pytest tests/kernels/device
 	$(BIN)/python benches/gpu.py
 

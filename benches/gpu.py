@@ -333,7 +333,7 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     asked = parser.parse_args()
     if not (asked.smoke or torch.cuda.is_available()):
-        print("error: torch sees no CUDA device here; nothing to measure", file=sys.stderr)
+        print("error: torch finds no CUDA device; nothing to measure", file=sys.stderr)
         return 2
     sizes = Sizes(asked.smoke, None if asked.smoke else Bench("gpu", asked))
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

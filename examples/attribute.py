@@ -1,6 +1,6 @@
 """Draw which bases of a human promoter a classifier's answer rests on, offline.
 
-The model has random weights, so the pictures mean nothing; put a fine-tuned one in its place.
+The model has random weights, so the plots mean nothing; use a fine-tuned one instead.
 """
 
 import csv

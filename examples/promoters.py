@@ -1,7 +1,7 @@
 """Recognise human promoters by frozen embeddings in a scikit-learn pipeline, offline.
 
-The model has random weights; the number printed is what it takes to beat. Put a trained model's
-folder in its place.
+The model has random weights; the number printed is what it takes to beat. Use a trained model's
+folder instead.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Score variants of a bacterial genome that travels with the package, offline.
 
-The model has random weights, so the numbers mean nothing; put a trained one in its place.
+The model has random weights, so the numbers mean nothing; use a trained one instead.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Tell a bacterium from a human by the vectors of their sequences, offline.
 
-The model has random weights and hardly parts the two. Put a trained model in its place, and the
-picture shows what it has learnt.
+The model has random weights and hardly separates the two. With a trained model, the plot
+shows what it has learnt.
 """
 
 import gzip

@@ -141,8 +141,8 @@ def test_a_card_too_old_for_the_kernels(card):
     card.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     card.setattr(kernels, "unavailable_reason", lambda *_: "needs compute capability 8.0")
     assert findings() == [
-        "Some Card: sdpa is used for attention; triton: needs compute capability 8.0, this card "
-        "has 7.5",
+        "Some Card: sdpa is used for attention; triton: needs compute capability 8.0 (this "
+        "card has 7.5)",
         "Some Card: plain torch is used for GEGLU, norm and loss; triton: needs compute "
         "capability 8.0",
     ]

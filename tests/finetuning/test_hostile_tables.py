@@ -43,12 +43,12 @@ BAD = {
     "NUL": (b"sequence,label\nAC\0GT,1\n", "NUL byte"),
     "a label that is text among numbers": (b"sequence,label\nA,1\nC,x\n", ":3"),
     "a negative class": (b"sequence,label\nA,1\nC,-1\nG,x\n", ":3"),
-    "a class of a billion": (b"sequence,label\nA,1000000000\n", "has class 1,000,000,000"),
+    "a class of a billion": (b"sequence,label\nA,1000000000\n", "got 1,000,000,000"),
     "a class of 30 digits": (b"sequence,label\nA," + b"9" * 30 + b"\n", ":2"),
     "gzip damaged inside": (damaged(b"sequence,label\n" + b"ACGT,1\n" * 3000), "damaged|not a tab"),
     "gzip cut off": (
         gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 99)[:-9],
-        "damaged or truncated",
+        "damaged or ends early",
     ),
 }
 
@@ -90,7 +90,7 @@ def test_a_packed_line_without_end_has_a_limit(tmp_path, monkeypatch):
     """A few kilobytes that would fill the memory."""
     monkeypatch.setattr(labelled, "MAX_LINE", 1 << 16)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"sequence,label\n" + b"A" * (1 << 20)))
-    with pytest.raises(DataError, match="more than 65,536 letters"):
+    with pytest.raises(DataError, match="more than 65,536 characters"):
         list(read_rows(tmp_path / "t.csv.gz"))
 
 

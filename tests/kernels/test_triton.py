@@ -74,7 +74,7 @@ def test_the_gpu_benchmark_needs_a_gpu(tmp_path, environment):
     """Whatever it imports is there."""
     done = run(ROOT / "benches" / "gpu.py", cwd=tmp_path, env=environment)
     assert done.returncode == 2, done.stderr
-    assert done.stderr == "error: torch sees no CUDA device here; nothing to measure\n"
+    assert done.stderr == "error: torch finds no CUDA device; nothing to measure\n"
 
 
 @pytest.mark.full

@@ -1,6 +1,6 @@
 """Pipes and standard streams: what can be read once only, and text output that may be a pipe.
 
-``-`` stands for standard input or output, as in other tools.
+``-`` is standard input or output, as in other tools.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
 
 
 def is_stdout(path: str | os.PathLike[str]) -> bool:
-    """Return whether an output path stands for standard output.
+    """Return whether an output path means standard output.
 
     >>> is_stdout("-"), is_stdout("x.tsv")
     (True, False)

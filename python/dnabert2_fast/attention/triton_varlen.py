@@ -86,7 +86,7 @@ class _Launch:
         )
         self.skip = max_seqlen >= SKIP_FROM
         self.norms = self._norms() if self.skip else slopes
-        # Heads with the smallest slopes have the most tiles to read.
+        # Heads with the smallest slopes have more tiles to read.
         self.order = (
             slopes.argsort().int()
             if self.skip

@@ -53,7 +53,7 @@ class GueConfig:
     Examples
     --------
     >>> config = GueConfig("GUE", out="report", model=("run",), modes=("frozen", "full"), seeds=3)
-    >>> config.systems, config.tasks  # () stands for all
+    >>> config.systems, config.tasks  # () means all
     (('kmers', 'cnn', 'model'), ())
     """
 

@@ -110,7 +110,7 @@ STRICT = "--strict"
 def usage() -> str:
     """Return the list of commands."""
     lines = [f"  {command:16s} {what}" for command, (what, _) in COMMANDS.items()]
-    head = "usage: dnabert2-fast COMMAND [options]      (dnabert2-fast COMMAND --help says more)\n"
+    head = "usage: dnabert2-fast COMMAND [options]      (options: dnabert2-fast COMMAND --help)\n"
     strict = "\n  --strict, with any command: warnings about input files are errors"
     return "\n".join([head, *lines, strict])
 

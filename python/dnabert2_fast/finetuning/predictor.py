@@ -70,7 +70,7 @@ class Predictor:
     >>> import warnings
     >>> from dnabert2_fast import Dnabert2ForSequenceClassification
     >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore")  # it says that the classifier is fresh
+    ...     warnings.simplefilter("ignore")  # the classifier is randomly initialised
     ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini")
     >>> task = Task("multiclass", ("other", "promoter"), window_bp=300)
     >>> predictor = Predictor(model, Tokenizer.from_pretrained("mini"), task)

@@ -242,33 +242,33 @@ def rows_of(
         columns = table.fieldnames or []
         twice = [name for name in columns if columns.count(name) > 1]
         if twice:
-            raise DataError(f'{path}: has two columns "{twice[0]}"; leave one')
+            raise DataError(f'{path}: has two columns "{twice[0]}". Remove one.')
         first = next((column for column in FIRST if column in columns), None)
         lacking = "sequence" if first is None else "label"
         if first is None or (labelled and "label" not in columns):
             raise DataError(
-                f'{path}: has no column "{lacking}"; a header "sequence,label" or '
-                '"sequence1,sequence2,label" is expected'
+                f'{path}: has no column "{lacking}". Add a header "sequence,label" or '
+                '"sequence1,sequence2,label".'
             )
         for row in table:
             number = table.line_num
             if None in row:
                 raise DataError(
-                    f"{path}: line {number}: has more columns than the header, "
-                    f"{len(columns)}; put quotes around text with commas"
+                    f"{path}:{number}: must have {len(columns)} columns, as the header (got "
+                    "more). Put quotes around text with commas."
                 )
-            where = f"{path}: line {number}"
+            where = f"{path}:{number}"
             sequence = letters_of(row[first] or "", where, rna=rna)
             pair = letters_of(row[SECOND] or "", where, rna=rna) if SECOND in columns else None
             label = (row.get("label") or "").strip()
             if not sequence or pair == "" or (labelled and not label):
                 raise DataError(
-                    f"{where}: a sequence and a label are expected, not "
-                    f"{_short(row[first])}, {_short(label)}"
+                    f"{where}: must have a sequence and a label (got "
+                    f"{_short(row[first])}, {_short(label)})."
                 )
             yield Row(row.get("name") or "", sequence, pair, label)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: damaged or cut off: {error}; copy it again") from None
+        raise DataError(f"{path}: damaged or truncated ({error}). Copy it again.") from None
     except csv.Error as error:
         raise DataError(f"{path}:{table.line_num + 1}: is not CSV: {error}") from None
     if number == 1:

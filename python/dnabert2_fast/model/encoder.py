@@ -49,7 +49,7 @@ def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     """
     lengths = cu_seqlens.diff().long()
     numbers = torch.arange(len(lengths), device=rows.device)
-    # The size is told because a graph has to know it.
+    # `output_size` avoids a device sync and a graph break.
     sequence_index = torch.repeat_interleave(numbers, lengths, output_size=rows.shape[0])
     # Summed in float32 at least: a bfloat16 has eight bits for a sum of hundreds.
     exact = torch.promote_types(rows.dtype, torch.float32)

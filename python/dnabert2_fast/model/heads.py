@@ -250,7 +250,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
     >>> import warnings
     >>> from dnabert2_fast import Tokenizer
     >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore")  # it says that pooler and classifier are fresh
+    ...     warnings.simplefilter("ignore")  # both are randomly initialised
     ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini", num_labels=3)
     >>> ids = Tokenizer.from_pretrained("mini").encode_batch(["ACGTTGCA", "ACG"])
     >>> output = model(PackedBatch.from_ragged(ids), labels=torch.tensor([2, 0]))

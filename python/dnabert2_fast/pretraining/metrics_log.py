@@ -47,14 +47,14 @@ class StepSums:
         return totals
 
     def take_up(self, totals: list[float], steps: int) -> None:
-        """Go on with sums of a checkpoint; their steps are not timed."""
+        """Continue sums of a checkpoint; their steps are not timed."""
         self.clear()
         if self._context.is_rank_zero:  # they are of all processes together
             self._here += torch.tensor(totals, device=self._here.device)
         self.steps = steps
 
     def clear(self) -> None:
-        """Begin anew, with the clock."""
+        """Start again, with the clock."""
         self._here.zero_()
         self.steps = self.timed_steps = self.tokens = self.squares = 0
         self.started = time.perf_counter()

@@ -1,6 +1,6 @@
 """Work over the machines of a Ray cluster, by tasks of Ray Data: corpora, and vectors of files.
 
-Paths may be local, then on a file system that all machines share, or URIs that pyarrow knows
+Paths may be local, then on a file system that all machines share, or URIs that pyarrow supports
 (``s3://``, ``gs://``, ``hdfs://``, ``file://``), which are copied to the workers' disks and back. A
 task whose worker died is run again by Ray. Needs the extra ``ray``; `embed_file` also ``model``.
 """

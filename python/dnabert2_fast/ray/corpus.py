@@ -1,6 +1,6 @@
 """Building a corpus over Ray Data: each unit a task, the result that of `build_corpus` to the byte.
 
-A task whose worker died is run again; in a shared folder it goes on behind the last whole shard.
+A task whose worker died is run again; in a shared folder it resumes after the last complete shard.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def build_corpus(
     """
     config = dataclasses.replace(config or CorpusConfig(), **settings)
     if config.deduplicate:
-        raise CorpusError("deduplicate: duplicates are found by one process only; use build_corpus")
+        raise CorpusError("deduplicate: must be False with Ray. Use build_corpus.")
     share = _Share(threads or num_cpus, num_cpus)
     if "://" in os.fspath(out):
         _build_remotely(list(files), os.fspath(out), tokenizer, config, share)
@@ -117,7 +117,7 @@ def _build_remotely(
     )
     storage, home = storage_of(out)
     if storage.get_file_info(f"{home}/corpus.json").type != fs.FileType.NotFound:
-        raise CorpusError(f"{out}: a corpus is there already; delete it or choose another place")
+        raise CorpusError(f"{out}: a corpus exists already. Delete it or choose another folder.")
     shares = _prepare(plan, locations, (storage, f"{home}/.building"), share.num_cpus)
 
     def build(unit: int) -> int:

@@ -121,7 +121,7 @@ def embed_file(
 
 @dataclass(frozen=True)
 class _Work:
-    """What every task is told; a part of None puts the parts together."""
+    """Arguments of every task; a part of None joins the parts."""
 
     locations: dict[str, Storage]
     stamps: dict[str, list[object]]

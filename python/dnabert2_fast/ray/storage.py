@@ -1,6 +1,6 @@
 """Files by URI: where they lie, whether they changed, and copies of them.
 
-What pyarrow knows is read and written: ``s3://``, ``gs://``, ``hdfs://``, ``file://``.
+The URIs of pyarrow are read and written: ``s3://``, ``gs://``, ``hdfs://``, ``file://``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def stamp_of(storage: fs.FileSystem, path: str) -> list[int]:
 
 
 def copy_file(source: Storage, target: Storage) -> None:
-    """Copy a file as it is: pyarrow would inflate it by its name."""
+    """Copy a file unchanged: pyarrow would decompress it by its name."""
     with (
         source[0].open_input_stream(source[1], compression=None) as old,
         target[0].open_output_stream(target[1], compression=None) as new,

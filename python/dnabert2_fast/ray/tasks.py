@@ -57,7 +57,7 @@ def each(
 ) -> dict[int, Any]:
     """Run a task for every number; returns what they returned.
 
-    A task has so many processors or, where there are any, so many GPUs for itself. What a task
+    A task has this number of processors or, if set, of GPUs for itself. What a task
     raises ends the others; a worker that dies does not. This package's own errors are raised here
     as they were there, others as Ray reports them.
     """

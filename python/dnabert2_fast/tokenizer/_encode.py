@@ -66,7 +66,7 @@ def encode_batch(
     """Return the ids of sequences in any form; see `Tokenizer.encode_batch`."""
     if isinstance(sequences, (str, bytes)):
         raise TypeError(
-            "sequences: give a list of sequences or a pathlib.Path, or call encode for one"
+            "sequences: must be a list or a pathlib.Path. For one sequence, call encode."
         )
     _check(options, threads)
     if isinstance(sequences, os.PathLike):
@@ -144,7 +144,7 @@ def other_strand(native: _native.Tokenizer, ids: Ragged, frame: Frame) -> Ragged
 
 
 def _is_framed(ids: npt.NDArray[np.uint16], frame: Frame) -> bool:
-    """Whether special tokens stand around the ids of a sequence."""
+    """Return whether special tokens are around the ids of a sequence."""
     before, after = (part.tolist() for part in frame)
     listed = ids.tolist()
     return (

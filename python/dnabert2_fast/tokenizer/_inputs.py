@@ -21,7 +21,7 @@ def spans(
         flat = np.ascontiguousarray(sequences.ravel())
         starts = np.arange(flat.size, dtype=np.int64) * flat.itemsize
         return flat.view(np.uint8), starts, starts + np.char.str_len(flat)
-    # Whoever hands over an Arrow array has imported pyarrow; nobody else waits for it.
+    # A caller with an Arrow array has imported pyarrow; other callers do not wait for it.
     arrow = sys.modules.get("pyarrow")
     if arrow is None or not isinstance(sequences, (arrow.Array, arrow.ChunkedArray)):
         return None

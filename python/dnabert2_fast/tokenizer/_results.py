@@ -1,4 +1,4 @@
-"""What a tokenizer gives besides ids: type ids, coordinates, windows, replaced letters."""
+"""Results of a tokenizer besides ids: type ids, coordinates, windows, replaced letters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Encoding(NamedTuple):
     ----------
     ids : ndarray of uint16, shape (tokens,)
     type_ids : ndarray of int64, shape (tokens,)
-        0 for the first sequence of a pair, 1 for the second, as the template says.
+        0 for the first sequence of a pair, 1 for the second, as in the template.
     offsets : ndarray of int64, shape (tokens, 2)
         Start and end of each token in its sequence, 0-based half-open, in letters; (0, 0) for
         special tokens.
@@ -73,7 +73,7 @@ class Windows(NamedTuple):
     Attributes
     ----------
     ids : Ragged
-        One row a window, special tokens included.
+        One row per window, special tokens included.
     sequence : ndarray of int64, shape (windows,)
         Which of the sequences a window was cut from.
     start_bp, end_bp : ndarray of int64, shape (windows,)
@@ -164,7 +164,7 @@ def cut_windows(
     inside, around = end - start, len(before) + len(after)
     offsets = np.zeros(len(sequence) + 1, np.int64)
     np.cumsum(inside + around, out=offsets[1:])
-    # Place of every token of a window in the flat values of the whole.
+    # Position of every token of a window in the flat values of the whole.
     first = whole.ids.offsets[sequence] + start
     shift = np.repeat(first - (np.cumsum(inside) - inside), inside)
     positions = np.arange(len(shift)) + shift

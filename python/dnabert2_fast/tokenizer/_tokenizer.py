@@ -58,17 +58,17 @@ class Tokenizer:
 
     Notes
     -----
-    Two policies say how sequence is read. ``case="upper"`` (default) takes lower-case bases as
+    Two policies define how sequence is read. ``case="upper"`` (default) reads lower-case bases as
     upper-case ones, so that soft-masked genomes keep their bases; ``case="compat"`` leaves them
     as they are, which makes each an [UNK], as Hugging Face does with the published file.
     ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
     ``"split"`` gives such letters no token, ``"error"`` raises on the first one.
 
-    ``matching`` says how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
-    the published weights were trained; ``"longest"`` takes the longest piece at each place, from
+    ``matching`` is how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
+    the published weights were trained; ``"longest"`` takes the longest piece at each position, from
     left to right; ``"longest-first"`` the longest piece anywhere first, ties to the one merged
     earlier, as a sentence of the DNABERT-2 paper has it. The choice is part of the tokenizer's
-    file and fingerprint, so that whatever is made with it says so; Hugging Face `tokenizers`
+    file and fingerprint, so it is recorded in all output; Hugging Face `tokenizers`
     refuses files of the other two.
 
     Examples
@@ -106,12 +106,12 @@ class Tokenizer:
         case, unknown
             How sequence is read; see `Tokenizer`.
         matching : {"bpe", "longest", "longest-first"}, optional
-            How pieces are found; as the file says when left out.
+            How pieces are found; the one in the file if omitted.
 
         Raises
         ------
         TokenizerError
-            When the file holds something that cannot be reproduced id for id; names the place.
+            When the file holds something that cannot be reproduced id for id; names the position.
         FileNotFoundError
             When there is no such file.
 
@@ -173,7 +173,7 @@ class Tokenizer:
         TokenizerError
             As in `from_file`, and when the hub does not give the file.
         FileNotFoundError
-            When there is no such file or folder, and the name is no hub id.
+            When there is no such file or folder, and the name is not a hub id.
 
         Examples
         --------
@@ -214,17 +214,17 @@ class Tokenizer:
             Bytes to train in, besides Python, one window and the counts of pairs. The text then
             waits in a file without a name in the folder for temporary files, and merges are made by
             reading it again for every dozen or so of them: same merges, far more time. Without a
-            limit 2.2 to 2.8 bytes a base are taken.
+            limit 2.2 to 2.8 bytes per base are used.
         checkpoint : path, optional
             File to note the merges in, now and then and when the training is stopped. If it is
-            there already, training goes on from it; it is deleted at the end.
+            there already, training resumes from it; it is deleted at the end.
         threads : int
-            0 takes every core. The merges do not depend on it.
+            0 uses every core. The merges do not depend on it.
 
         Returns
         -------
         Tokenizer
-            Its `trained_on` tells how many bases of what were used.
+            Its `trained_on` lists the bases used of each input.
 
         Raises
         ------
@@ -284,9 +284,9 @@ class Tokenizer:
         sequence, pair : str or bytes
             Sequence letters.
         add_special_tokens : bool
-            Put [CLS] and [SEP] (or what the template says) around.
+            Put [CLS] and [SEP] (or those of the template) around.
         max_length : int, optional
-            Most tokens of the result, special ones included; the rest is cut off after encoding.
+            Maximum tokens of the result, special ones included; the rest is cut off after encoding.
         truncation : {"longest_first", "only_first", "only_second"}
             Which sequence of a pair gives way.
         truncation_side : {"right", "left"}
@@ -304,10 +304,10 @@ class Tokenizer:
         Raises
         ------
         TokenizerError
-            When ``unknown="error"`` meets a letter outside the vocabulary; names the place.
+            When ``unknown="error"`` meets a letter outside the vocabulary; names the position.
         ValueError
-            When `max_length` leaves no room for the special tokens, or an argument is none of the
-            above.
+            When `max_length` leaves no room for the special tokens, or an argument is not one
+            of the above.
 
         Examples
         --------
@@ -319,7 +319,7 @@ class Tokenizer:
         [1, 5, 134, 32, 2, 84, 2]
         """
         if pair is None and truncation == "longest_first":
-            # The way without offsets, which long sequences would spend most of their time on.
+            # Without offsets, which take most of the time for long sequences.
             return self.encode_batch(
                 [sequence],
                 add_special_tokens=add_special_tokens,
@@ -390,12 +390,12 @@ class Tokenizer:
         add_special_tokens, max_length, truncation_side, dropout, seed
             As in `encode`; with `dropout` every sequence has draws of its own.
         threads : int
-            0 takes every core. The result does not depend on it.
+            0 uses every core. The result does not depend on it.
 
         Returns
         -------
         Ragged
-            A row a sequence, in order.
+            One row per sequence, in order.
 
         Raises
         ------
@@ -439,7 +439,7 @@ class Tokenizer:
         add_special_tokens, max_length, truncation, truncation_side
             As in `encode`.
         threads : int
-            0 takes every core.
+            0 uses every core.
 
         Raises
         ------
@@ -474,15 +474,15 @@ class Tokenizer:
         ----------
         sequences : sequence of str or bytes
         max_length : int
-            Most tokens of a window, special ones included.
+            Maximum tokens of a window, special ones included.
         stride : int
             Tokens that a window shares with the one before.
         add_special_tokens : bool
-            Put [CLS] and [SEP] (or what the template says) around each window.
+            Put [CLS] and [SEP] (or those of the template) around each window.
         truncation_side : {"right", "left"}
             ``"right"``: the first window begins with the sequence; ``"left"``: it ends with it.
         threads : int
-            0 takes every core.
+            0 uses every core.
 
         Raises
         ------
@@ -572,7 +572,7 @@ class Tokenizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.
 
-        A vocabulary of k-mers is written as its ``vocab.txt``; `file_name` tells which it is.
+        A vocabulary of k-mers is written as its ``vocab.txt``; `file_name` is its name.
         """
         with atomic_path(path) as temporary:
             temporary.write_text(self._native.text, encoding="utf-8")

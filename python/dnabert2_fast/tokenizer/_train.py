@@ -1,7 +1,7 @@
-"""Training a vocabulary: input, checkpoint, report. `Tokenizer.train` is the door to it.
+"""Training a vocabulary: input, checkpoint, report. The public function is `Tokenizer.train`.
 
-A checkpoint holds the merges made so far and the fingerprint of the text. Going on from it means
-reading the input again and encoding it with those merges, which takes seconds a gigabase.
+A checkpoint contains the merges so far and the fingerprint of the text. Resuming from it means
+reading the input again and encoding it with those merges, which takes seconds per gigabase.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ class TrainingConfig:
         tokens = self.special_tokens
         if len(tokens) < len(SPECIAL_TOKENS) or len(set(tokens)) < len(tokens):
             raise ValueError(
-                "special_tokens: five different ones are needed, for unknown, start, end, padding "
-                "and mask; more may follow"
+                "special_tokens: must be at least five different ones, for unknown, start, end, "
+                "padding and mask."
             )
         if any(is_sequence(token) for token in tokens):
-            raise ValueError("special_tokens: letters of sequences alone cannot name one")
+            raise ValueError("special_tokens: must not consist only of letters of sequences.")
         if starts := [token for token in tokens if token[0] in BASES]:
             raise ValueError(
                 f"special_tokens: {starts[0]!r} begins with a base; write [{starts[0]}]"
@@ -308,7 +308,7 @@ def _read_checkpoint(path: Path, settings: Mapping[str, object]) -> list[tuple[i
     except (ValueError, TypeError, KeyError):
         known, sound, merges = False, False, []
     if not known or not sound:
-        raise TokenizerError(f"{path}: not a checkpoint of training; delete it to start anew")
+        raise TokenizerError(f"{path}: is not a checkpoint of training. Delete it to start again.")
     require_same(path, contents, settings, TokenizerError)
     return merges
 

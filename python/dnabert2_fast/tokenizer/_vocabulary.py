@@ -51,7 +51,7 @@ def _download(name: str) -> Path:
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError:
         raise TokenizerError(
-            f"{name!r} is no file or folder here; to read it from the hub install the extra: "
+            f"{name!r} is not a file or folder here. To read it from the hub, install the extra: "
             'pip install "dnabert2-fast[model]"'
         ) from None
     try:
@@ -59,6 +59,6 @@ def _download(name: str) -> Path:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TokenizerError(
-            f"{name!r} is no file or folder here, and the hub did not give its tokenizer.json: "
+            f"{name!r} is not a file or folder here, and the hub has no tokenizer.json of it: "
             f"{reason}"
         ) from None

@@ -1,8 +1,8 @@
-"""How a vocabulary suits genomes: bases a token, entropy, use of its tokens, other vocabularies.
+"""How a vocabulary suits genomes: bases per token, entropy, use of its tokens, other vocabularies.
 
 A good vocabulary makes sequences short without tokens so rare that a model never learns them.
-Entropy is that of single tokens, in bits: divided by the bases a token has, it tells what a model
-that knows token frequencies alone would need for a base (2 bits without any knowledge).
+Entropy is that of single tokens, in bits: divided by the bases per token, it is the loss per
+base of a model of token frequencies (2 bits for a uniform guess).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def assess(
     *,
     rna: bool = False,
 ) -> list[Assessment]:
-    r"""Tokenize genomes and say what the vocabulary makes of them.
+    r"""Tokenize genomes and return statistics of the vocabulary.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def assess(
     Returns
     -------
     list of Assessment
-        One a file, or a species.
+        One per file, or per species.
 
     Examples
     --------
@@ -251,9 +251,9 @@ def vocab_sizes(
 def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]) -> None:
     """Draw lengths of the tokens that occur, and their counts by rank, one line a genome.
 
-    Needs the extra ``plots``; the suffix of `path` sets the kind of picture.
+    Needs the extra ``plots``; the suffix of `path` sets the format.
     """
-    with needs("a picture"):
+    with needs("a plot"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -274,7 +274,7 @@ def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]
 
 def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
     """Draw what `vocab_sizes` measured. Needs the extra ``plots``."""
-    with needs("a picture"):
+    with needs("a plot"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.5), layout="constrained")
@@ -283,7 +283,7 @@ def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[
     for axes, key, label in zip(
         panels,
         ("bases_per_token", "megaflops_per_base", "rare"),
-        ("bases a token", "operations a base (millions)", "share of tokens seen < 100 times"),
+        ("bases per token", "operations per base (millions)", "fraction seen < 100 times"),
         strict=True,
     ):
         axes.plot(sizes, [row[key] for row in rows], "o-", ms=4, lw=1)

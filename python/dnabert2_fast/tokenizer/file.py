@@ -54,8 +54,8 @@ def tokenize_file(
     tokenizer : Tokenizer
     out : path, optional
         ``.parquet`` (columns ``name`` and ``input_ids``; the schema's metadata names the
-        tokenizer) or ``.tsv`` (name, tab, ids parted by
-        spaces); standard output, as ``.tsv``, for ``-`` or when it is left out.
+        tokenizer) or ``.tsv`` (name, tab, ids separated
+        by spaces); standard output, as ``.tsv``, for ``-`` or when it is left out.
     max_length : int, optional
         Most tokens of a record, special ones included.
     rna : bool

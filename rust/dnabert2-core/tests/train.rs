@@ -155,7 +155,7 @@ fn report_can_stop_the_work() {
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }
 
-/// Counts that 32 bits cannot hold, signed or not: what stands in a window counted many times over
+/// Counts that 32 bits cannot hold, signed or not: the content of a window counted many times over
 /// wins against what fills a megabyte, and only by as much as it should.
 #[test]
 fn counts_have_64_bits() {

@@ -36,7 +36,7 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     let Some(pieces) = reader(bytes, step, rna) else { panic!("it was readable before") };
     let mut records = Vec::new();
     assert_eq!(read(pieces, step, &mut records).is_ok(), sound);
-    // How much of a damaged stream is inflated before the error depends on the blocks.
+    // How much of a damaged stream is decompressed before the error depends on the blocks.
     let common = if sound { usize::MAX } else { records.len().min(whole.len()) };
     assert!(records.iter().take(common).eq(whole.iter().take(common)));
     let wrong = |letter: &u8| letter.is_ascii_whitespace() || letter.is_ascii_digit() || *letter == 0;

@@ -1,4 +1,4 @@
-//! The steps of a build (read ahead, cut, encode, append), of which every thread takes whichever is ready.
+//! The steps of a build (read ahead, cut, encode, append); every thread takes whichever is ready.
 //!
 //! All but encoding keep the order of the input, one thread at a time each. There are as many threads as
 //! cores, and none waits while a step is ready. With one thread per step, threads would wait for blocks

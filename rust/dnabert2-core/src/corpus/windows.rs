@@ -142,7 +142,7 @@ impl<'a> Windower<'a> {
         self.filter.report = FileReport::default();
     }
 
-    /// Cut the letters that the reader has at hand. Returns their number, and whether more follow.
+    /// Cut the letters that the reader has in memory. Returns their number, and whether more follow.
     pub fn cut(&mut self, reader: &mut FastaReader, sink: &mut impl Sink) -> Result<(u64, bool)> {
         let mut letters = 0;
         loop {
