@@ -60,10 +60,11 @@ def test_vectors_instead_of_ids():
 
 def test_shapes_that_do_not_fit():
     ids = torch.zeros((2, 3), dtype=torch.int64)
-    with pytest.raises(
-        ValueError, match=r"^attention_mask: must have the shape .*\(2, 3\) \(got \(2, 4\)\)"
-    ):
-        PackedBatch.from_padded(ids, torch.ones(2, 4))
+    for given in (ids, torch.zeros(2, 3, 5)):
+        with pytest.raises(
+            ValueError, match=r"^attention_mask: must have the shape .*\(2, 3\) \(got \(2, 4\)\)"
+        ):
+            PackedBatch.from_padded(given, torch.ones(2, 4))
     with pytest.raises(
         ValueError, match=r"^token_type_ids: must have the shape .*\(2, 3\) \(got \(1, 3\)\)"
     ):
