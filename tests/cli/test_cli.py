@@ -201,7 +201,7 @@ BAD = [
     (("embed", "x.fa", "--model", "broken", "--out", "v.npy"), "broken/model.safetensors"),
     (("embed", "x.fa", *MODEL, "--tokenizer", "other.json"), "the model has 4096 ids, the tok"),
     (("embed", "x.fa", "--model", "model", "--out", "v.csv"), "in .npy, .parquet or .h5ad"),
-    (("embed", "x.fa", *MODEL, "--attention", "magic"), 'attention="magic"'),
+    (("embed", "x.fa", *MODEL, "--attention", "magic"), 'got "magic"'),
     (("embed", "x.fa", *MODEL, "--device", "abacus"), 'device="abacus"'),
     (("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"), "x.csv: is no VCF"),
     (("score-variants", "--vcf", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),

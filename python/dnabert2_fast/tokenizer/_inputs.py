@@ -31,9 +31,7 @@ def spans(
     widths = {"string": "<i4", "binary": "<i4", "large_string": "<i8", "large_binary": "<i8"}
     if str(whole.type) not in widths or whole.null_count:
         what = f"{whole.null_count} nulls" if whole.null_count else f"type {whole.type}"
-        raise ValueError(
-            f"sequences: an Arrow array with {what}; strings without nulls are expected"
-        )
+        raise ValueError(f"sequences: an Arrow array must have strings without nulls (got {what}).")
     _, borders, text = whole.buffers()
     if not len(whole) or text is None:
         empty = np.zeros(len(whole), np.int64)
