@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use dnabert2_core::policy::Policy;
-use dnabert2_core::tokenizer::Options;
-use dnabert2_core::tokenizer_file::{self, from_trained};
+use dnabert2_core::tokenizer::{Definition, Gap, Matching, Model, Options, Pieces, Slot};
+use dnabert2_core::tokenizer_file::{self, from_trained, with_matching};
 use dnabert2_core::train::{self, BpeTrainer, InputConfig, InputStats};
 use dnabert2_core::{Error, Tokenizer};
 use proptest::prelude::*;
@@ -64,15 +64,25 @@ fn no_object_has_a_name_twice() {
         // What refuses it is no error of JSON.
         assert!(serde_json::from_str::<Value>(&file).is_ok());
         match tokenizer_file::parse(Path::new("t.json"), file) {
-            Err(Error::TokenizerFile { message: said, .. }) => assert!(said.contains(message)),
+            Err(Error::TokenizerFile { message: said, .. }) => {
+                assert!(said.contains(message) && said.ends_with("; leave one"), "{said}");
+            }
             other => panic!("expected a refusal, got {other:?}"),
         }
     }
 }
 
+fn replace(pattern: &str) -> Value {
+    json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": "-"})
+}
+
+fn sequence(name: &str) -> Value {
+    json!({"Sequence": {"id": name, "type_id": 0}})
+}
+
 #[test]
 fn refusals_name_the_pointer() {
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 49] = [
         ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: only Strip"),
         (
             "/normalizer",
@@ -102,10 +112,86 @@ fn refusals_name_the_pointer() {
         ("/model/merges/0", json!("ACAC GT"), "/model/merges/0: \"ACAC\" is neither"),
         ("/added_tokens/1/lstrip", json!(true), "/added_tokens/1/lstrip: only false"),
         ("/added_tokens/1/id", json!(3), "/added_tokens/1/id: id 3 is not \"[CLS]\""),
+        ("/normalizer", json!([]), "/normalizer: an object"),
+        ("/normalizer", replace("N{0,}"), "/normalizer/pattern/Regex: only patterns like N{10,}"),
+        ("/normalizer", replace("N{10}"), "/normalizer/pattern/Regex: only patterns like N{10,}"),
+        ("/normalizer", replace("NN{10,}"), "/normalizer/pattern/Regex: only patterns like N{10,}"),
+        ("/normalizer", replace("-{10,}"), "/normalizer/pattern/Regex: only patterns like N{10,}"),
+        ("/normalizer", replace("N{x,}"), "/normalizer/pattern/Regex: only patterns like N{10,}"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [replace("N{2,}"), {"type": "Strip"}]}),
+            "/normalizer/normalizers/1: only Strip, and after it one Replace",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [replace("N{2,}"), replace("N{2,}")]}),
+            "/normalizer/normalizers/1: only Strip, and after it one Replace",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"String": "-"}, "behavior": "Removed"}),
+            "/pre_tokenizer/behavior: only Isolated",
+        ),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"String": "-"}, "behavior": "Isolated", "invert": true}),
+            "/pre_tokenizer/invert: only false",
+        ),
+        ("/pre_tokenizer", json!({"type": "Split"}), "/pre_tokenizer/pattern/String: a string"),
+        ("/post_processor/single", json!([]), "/post_processor/single: each sequence must"),
+        (
+            "/post_processor/pair",
+            json!([sequence("A")]),
+            "/post_processor/pair: each sequence must",
+        ),
+        (
+            "/post_processor/pair",
+            json!([sequence("B")]),
+            "/post_processor/pair: each sequence must",
+        ),
+        ("/post_processor/single/1", json!({}), "/post_processor/single/1: a template entry"),
+        ("/post_processor/single/1", sequence("C"), "/post_processor/single/1: a Sequence A or B"),
+        (
+            "/post_processor/single/1/Sequence/type_id",
+            json!(-1),
+            "/post_processor/single/1/type_id: an id from 0",
+        ),
+        (
+            "/post_processor/special_tokens/[CLS]/ids",
+            json!([14]),
+            "/post_processor/special_tokens/[CLS]/ids: no token has this id",
+        ),
+        (
+            "/post_processor",
+            json!({"type": "BertProcessing", "cls": ["[CLS]", 14], "sep": ["[SEP]", 2]}),
+            "/post_processor/cls/1: no token has this id",
+        ),
+        ("/model", json!(null), "/model: an object"),
+        ("/model/surprise", json!(1), "/model/surprise: this field is not supported"),
+        ("/model/dropout", json!(-1), "/model/dropout: only null"),
+        ("/model/continuing_subword_prefix", json!("##"), "/model/continuing_subword_prefix: only"),
+        ("/model/end_of_word_suffix", json!("/"), "/model/end_of_word_suffix: only null"),
+        ("/model/byte_fallback", json!(true), "/model/byte_fallback: only false"),
+        ("/model/ignore_merges", json!(true), "/model/ignore_merges: only false"),
+        ("/model/vocab/\u{e9}", json!(14), "/model/vocab/\u{e9}: letters must be ASCII"),
+        ("/model/merges/0", json!(["A"]), "/model/merges/0: a merge is"),
+        ("/model/merges/0", json!("C C"), "/model/merges/0: \"CC\" is not in the vocabulary"),
+        ("/added_tokens/0/content", json!(""), "/added_tokens/0/content: an added token must not"),
+        (
+            "/added_tokens/0",
+            json!({"id": 14, "content": "AX"}),
+            "/added_tokens: \"AX\" begins with a letter of the vocabulary",
+        ),
+        ("/a~1b", json!(1), "/a~1b: this field is not supported"),
     ];
     for (pointer, value, expected) in cases {
         let mut file = small();
-        *file.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is in the file")) = value;
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        match file.pointer_mut(parent).unwrap_or_else(|| panic!("{parent} is in the file")) {
+            Value::Array(list) => list[key.parse::<usize>().expect("an index")] = value,
+            object => object[key.replace("~1", "/")] = value,
+        }
         let found = refusal(&file);
         assert!(found.starts_with(expected), "{pointer}: {found}");
     }
@@ -163,4 +249,173 @@ fn tokens_too_long_to_compile_are_encoded_in_the_general_way() {
     assert_eq!(batch.get(0), [1, 23, 23, 20, 5, 2]);
     let refused = tokenizer_file::parse(path, doubling(17)).expect_err("too long");
     assert!(refused.to_string().contains("/model/merges/15: makes a token of more than 65535"));
+}
+
+fn read(file: &Value) -> Definition {
+    tokenizer_file::parse(Path::new("t.json"), file.to_string()).expect("a sound file")
+}
+
+fn pieces(definition: &Definition) -> &Pieces {
+    match &definition.model {
+        Model::Pieces(pieces) => pieces,
+        Model::Kmers(_) => panic!("pieces, not k-mers"),
+    }
+}
+
+/// Letters A, C, G, T, N and -; runs of N become -.
+fn with_gaps() -> Value {
+    let tokens = ["[UNK]", "[CLS]", "[SEP]", "A", "C", "G", "T", "N", "-", "AC"];
+    let vocab: serde_json::Map<_, _> =
+        tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), json!(id))).collect();
+    json!({
+        "added_tokens": [{"id": 0, "content": "[UNK]"}, {"id": 10, "content": "<mask>"}],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Strip", "strip_left": false},
+            {"type": "Replace", "pattern": {"Regex": "N{3,}"}, "content": "-"},
+        ]},
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": "-"}, "behavior": "Isolated",
+                          "invert": false},
+        "truncation": {"anything": [-1, 1.5, null, true, "x"]},
+        "model": {"dropout": 0.0, "end_of_word_suffix": "", "unk_token": "[UNK]",
+                  "vocab": vocab, "merges": ["A C"]},
+    })
+}
+
+#[test]
+fn all_steps_of_a_file_are_read() {
+    let mut file = with_gaps();
+    let definition = read(&file);
+    assert_eq!((definition.tokens.len(), definition.tokens[10].as_str()), (11, "<mask>"));
+    assert_eq!(definition.single, [Slot::First(0)]);
+    assert_eq!(definition.pair, [Slot::First(0), Slot::Second(1)]);
+    let found = pieces(&definition);
+    assert_eq!((found.matching, found.splits_words), (Matching::Bpe, false));
+    assert_eq!(found.strips, (false, true));
+    assert_eq!(found.gap, Some(Gap { letter: b'N', min_length: 3, id: 8 }));
+    assert_eq!(found.added, [("<mask>".to_owned(), 10), ("[UNK]".to_owned(), 0)]);
+    assert_eq!(found.vocab.letters(), b"ACGTN-");
+    let tokenizer = Tokenizer::new(definition, Policy::default());
+    let encoding = tokenizer.encode(b"ACNNNGNN<mask>", None, 0, &Options::default());
+    assert_eq!(encoding.expect("letters").ids, [9, 8, 5, 7, 7, 10]);
+
+    file["normalizer"] = json!({"type": "Strip", "strip_right": false});
+    file["pre_tokenizer"] =
+        json!({"type": "Split", "pattern": {"String": "_"}, "behavior": "Isolated"});
+    file["post_processor"] =
+        json!({"type": "BertProcessing", "cls": ["[CLS]", 1], "sep": ["<mask>", 10]});
+    file["model"]["type"] = json!("LongestMatch");
+    // A letter that is also an added token is found before letters are.
+    file["added_tokens"][0] = json!({"id": 7, "content": "N", "lstrip": false});
+    let definition = read(&file);
+    let single = [Slot::Special(1, 0), Slot::First(0), Slot::Special(10, 0)];
+    assert_eq!(definition.single, single);
+    assert_eq!(definition.pair, [&single[..], &[Slot::Second(1), Slot::Special(10, 1)]].concat());
+    let found = pieces(&definition);
+    assert_eq!((found.matching, found.strips, found.gap), (Matching::Longest, (true, false), None));
+    assert_eq!(found.vocab.letters(), b"ACGT-");
+    assert!(pieces(&read(&small())).splits_words);
+    assert_eq!(read(&small()).pair.len(), 5);
+}
+
+#[test]
+fn a_gap_needs_its_token_its_split_and_its_letter() {
+    let changes: [(&str, Value, &str); 4] = [
+        ("/normalizer/normalizers/1/content", json!("A"), "/pre_tokenizer/pattern: only a text"),
+        ("/normalizer/normalizers/1/pattern/Regex", json!("X{3,}"), "/normalizer: \"-\" must be"),
+        ("/pre_tokenizer", json!(null), "/normalizer: \"-\" must be a token, one character"),
+        ("/pre_tokenizer/pattern/String", json!("_"), "/normalizer: \"-\" must be a token"),
+    ];
+    for (pointer, value, expected) in changes {
+        let mut file = with_gaps();
+        *file.pointer_mut(pointer).expect("it is in the file") = value;
+        let found = refusal(&file);
+        assert!(found.starts_with(expected), "{pointer}: {found}");
+    }
+    for content in ["X", "AC"] {
+        let mut file = with_gaps();
+        file["normalizer"]["normalizers"][1]["content"] = json!(content);
+        file["pre_tokenizer"]["pattern"]["String"] = json!(content);
+        assert!(refusal(&file).starts_with(&format!("/normalizer: {content:?} must be a token")));
+    }
+}
+
+#[test]
+fn matching_is_declared_in_the_text() {
+    let text = small().to_string();
+    let file = tokenizer_file::parse(Path::new("t.json"), text.clone()).expect("own file");
+    let same = with_matching(file.clone(), Matching::Bpe).expect("pieces");
+    assert_eq!(same.text, text);
+    for (matching, name) in
+        [(Matching::Longest, "LongestMatch"), (Matching::LongestFirst, "LongestFirst")]
+    {
+        let other = with_matching(file.clone(), matching).expect("pieces");
+        assert_eq!(pieces(&other).matching, matching);
+        let value: Value = serde_json::from_str(&other.text).expect("JSON");
+        assert_eq!(value["model"]["type"], name);
+        assert_eq!(pieces(&read(&value)).matching, matching);
+        let back = with_matching(other, Matching::Bpe).expect("pieces").text;
+        assert_eq!(serde_json::from_str::<Value>(&back).expect("JSON"), small());
+    }
+    let kmers = tokenizer_file::parse(Path::new("v"), kmer_lines(&BERT, "")).expect("k-mers");
+    let refused = with_matching(kmers, Matching::Longest);
+    assert!(matches!(refused, Err(Error::InvalidArgument { name: "matching", .. })));
+}
+
+const BERT: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+fn kmer_lines(special: &[&str], singles: &str) -> String {
+    let pairs = "ACGT".chars().flat_map(|a| "ACGT".chars().map(move |b| format!("{a}{b}\n")));
+    let singles = singles.chars().map(|letter| format!("{letter}\n"));
+    special.iter().map(|name| format!("{name}\n")).chain(pairs).chain(singles).collect()
+}
+
+#[test]
+fn lists_of_kmers_are_read() {
+    let file = tokenizer_file::parse(Path::new("v"), kmer_lines(&BERT, "")).expect("k-mers");
+    assert_eq!((file.tokens.len(), file.unknown), (21, 1));
+    let single = [Slot::Special(2, 0), Slot::First(0), Slot::Special(3, 0)];
+    assert_eq!(file.single, single);
+    assert_eq!(file.pair, [&single[..], &[Slot::Second(1), Slot::Special(3, 1)]].concat());
+    assert!(file.vocab().is_none());
+    let text = kmer_lines(&["<unk>", "<pad>", "<mask>", "<cls>"], "ATCGN");
+    let file = tokenizer_file::parse(Path::new("v"), text).expect("k-mers");
+    assert_eq!((file.tokens.len(), file.unknown), (25, 0));
+    assert_eq!((file.single, file.pair), (vec![Slot::Special(3, 0), Slot::First(0)], vec![]));
+
+    let many: String = (0..=1 << 16).map(|number| format!("[{number}]\n")).collect();
+    let many = "[PAD]\n".to_owned() + &many;
+    for (text, message) in [
+        (kmer_lines(&BERT, "") + "AC\n", "v: at line 22: \"AC\" stands here for the second time"),
+        (kmer_lines(&BERT, "") + "ACG\nX\n", "v: at end: 2 tokens are neither special nor k-mers"),
+        (
+            kmer_lines(&["[PAD]", "[CLS]", "[SEP]"], ""),
+            "v: at end: a line with [UNK] or <unk> is needed",
+        ),
+        (
+            kmer_lines(&["[PAD]", "[UNK]", "[SEP]"], ""),
+            "v: at end: a line with [CLS] or <cls> is needed",
+        ),
+        (
+            kmer_lines(&["[PAD]", "[UNK]", "[CLS]"], ""),
+            "v: at end: a line with [SEP] or [SEP] is needed",
+        ),
+        (kmer_lines(&BERT, "").replace("CG\n", ""), "v: at end: the k-mer CG is missing"),
+        (kmer_lines(&BERT, "AC"), "v: at end: some, but not all, of A, C, G, T are tokens"),
+        (many, "v: at line 65537: there are more than 65,536"),
+    ] {
+        let error = tokenizer_file::parse(Path::new("v"), text).expect_err(message);
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn files_that_are_no_text_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.json");
+    assert!(matches!(tokenizer_file::open(&path), Err(Error::Io { .. })));
+    std::fs::write(&path, b"{\xff}").expect("written");
+    let refused = tokenizer_file::open(&path).expect_err("not UTF-8");
+    assert!(refused.to_string().ends_with("t.json: at /: the file is not UTF-8 text"), "{refused}");
+    std::fs::write(&path, small().to_string()).expect("written");
+    assert_eq!(tokenizer_file::open(&path).expect("own file").text, small().to_string());
 }
