@@ -243,6 +243,56 @@ fn long_runs_are_exact_across_their_cuts() {
     }
 }
 
+/// Pieces of seven letters, TG and five of A and C, in a fixed order, and merges of each with the next,
+/// the last two first. So in a row of them every second border depends on where the row ends.
+fn chained() -> Vocab {
+    let mut merges = vec![(3, 2)];
+    let mut row = vec![4];
+    let mut made = 4;
+    for _ in 0..5 {
+        let longer: Vec<_> = row.iter().flat_map(|&piece| [(piece, 0), (piece, 1)]).collect();
+        row = (0..).take(longer.len()).map(|number| made + 1 + number).collect();
+        made += u32::try_from(longer.len()).expect("few");
+        merges.extend(longer);
+    }
+    merges.extend(row.windows(2).rev().map(|two| (two[0], two[1])));
+    let ids = (0..).take(4 + merges.len()).collect();
+    Vocab::new(b"ACGT", &merges, ids).expect("sound merges")
+}
+
+/// Rows of 31 or 32 pieces: whoever reads the begin of one without its end is as often wrong as right.
+#[test]
+fn estimates_that_are_wrong_are_repaired() {
+    let vocab = chained();
+    let automaton = Automaton::bpe(&vocab).expect("few pieces");
+    let row: Vec<u8> = vocab.texts()[36..68].concat();
+    let mut text = Vec::new();
+    for number in random_bases(9, 3_000).bytes() {
+        text.extend_from_slice(if number < b'G' { &row } else { &row[..31 * 7] });
+    }
+    let text = String::from_utf8(text).expect("ASCII");
+    assert_eq!(encoded(&vocab, &codes(&text[..448])), encode_naively(&vocab, &codes(&text[..448])));
+    for length in [text.len(), 450_000, 450_001, 198_913, 66_001, 66_000] {
+        let text = &text[..length];
+        let want = general_ids(&vocab, text);
+        for threads in [1, 3] {
+            let mut ids = Vec::new();
+            automaton.encode_run(text.as_bytes(), threads, &mut Scratch::default(), |some| {
+                ids.extend_from_slice(some);
+            });
+            assert!(ids == want, "{length} letters, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn letters_alone_have_a_state_each() {
+    let letters = Vocab::new(b"ACGT", &[], (0..4).collect()).expect("letters");
+    // And one of the empty text.
+    assert_eq!(Automaton::bpe(&letters).expect("few pieces").states(), 5);
+    assert_eq!(Automaton::longest(&letters).expect("few pieces").states(), 5);
+}
+
 #[test]
 fn other_letters_do_not_change_runs_of_bases() {
     // N, then _A, then AC and N_.

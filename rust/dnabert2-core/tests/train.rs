@@ -84,7 +84,7 @@ fn passes_over_the_text_make_the_same_merges() {
 #[test]
 fn long_input_on_several_threads() {
     let mut state = 1_u64;
-    let mut text: String = (0..150_000)
+    let mut text: String = (0..170_000)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             ['A', 'C', 'G', 'T'][(state >> 62) as usize]
@@ -108,6 +108,22 @@ fn long_input_on_several_threads() {
     }
 }
 
+/// So many repeats that pairs which arise in a generation have no room in its index.
+#[test]
+fn pairs_without_room_wait_for_the_next_generation() {
+    let text = "ACGTTGCATTAGCC".repeat(12_000);
+    let windows: Vec<Vec<u8>> = codes(&text).chunks(50_000).map(<[u8]>::to_vec).collect();
+    let naive = train_naively(&windows, 25, 1, usize::MAX);
+    for threads in [1, 2] {
+        let config = InputConfig { window_bp: Some(50_000), threads, ..InputConfig::default() };
+        let mut trainer = BpeTrainer::new(config);
+        trainer.add(text.as_bytes(), 1, &mut InputStats::default()).expect("small input");
+        let options = Options { threads, ..options(9 + 25) };
+        let vocab = trainer.train(&options, &[], |_| Ok(())).expect("there are bases");
+        assert_eq!(vocab.merges(), &naive[..]);
+    }
+}
+
 #[test]
 fn other_letters_end_a_run_and_are_counted() {
     let (mut trainer, mut stats) = (BpeTrainer::new(InputConfig::default()), InputStats::default());
@@ -124,6 +140,90 @@ fn bad_arguments_are_named() {
     assert!(small.is_err_and(|e| e.to_string().contains("must be between 9 and 65536 (got 8)")));
     let empty = BpeTrainer::new(InputConfig::default()).train(&options(16), &[], |_| Ok(()));
     assert!(empty.is_err_and(|e| e.to_string().contains("no A, C, G or T")));
+}
+
+#[test]
+fn the_size_has_limits_that_are_allowed() {
+    let train = |vocab_size| {
+        let mut trainer = BpeTrainer::new(InputConfig::default());
+        trainer.add(b"ACACACACGT", 1, &mut InputStats::default()).expect("small input");
+        let options = Options { min_frequency: 0, ..options(vocab_size) };
+        trainer.train(&options, &[(0, 1), (4, 4), (5, 4)], |_| Ok(()))
+    };
+    let letters = train(9).expect("room for the letters");
+    assert_eq!((letters.merges(), letters.id(0), letters.id(3)), (&[][..], 5, 8));
+    // Known merges beyond the size are left out.
+    assert_eq!(train(11).expect("room for two merges").merges(), [(0, 1), (4, 4)]);
+    // All that can be merged is merged, and no pair that does not occur.
+    let all = train(65_536).expect("all that 16 bits hold");
+    assert_eq!(all.texts().last().map(Vec::len), Some(10));
+    assert!(train(65_537).is_err_and(|e| e.to_string().contains("between 9 and 65536")));
+}
+
+/// More pieces than slots of 16 bits hold: the same merges in one go, and from known ones on either side
+/// of that limit.
+#[test]
+fn slots_are_widened_without_a_trace() {
+    let mut state = 5_u64;
+    let text: Vec<u8> = (0..170_000)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            b"ACGT"[(state >> 62) as usize]
+        })
+        .collect();
+    let train = |known: &[(u32, u32)]| {
+        let config = InputConfig { window_bp: Some(4_000), threads: 1, ..InputConfig::default() };
+        let mut trainer = BpeTrainer::new(config);
+        trainer.add(&text, 1, &mut InputStats::default()).expect("small input");
+        let vocab = trainer.train(&options(9 + 34_000), known, |_| Ok(()));
+        vocab.expect("there are bases").merges().to_vec()
+    };
+    let whole = train(&[]);
+    assert_eq!(whole.len(), 34_000);
+    for known in [100, 32_700, 33_000] {
+        assert!(train(&whole[..known]) == whole, "{known}");
+    }
+}
+
+#[test]
+fn the_fingerprint_is_that_of_the_windows() {
+    let windows = InputConfig { window_bp: Some(4), ..InputConfig::default() };
+    let mut trainer = BpeTrainer::new(windows);
+    for sequence in [b"ACGTACN", &b"TT"[..]] {
+        trainer.add(sequence, 1, &mut InputStats::default()).expect("small input");
+    }
+    // sha256sum of "ACGT/AC/TT/".
+    let want = "da36be3b7931173416e0b763eae05a72c99e560f08c1e82d26d38e2b4136636b";
+    assert_eq!(trainer.fingerprint(), want);
+}
+
+#[test]
+fn every_merge_is_reported_once() {
+    let text = "ACGTTGCATTAGCCATGACCA".repeat(20) + &"A".repeat(77) + &"CAG".repeat(40);
+    for (memory_limit, known) in [(None, 0), (Some(0), 0), (Some(3_000), 0), (None, 7)] {
+        let train = |known: &[(u32, u32)]| {
+            let mut trainer = BpeTrainer::new(InputConfig::default());
+            trainer.add(text.as_bytes(), 1, &mut InputStats::default()).expect("small input");
+            let options = Options { memory_limit, ..options(9 + 40) };
+            let mut heard = Vec::new();
+            let vocab = trainer.train(&options, known, |merges| {
+                heard.push(merges.to_vec());
+                Ok(())
+            });
+            (vocab.expect("there are bases"), heard)
+        };
+        let known = train(&[]).0.merges()[..known].to_vec();
+        let (vocab, heard) = train(&known);
+        let want: Vec<_> = (known.len() + 1..=40).map(|n| vocab.merges()[..n].to_vec()).collect();
+        assert_eq!(heard, want, "{memory_limit:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    let mut trainer = BpeTrainer::new(InputConfig::default());
+    let missing = tempfile::tempdir().expect("a folder").path().join("none");
+    assert!(matches!(trainer.spill_to(&missing), Err(Error::Io { path, .. }) if path == missing));
 }
 
 #[test]

@@ -127,3 +127,43 @@ fn wait(until: impl Fn() -> bool) {
         std::thread::yield_now();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
+
+    use super::with_pool;
+    use crate::parallel::lock;
+
+    #[test]
+    fn every_task_runs_on_every_partition() {
+        for (partitions, threads) in [(1, 1), (1, 4), (5, 1), (5, 2), (5, 3), (5, 9), (0, 2)] {
+            let partitions: Vec<Mutex<Vec<u32>>> =
+                (0..partitions).map(|_| Mutex::default()).collect();
+            let work = |partition: &mut Vec<u32>, task: &u32| partition.push(*task);
+            with_pool(&partitions, threads, work, |pool| {
+                for task in 0..100 {
+                    pool.run(task);
+                    // All is done when the call returns.
+                    assert!(partitions.iter().all(|some| lock(some).last() == Some(&task)));
+                }
+            });
+            let all: Vec<u32> = (0..100).collect();
+            assert!(partitions.iter().all(|some| *lock(some) == all));
+        }
+    }
+
+    /// Neither the coordinator nor the other workers wait for a thread that has ended.
+    #[test]
+    fn a_panic_of_a_worker_is_passed_on() {
+        for (failing, threads) in [(0, 3), (1, 3), (2, 3), (1, 1)] {
+            let partitions = [0, 1, 2].map(Mutex::new);
+            let work = |partition: &mut usize, _: &()| assert_ne!(*partition, failing);
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                with_pool(&partitions, threads, work, |pool| pool.run(()));
+            }));
+            assert!(ended.is_err());
+        }
+    }
+}

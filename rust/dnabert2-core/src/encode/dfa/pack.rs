@@ -137,7 +137,25 @@ mod tests {
                 text[at] = byte;
                 let wanted = b"ACGT".contains(&byte) || fold_case && b"acgt".contains(&byte);
                 assert_eq!(is_all_bases(&text, fold_case), wanted, "{byte} at {at} of {length}");
+                // What processors without AVX2 run.
+                assert_eq!(all_bases(&text, fold_case), wanted, "{byte} at {at} of {length}");
             }
+        }
+    }
+
+    #[test]
+    fn two_letters_a_byte() {
+        for length in 0..200 {
+            let text: Vec<u8> = b"ACGTTGCAAtgc".iter().copied().cycle().take(length).collect();
+            let padded = [vec![b'A'; length % 2], text.clone()].concat();
+            let want: Vec<u8> =
+                padded.chunks(2).map(|two| code(two[0]) + 4 * code(two[1])).collect();
+            let mut pairs = vec![0; length.div_ceil(2)];
+            pack(&text, &mut pairs);
+            assert_eq!(pairs, want);
+            pairs.fill(0);
+            pack_even(&text[length % 2..], &mut pairs[length % 2..]);
+            assert_eq!(pairs[length % 2..], want[length % 2..]);
         }
     }
 }
