@@ -159,7 +159,7 @@ mod tests {
     fn a_panic_of_a_worker_is_passed_on() {
         for (failing, threads) in [(0, 3), (1, 3), (2, 3), (1, 1)] {
             let partitions = [0, 1, 2].map(Mutex::new);
-            let work = |partition: &mut usize, _: &()| assert_ne!(*partition, failing);
+            let work = |partition: &mut usize, (): &()| assert_ne!(*partition, failing);
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 with_pool(&partitions, threads, work, |pool| pool.run(()));
             }));
