@@ -73,8 +73,8 @@ slow-test: build ## Tests on all of the large real data (../shared)
 MUTANTS ?= 1
 mutants: build ## Plant faults, which the tests must notice; MUTANTS=24 tries one in 24 (needs cargo-mutants)
 	@command -v cargo-mutants >/dev/null || { echo "install it: cargo install cargo-mutants" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet 'mutmut==3.8.*'
-	cargo mutants -p dnabert2-core --shard 0/$(MUTANTS) --sharding round-robin -o target
+	$(BIN)/python -m pip install --quiet 'mutmut==3.8.*' 'tree-sitter>=0.25' 'tree-sitter-rust>=0.24'
+	$(BIN)/python .ci/rust_mutants.py $$($(BIN)/python -c 'print(1 / $(MUTANTS))')
 	$(BIN)/python .ci/mutants.py $$($(BIN)/python -c 'print(1 / $(MUTANTS))')
 
 coverage: build ## Lines that the tests reach, in both languages (needs cargo-llvm-cov)
