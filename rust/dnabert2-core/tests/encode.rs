@@ -260,7 +260,7 @@ fn chained() -> Vocab {
     Vocab::new(b"ACGT", &merges, ids).expect("sound merges")
 }
 
-/// Rows of 31 or 32 pieces: whoever reads the begin of one without its end is as often wrong as right.
+/// Rows of 31 or 32 pieces: without the end of a row, half of the estimates at its begin are wrong.
 #[test]
 fn estimates_that_are_wrong_are_repaired() {
     let vocab = chained();

@@ -108,7 +108,7 @@ fn long_input_on_several_threads() {
     }
 }
 
-/// So many repeats that pairs which arise in a generation have no room in its index.
+/// Thousands of repeats: pairs that arise in a generation have no room in its index.
 #[test]
 fn pairs_without_room_wait_for_the_next_generation() {
     let text = "ACGTTGCATTAGCC".repeat(12_000);
