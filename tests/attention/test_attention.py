@@ -186,3 +186,11 @@ def test_backends_by_name():
     assert statuses[0].name == "sdpa"
     assert statuses[0].runs
     assert all(status.reason for status in statuses if not status.runs)
+
+
+def test_no_scores_are_none_left_out():
+    from dnabert2_fast.attention import count_scores
+
+    with count_scores() as scores:
+        pass
+    assert scores.left_out == 0

@@ -1,12 +1,14 @@
 """Records, rows and regions as sequences and windows, against a plain loop."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.io import Piece, SequenceFile, read_pieces
-from dnabert2_fast.io.regions import read_in_order
+from dnabert2_fast.io import Piece, Reference, SequenceFile, read_pieces
+from dnabert2_fast.io.regions import read_bed, read_in_order
 
 GENOME = {"chr1": "ACGTTGCATTAGCATTTACG", "chr2": "GGATTACA"}
 
@@ -94,3 +96,38 @@ def test_names_of_records_must_differ_where_order_counts(tmp_path):
     assert len(list(read_pieces(tmp_path / "x.fa"))) == 2
     with pytest.raises(DataError, match="two records are called a; names must differ"):
         read_in_order(tmp_path / "x.fa")
+
+
+def test_what_is_wrong_with_a_region_is_named(tmp_path):
+    bed = tmp_path / "x.bed"
+    genome = Reference({"chr1": "ACGTACGT"})
+    wrong = {
+        "chr2\t0\t4": "x.bed:2: chr2:0-4: the reference has no contig chr2",
+        "chr1\t4\t4": "x.bed:2: chr1:4-4: has 0 bases; a region needs at least 1",
+        "chr1\t5\t3": "x.bed:2: chr1:5-3: has -2 bases",
+        "chr1\t0\t9": "x.bed:2: chr1:0-9: ends behind chr1, which has 8 bases",
+        "chr1\t0": "x.bed:2: is not BED: expected contig, start, end",
+        "tracks": "x.bed:2: is not BED",
+    }
+    for line, message in wrong.items():
+        bed.write_text(f"chr1\t0\t4\n{line}\n")
+        with pytest.raises(DataError, match=re.escape(message)):
+            read_bed(bed, genome)
+
+
+def test_lines_for_a_browser_and_contigs_called_like_them(tmp_path):
+    (tmp_path / "x.bed").write_text(
+        "track name=peaks\nbrowser position chr1:1-9\n# words\n#track\t0\t4\n\n"
+        "track1\t0\t4\tpeak\nbrowser\t1\t3\t.\ntrack\t2\t4\n"
+    )
+    genome = Reference({"track1": "ACGT", "browser": "ACGT", "track": "ACGT"})
+    names = [span.name for span in read_bed(tmp_path / "x.bed", genome)]
+    assert names == ["peak", "browser:1-3", "track:2-4"]
+
+
+def test_two_records_of_one_name_are_no_reference(tmp_path):
+    pytest.importorskip("pysam")
+    (tmp_path / "x.fa").write_text(">a one\nACGT\n>b\nAC\n>a two\nGGGG\n")
+    with pytest.raises(DataError, match=r"two records are called a\."):
+        Reference(tmp_path / "x.fa")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.fa"]

@@ -33,7 +33,7 @@ class Scores:
     @property
     def left_out(self) -> float:
         """Fraction of scores that were not computed because they cannot matter."""
-        return 1 - self.computed / max(self.total, 1)
+        return 1 - self.computed / self.total if self.total else 0.0
 
 
 _counters: list[Scores] = []

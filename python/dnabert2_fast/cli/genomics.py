@@ -15,7 +15,7 @@ from dnabert2_fast.genomics.attribution.config import AttributionConfig, Attribu
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.regions import SequenceFile
-from dnabert2_fast.io.tracks import TRACK_SUFFIXES
+from dnabert2_fast.io.tracks import is_track
 
 if TYPE_CHECKING:
     from dnabert2_fast.model.auto import Model
@@ -302,7 +302,7 @@ def likelihood(
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
-    if out.suffix in TRACK_SUFFIXES:
+    if is_track(out):
         config = TrackConfig(
             track, 512 if window_bp is None else window_bp, mask_stride, both_strands, batch_tokens
         )

@@ -20,7 +20,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import DataError, InputWarning
-from dnabert2_fast.io.content import open_input
+from dnabert2_fast.io.content import open_bytes, open_input
 from dnabert2_fast.io.fasta import read_fasta
 
 __all__ = ["Reference"]
@@ -195,6 +195,7 @@ class Reference:
         """Make an index; returns the folder where it lies."""
         import pysam
 
+        _require_distinct_names(path)
         self._temporary = tempfile.TemporaryDirectory(prefix="dnabert2_fast")
         folder = Path(self._temporary.name)
         made = [folder / f"{path.name}{ending}" for ending in (".fai", ".gzi")]
@@ -216,6 +217,21 @@ class Reference:
             with atomic_path(path.with_name(index.name)) as beside:
                 shutil.copyfile(index, beside)
         return path.parent
+
+
+def _require_distinct_names(path: Path) -> None:
+    """Raise `DataError` when two records have one name: htslib would ignore the second."""
+    seen: set[bytes] = set()
+    with open_bytes(path) as handle:
+        for line in handle:
+            if line.startswith(b">"):
+                name = line[1:].split(None, 1)[0] if line[1:].strip() else b""
+                if name in seen:
+                    shown = name.decode("utf-8", "replace")
+                    raise DataError(
+                        f"{path}: two records are called {shown}. Names in a reference must differ."
+                    )
+                seen.add(name)
 
 
 def _warn_if_cut_off(path: Path) -> None:

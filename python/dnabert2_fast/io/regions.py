@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+TRACK_LINES = ("track", "browser")  # first words of lines for a genome browser
+
+
 class Piece(NamedTuple):
     """A sequence and where it lies: `start` is the 0-based position of its first base."""
 
@@ -257,18 +260,27 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not a BED file: {error}") from None
     for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith(("#", "track", "browser")):
+        if not line.strip() or line.startswith("#"):
             continue
         cells = line.split("\t")
-        if len(cells) < 3 or not (cells[1].isdecimal() and cells[2].isdecimal()):
+        numbers = [cell.isascii() and cell.isdecimal() for cell in cells[1:3]] == [True, True]
+        if not numbers:
+            if line.split()[0] in TRACK_LINES:
+                continue
             raise DataError(
-                f"{path}: line {number} is not BED: contig, start, end separated by tabs"
+                f"{path}:{number}: is not BED: expected contig, start, end separated by tabs"
             )
         contig, start, end = genome.resolve(cells[0]), int(cells[1]), int(cells[2])
-        if contig is None or not start < end <= genome.length(contig):
+        at = f"{path}:{number}: {cells[0]}:{start}-{end}"
+        if contig is None:
+            raise DataError(f"{at}: {genome.label} has no contig {cells[0]}")
+        if not start < end:
+            raise DataError(f"{at}: has {end - start} bases; a region needs at least 1")
+        if end > genome.length(contig):
             raise DataError(
-                f"{path}: line {number}: {cells[0]}:{start}-{end} is not a span of the genome"
+                f"{at}: ends behind {contig}, which has {genome.length(contig):,} bases"
             )
-        name = cells[3] if len(cells) > 3 else f"{contig}:{start}-{end}"
+        unnamed = len(cells) < 4 or cells[3] in ("", ".")  # . stands for a missing value in BED
+        name = f"{contig}:{start}-{end}" if unnamed else cells[3]
         spans.append(Span(name, contig, start, end))
     return spans

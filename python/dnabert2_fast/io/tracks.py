@@ -14,9 +14,18 @@ import numpy.typing as npt
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 
-__all__ = ["TRACK_SUFFIXES", "Track", "track"]
+__all__ = ["TRACK_SUFFIXES", "Track", "is_track", "track"]
 
-TRACK_SUFFIXES = (".bedgraph", ".bw", ".bigwig")
+TRACK_SUFFIXES = (".bedgraph", ".bw", ".bigwig")  # in any letter case
+
+
+def is_track(path: Path) -> bool:
+    """Return whether a path is named like a track.
+
+    >>> is_track(Path("x.bigWig"))
+    True
+    """
+    return path.suffix.lower() in TRACK_SUFFIXES
 
 
 class _Sink(Protocol):
@@ -94,10 +103,10 @@ def track(path: str | os.PathLike[str], lengths: Mapping[str, int]) -> Iterator[
     ['1', '2', '4', '0.5', '1', '5', '6', '1']
     """
     path = Path(path)
-    if path.suffix not in TRACK_SUFFIXES:
+    if not is_track(path):
         raise ValueError(f"out: must end in {', '.join(TRACK_SUFFIXES)} (got {path.name}).")
     with atomic_path(path) as temporary:
-        kind = _BedGraph if path.suffix == ".bedgraph" else _BigWig
+        kind = _BedGraph if path.suffix.lower() == ".bedgraph" else _BigWig
         with closing(kind(temporary, lengths)) as sink:
             yield Track(sink, lengths)
 

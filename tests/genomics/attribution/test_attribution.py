@@ -412,8 +412,8 @@ def test_regions_keep_the_genomes_coordinates(files):
     assert attribute_file(regions, cls, tok, table, ONE) == 2
     for line, message in (
         ("chr1\t2", "not BED"),
-        ("chr1\t5\t61", "not a span of the genome"),
-        ("c\t1\t2", "not a span of the genome"),
+        ("chr1\t5\t61", "ends behind chr1, which has 60 bases"),
+        ("c\t1\t2", "g.fa has no contig c"),
     ):
         (files / "r.bed").write_text(line + "\n")
         with pytest.raises(DataError, match=message):

@@ -74,14 +74,14 @@ def test_sequences_one_token_after_the_other(mask_stride):
         ids = tok.encode(text).tolist()
         positions = real_positions(ids)
         step = mask_stride or max(len(positions), 1)
-        wanted = 0.0
+        wanted = 0.0 if positions else math.nan
         for first in range(min(step, len(positions))):
             group = positions[first::step]
             rows = probabilities(ids, group)
             wanted += sum(
                 math.log(row[ids[position]]) for row, position in zip(rows, group, strict=True)
             )
-        assert got.log_likelihood == pytest.approx(wanted, abs=1e-4)
+        assert got.log_likelihood == pytest.approx(wanted, abs=1e-4, nan_ok=True)
         assert got.tokens == len(positions)
         assert got.bases == sum(text.upper().count(base) for base in "ACGT")
         if positions:
@@ -345,3 +345,20 @@ def test_a_real_piece_of_genome(tmp_path):
     assert np.isfinite(values).all()
     assert (values >= 0).all()
     assert (values <= 2 + 1e-6).all()
+
+
+def test_a_record_without_bases_has_no_likelihood():
+    unknown, known = pseudo_likelihood(["NNNN", "ACGT"], masked_lm(), tok)
+    assert math.isnan(unknown.log_likelihood)
+    assert unknown.bases == 0
+    assert known.log_likelihood < 0
+
+
+def test_tracks_in_any_letter_case(fasta, tmp_path):
+    for name in ("x.bedGraph", "x.bigWig", "x.BW"):
+        assert likelihood_track(fasta, masked_lm(), tok, tmp_path / name) > 0
+    assert (tmp_path / "x.bedGraph").read_text().count("\n") > 1
+    with pyBigWig.open(str(tmp_path / "x.bigWig")) as opened:
+        assert opened.isBigWig()
+    with pytest.raises(ValueError, match=r"must end in .* for a table, in .*bedgraph"):
+        likelihood_table(fasta, masked_lm(), tok, tmp_path / "x.bg")

@@ -22,7 +22,7 @@ from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
-from dnabert2_fast.io.tracks import TRACK_SUFFIXES, track
+from dnabert2_fast.io.tracks import is_track, track
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -57,8 +57,8 @@ def attribute_file(
         When a file is damaged, regions overlap where a track is written, or names repeat.
     """
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
-    is_track = output.out is not None and output.out.suffix in TRACK_SUFFIXES
-    ordered = read_in_order(source, disjoint=is_track)
+    to_track = output.out is not None and is_track(output.out)
+    ordered = read_in_order(source, disjoint=to_track)
     if output.plots is not None and ordered.max_bp > MAX_BP:
         raise ValueError(
             f"plots: must have at most {MAX_BP:,} bases (got {ordered.max_bp:,}). Use regions or "
@@ -114,7 +114,7 @@ def _fitted(source: SequenceFile, trained_bp: int | None) -> SequenceFile:
 @contextmanager
 def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attribution], None]]:
     """Open the file of scores; yields the function that writes one sequence."""
-    if path.suffix in TRACK_SUFFIXES:
+    if is_track(path):
         with track(path, lengths) as opened:
             yield lambda piece, found: opened.add(piece.contig, piece.start, found.scores)
         return

@@ -63,7 +63,7 @@ class Likelihood(NamedTuple):
     Attributes
     ----------
     log_likelihood : float
-        Sum over its tokens, in nats.
+        Sum over its tokens, in nats; NaN without a token of bases.
     tokens, bases : int
         Numbers of predicted tokens and of their bases; [UNK] is excluded.
     """
@@ -204,7 +204,10 @@ def likelihoods(
     spans = encoded.offsets[ids.offsets[sequence_index] + masks.positions]
     bases = np.bincount(sequence_index, spans[:, 1] - spans[:, 0], len(ids))
     bar.update(len(ids))
-    return [Likelihood(float(sums[i]), len(own), int(bases[i])) for i, own in enumerate(positions)]
+    return [
+        Likelihood(float(sums[i]) if len(own) else math.nan, len(own), int(bases[i]))
+        for i, own in enumerate(positions)
+    ]
 
 
 def require_masked_lm(

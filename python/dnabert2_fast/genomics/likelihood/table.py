@@ -22,6 +22,7 @@ from dnabert2_fast.genomics.likelihood.scores import (
     require_masked_lm,
 )
 from dnabert2_fast.io.regions import SequenceFile, read_pieces
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -80,7 +81,11 @@ def likelihood_table(
     """
     out = Path(out)
     if not is_stdout(out) and out.suffix not in (".tsv", ".parquet"):
-        raise ValueError(f"out: must end in .tsv or .parquet (got {out.name}).")
+        tracks = ", ".join(TRACK_SUFFIXES)
+        raise ValueError(
+            f"out: must end in .tsv or .parquet for a table, in {tracks} for a track "
+            f"(got {out.name})."
+        )
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     pieces, rows = read_pieces(source), 0
     with (
