@@ -229,7 +229,7 @@ def test_two_processes_that_build_one_corpus(fasta, tmp_path):
     codes = sorted(ended.returncode for ended in both)
     assert codes in ([0, 0], [0, 2])
     if codes == [0, 2]:
-        assert sum("another process is building this now" in e.stderr for e in both) == 1
+        assert sum("another process is building it" in e.stderr for e in both) == 1
     corpus = Corpus.open(tmp_path / "c")
     corpus.verify()
     build_corpus([fasta], tmp_path / "alone", tok, CorpusConfig(window_bp=100))

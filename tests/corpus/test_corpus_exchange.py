@@ -80,7 +80,7 @@ def test_parquet_and_back(corpus, tmp_path, monkeypatch):
         assert theirs.origins().to_pylist() == mine.origins().to_pylist()
     back.verify()
     assert back.tokenizer.fingerprint == tok.fingerprint
-    with pytest.raises(CorpusError, match="is there already"):
+    with pytest.raises(CorpusError, match="exists already"):
         import_parquet([tmp_path / "t.parquet"], tmp_path / "c", tok)
 
 
@@ -168,7 +168,9 @@ def test_what_are_no_weights(weighted, tmp_path, weight):
     table = pq.read_table(tmp_path / "x.parquet").drop_columns("weight")
     table = table.append_column("weight", pa.array([weight] * len(table)))
     pq.write_table(table, tmp_path / "x.parquet")
-    with pytest.raises(CorpusError, match=rf"x\.parquet: weight: {weight} is not a finite"):
+    with pytest.raises(
+        CorpusError, match=rf"x\.parquet: weight: must be a finite number >= 0 .got {weight}"
+    ):
         import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
     assert not (tmp_path / "c").exists()
     pq.write_table(table.drop_columns("weight"), tmp_path / "x.parquet")
@@ -200,7 +202,7 @@ def test_what_are_no_ids(tmp_path, values, message):
     with pytest.raises(CorpusError, match=message):
         import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok)
     assert not (tmp_path / "c").exists()
-    with pytest.raises(CorpusError, match="no column 'ids'; there are input_ids"):
+    with pytest.raises(CorpusError, match=r"no column 'ids' .got input_ids"):
         import_parquet([tmp_path / "x.parquet"], tmp_path / "c", tok, column="ids")
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(CorpusError, match=r"x\.parquet"):

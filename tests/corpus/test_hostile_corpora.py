@@ -88,7 +88,7 @@ def test_headers_that_lie(folder, lie, message):
     with pytest.raises(CorpusError, match=message) as caught:
         Corpus.open(folder).gather([0])
     assert "shard-00000.safetensors: damaged" in str(caught.value)
-    assert "build the corpus again" in str(caught.value)
+    assert "Build the corpus again" in str(caught.value)
 
 
 @pytest.mark.parametrize("header", [b"[" * 100_000, b"[]", b"null", b"\xff\xfe", b"{}"])
@@ -122,7 +122,7 @@ def test_offsets_that_lie(folder, position, value, message):
 
 ABOUT = {
     "brackets": ("[" * 100_000, "nested too deeply"),
-    "a list": ("[]", "a JSON object is expected"),
+    "a list": ("[]", "not a JSON object"),
     "binary": (b"\xff\xfe\x00", "not valid JSON"),
     "huge numbers": ('{"format": ' + "9" * 5000 + "}", "not valid JSON"),
     "no shards": ('{"format": "dnabert2_fast.corpus", "version": 2}', "damaged"),
@@ -146,7 +146,7 @@ def test_plans_of_builds_begun(source, tmp_path, text):
     plan = CorpusPlan([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(window_bp=40))
     plan.prepare()
     (plan.folder / "plan.json").write_text(text)
-    with pytest.raises(CorpusError, match=r"plan\.json: .*delete "):
+    with pytest.raises(CorpusError, match=r"plan\.json: .*Delete "):
         build_corpus([source / "x.fa"], tmp_path / "c", tok, CorpusConfig(window_bp=40))
 
 

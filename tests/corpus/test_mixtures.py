@@ -116,7 +116,7 @@ def test_mixtures_that_cannot_be_drawn_from():
         ([Made([])], None, "folder-0"),
         ([one, other], [0, 0], "folder-0, folder-5"),
     ):
-        with pytest.raises(CorpusError, match=f"^{name}: there is no window to draw$"):
+        with pytest.raises(CorpusError, match=f"^{name}: has no windows to draw"):
             Mixture(corpora, weights)
 
 

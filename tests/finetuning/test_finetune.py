@@ -83,7 +83,7 @@ def test_two_classes_have_an_area_under_the_curve():
 def test_bad_input(model, tables, result, tmp_path):
     with pytest.raises(CheckpointError, match=r"other settings: epochs 3 \(requested 5\)"):
         finetune(FinetuneConfig(str(model), str(tables), str(result.folder), epochs=5))
-    with pytest.raises(CheckpointError, match="exists already; choose another folder"):
+    with pytest.raises(CheckpointError, match=r"exists already\. Choose another folder"):
         finetune(FinetuneConfig(str(model), str(tables), str(tables)))
     with pytest.raises(DataError, match=r"no train\.csv"):
         finetune(FinetuneConfig(str(model), str(tmp_path), str(tmp_path / "out")))

@@ -15,7 +15,7 @@ UNCLEAR = re.compile(
     r"\b(is|are) expected\b|\b(illegal|bad|you|your|please)\b|!$|  ", re.IGNORECASE
 )
 # Packages whose messages do not follow the rules yet.
-EXEMPT = ("corpus/", "io/")
+EXEMPT = ("io/",)
 
 
 def text_of(node: ast.expr) -> str:

@@ -368,7 +368,7 @@ def test_going_on_with_a_model(undisturbed, corpus, tmp_path):
         Tokenizer.train([GENOME], 64, TrainingConfig(window_bp=100)),
         CorpusConfig(window_bp=500),
     )
-    with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus; build"):
+    with pytest.raises(CheckpointError, match=r"has another tokenizer than the corpus\. Build"):
         pretrain(
             settings(other.folder, tmp_path / "x", size=None, init_from=str(undisturbed.folder))
         )

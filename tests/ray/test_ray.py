@@ -149,7 +149,7 @@ def test_uris(tasks, inputs, whole, tmp_path):
     assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
     assert contents(out) == contents(whole.folder)
     Corpus.open(out).verify()
-    with pytest.raises(CorpusError, match="a corpus is there already"):
+    with pytest.raises(CorpusError, match="a corpus exists already"):
         build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)

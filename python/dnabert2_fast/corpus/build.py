@@ -151,7 +151,7 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
     units = list(units)
     if plan.resolved["deduplicate"] and units != list(range(len(plan.units))):
         raise CorpusError(
-            "deduplicate: duplicates are found by one process only; build the corpus in one part"
+            "deduplicate: must be False for several parts. Build the corpus in one part."
         )
     if _finished(plan) is not None:
         return
@@ -314,7 +314,7 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     if finished is not None:
         return finished
     if not plan.folder.is_dir():
-        raise CorpusError(f"{plan.out}: no part of it is built; build them with part first")
+        raise CorpusError(f"{plan.out}: no part is built. Build them with --part first.")
     plan.prepare()
     whole = plan.folder / "whole"
     whole.mkdir(exist_ok=True)
@@ -349,7 +349,9 @@ def write_merged(
     for number, journal in enumerate(journals):
         if journal.read is None:
             parts = f"unit {number + 1} of {len(plan.units)}"
-            raise CorpusError(f"{plan.unit_folder(number)}: {parts} is not built to its end")
+            raise CorpusError(
+                f"{plan.unit_folder(number)}: {parts} is not complete. Build it again."
+            )
     for number, (files, journal) in enumerate(zip(plan.units, journals, strict=True)):
         first = plan.inputs[files[0]]
         whose = {"species": first.species, "group": first.group, "weight": first.weight}

@@ -170,7 +170,7 @@ def import_parquet(
     """
     out = Path(out)
     if out.exists():
-        raise CorpusError(f"{out}: is there already; choose another folder or delete this one")
+        raise CorpusError(f"{out}: exists already. Choose another folder or delete it.")
     settings = encoded_with(tokenizer)
     text = about(settings)
     shards: list[dict[str, Any]] = []
@@ -222,7 +222,7 @@ def _batches(
     except CorpusError:
         raise
     except (pa.ArrowException, AttributeError, ValueError, OverflowError) as error:
-        what = "lists of token ids without nulls are expected"
+        what = "must contain lists of token ids without nulls"
         raise CorpusError(f"{path}: column {column!r}: {what}: {error}") from None
 
 
@@ -231,7 +231,7 @@ def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
     file = pq.ParquetFile(path)
     names = file.schema_arrow.names
     if column not in names:
-        raise CorpusError(f"{path}: no column {column!r}; there are {', '.join(names)}")
+        raise CorpusError(f"{path}: has no column {column!r} (got {', '.join(names)}).")
     whole = set(ORIGIN.names) <= set(names)
     kept = [*ORIGIN.names, *({WEIGHT} & set(names))] if whole else []
     first = count = 0
@@ -272,7 +272,7 @@ def _changes(table: pa.Table) -> list[int]:
 def _whose(rows: pa.Table, path: Path) -> _Whose:
     species, group, weight = (rows[name][0].as_py() for name in _Whose._fields)
     if not isinstance(weight, float | int) or not 0 <= weight < math.inf:
-        raise CorpusError(f"{path}: weight: {weight} is not a finite number from 0 up")
+        raise CorpusError(f"{path}: weight: must be a finite number >= 0 (got {weight}).")
     return _Whose(species or "", group or "", float(weight))
 
 

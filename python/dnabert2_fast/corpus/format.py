@@ -46,17 +46,17 @@ def read_contents(folder: Path) -> dict[str, Any]:
     """Read and check ``corpus.json``."""
     path = folder / CONTENTS
     if not path.exists():
-        raise CorpusError(f"{folder}: not a corpus, there is no {CONTENTS} in it")
+        raise CorpusError(f"{folder}: is not a corpus, because it has no {CONTENTS}.")
     try:
         contents = read_object(path)
     except ValueError as error:
-        raise CorpusError(f"{path}: {error}; build the corpus again") from None
+        raise CorpusError(f"{path}: {error}. Build the corpus again.") from None
     if contents.get("format") != FORMAT:
-        raise CorpusError(f"{path}: does not describe a corpus")
+        raise CorpusError(f"{path}: does not describe a corpus. Build the corpus again.")
     if contents.get("version") != VERSION:
         raise CorpusError(
-            f"{path}: format version {contents.get('version')}, this package reads {VERSION}; "
-            "build the corpus again"
+            f"{path}: format version {contents.get('version')}, this package reads {VERSION}. "
+            "Build the corpus again."
         )
     return contents
 

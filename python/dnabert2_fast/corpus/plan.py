@@ -98,7 +98,7 @@ class CorpusConfig:
                 )
             if self.stride_bp is not None:
                 raise ValueError(
-                    "stride_bp: windows of drawn lengths lie side by side; leave it out"
+                    "stride_bp: must be omitted with min_window_bp, whose windows are adjacent."
                 )
 
     def resolved(self) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class CorpusPlan:
             file if isinstance(file, SourceFile) else SourceFile(Path(file)) for file in files
         ]
         if not self.inputs:
-            raise ValueError("files: at least one is needed")
+            raise ValueError("files: give at least one.")
         self._stamps = stamps or [_stamp(Path(item.path)) for item in self.inputs]
         self.names = _names([Path(item.path) for item in self.inputs])
         self.resolved = {**encoded_with(tokenizer), **config.resolved()}
@@ -222,9 +222,9 @@ class CorpusPlan:
         except CorpusError:
             raise
         except (KeyError, TypeError, AttributeError) as error:
-            raise CorpusError(f"{folder}/plan.json: damaged: {error!r}; delete {folder}") from None
+            raise CorpusError(f"{folder}/plan.json: damaged: {error!r}. Delete {folder}") from None
         except ValueError as error:
-            raise CorpusError(f"{folder}/plan.json: {error}; delete {folder}") from None
+            raise CorpusError(f"{folder}/plan.json: {error}. Delete {folder}") from None
         return shares
 
     def is_being_built(self) -> bool:
@@ -286,7 +286,7 @@ class CorpusPlan:
 
 def _changed(item: SourceFile, folder: Path | str) -> CorpusError:
     return CorpusError(
-        f"{item.path}: has changed since the build began; delete {folder} to begin anew"
+        f"{item.path}: has changed since the build began. Delete {folder} to start again."
     )
 
 
@@ -303,7 +303,9 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             _lock(handle.fileno(), wait)
         except OSError:
-            raise CorpusError(f"{folder}: another process is building this now") from None
+            raise CorpusError(
+                f"{folder}: another process is building it. Wait for it, or choose another folder."
+            ) from None
         yield
 
 

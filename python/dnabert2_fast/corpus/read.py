@@ -107,7 +107,7 @@ class Corpus:
         """
         folder = Path(folder)
         if split not in SPLITS:
-            raise CorpusError(f'split="{split}": "train" or "valid" is expected')
+            raise CorpusError(f'split: must be one of "train", "valid" (got "{split}").')
         contents = read_contents(folder)
         try:
             for number, shard in enumerate(contents["shards"]):
@@ -244,7 +244,7 @@ class Corpus:
             for name, expected in sums.items():
                 path = self.folder / name
                 if not path.exists() or _native.checksum(path) != expected:
-                    raise CorpusError(f"{path}: not as it was written; build the corpus again")
+                    raise CorpusError(f"{path}: differs from its checksum. Build the corpus again.")
                 bar.update()
 
     def _numbers(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -255,7 +255,7 @@ class Corpus:
                 raise IndexError(f"windows are numbered 0 to {len(self) - 1}")  # beyond 64 bits
             # A mask of booleans would be read as the windows 0 and 1.
             what = f"{given.dtype} of shape {given.shape}"
-            raise ValueError(f"windows: a list of whole numbers is expected, not {what}")
+            raise ValueError(f"windows: must be a list of integers (got {what}).")
         numbers = np.ascontiguousarray(given, dtype=np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
             raise IndexError(f"windows are numbered 0 to {len(self) - 1}")
@@ -271,11 +271,11 @@ class Corpus:
             try:
                 mapped.append(Ragged(*map_shard(path)))
             except (ValueError, KeyError, TypeError, OverflowError) as error:
-                raise CorpusError(f"{path}: damaged: {error}; build the corpus again") from None
+                raise CorpusError(f"{path}: damaged: {error}. Build the corpus again.") from None
             if len(mapped[-1]) != shard["sequences"]:
                 raise CorpusError(
-                    f"{path}: has {len(mapped[-1]):,} windows, {CONTENTS} says "
-                    f"{shard['sequences']:,}; build the corpus again"
+                    f"{path}: has {len(mapped[-1]):,} windows, {CONTENTS} has "
+                    f"{shard['sequences']:,}. Build the corpus again."
                 )
         return mapped
 
@@ -285,7 +285,7 @@ class Corpus:
         try:
             return pq.read_table(path).cast(ORIGIN)
         except (OSError, ValueError) as error:
-            raise CorpusError(f"{path}: cannot be read: {error}; build the corpus again") from None
+            raise CorpusError(f"{path}: cannot be read: {error}. Build the corpus again.") from None
 
     @cached_property
     def _mapped(self) -> _native.Shards:
@@ -309,4 +309,4 @@ def _check_size(path: Path, expected: int) -> None:
     found = path.stat().st_size if path.exists() else None
     if found != expected:
         what = "is missing" if found is None else f"has {found:,} bytes"
-        raise CorpusError(f"{path}: {what}, {expected:,} were written; build the corpus again")
+        raise CorpusError(f"{path}: {what} instead of {expected:,}. Build the corpus again.")

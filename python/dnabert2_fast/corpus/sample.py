@@ -117,7 +117,7 @@ class Mixture:
         self._draws = np.cumsum([0, *(span.draws for span in self._spans)])
         if not len(self):
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
-            raise CorpusError(f"{folders or 'no corpus'}: there is no window to draw")
+            raise CorpusError(f"{folders or 'no corpus'}: has no windows to draw.")
 
     def __len__(self) -> int:
         """Return the draws of one epoch."""
