@@ -222,3 +222,74 @@ fn list_shared<T: Slot>(
     );
     totals.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+    use super::index_pairs;
+    use crate::train::pair::{Limits, Pair};
+    use crate::train::partition::Partition;
+    use crate::train::slots::Slot;
+
+    /// Random pieces, the lower ones more frequent, in windows of 99.
+    fn slots(number: usize, pieces: u64, seed: u64) -> Vec<u16> {
+        let mut draws = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut draw = || u32::try_from(draws.next_u64() % pieces).expect("few");
+        let slot =
+            |at: usize| if at.is_multiple_of(100) { u16::BORDER } else { draw().min(draw() + 1) };
+        (0..=number).map(slot).map(<u16 as Slot>::new).collect()
+    }
+
+    /// Pairs that share entries of the table, and pairs with one each, against plain counts.
+    #[test]
+    fn frequent_pairs_are_those_of_plain_counts() {
+        for (pieces, number, early, min_count, max_letters) in [
+            (20, 20_000, 1_000_000, 1, 2),
+            (20, 20_000, 9_000, 1, 2),
+            (20, 20_000, 9_000, 700, 2),
+            (300, 20_000, 30_000, 2, 2),
+            (2_000, 300_000, 150_000, 1, 2),
+            (2_000, 300_000, 150_000, 3, 2),
+            (20, 20_000, 1_000_000, 1, 1),
+        ] {
+            let texts = [(1, slots(number, pieces, 1)), (3, slots(number, pieces, 2))];
+            let pieces = usize::try_from(pieces).expect("few");
+            // The first ten pieces are as long as a piece may be when `max_letters` is 1.
+            let lengths: Vec<_> = (0..pieces).map(|piece| usize::from(piece < 10)).collect();
+            let limits =
+                Limits { early, late: 0, min_count, lengths: &lengths, max_letters, threads: 2 };
+            let mut counts = BTreeMap::<Pair, u64>::new();
+            for (weight, slots) in &texts {
+                for two in slots.windows(2).filter(|two| !two.contains(&u16::MAX)) {
+                    *counts.entry((two[0].into(), two[1].into())).or_default() += weight;
+                }
+            }
+            counts.retain(|&pair, _| limits.allow(pair));
+            let partitions =
+                texts.map(|(weight, slots)| Mutex::new(Partition::new(weight, slots, pieces)));
+            let (threshold, indexed) = index_pairs(&partitions, pieces, limits);
+            let found: BTreeMap<Pair, u64> =
+                indexed.iter().map(|(&pair, indexed)| (pair, indexed.count)).collect();
+            let from = |least: u64| counts.iter().filter(move |(_, count)| **count >= least);
+            let want: BTreeMap<Pair, u64> = from(threshold).map(|(&p, &n)| (p, n)).collect();
+            assert!(found == want && !found.is_empty() && threshold >= min_count, "{threshold}");
+            let listed = |least: u64| {
+                from(least).map(|(_, &count)| usize::try_from(count).expect("small")).sum::<usize>()
+            };
+            assert!(listed(threshold) <= early, "{threshold}");
+            // As many as there is room for, in steps of an eighth, down to a sixteenth of the highest.
+            let top = counts.values().max().copied().unwrap_or(0);
+            if pieces == 20 && threshold > min_count {
+                let lower = threshold - threshold / 5 - 1;
+                assert!(
+                    listed(lower) > early || lower < top / 16 || from(0).count() == found.len()
+                );
+            }
+        }
+    }
+}
