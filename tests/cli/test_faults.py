@@ -3,15 +3,16 @@
 Kills at random moments are in ``benches/faults.py``, which does it as often as one likes.
 """
 
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,10 +24,12 @@ from dnabert2_fast import (
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Tokenizer,
+    _native,
     build_corpus,
+    cli,
     read_fasta,
 )
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
 
@@ -59,6 +62,46 @@ def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_pa
     assert run_cli(*line, cwd=tmp_path).returncode == 0
     assert out.exists()
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", line[3]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train-tokenizer g.fa --vocab-size 300 --out {0}",
+        "tokenize g.fa --out {0}.tsv",
+        "info {1} --on g.fa --plot {0}.png",
+        "vocab-sizes g.fa --largest 256 --out {0}/x",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    fasta, tmp_path, capsys, monkeypatch, line
+):
+    """A file stands where a folder is needed, or the other way round."""
+    monkeypatch.chdir(tmp_path)
+    tok.save("tok.json")
+    for name in ("out", "out.tsv", "out.png"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / "x").touch()
+    monkeypatch.setattr(_native, "Input", None)  # nothing is read
+    monkeypatch.setattr(_native, "BpeTrainer", None)
+    assert cli.main(line.format("out", "tok.json").split()) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"^error: out\S*: is a (folder|file), expected a (folder|file)\. ", error)
+
+
+def test_a_training_is_kept_until_the_tokenizer_is_saved(fasta, tmp_path, monkeypatch):
+    """The last step fails; the same command then resumes from all merges."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dnabert2_fast.tokenizer._train.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    line = ["train-tokenizer", "g.fa", "--out", "t.json", "--vocab-size", "40"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Tokenizer, "save", lambda *_: exec("raise OSError('disk gone')"))
+        assert cli.main(line) == 2
+    note = tmp_path / ".t.json.training"
+    assert len(json.loads(note.read_text())["merges"]) == 31
+    assert cli.main(line) == 0
+    assert not note.exists()
+    assert Tokenizer.from_file("t.json").vocab_size == 40
 
 
 @pytest.fixture
@@ -327,8 +370,7 @@ def test_a_folder_put_aside_by_a_killed_process_comes_back(tmp_path, monkeypatch
     (aside / "kept").write_text("")
 
     def fails():
-        with atomic_path(tmp_path / "out") as path:
-            Path(path).mkdir()
+        with atomic_folder(tmp_path / "out"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

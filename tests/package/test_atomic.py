@@ -4,12 +4,19 @@ import errno
 import json
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import dnabert2_fast
-from dnabert2_fast._internal.atomic import atomic_json, atomic_path
+from dnabert2_fast._internal.atomic import (
+    atomic_folder,
+    atomic_json,
+    atomic_path,
+    require_writable,
+)
 from dnabert2_fast._internal.progress import progress
 
 PACKAGE = Path(dnabert2_fast.__file__).parent
@@ -50,12 +57,10 @@ def test_json(tmp_path):
 def test_folder(tmp_path):
     target = tmp_path / "out"
     for text in ("first", "second"):
-        with atomic_path(target) as path:
-            path.mkdir()
+        with atomic_folder(target) as path:
             (path / "x").write_text(text)
         assert (target / "x").read_text() == text
-    with pytest.raises(RuntimeError), atomic_path(target) as path:
-        path.mkdir()
+    with pytest.raises(RuntimeError), atomic_folder(target) as path:
         raise RuntimeError
     assert leftovers(tmp_path) == ["out"]
     assert (target / "x").read_text() == "second"
@@ -67,6 +72,70 @@ def test_an_error_of_a_full_disk_names_the_file(tmp_path, number, named):
     with pytest.raises(OSError, match="why") as caught, atomic_path(tmp_path / "a"):
         raise OSError(number, "why")
     assert caught.value.filename == (str(tmp_path / "a") if named else None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symlinks and devices of POSIX")
+def test_a_symlink_is_followed(tmp_path):
+    """Also one to a file or folder that is not there yet."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "a.txt").symlink_to("store/real.txt")
+    (tmp_path / "b").symlink_to("store/real")
+    for text in ("first", "second"):
+        with atomic_path(tmp_path / "a.txt") as path:
+            path.write_text(text)
+        with atomic_folder(tmp_path / "b") as path:
+            (path / "x").write_text(text)
+        assert (tmp_path / "store" / "real.txt").read_text() == text
+        assert (tmp_path / "store" / "real" / "x").read_text() == text
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "b").is_symlink()
+    assert leftovers(tmp_path / "store") == ["real", "real.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symlinks and devices of POSIX")
+def test_a_device_is_written_to_and_stays(tmp_path):
+    (tmp_path / "null").symlink_to(os.devnull)
+    with atomic_path(tmp_path / "null") as path:
+        path.write_text("gone")
+    assert Path(os.devnull).is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    with atomic_path(tmp_path / "pipe") as path:
+        assert path == tmp_path / "pipe"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_what_would_fail_at_the_end_fails_before_the_work(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for open_output, target, message in (
+        (atomic_path, "folder", "is a folder, expected a file. Name a file in it"),
+        (atomic_folder, "file", "is a file, expected a folder. Choose another name"),
+        (atomic_path, "none/x", "there is no folder .*none. Create it first"),
+        (require_writable, "folder", "is a folder"),
+    ):
+        with pytest.raises(OSError, match=message) as caught, ExitStack() as stack:
+            stack.enter_context(open_output(tmp_path / target))
+            pytest.fail("the work began")
+        assert caught.value.filename == str(tmp_path / target)
+    with atomic_folder(tmp_path / "new" / "folder"):
+        pass
+    assert leftovers(tmp_path) == ["file", "folder", "new"]
+    assert leftovers(tmp_path / "new") == ["folder"]
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda path: path.joinpath("x").write_text(""),
+        lambda path: pq.ParquetFile(path),
+        lambda path: exec(f"raise ValueError({str(path)!r})"),
+    ],
+)
+def test_errors_name_the_output_and_not_the_temporary_file(tmp_path, fail):
+    target, named = tmp_path / "out.parquet", pytest.raises((OSError, ValueError), match="out")
+    with named as caught, atomic_path(target) as path:
+        fail(path)
+    assert ".part" not in str(caught.value)
 
 
 def test_progress_without_terminal(capsys, monkeypatch):

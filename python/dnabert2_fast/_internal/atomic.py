@@ -21,8 +21,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_json", "atomic_path", "full_disk_of", "temporary_beside"]
+__all__ = [
+    "atomic_folder",
+    "atomic_json",
+    "atomic_path",
+    "full_disk_of",
+    "require_writable",
+    "resolved",
+    "temporary_beside",
+]
 
 # Error numbers of a full disk, a quota, and a limit of the process.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -37,25 +46,92 @@ _numbers = itertools.count()
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `target`; rename it to `target` if the block succeeds.
 
-    The caller creates a file or a folder there. An existing file is replaced in one step; an
-    existing folder is moved aside during the exchange. On any exception, Ctrl-C included, the
-    temporary path is removed and `target` is unchanged.
+    The caller creates a file there. An existing file is replaced in one step, and a symlink is
+    followed. On any exception, Ctrl-C included, the temporary path is removed and `target` is
+    unchanged. A device or a named pipe is yielded itself.
 
     Raises
     ------
     OSError
-        When the parent folder is missing or cannot be written.
+        When the parent folder is missing or cannot be written, or `target` is a folder: at once,
+        before the caller has done any work.
     """
-    target = Path(target)
+    target = resolved(target)
+    if _is_special(target):
+        yield target
+        return
+    require_writable(target)
     with temporary_beside(target) as temporary, full_disk_of(target):
         yield temporary
-        if target.is_dir() and temporary.is_dir():
+        temporary.replace(target)
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder beside `target`; rename it onto `target` if the block ends well.
+
+    Missing folders around it are created, and an existing folder is moved aside for the instant of
+    the exchange. All else is as in `atomic_path`.
+    """
+    target = resolved(target)
+    require_writable(target, folder=True)
+    with temporary_beside(target) as temporary, full_disk_of(target):
+        temporary.mkdir()
+        yield temporary
+        if target.is_dir():
             with _name_of_mine(f".{target.name}.", ".old") as name:
                 target.rename(target.with_name(name))
                 temporary.rename(target)
                 shutil.rmtree(target.with_name(name))
         else:
-            temporary.replace(target)
+            temporary.rename(target)
+
+
+def resolved(target: str | os.PathLike[str]) -> Path:
+    """Return the path behind a symlink, so that the link stays; another path as it is."""
+    return Path(os.path.realpath(target) if os.path.islink(target) else target)
+
+
+def require_writable(target: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Raise now what writing `target` would raise at the end of the work.
+
+    Parameters
+    ----------
+    target : path
+    folder : bool
+        Whether a folder will be written, not a file; folders around it are then created.
+
+    Raises
+    ------
+    OSError
+        When the parent folder is missing or cannot be written, or `target` is of the other kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> require_writable(os.path.join(tempfile.mkdtemp(), "ids.txt"))
+    """
+    target = resolved(target)
+    if _is_special(target) and not folder:
+        return
+    if folder and target.exists() and not target.is_dir():
+        what = "is a file, expected a folder. Choose another name"
+        raise NotADirectoryError(errno.ENOTDIR, what, os.fspath(target))
+    if not folder and target.is_dir():
+        what = "is a folder, expected a file. Name a file in it"
+        raise IsADirectoryError(errno.EISDIR, what, os.fspath(target))
+    if folder:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    elif not target.parent.is_dir():
+        what = f"there is no folder {target.parent}. Create it first"
+        raise FileNotFoundError(errno.ENOENT, what, os.fspath(target))
+    with temporary_beside(target) as temporary:
+        temporary.touch()
+
+
+def _is_special(target: Path) -> bool:
+    """Whether a path is a device, a pipe or a socket, which must not be replaced."""
+    return target.exists() and not target.is_file() and not target.is_dir()
 
 
 def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | None = 1) -> None:
@@ -106,7 +182,8 @@ def full_disk_of(path: Path) -> Iterator[None]:
 def temporary_beside(target: Path) -> Iterator[Path]:
     """Yield a free path beside `target`; remove it at the end if it exists.
 
-    Files that killed processes of this machine left beside `target` are removed first.
+    Files that killed processes of this machine left beside `target` are removed first. Errors name
+    `target`, not the temporary path.
     """
     _clear(target)
     # Same folder, hence same file system, hence an atomic rename. The suffix is kept because
@@ -115,8 +192,23 @@ def temporary_beside(target: Path) -> Iterator[Path]:
         temporary = target.with_name(name)
         try:
             yield temporary
+        except Exception as error:
+            _name_target(error, os.fspath(temporary), os.fspath(target))
+            raise
         finally:
             _remove(temporary)
+
+
+def _name_target(error: Exception, temporary: str, target: str) -> None:
+    """Replace the temporary path in an error by the path that the user gave."""
+
+    def named(part: Any) -> Any:
+        return part.replace(temporary, target) if isinstance(part, str) else part
+
+    error.args = tuple(map(named, error.args))
+    if isinstance(error, OSError):
+        error.filename, error.strerror = named(error.filename), named(error.strerror)
+        error.filename2 = None if error.filename2 == target else error.filename2
 
 
 @contextmanager

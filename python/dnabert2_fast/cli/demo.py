@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast._internal.atomic import atomic_json, atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
 from dnabert2_fast.corpus.build import build_corpus
 from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.finetuning.config import FinetuneConfig
@@ -72,8 +72,7 @@ def run(out: str | os.PathLike[str] = "demo-out", *, seed: int = 0) -> str:
     if out.exists() and any(out.iterdir()) and not _is_a_demos(out):
         raise FileExistsError(f"--out: {out} exists and is not a demo's folder. Choose another.")
     started = time.perf_counter()
-    with atomic_path(out) as folder:
-        folder.mkdir(parents=True)
+    with atomic_folder(out) as folder:
         _say(1, "training a tokenizer on the genome of Helicobacter pylori G27")
         tokenizer = Tokenizer.train([GENOME], VOCAB_SIZE, TrainingConfig(window_bp=1000))
         tokenizer.save(folder / "tokenizer.json")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dnabert2_fast._internal.atomic import atomic_folder, require_writable, resolved
 from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.cli._args import AnyPath, File, Files, load_tokenizer
 
@@ -112,6 +113,9 @@ def train_tokenizer(
     from dnabert2_fast.io.manifest import species_by_path
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
 
+    require_writable(out)
+    real = resolved(out)
+    checkpoint = real.with_name(f".{real.name}.training")
     species = species_by_path(manifest) if manifest else {}
     tok = Tokenizer.train(
         [*files, *species],
@@ -129,10 +133,11 @@ def train_tokenizer(
         ),
         species=species,
         memory_limit=None if memory_limit_gb is None else int(memory_limit_gb * 1e9),
-        checkpoint=out.with_name(f".{out.name}.training"),
+        checkpoint=checkpoint,
         threads=threads,
     )
     tok.save(out)
+    checkpoint.unlink(missing_ok=True)
     print(tok.trained_on)
     print(f"{out}: {tok.vocab_size} tokens, longest {max(tok.vocabulary[9:], key=len, default='')}")
 
@@ -169,18 +174,17 @@ def vocab_sizes(
     """
     import csv
 
-    from dnabert2_fast._internal.atomic import atomic_path
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
     from dnabert2_fast.tokenizer import assessment as assess
 
+    require_writable(out, folder=True)
     for file in on or files:
         require_file(file, "it is read once for every size")
     config = TrainingConfig(window_bp=window_bp, sample=sample, rna=rna)
     tok = Tokenizer.train(list(files), largest, config, threads=threads)
     sizes = [2**n for n in range(8, largest.bit_length())]
     rows = assess.vocab_sizes(tok, list(on or files), sizes, rna=rna)
-    with atomic_path(out) as folder:
-        folder.mkdir()
+    with atomic_folder(out) as folder:
         tok.save(folder / "tokenizer.json")
         with (folder / "sizes.csv").open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(rows[0]))
@@ -222,6 +226,8 @@ def info(
 
     if plot and not (on or manifest):
         raise ValueError("--plot: shows a tokenizer on genomes. Name some with --on.")
+    if plot:
+        require_writable(plot)
     print(describe(path, verify=verify))
     if not (on or manifest or against):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dnabert2_fast._internal.atomic import atomic_json, atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers
@@ -76,6 +76,7 @@ def evaluate(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already. Choose another folder or delete it.")
+    require_writable(out, folder=True)
     predictor = Predictor.load(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
@@ -84,8 +85,7 @@ def evaluate(
     answers = predictor(labelled.sequences, labelled.pairs)
     labels, outputs = aligned(task, labelled, answers)
     values = scores(labels, outputs, task.kind)
-    with atomic_path(out) as temporary:
-        temporary.mkdir(parents=True)
+    with atomic_folder(out) as temporary:
         write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
         atomic_json(temporary / "metrics.json", values)
         plot_answers(temporary, task, labels, outputs)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from transformers import TrainerCallback, set_seed
 
-from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.atomic import atomic_json, resolved
 from dnabert2_fast._internal.checks import (
     check_at_least,
     check_between,
@@ -129,6 +129,7 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     True
     """
     _check(config)
+    config = replace(config, out=str(resolved(config.out)))
     out = Path(config.out)
     task, tables = read_splits(config.data, config.task, rna=config.rna)
     if task.by_position and config.pooling is not None:

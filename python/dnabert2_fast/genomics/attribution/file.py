@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
@@ -77,8 +77,7 @@ def attribute_file(
         )
         folder = None
         if output.plots is not None:
-            folder = stack.enter_context(atomic_path(output.plots))
-            folder.mkdir(parents=True)
+            folder = stack.enter_context(atomic_folder(output.plots))
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
         bar = stack.enter_context(progress(ordered.sequence_count, "attributing", "sequences"))
         for number, piece in enumerate(ordered.pieces, 1):
