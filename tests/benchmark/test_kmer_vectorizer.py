@@ -76,7 +76,7 @@ def test_contract_and_bad_arguments():
     for k in ((), (0,), (9,)):
         with pytest.raises(ValueError, match="lengths of 1 to 8"):
             KmerVectorizer(k).fit(["ACGT"])
-    with pytest.raises(ValueError, match="a list of sequences"):
+    with pytest.raises(TypeError, match="a list of sequences"):
         KmerVectorizer().fit("ACGT")
 
 

@@ -60,7 +60,6 @@ BAD = {
     "no model": (edited(lambda file: file.pop("model")), "at /model: an object"),
     "no vocabulary": (without("vocab"), "at /model/vocab: an object"),
     "no merges": (without("merges"), "at /model/merges: a list"),
-    "no unknown token": (without("unk_token"), "at /model/unk_token"),
     "an unknown token that is no token": (
         edited(lambda file: file["model"].update(unk_token="[NONE]")),
         "at /model/unk_token",
@@ -108,7 +107,7 @@ BAD = {
     ),
     "steps within steps": (
         with_normalizer({"type": "Sequence", "normalizers": [{"type": "Sequence"}]}),
-        "only Strip",
+        "at /normalizer/normalizers/0/normalizers: a list",
     ),
     "a type of 37 bits": (TEXT.replace('"type_id": 0', '"type_id": 99999999999'), ID),
     "a template of no token": (

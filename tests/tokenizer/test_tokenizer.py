@@ -311,7 +311,7 @@ def test_training_on_several_genomes(shared, tmp_path, name, bases, vocab_size):
 
 
 def test_training_input():
-    with pytest.raises(TypeError, match="list of paths or sequences"):
+    with pytest.raises(TypeError, match="must be a list of paths or sequences"):
         Tokenizer.train("ACGT")
     with pytest.raises(ValueError, match="no A, C, G or T"):
         Tokenizer.train(["NNNN"])
@@ -335,11 +335,11 @@ def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
     assert compat.encode_batch(pa.array([""]).cast(kind)).to_list() == [want[1]]
     assert compat.encode_batch(np.array([t.encode() for t in texts])).to_list() == want
     assert compat.encode_batch(np.array(texts, dtype=object)).to_list() == want
-    with pytest.raises(ValueError, match="got 1 nulls"):
+    with pytest.raises(TypeError, match=r"element 1 must be str or bytes \(got None\)"):
         compat.encode_batch(pa.array(["ACGT", None]).cast(kind))
-    with pytest.raises(ValueError, match="got type int64"):
+    with pytest.raises(TypeError, match="an Arrow array of int64"):
         compat.encode_batch(pa.array([1]))
-    with pytest.raises(TypeError, match="give a list of sequences"):
+    with pytest.raises(TypeError, match="must be a list of sequences"):
         compat.encode_batch("ACGT")
 
 
@@ -367,9 +367,9 @@ def test_arrow_and_numpy_arrays_are_read_as_lists_are(kind):
         (
             lambda p: compat.encode_batch([None]),
             TypeError,
-            "a sequence is str or bytes, not NoneType",
+            r"element 0 must be str or bytes \(got None\)",
         ),
-        (lambda p: compat.encode(5), TypeError, "a sequence is str or bytes, not int"),
+        (lambda p: compat.encode(5), TypeError, r"must be one str or bytes \(got int\)"),
         (lambda p: compat.encode("A\ud800"), ValueError, "surrogates not allowed"),
         (lambda p: compat.encode("A", max_length=-1), ValueError, "max_length: must be at least 0"),
         (lambda p: compat.encode("A", "C", seed=-1), ValueError, "seed: must be between 0 and"),

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
+from dnabert2_fast.io.arguments import Sequences, text_list
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -63,12 +64,12 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.tfidf = tfidf
         self.both_strands = both_strands
 
-    def fit(self, X: Sequence[str], y: object = None) -> Self:
+    def fit(self, X: Sequences, y: object = None) -> Self:
         """Learn the document frequencies."""
         self.fit_transform(X)
         return self
 
-    def fit_transform(self, X: Sequence[str], y: object = None, **_: Any) -> sparse.csr_matrix:
+    def fit_transform(self, X: Sequences, y: object = None, **_: Any) -> sparse.csr_matrix:
         """Learn the document frequencies and return the rows of `X`."""
         if not self.k or not all(1 <= k <= 8 for k in self.k):
             raise ValueError(f"k: must be lengths between 1 and 8 (got {self.k}).")
@@ -76,7 +77,7 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         counts = self._counts(X)
         return counts if self.tfidf_ is None else self.tfidf_.fit_transform(counts)
 
-    def transform(self, X: Sequence[str]) -> sparse.csr_matrix:
+    def transform(self, X: Sequences) -> sparse.csr_matrix:
         """Return float32 of shape (n, sum of 4 ** k), sparse."""
         check_is_fitted(self, "tfidf_")
         counts = self._counts(X)
@@ -93,10 +94,8 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = False
         return tags
 
-    def _counts(self, X: Sequence[str]) -> sparse.csr_matrix:
-        rows = list(X)
-        if isinstance(X, str) or not all(isinstance(row, str) for row in rows):
-            raise ValueError("X: must be a list of sequences of type str.")
+    def _counts(self, X: Sequences) -> sparse.csr_matrix:
+        rows = text_list(X, "X")
         return sparse.hstack([self._of_length(k, rows) for k in self.k], format="csr")
 
     def _of_length(self, k: int, rows: list[str]) -> sparse.csr_matrix:

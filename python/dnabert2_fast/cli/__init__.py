@@ -7,6 +7,7 @@ files.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -128,6 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"error: there is no command {command!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8
     try:
         with warnings.catch_warnings(), needs(command, EXTRA_OF.get(command)):
             warnings.showwarning = _one_line_warning

@@ -57,7 +57,7 @@ FILE_COUNTS = (
 
 
 def build_corpus(
-    files: Iterable[str | os.PathLike[str] | SourceFile],
+    files: Iterable[str | os.PathLike[str] | SourceFile] | os.PathLike[str],
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
     config: CorpusConfig | None = None,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.corpus.format import (
@@ -28,6 +28,7 @@ from dnabert2_fast.corpus.format import (
 )
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.io.arguments import file_list, printable
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -121,7 +122,7 @@ def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
 
 
 def import_parquet(
-    files: Iterable[str | os.PathLike[str]],
+    files: Iterable[str | os.PathLike[str]] | os.PathLike[str],
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
     *,
@@ -171,15 +172,15 @@ def import_parquet(
     out = Path(out)
     if out.exists():
         raise CorpusError(f"{out}: exists already. Choose another folder or delete it.")
+    given = file_list(files), file_list(valid, "valid")
     settings = encoded_with(tokenizer)
     text = about(settings)
     shards: list[dict[str, Any]] = []
     inputs = []
-    with atomic_path(out) as folder, progress(None, "importing", "windows") as bar:
-        folder.mkdir(parents=True)
-        for split, paths in zip(SPLITS, (files, valid), strict=True):
+    with atomic_folder(out) as folder, progress(None, "importing", "windows") as bar:
+        for split, paths in zip(SPLITS, given, strict=True):
             for path in map(Path, paths):
-                inputs.append({"path": path.name, "bytes": path.stat().st_size})
+                inputs.append({"path": printable(path.name), "bytes": path.stat().st_size})
                 for ids, origins, whose in _batches(path, column, tokenizer):
                     names = shard_files(len(shards))
                     size, checksum = _native.write_shard(
@@ -217,8 +218,9 @@ def _batches(
             parts.append(rows)
             waiting += len(rows[column].combine_chunks().flatten())
             last = whose
-        if parts:
-            yield *_shard(parts, column, tokenizer), last
+        if not parts:
+            raise CorpusError(f"{path}: has no rows. Leave it out.")
+        yield *_shard(parts, column, tokenizer), last
     except CorpusError:
         raise
     except (pa.ArrowException, AttributeError, ValueError, OverflowError) as error:
@@ -240,7 +242,7 @@ def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
     for batch in file.iter_batches(columns=[column, *kept]):
         table = pa.table(batch)
         if not whole:
-            table = _with_rows(table, path.name, first)
+            table = _with_rows(table, printable(path.name), first)
         if WEIGHT not in kept:
             table = table.append_column(WEIGHT, pa.array(np.ones(len(table))))
         first += len(table)
@@ -291,8 +293,16 @@ def _shard(parts: list[pa.Table], column: str, tokenizer: Tokenizer) -> tuple[Ra
     if rows.null_count or rows.flatten().null_count:
         raise ValueError(f"{rows.null_count + rows.flatten().null_count} nulls")
     values = rows.flatten().cast(pa.int64()).to_numpy()
-    if values.size and not 0 <= values.min() <= values.max() < tokenizer.vocab_size:
-        raise ValueError(f"ids are 0 to {tokenizer.vocab_size - 1}, and there is {values.max()}")
     lengths = rows.value_lengths().to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    size, pad = tokenizer.vocab_size, tokenizer.pad_id
+    if (wrong := (values < 0) | (values >= size)).any():
+        raise ValueError(f"id {values[wrong.argmax()]}: ids are 0 to {size - 1}")
+    if pad is not None and (padding := values == pad).any():
+        row = int(np.searchsorted(offsets, padding.argmax(), "right")) - 1
+        where = ", ".join(str(table[name][row].as_py()) for name in ("file", "record"))
+        raise ValueError(
+            f"record {where} holds {tokenizer.vocabulary[pad]} (id {pad}); remove the padding, "
+            "a corpus stores rows of any length"
+        )
     return Ragged(values.astype(np.uint16), offsets), table.select(ORIGIN.names).cast(ORIGIN)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnabert2_fast import _native
-from dnabert2_fast._internal.atomic import atomic_json
+from dnabert2_fast._internal.atomic import atomic_json, resolved
 from dnabert2_fast._internal.checks import check_at_least, check_between, check_seed
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.settings import require_same
@@ -26,6 +26,7 @@ from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast._internal.strict_json import parse_json
 from dnabert2_fast.corpus.format import encoded_with
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.io.arguments import file_list, printable
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -138,17 +139,18 @@ class CorpusPlan:
 
     def __init__(
         self,
-        files: Iterable[str | os.PathLike[str] | SourceFile],
+        files: Iterable[str | os.PathLike[str] | SourceFile] | os.PathLike[str],
         out: str | os.PathLike[str],
         tokenizer: Tokenizer,
         config: CorpusConfig,
         *,
         stamps: list[list[int]] | None = None,
     ) -> None:
-        self.out = Path(out)
+        self.out = resolved(out)
         self.tokenizer = tokenizer
         self.inputs = [
-            file if isinstance(file, SourceFile) else SourceFile(Path(file)) for file in files
+            file if isinstance(file, SourceFile) else SourceFile(Path(file))
+            for file in file_list(files)
         ]
         if not self.inputs:
             raise ValueError("files: give at least one.")
@@ -328,9 +330,12 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Shortest names that tell the files apart: their own, or paths from the common folder."""
+    """Shortest names that tell the files apart: their own, or paths from the common folder.
+
+    Bytes that are not UTF-8 are escaped, because names are text in Parquet and JSON.
+    """
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         common = os.path.commonpath([path.absolute().parent for path in paths])
         names = [path.absolute().relative_to(common).as_posix() for path in paths]
-    return names
+    return [printable(name) for name in names]

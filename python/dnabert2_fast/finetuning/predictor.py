@@ -16,6 +16,7 @@ from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
 from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
+from dnabert2_fast.io.arguments import Sequences, text_list
 from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -130,8 +131,8 @@ class Predictor:
 
     def __call__(
         self,
-        sequences: Sequence[str],
-        pairs: Sequence[str] | None = None,
+        sequences: Sequences,
+        pairs: Sequences | None = None,
         *,
         window_bp: int | None = None,
         stride_bp: int | None = None,
@@ -140,8 +141,9 @@ class Predictor:
 
         Parameters
         ----------
-        sequences : sequence of str
-        pairs : sequence of str, optional
+        sequences : list, tuple, generator, array, series or path
+            Of `str` or `bytes`; a path is a FASTA or FASTQ file.
+        pairs : the same, optional
             The second sequences, for a task of pairs.
         window_bp : int, optional
             Length of a window in bases; the longest training sequence's if omitted.
@@ -155,13 +157,18 @@ class Predictor:
         ValueError
             When the stride is not between 1 and the window.
         """
-        seconds: Sequence[str | None] = [None] * len(sequences) if pairs is None else pairs
+        texts = text_list(sequences)
+        seconds: Sequence[str | None] = [None] * len(texts)
+        if pairs is not None:
+            seconds = text_list(pairs, "pairs")
+            if len(seconds) != len(texts):
+                raise ValueError(f"pairs: {len(seconds)} of them, but {len(texts)} sequences")
         rows = (
-            Row(str(i), sequence, pair, "")
-            for i, (sequence, pair) in enumerate(zip(sequences, seconds, strict=True))
+            Row(str(i), text, second, "")
+            for i, (text, second) in enumerate(zip(texts, seconds, strict=True))
         )
         outputs, spans = [np.empty((0, len(self.task.names)))], [np.empty((0, 2), np.int64)]
-        lengths = np.zeros(len(sequences), np.int64)
+        lengths = np.zeros(len(texts), np.int64)
         for positions, answers in self.stream(rows, window_bp=window_bp, stride_bp=stride_bp):
             outputs.append(answers.outputs)
             if answers.lengths is not None and answers.spans is not None:

@@ -108,7 +108,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         """Return the id of every token."""
         return dict(self._ids)
 
-    def _convert_token_to_id(self, token: str) -> int:
+    def _convert_token_to_id(self, token: str) -> int | None:
         return self._ids.get(token, self.core.unk_id)
 
     def _convert_id_to_token(self, index: int) -> str | None:

@@ -25,6 +25,7 @@ from dnabert2_fast.corpus.build import (
 from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.io.arguments import file_list
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
@@ -79,7 +80,7 @@ def build_corpus(
         raise CorpusError("deduplicate: must be False with Ray. Use build_corpus.")
     share = _Share(threads or num_cpus, num_cpus)
     if "://" in os.fspath(out):
-        _build_remotely(list(files), os.fspath(out), tokenizer, config, share)
+        _build_remotely(file_list(files), os.fspath(out), tokenizer, config, share)
         return None
     plan = CorpusPlan(files, out, tokenizer, config)
     each(

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from itertools import count
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.checks import check_at_least, check_seed
+from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.io.arguments import Sequences, TextBuffer, sequence_list, text_blocks
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.ragged import Ragged, as_ids
-from dnabert2_fast.tokenizer._inputs import spans
 from dnabert2_fast.tokenizer._results import EncodedBatch, Windows, cut_windows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = [
     "Frame",
@@ -30,8 +28,14 @@ __all__ = [
     "encode_detailed",
     "encode_windows",
     "frame_of",
+    "naming_records",
     "other_strand",
 ]
+
+# The complement of every byte.
+COMPLEMENTS = np.array(
+    [*map(ord, reverse_complement("".join(map(chr, range(128))))[::-1]), *range(128, 256)], np.uint8
+)
 
 Truncation = Literal["longest_first", "only_first", "only_second"]
 Side = Literal["right", "left"]
@@ -47,6 +51,8 @@ class Options(NamedTuple):
     truncation_side: Side = "right"
     dropout: float | None = None
     seed: int = 0
+    first: int = 0
+    """Index of the first sequence, where a batch comes in several calls."""
 
     def native(self) -> _native.EncodeOptions:
         """Return them as the extension takes them."""
@@ -54,56 +60,78 @@ class Options(NamedTuple):
 
 
 def encode_batch(
-    native: _native.Tokenizer,
-    sequences: Sequence[str | bytes]
-    | npt.NDArray[np.bytes_]
-    | pa.Array
-    | pa.ChunkedArray
-    | os.PathLike[str],
-    options: Options,
-    threads: int = 0,
+    native: _native.Tokenizer, sequences: Sequences, options: Options, threads: int = 0
 ) -> Ragged:
     """Return the ids of sequences in any form; see `Tokenizer.encode_batch`."""
-    if isinstance(sequences, (str, bytes)):
-        raise TypeError(
-            "sequences: must be a list or a pathlib.Path. For one sequence, call encode."
-        )
     _check(options, threads)
+    parts: list[Ragged] = []
+    first = options.first
+
+    def encode(block: TextBuffer | list[str | bytes]) -> None:
+        nonlocal first
+        now = options._replace(first=first).native()
+        if isinstance(block, TextBuffer):
+            parts.append(Ragged(*native.encode_spans(*block, now, threads)))
+        else:
+            parts.append(Ragged(*native.encode_batch(block, now, threads)))
+        first += len(parts[-1])
+
     if isinstance(sequences, os.PathLike):
-        # Each chunk draws from a seed of its own.
-        seeds = (options._replace(seed=seed).native() for seed in count(options.seed))
-        chunks = (texts for _, texts in read_chunks(sequences))
-        return Ragged.concatenate(
-            [
-                Ragged(*native.encode_batch(texts, seeded, threads))
-                for texts, seeded in zip(chunks, seeds, strict=False)
-            ]
-        )
-    found = spans(sequences)
-    if found is not None:
-        return Ragged(*native.encode_spans(*found, options.native(), threads))
-    listed = sequences if isinstance(sequences, list) else list(sequences)
-    return Ragged(*native.encode_batch(listed, options.native(), threads))
+        for names, texts in read_chunks(sequences):
+            with naming_records(sequences, names, first):
+                encode(texts)
+    else:
+        for block in text_blocks(sequences):
+            encode(block)
+    return parts[0] if len(parts) == 1 else Ragged.concatenate(parts)
+
+
+@contextmanager
+def naming_records(
+    path: str | os.PathLike[str], names: list[str], first: int = 0
+) -> Iterator[None]:
+    """Name file and record in the error of a letter without a token, instead of an index.
+
+    Parameters
+    ----------
+    path : path
+    names : list of str
+        Of the records that are encoded in the block.
+    first : int
+        Index that the encoder gives to the first of them.
+    """
+    try:
+        yield
+    except TokenizerError as error:
+        index: int | None = getattr(error, "sequence", None)
+        if index is None:
+            raise
+        what = str(error).removeprefix(f"sequence {index}: ")
+        name = names[index - first]
+        raise TokenizerError(f"{os.fsdecode(path)}: record {name!r}: {what}") from None
 
 
 def encode_detailed(
     native: _native.Tokenizer,
-    sequences: Sequence[str | bytes],
-    pairs: Sequence[str | bytes] | None,
+    sequences: Sequences,
+    pairs: Sequences | None,
     options: Options,
     threads: int = 0,
 ) -> EncodedBatch:
     """Return ids, type ids and offsets; see `Tokenizer.encode_batch_detailed`."""
     _check(options, threads)
     batch = native.encode_detailed(
-        list(sequences), None if pairs is None else list(pairs), options.native(), threads
+        sequence_list(sequences),
+        None if pairs is None else sequence_list(pairs, "pairs"),
+        options.native(),
+        threads,
     )
     return EncodedBatch(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
 
 
 def encode_windows(
     native: _native.Tokenizer,
-    sequences: Sequence[str | bytes],
+    sequences: Sequences,
     max_length: int,
     stride: int,
     frame: Frame,
@@ -132,26 +160,31 @@ def frame_of(native: _native.Tokenizer) -> Frame:
 
 def other_strand(native: _native.Tokenizer, ids: Ragged, frame: Frame) -> Ragged:
     """Return the ids of the reverse complements, with special tokens where `ids` have them."""
-    texts = [reverse_complement(native.decode(as_ids(row), "N", "")) for row in ids]
-    framed = np.array([_is_framed(row, frame) for row in ids], bool)
-    parts = [
-        encode_batch(
-            native, [texts[i] for i in np.flatnonzero(framed == special)], Options(special)
-        )
-        for special in (False, True)
-    ]
+    text, borders = native.decode_batch(as_ids(ids.values), ids.offsets)
+    # The whole text reversed holds every row reversed, the last row first.
+    text = COMPLEMENTS[text][::-1]
+    starts, ends = len(text) - borders[1:], len(text) - borders[:-1]
+    framed = _framed(ids, frame)
+    parts = []
+    for special in (False, True):
+        rows = framed == special
+        options = Options(special).native()
+        parts.append(Ragged(*native.encode_spans(text, starts[rows], ends[rows], options, 0)))
     return Ragged.concatenate(parts).take(np.argsort(np.argsort(framed, kind="stable")))
 
 
-def _is_framed(ids: npt.NDArray[np.uint16], frame: Frame) -> bool:
-    """Return whether special tokens are around the ids of a sequence."""
-    before, after = (part.tolist() for part in frame)
-    listed = ids.tolist()
-    return (
-        len(listed) >= len(before) + len(after)
-        and listed[: len(before)] == before
-        and listed[len(listed) - len(after) :] == after
-    )
+def _framed(ids: Ragged, frame: Frame) -> npt.NDArray[np.bool_]:
+    """Return whether special tokens are around the ids of each sequence, shape (n,)."""
+    before, after = frame
+    framed = ids.lengths >= len(before) + len(after)
+    starts, ends = ids.offsets[:-1][framed], ids.offsets[1:][framed]
+    found = np.ones(len(starts), bool)
+    for i, special in enumerate(before):
+        found &= ids.values[starts + i] == special
+    for i, special in enumerate(after):
+        found &= ids.values[ends - len(after) + i] == special
+    framed[framed] = found
+    return framed
 
 
 def _check(options: Options, threads: int) -> None:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, overload
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast.io.arguments import Sequences, check_sequence, sequence_list
 from dnabert2_fast.ragged import Ragged, as_ids
 from dnabert2_fast.tokenizer._encode import (
     Frame,
@@ -45,9 +46,6 @@ from dnabert2_fast.tokenizer._vocabulary import (
     id_of,
 )
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 __all__ = ["Tokenizer"]
 
 
@@ -62,7 +60,8 @@ class Tokenizer:
     upper-case ones, so that soft-masked genomes keep their bases; ``case="compat"`` leaves them
     as they are, which makes each an [UNK], as Hugging Face does with the published file.
     ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
-    ``"split"`` gives such letters no token, ``"error"`` raises on the first one.
+    ``"split"`` gives such letters no token, ``"error"`` raises on the first one. A vocabulary
+    without [UNK] raises by default.
 
     ``matching`` is how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
     the published weights were trained; ``"longest"`` takes the longest piece at each position, from
@@ -85,6 +84,8 @@ class Tokenizer:
     """What `train` read; None for a tokenizer that was loaded."""
 
     def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
+        if native.unknown_id is None and unknown == "unk":
+            unknown = "error"  # as the extension does
         self._native, self._case, self._unknown = native, case, unknown
 
     @classmethod
@@ -186,7 +187,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        files_or_sequences: Iterable[str | bytes | os.PathLike[str]],
+        files_or_sequences: Iterable[str | bytes | os.PathLike[str]] | os.PathLike[str],
         vocab_size: int = 4096,
         config: TrainingConfig | None = None,
         *,
@@ -216,8 +217,8 @@ class Tokenizer:
             reading it again for every dozen or so of them: same merges, far more time. Without a
             limit 2.2 to 2.8 bytes per base are used.
         checkpoint : path, optional
-            File to note the merges in, now and then and when the training is stopped. If it is
-            there already, training resumes from it; it is deleted at the end.
+            File for the merges made so far, written now and then and at the end. If it exists,
+            training resumes from it. Delete it once the tokenizer is saved.
         threads : int
             0 uses every core. The merges do not depend on it.
 
@@ -239,8 +240,6 @@ class Tokenizer:
         >>> tok.tokens(tok.encode("ACACGT"))
         ['[CLS]', 'ACAC', 'G', 'T', '[SEP]']
         """
-        if isinstance(files_or_sequences, (str, bytes, os.PathLike)):
-            raise TypeError("give a list of paths or sequences, not a single one")
         config = config or TrainingConfig()
         text, report = train_text(
             files_or_sequences,
@@ -318,6 +317,7 @@ class Tokenizer:
         >>> tok.encode("ACGTTGCA", "TTAA").tolist()
         [1, 5, 134, 32, 2, 84, 2]
         """
+        check_sequence(sequence)
         if pair is None and truncation == "longest_first":
             # Without offsets, which take most of the time for long sequences.
             return self.encode_batch(
@@ -329,6 +329,8 @@ class Tokenizer:
                 seed=seed,
                 threads=1,
             ).values
+        if pair is not None:
+            check_sequence(pair, "pair")
         return encode_detailed(
             self._native,
             [sequence],
@@ -354,6 +356,7 @@ class Tokenizer:
         >>> tok.encode_detailed("ACNNGT").offsets.tolist()
         [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [4, 6], [0, 0]]
         """
+        check_sequence(sequence)
         ids, type_ids, offsets = self.encode_batch_detailed(
             [sequence],
             None if pair is None else [pair],
@@ -367,11 +370,7 @@ class Tokenizer:
 
     def encode_batch(
         self,
-        sequences: Sequence[str | bytes]
-        | npt.NDArray[np.bytes_]
-        | pa.Array
-        | pa.ChunkedArray
-        | os.PathLike[str],
+        sequences: Sequences,
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
@@ -384,9 +383,10 @@ class Tokenizer:
 
         Parameters
         ----------
-        sequences : sequence of str or bytes, numpy array of bytes, Arrow array, or path
-            An Arrow array of strings or binaries, large or not, is read where it lies. A
-            `pathlib.Path` is a FASTA or FASTQ file, whose records are taken in order.
+        sequences : list, tuple, generator, array, series or path
+            Elements are `str` or `bytes`. Numpy arrays of bytes and Arrow arrays of strings or
+            binaries are read without a copy. A `pathlib.Path` is a FASTA or FASTQ file, whose
+            records are taken in order.
         add_special_tokens, max_length, truncation_side, dropout, seed
             As in `encode`; with `dropout` every sequence has draws of its own.
         threads : int
@@ -420,8 +420,8 @@ class Tokenizer:
 
     def encode_batch_detailed(
         self,
-        sequences: Sequence[str | bytes],
-        pairs: Sequence[str | bytes] | None = None,
+        sequences: Sequences,
+        pairs: Sequences | None = None,
         *,
         add_special_tokens: bool = True,
         max_length: int | None = None,
@@ -433,8 +433,9 @@ class Tokenizer:
 
         Parameters
         ----------
-        sequences : sequence of str or bytes
-        pairs : sequence of str or bytes, optional
+        sequences : list, tuple, generator, array, series or path
+            As in `encode_batch`.
+        pairs : the same, optional
             One second sequence for each.
         add_special_tokens, max_length, truncation, truncation_side
             As in `encode`.
@@ -460,7 +461,7 @@ class Tokenizer:
 
     def encode_windows(
         self,
-        sequences: Sequence[str | bytes],
+        sequences: Sequences,
         max_length: int,
         *,
         stride: int = 0,
@@ -472,7 +473,8 @@ class Tokenizer:
 
         Parameters
         ----------
-        sequences : sequence of str or bytes
+        sequences : list, tuple, generator, array, series or path
+            As in `encode_batch`.
         max_length : int
             Maximum tokens of a window, special ones included.
         stride : int
@@ -561,13 +563,15 @@ class Tokenizer:
         whole = other_strand(self._native, rows, self._frame)
         return whole if isinstance(ids, Ragged) else whole.values
 
-    def replaced(self, sequences: Sequence[str | bytes]) -> ReplacedCounts:
+    def replaced(self, sequences: Sequences) -> ReplacedCounts:
         """Count the letters that the policies change: those folded, and those without a token.
+
+        `sequences` are as in `encode_batch`.
 
         >>> Tokenizer.from_pretrained("dnabert2").replaced(["acGTN", "NNR"])
         ReplacedCounts(folded=2, unknown={'N': 3, 'R': 1})
         """
-        return ReplacedCounts(*self._native.replaced(list(sequences)))
+        return ReplacedCounts(*self._native.replaced(sequence_list(sequences)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.
@@ -608,8 +612,8 @@ class Tokenizer:
         return hashlib.sha256(self._native.text.encode()).hexdigest()
 
     @property
-    def unk_id(self) -> int:
-        """Id of the unknown token."""
+    def unk_id(self) -> int | None:
+        """Id of the unknown token; None when the vocabulary has none."""
         return self._native.unknown_id
 
     @cached_property

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -23,6 +24,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
+from dnabert2_fast.io.arguments import FILE_OR_SEQUENCE, elements
 from dnabert2_fast.io.content import open_input
 from dnabert2_fast.io.tables import delimiter_of, values_of
 from dnabert2_fast.tokenizer._inputs import is_sequence
@@ -32,6 +34,7 @@ __all__ = ["Source", "TrainingConfig", "TrainingReport", "train_text"]
 
 FORMAT, VERSION = "dnabert2_fast.training", 2
 BASES = "ACGT"
+BATCH_SEQUENCES, BATCH_BP = 1 << 14, 1 << 20
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 
@@ -168,7 +171,7 @@ class TrainingReport(NamedTuple):
 
 
 def read_inputs(
-    inputs: Iterable[str | bytes | os.PathLike[str]],
+    inputs: Iterable[str | bytes | os.PathLike[str]] | os.PathLike[str],
     config: TrainingConfig,
     species: Mapping[str, str],
     spill_to: Path | None,
@@ -186,24 +189,42 @@ def read_inputs(
     )
     sources: dict[str, Source] = {}
     with progress(None, "reading", "letters") as bar:
-        for item in inputs:
-            if is_sequence(item):
-                _add(sources, "(sequences)", "", trainer.add(item))
+
+        def add(name: str, of: str, sequences: Iterable[str | bytes]) -> None:
+            for some in _batches(sequences):
+                _add(sources, name, of, trainer.add(some))
+                bar.update(sum(map(len, some)))
+
+        items = elements(inputs, "files_or_sequences", FILE_OR_SEQUENCE)
+        for in_memory, some in groupby(items, is_sequence):
+            if in_memory:
+                add("(sequences)", "", some)
                 continue
-            path = os.fsdecode(item)
-            name = Path(path).name
-            bar.note(file=name)
-            opened = open_input(path)
-            delimiter = delimiter_of(opened, path, config.column)
-            if delimiter is not None:
-                values = values_of(opened, path, config.column, delimiter, rna=config.rna)
-                for sequence in values:
-                    _add(sources, name, species.get(path, ""), trainer.add(sequence))
-                    bar.update(len(sequence))
-            else:
-                counts = trainer.add_file(opened, rna=config.rna, report=bar.update)
-                _add(sources, name, species.get(path, ""), counts)
+            for path in map(os.fsdecode, some):
+                name, of = Path(path).name, species.get(path, "")
+                bar.note(file=name)
+                opened = open_input(path)
+                delimiter = delimiter_of(opened, path, config.column)
+                if delimiter is not None:
+                    add(name, of, values_of(opened, path, config.column, delimiter, rna=config.rna))
+                else:
+                    counts = trainer.add_file(opened, rna=config.rna, report=bar.update)
+                    _add(sources, name, of, counts)
     return trainer, TrainingReport(list(sources.values()))
+
+
+def _batches(sequences: Iterable[str | bytes]) -> Iterator[list[str | bytes]]:
+    """Yield some sequences at a time, so that short ones do not cost a call each."""
+    batch: list[str | bytes] = []
+    letters = 0
+    for sequence in sequences:
+        batch.append(sequence)
+        letters += len(sequence)
+        if len(batch) == BATCH_SEQUENCES or letters >= BATCH_BP:
+            yield batch
+            batch, letters = [], 0
+    if batch:
+        yield batch
 
 
 def _add(sources: dict[str, Source], name: str, species: str, counts: _native.InputCounts) -> None:
@@ -219,7 +240,7 @@ def _add(sources: dict[str, Source], name: str, species: str, counts: _native.In
 
 
 def train_text(
-    inputs: Iterable[str | bytes | os.PathLike[str]],
+    inputs: Iterable[str | bytes | os.PathLike[str]] | os.PathLike[str],
     vocab_size: int,
     config: TrainingConfig,
     species: Mapping[str, str],
@@ -251,8 +272,7 @@ def train_text(
             known=list(merges),
             report=merges.append,
         )
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        merges.stopped()
     return text, report
 
 
@@ -271,7 +291,7 @@ class _Merges(list[tuple[int, int]]):
             self.write()
 
     def stopped(self) -> None:
-        """Write, unless doing it all again takes no time."""
+        """Write at the end, however it came, unless doing it all again takes no time."""
         if time.monotonic() - self._started > SECONDS_BETWEEN_CHECKPOINTS:
             self.write()
 

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast.io.arguments import file_list
 from dnabert2_fast.io.fasta import read_chunks
+from dnabert2_fast.tokenizer._encode import naming_records
 from dnabert2_fast.tokenizer._tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -133,13 +135,14 @@ def assess(
     lengths[special] = 0
     found: dict[str, Assessment] = {}
     with progress(None, "assessing", "letters") as bar:
-        for file in files:
+        for file in file_list(files):
             path = os.fsdecode(file)
             name = (species or {}).get(path) or Path(path).name
             bar.note(file=Path(path).name)
             counts = np.zeros(len(lengths), np.int64)
-            for _, sequences in read_chunks(path, rna=rna):
-                ids = tokenizer.encode_batch(sequences, add_special_tokens=False).values
+            for names, sequences in read_chunks(path, rna=rna):
+                with naming_records(path, names):
+                    ids = tokenizer.encode_batch(sequences, add_special_tokens=False).values
                 counts += np.bincount(ids, minlength=len(lengths))
                 bar.update(sum(map(len, sequences)))
             counts[special] = 0
@@ -192,7 +195,7 @@ def shortened(tokenizer: Tokenizer, vocab_size: int) -> Tokenizer:
 
 def vocab_sizes(
     tokenizer: Tokenizer,
-    files: Sequence[str | os.PathLike[str]],
+    files: Iterable[str | os.PathLike[str]],
     sizes: Sequence[int] = SIZES,
     *,
     rna: bool = False,
@@ -203,7 +206,7 @@ def vocab_sizes(
     ----------
     tokenizer : Tokenizer
         Trained at the largest size; smaller ones are its first merges.
-    files : sequence of paths
+    files : iterable of paths
         Genomes to measure on.
     sizes : sequence of int
     rna : bool
@@ -227,6 +230,7 @@ def vocab_sizes(
     [(256, 2.6), (4096, 3.25)]
     """
     rows = []
+    files = file_list(files)
     for size in sorted(size for size in sizes if size <= tokenizer.vocab_size):
         first, *rest = assess(shortened(tokenizer, size), files, rna=rna)
         whole = first

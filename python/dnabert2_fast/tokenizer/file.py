@@ -16,6 +16,7 @@ from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.ragged import Ragged
+from dnabert2_fast.tokenizer._encode import naming_records
 from dnabert2_fast.tokenizer._results import ReplacedCounts
 from dnabert2_fast.tokenizer._tokenizer import Tokenizer
 
@@ -88,10 +89,9 @@ def tokenize_file(
         nonlocal replaced
         with progress(None, f"tokenizing {Path(path).name}", "bases") as bar:
             for names, sequences in read_chunks(path, rna=rna):
-                yield (
-                    names,
-                    tokenizer.encode_batch(sequences, max_length=max_length, threads=threads),
-                )
+                with naming_records(path, names):
+                    ids = tokenizer.encode_batch(sequences, max_length=max_length, threads=threads)
+                yield names, ids
                 replaced = replaced.plus(tokenizer.replaced(sequences))
                 bar.update(sum(map(len, sequences)))
 

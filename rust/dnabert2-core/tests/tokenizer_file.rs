@@ -31,7 +31,7 @@ fn refusal(file: &Value) -> String {
 fn what_is_written_reads_back() {
     let text = small().to_string();
     let file = tokenizer_file::parse(Path::new("t.json"), text.clone()).expect("own file");
-    assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), 0, 14));
+    assert_eq!((file.text.as_str(), file.unknown, file.tokens.len()), (text.as_str(), Some(0), 14));
     let tokenizer = Tokenizer::new(file, Policy::default());
     let encoding = tokenizer.encode(b"acNAC", None, 0, &Options::default());
     assert_eq!(encoding.expect("unknown letters are allowed").ids, [1, 9, 0, 9, 2]);
@@ -96,7 +96,11 @@ fn check<const N: usize>(cases: [(&str, Value, &str); N]) {
 #[test]
 fn refusals_name_the_pointer() {
     let cases: [(&str, Value, &str); 17] = [
-        ("/normalizer", json!({"type": "Lowercase"}), "/normalizer: only Strip"),
+        (
+            "/normalizer",
+            json!({"type": "Lowercase"}),
+            "/normalizer/type: Lowercase is not supported",
+        ),
         (
             "/normalizer",
             json!({"type": "Replace", "pattern": {"Regex": "N+"}, "content": "-"}),
@@ -112,12 +116,12 @@ fn refusals_name_the_pointer() {
             json!({"type": "Split", "pattern": {"String": "AC"}, "behavior": "Isolated"}),
             "/pre_tokenizer/pattern: only a text that the normalizer puts in",
         ),
-        ("/pre_tokenizer", json!({"type": "ByteLevel"}), "/pre_tokenizer: only null"),
-        ("/post_processor", json!({"type": "ByteLevel"}), "/post_processor: only null"),
-        ("/model/type", json!("Unigram"), "/model/type: only BPE"),
+        ("/pre_tokenizer", json!({"type": "ByteLevel"}), "/pre_tokenizer/type: ByteLevel is not"),
+        ("/post_processor", json!({"type": "ByteLevel"}), "/post_processor/type: ByteLevel is not"),
+        ("/model/type", json!("Unigram"), "/model/type: Unigram is not supported"),
         ("/model/dropout", json!(0.1), "/model/dropout: only null"),
         ("/model/fuse_unk", json!(true), "/model/fuse_unk: only false"),
-        ("/model/unk_token", json!(null), "/model/unk_token: an unknown token"),
+        ("/model/unk_token", json!("[X]"), "/model/unk_token: \"[X]\" is not in the vocabulary"),
         ("/model/vocab/A", json!(1e300), "/model/vocab/A: an id from 0 to 65535"),
         ("/model/vocab/A", json!(900), "/model/vocab/A: id 900 leaves a gap"),
         ("/model/vocab/A", json!(6), "/model/vocab/C: id 6 also belongs to \"A\""),
@@ -151,12 +155,12 @@ fn refusals_of_steps_and_fields_name_the_pointer() {
         (
             "/normalizer",
             json!({"type": "Sequence", "normalizers": [replace("N{2,}"), {"type": "Strip"}]}),
-            "/normalizer/normalizers/1: only Strip, and after it one Replace",
+            "/normalizer/normalizers/1: the Replace of a run must be the last",
         ),
         (
             "/normalizer",
             json!({"type": "Sequence", "normalizers": [replace("N{2,}"), replace("N{2,}")]}),
-            "/normalizer/normalizers/1: only Strip, and after it one Replace",
+            "/normalizer/normalizers/1: the Replace of a run must be the last",
         ),
         (
             "/pre_tokenizer",
@@ -302,7 +306,9 @@ fn all_steps_of_a_file_are_read() {
     assert_eq!((found.matching, found.splits_words), (Matching::Bpe, false));
     assert_eq!(found.strips, (false, true));
     assert_eq!(found.gap, Some(Gap { letter: b'N', min_length: 3, id: 8 }));
-    assert_eq!(found.added, [("<mask>".to_owned(), 10), ("[UNK]".to_owned(), 0)]);
+    let added: Vec<_> =
+        found.added.iter().map(|added| (added.content.as_str(), added.id)).collect();
+    assert_eq!(added, [("<mask>", 10), ("[UNK]", 0)]);
     assert_eq!(found.vocab.letters(), b"ACGTN-");
     let tokenizer = Tokenizer::new(definition, Policy::default());
     let encoding = tokenizer.encode(b"ACNNNGNN<mask>", None, 0, &Options::default());
@@ -382,14 +388,14 @@ fn kmer_lines(special: &[&str], singles: &str) -> String {
 #[test]
 fn lists_of_kmers_are_read() {
     let file = tokenizer_file::parse(Path::new("v"), kmer_lines(&BERT, "")).expect("k-mers");
-    assert_eq!((file.tokens.len(), file.unknown), (21, 1));
+    assert_eq!((file.tokens.len(), file.unknown), (21, Some(1)));
     let single = [Slot::Special(2, 0), Slot::First(0), Slot::Special(3, 0)];
     assert_eq!(file.single, single);
     assert_eq!(file.pair, [&single[..], &[Slot::Second(1), Slot::Special(3, 1)]].concat());
     assert!(file.vocab().is_none());
     let text = kmer_lines(&["<unk>", "<pad>", "<mask>", "<cls>"], "ATCGN");
     let file = tokenizer_file::parse(Path::new("v"), text).expect("k-mers");
-    assert_eq!((file.tokens.len(), file.unknown), (25, 0));
+    assert_eq!((file.tokens.len(), file.unknown), (25, Some(0)));
     assert_eq!((file.single, file.pair), (vec![Slot::Special(3, 0), Slot::First(0)], vec![]));
 
     let many: Vec<_> = (0..=1 << 16).map(|number| format!("[{number}]\n")).collect();

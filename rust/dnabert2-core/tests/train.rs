@@ -302,3 +302,38 @@ fn input_is_read_as_configured() {
     assert_eq!(texts(sample, &text, 8), (made, stats.clone()));
     assert_ne!(texts(InputConfig { seed: 6, ..sample }, &text, 8).1.used, stats.used);
 }
+
+proptest! {
+    /// Sequences that repeat are stored once per bit of their number; the merges are the same.
+    #[test]
+    fn repeated_sequences_count_as_often_as_they_occur(
+        sequences in proptest::collection::vec(("[ACGT]{1,30}", 1_usize..70), 1..40),
+        both_strands: bool,
+        window_bp in proptest::option::of(3_usize..9),
+    ) {
+        let config = InputConfig { both_strands, window_bp, threads: 2, ..InputConfig::default() };
+        let (mut one_by_one, mut together) = (BpeTrainer::new(config), BpeTrainer::new(config));
+        let mut stats = InputStats::default();
+        for (text, times) in &sequences {
+            for _ in 0..*times {
+                one_by_one.add(text.as_bytes(), 1, &mut stats).expect("small input");
+            }
+            together.add(text.as_bytes(), *times as u64, &mut stats).expect("small input");
+        }
+        let mut windows = Vec::new();
+        for (text, times) in &sequences {
+            for window in codes(text).chunks(window_bp.unwrap_or(text.len())) {
+                let other: Vec<u8> = window.iter().rev().map(|code| 3 - code).collect();
+                for _ in 0..*times {
+                    windows.push(window.to_vec());
+                    windows.extend(both_strands.then(|| other.clone()));
+                }
+            }
+        }
+        let want = train_naively(&windows, 30, 1, usize::MAX);
+        for trainer in [one_by_one, together] {
+            let vocab = trainer.train(&options(9 + 30), &[], |_| Ok(())).expect("bases");
+            prop_assert_eq!(vocab.merges(), &want[..]);
+        }
+    }
+}

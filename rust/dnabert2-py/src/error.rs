@@ -70,8 +70,12 @@ impl From<Failure> for PyErr {
                 None => PyOSError::new_err(text),
             },
             Error::Fasta { .. } => FastaError::new_err(text),
-            Error::Vocab { .. } | Error::TokenizerFile { .. } | Error::UnknownLetter { .. } => {
-                TokenizerError::new_err(text)
+            Error::Vocab { .. } | Error::TokenizerFile { .. } => TokenizerError::new_err(text),
+            Error::UnknownLetter { sequence, .. } => {
+                let error = TokenizerError::new_err(text);
+                // Callers with the sequence's name read it from here.
+                Python::attach(|py| error.value(py).setattr("sequence", sequence))
+                    .map_or_else(|failed| failed, |()| error)
             }
             Error::Shard { .. } => CorpusError::new_err(text),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),

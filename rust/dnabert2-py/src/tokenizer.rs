@@ -63,6 +63,7 @@ impl EncodeOptions {
         truncation_side = "right",
         dropout = None,
         seed = 0,
+        first = 0,
     ))]
     fn new(
         special_tokens: bool,
@@ -71,6 +72,7 @@ impl EncodeOptions {
         truncation_side: &str,
         dropout: Option<f64>,
         seed: u64,
+        first: usize,
     ) -> Result<Self> {
         let ways = [
             ("longest_first", Truncation::LongestFirst),
@@ -84,6 +86,7 @@ impl EncodeOptions {
             truncation: choose("truncation", truncation, &ways)?,
             from_left: choose("truncation_side", truncation_side, &sides)?,
             dropout: dropout.map(|rate| Dropout { rate, seed }),
+            first,
         }))
     }
 }
@@ -100,7 +103,7 @@ pub struct DetailedBatch {
 }
 
 /// Values and offsets of a batch.
-pub type RaggedArrays<'py> = (Bound<'py, PyArray1<TokenId>>, Bound<'py, PyArray1<i64>>);
+pub type RaggedArrays<'py, T = TokenId> = (Bound<'py, PyArray1<T>>, Bound<'py, PyArray1<i64>>);
 
 /// Hand a batch to numpy; the ids are moved, not copied.
 pub fn to_numpy(py: Python<'_>, batch: Ragged) -> RaggedArrays<'_> {
@@ -163,9 +166,9 @@ impl Tokenizer {
         self.inner.tokens().to_vec()
     }
 
-    /// Id of the unknown token.
+    /// Id of the unknown token, if there is one.
     #[getter]
-    fn unknown_id(&self) -> TokenId {
+    fn unknown_id(&self) -> Option<TokenId> {
         self.inner.unknown()
     }
 
@@ -279,6 +282,29 @@ impl Tokenizer {
         let flat = spans.iter().flat_map(|&(start, end)| [start, end]);
         let flat = PyArray1::from_iter(py, flat.map(|at| signed(at as u64)));
         Ok(flat.reshape([spans.len(), 2])?)
+    }
+
+    /// Texts of many sequences of ids, one after the other, and their borders; N replaces an unknown token.
+    fn decode_batch<'py>(
+        &self,
+        py: Python<'py>,
+        ids: PyReadonlyArray1<'_, TokenId>,
+        offsets: PyReadonlyArray1<'_, i64>,
+    ) -> Result<RaggedArrays<'py, u8>> {
+        let ids = ids.as_slice().map_err(PyErr::from)?;
+        let offsets = offsets.as_slice().map_err(PyErr::from)?;
+        let (mut text, mut borders) = (Vec::new(), vec![0]);
+        for pair in offsets.windows(2) {
+            let (start, end) = (usize::try_from(pair[0]).ok(), usize::try_from(pair[1]).ok());
+            let row = start.zip(end).and_then(|(start, end)| ids.get(start..end));
+            let row = row.ok_or_else(|| {
+                let message = "an offset lies outside the ids".into();
+                Error::InvalidArgument { name: "offsets", message }
+            })?;
+            text.extend_from_slice(self.inner.decode(row, "N", "")?.as_bytes());
+            borders.push(signed(text.len() as u64));
+        }
+        Ok((PyArray1::from_vec(py, text), PyArray1::from_vec(py, borders)))
     }
 
     /// Text of ids.

@@ -48,14 +48,16 @@ impl BpeTrainer {
         Ok(Self(Mutex::new(Some(trainer))))
     }
 
-    /// Add one sequence.
-    fn add(&self, py: Python<'_>, sequence: Text) -> Result<InputCounts> {
+    /// Add sequences.
+    fn add(&self, py: Python<'_>, sequences: Vec<Text>) -> Result<InputCounts> {
         let stats = py.detach(|| {
             let mut stats = InputStats::default();
-            self.with(|trainer| trainer.add(sequence.as_ref(), 1, &mut stats))?;
+            self.with(|trainer| {
+                sequences.iter().try_for_each(|text| trainer.add(text.as_ref(), 1, &mut stats))
+            })?;
             Ok::<_, Error>(stats)
         })?;
-        Ok(counted(1, &stats))
+        Ok(counted(sequences.len() as u64, &stats))
     }
 
     /// Add the records of a FASTA or FASTQ file; `report` is called with the letters processed since.

@@ -175,7 +175,7 @@ def test_a_step_of_scikit_learn(folder):
     assert list(step.get_feature_names_out()[:2]) == ["embedding0", "embedding1"]
     assert step.get_params()["pooling"] == "max"
     for wrong in ("ACGT", [1.5], [["ACGT"]]):
-        with pytest.raises(ValueError, match="a list of sequences"):
+        with pytest.raises(TypeError, match=r"^X: "):
             step.transform(wrong)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
+from dnabert2_fast.io.arguments import Sequences, text_list
 from dnabert2_fast.io.strand import reverse_complement
 
 __all__ = ["EnrichedKmer", "enriched_kmers", "high_regions"]
@@ -76,7 +77,7 @@ def enriched_kmers(
     attributions: Sequence[Attribution],
     k: int = 6,
     *,
-    background: Sequence[str] | None = None,
+    background: Sequences | None = None,
     deviations: float = 1.0,
 ) -> list[EnrichedKmer]:
     """Test which k-mers occur more often in high regions than expected by chance.
@@ -87,7 +88,7 @@ def enriched_kmers(
         One per sequence.
     k : int
         Length of a k-mer; regions are at least as long.
-    background : sequence of str, optional
+    background : list, tuple, generator, array, series or path, optional
         Without it, positions are drawn: those in high regions out of all positions of all
         sequences. With it, sequences are drawn: the given ones out of the given ones and the
         background. A sequence then counts once per k-mer, at any position.
@@ -139,9 +140,10 @@ def enriched_kmers(
         for found in attributions:
             inside.update(set(_kmers(found.sequence, k)))
         everywhere.update(inside)
-        for sequence in background:
+        others = text_list(background, "background")
+        for sequence in others:
             everywhere.update(set(_kmers(sequence.upper(), k)))
-        population, drawn = len(attributions) + len(background), len(attributions)
+        population, drawn = len(attributions) + len(others), len(attributions)
     kmers = sorted(everywhere)
     hits = np.array([inside[kmer] for kmer in kmers])
     marked = np.array([everywhere[kmer] for kmer in kmers])

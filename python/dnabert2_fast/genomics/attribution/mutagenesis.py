@@ -25,6 +25,7 @@ from dnabert2_fast.genomics.attribution.tokens import (
 )
 from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
+from dnabert2_fast.io.arguments import check_sequence
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
@@ -86,7 +87,7 @@ class Attribution:
 
 
 def attribute(
-    sequence: str,
+    sequence: str | bytes,
     model: Model,
     tokenizer: Tokenizer,
     config: AttributionConfig | None = None,
@@ -95,7 +96,7 @@ def attribute(
 
     Parameters
     ----------
-    sequence : str
+    sequence : str or bytes
         Lower case counts as upper case; characters besides A, C, G, T stay and get no score.
     model : Dnabert2ForSequenceClassification, Dnabert2ForMaskedLM or Dnabert2Model
     tokenizer : Tokenizer
@@ -126,6 +127,9 @@ def attribute(
     ('log_odds', (14,), (14, 4))
     """
     config = config or AttributionConfig()
+    check_sequence(sequence)
+    if isinstance(sequence, bytes):
+        sequence = sequence.decode("ascii", "replace")
     mutants = 3 * sum(map(sequence.upper().count, BASES))
     total = (1 + config.both_strands) * (mutants if config.method == "mutagenesis" else 1)
     with progress(total, "attributing", "sequences") as bar:

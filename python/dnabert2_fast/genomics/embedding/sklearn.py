@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dnabert2_fast.genomics.embedding.pooling import Pooling
 from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
+from dnabert2_fast.io.arguments import Sequences, sequence_list
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["DnaEmbedder"]
@@ -64,18 +65,18 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.dtype = dtype
         self.device = device
 
-    def fit(self, X: Sequence[str], y: object = None) -> Self:
-        """Read the model; of `X` only its type is checked, `y` is ignored."""
-        _sequences(X)
+    def fit(self, X: Sequences, y: object = None) -> Self:
+        """Read the model; `X` is only checked to hold sequences, `y` is ignored."""
+        sequence_list(X, "X")
         self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
         self.tokenizer_ = Tokenizer.from_pretrained(self.model)
         return self
 
-    def transform(self, X: Sequence[str]) -> npt.NDArray[np.float32]:
+    def transform(self, X: Sequences) -> npt.NDArray[np.float32]:
         """Return one row per sequence, float32 of shape (n, hidden_size)."""
         check_is_fitted(self)
         return embed(
-            _sequences(X),
+            sequence_list(X, "X"),
             self.model_,
             self.tokenizer_,
             pooling=self.pooling,
@@ -97,13 +98,3 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.two_d_array = False
         tags.requires_fit = True
         return tags
-
-
-def _sequences(X: Sequence[str]) -> list[str]:
-    """Return a list, an array or a column of strings as a list; raise ValueError otherwise."""
-    rows = list(X)
-    wrong = next((row for row in rows if not isinstance(row, str)), None)
-    if isinstance(X, str) or wrong is not None:
-        kind = "one string" if isinstance(X, str) else type(wrong).__name__
-        raise ValueError(f"X: must be a list of sequences of type str (got {kind}).")
-    return rows

@@ -21,6 +21,7 @@ from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
 from dnabert2_fast.genomics.masked import require_finite
+from dnabert2_fast.io.arguments import Sequences, text_list
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
@@ -80,7 +81,7 @@ class EmbeddingConfig:
 
 
 def embed(
-    sequences: Sequence[str | bytes],
+    sequences: Sequences,
     model: Dnabert2Model | str = "mini",
     tokenizer: Tokenizer | None = None,
     *,
@@ -94,7 +95,8 @@ def embed(
 
     Parameters
     ----------
-    sequences : sequence of str or bytes
+    sequences : list, tuple, generator, array, series or path
+        Of `str` or `bytes`; a path is a FASTA or FASTQ file.
     model : Dnabert2Model or str
         A model, or the name of one as for ``from_pretrained``; ``"mini"`` is in the package.
     tokenizer : Tokenizer, optional
@@ -111,6 +113,8 @@ def embed(
     ------
     CheckpointError
         When tokenizer and model have vocabularies of different sizes.
+    TypeError
+        For one string, or elements that are neither `str` nor `bytes`.
     ValueError
         When the model has no such layer, or another setting is not valid.
 
@@ -119,14 +123,15 @@ def embed(
     >>> embed(["ACGTTAGC", "TTAA"]).shape
     (2, 256)
     """
+    texts = text_list(sequences)
     if isinstance(model, str):
         tokenizer = tokenizer or Tokenizer.from_pretrained(model)
         model = read_encoder(model, device="auto")
     if tokenizer is None:
         raise ValueError("tokenizer: is required with a model object. Give the model's tokenizer.")
     config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
-    with progress(len(sequences), "embedding", "sequences") as bar:
-        vectors = embed_quietly(sequences, model, tokenizer, config, bar)
+    with progress(len(texts), "embedding", "sequences") as bar:
+        vectors = embed_quietly(texts, model, tokenizer, config, bar)
     warn_of_empty(count_empty(vectors), len(vectors))
     return vectors
 
@@ -144,7 +149,7 @@ def read_encoder(
 
 
 def embed_positions(
-    sequences: Sequence[str | bytes],
+    sequences: Sequences,
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     *,
@@ -183,9 +188,10 @@ def embed_positions(
     """
     check_choice("per", per, ("token", "base"))
     config = EmbeddingConfig(layers=tuple(layers), batch_tokens=batch_tokens)
-    found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(sequences)
-    with progress(len(sequences), "embedding", "sequences") as bar:
-        views = [View(i, _text(sequence), None) for i, sequence in enumerate(sequences)]
+    texts = text_list(sequences)
+    found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(texts)
+    with progress(len(texts), "embedding", "sequences") as bar:
+        views = [View(i, text, None) for i, text in enumerate(texts)]
         for batch in _batches(views, model, tokenizer, config):
             states = batch.states.float().cpu().numpy()
             starts = batch.packed.cu_seqlens.tolist()
@@ -224,7 +230,7 @@ class _Encoded(NamedTuple):
 
 
 def embed_quietly(
-    sequences: Sequence[str | bytes],
+    texts: Sequence[str],
     model: Dnabert2Model,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
@@ -234,12 +240,12 @@ def embed_quietly(
     strands = 1 + config.both_strands
     views = [
         view
-        for i, sequence in enumerate(sequences)
+        for i, text in enumerate(texts)
         for strand in range(strands)
-        for view in _views(strands * i + strand, _text(sequence), strand == 1, config.context_bp)
+        for view in _views(strands * i + strand, text, strand == 1, config.context_bp)
     ]
-    left = np.bincount([view.output_row // strands for view in views], minlength=len(sequences))
-    total = np.zeros((strands * len(sequences), model.config.hidden_size))
+    left = np.bincount([view.output_row // strands for view in views], minlength=len(texts))
+    total = np.zeros((strands * len(texts), model.config.hidden_size))
     weight = np.zeros(len(total))
     if config.pooling == "max":
         total.fill(-np.inf)
@@ -266,7 +272,7 @@ def embed_quietly(
     else:
         with np.errstate(invalid="ignore"):
             total /= weight[:, None]
-    shape = (len(sequences), strands, model.config.hidden_size)
+    shape = (len(texts), strands, model.config.hidden_size)
     vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
     return vectors
 
@@ -283,10 +289,6 @@ def warn_of_empty(empty: int, rows: int) -> None:
             f"{empty:,} of {rows:,} sequences have no A, C, G or T. Their vectors are NaN.",
             stacklevel=3,
         )
-
-
-def _text(sequence: str | bytes) -> str:
-    return sequence.decode("ascii", "replace") if isinstance(sequence, bytes) else sequence
 
 
 def _views(output_row: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:

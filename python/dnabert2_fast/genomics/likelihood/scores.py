@@ -23,6 +23,7 @@ from dnabert2_fast.genomics.masked import (
     positions_of_bases,
     token_log_likelihood,
 )
+from dnabert2_fast.io.arguments import Sequences, check_sequence, text_list
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.ragged import Ragged
@@ -124,6 +125,7 @@ def fill_mask(
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if not 1 <= top_k <= tokenizer.vocab_size:
         raise ValueError(f"top_k: must be between 1 and {tokenizer.vocab_size} (got {top_k}).")
+    check_sequence(sequence)
     ids = tokenizer.encode(sequence)
     masked = torch.from_numpy(ids == mask_id_of(tokenizer))
     if not masked.any():
@@ -143,7 +145,7 @@ def fill_mask(
 
 
 def pseudo_likelihood(
-    sequences: Sequence[str],
+    sequences: Sequences,
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     *,
@@ -154,7 +156,8 @@ def pseudo_likelihood(
 
     Parameters
     ----------
-    sequences : sequence of str
+    sequences : list, tuple, generator, array, series or path
+        As in `Tokenizer.encode_batch`.
     model : Dnabert2ForMaskedLM
     tokenizer : Tokenizer
         The one that the model was trained with.
@@ -180,8 +183,9 @@ def pseudo_likelihood(
     (10, True)
     """
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    with progress(len(sequences), "likelihood", "sequences") as bar:
-        return likelihoods(sequences, model, tokenizer, mask_stride, batch_tokens, bar)
+    texts = text_list(sequences)
+    with progress(len(texts), "likelihood", "sequences") as bar:
+        return likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
 
 
 def likelihoods(

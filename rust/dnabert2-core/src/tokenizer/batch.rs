@@ -39,7 +39,8 @@ impl Tokenizer {
         let shares = shares(texts);
         let encode = |texts, first, threads| {
             let mut ids = Ragged::default();
-            self.encode_some(texts, first, options, threads, &mut Scratch::default(), &mut ids)?;
+            let options = Options { first: options.first + first, ..*options };
+            self.encode_some(texts, &options, threads, &mut Scratch::default(), &mut ids)?;
             Ok(ids)
         };
         if count(threads) == 1 || shares.len() < 2 {
@@ -74,13 +75,12 @@ impl Tokenizer {
         scratch: &mut Scratch,
         ids: &mut Ragged,
     ) -> Result<()> {
-        self.encode_some(texts, 0, options, 1, scratch, ids)
+        self.encode_some(texts, options, 1, scratch, ids)
     }
 
     fn encode_some<T: AsRef<[u8]>>(
         &self,
         texts: &[T],
-        first: usize,
         options: &Options,
         threads: usize,
         scratch: &mut Scratch,
@@ -92,24 +92,26 @@ impl Tokenizer {
         let letters: usize = texts.iter().map(|text| text.as_ref().len()).sum();
         batch.done.values.reserve(letters / 4 + 4 * texts.len());
         batch.done.offsets.reserve(texts.len());
-        if let Rule::Kmers(kmers) = &self.rule {
-            self.draw(options, 0)?; // an error: k-mers have no merges to drop
+        let first = options.first;
+        let drops_merges = self.draw(options, first)?.is_some();
+        if let (Rule::Kmers(kmers), Some(unknown)) = (&self.rule, self.unknown) {
             for (text, index) in texts.iter().zip(first..) {
                 batch.begin();
                 let values = &mut batch.done.values;
-                let done = kmers.encode(text.as_ref(), self.policy, self.unknown, values);
+                let done = kmers.encode(text.as_ref(), self.policy, unknown, values);
                 done.map_err(|error| at_sequence(error, index))?;
                 batch.end();
             }
             return Ok(());
         }
-        if options.dropout.is_some() {
+        if drops_merges {
             for (text, index) in texts.iter().zip(first..) {
                 let mut draw = self.draw(options, index)?;
                 batch.begin();
                 let values = &mut batch.done.values;
                 let done = self.split(text.as_ref(), self.policy.unknown, |part, _| match part {
                     Part::Token { id, .. } => values.push(id),
+                    Part::Unknown { id, letters } => values.resize(values.len() + letters, id),
                     Part::Run(run) => self.encode_run(run, 1, scratch, &mut draw, |ids| {
                         values.extend_from_slice(ids);
                     }),
@@ -123,7 +125,8 @@ impl Tokenizer {
         for (text, index) in texts.iter().zip(first..) {
             group.steps.push(Step::Begin);
             self.split(text.as_ref(), self.policy.unknown, |part, _| match part {
-                Part::Token { id, .. } => group.steps.push(Step::Token(id)),
+                Part::Token { id, .. } => group.steps.push(Step::Tokens(id, 1)),
+                Part::Unknown { id, letters } => group.steps.push(Step::Tokens(id, letters)),
                 Part::Run(run) => {
                     group.steps.push(Step::Run);
                     group.runs.push(run);
@@ -174,7 +177,7 @@ impl Tokenizer {
 /// A step of writing the output; each [`Step::Run`] takes the ids of the next run.
 enum Step {
     Begin,
-    Token(TokenId),
+    Tokens(TokenId, usize),
     Run,
     End,
 }
@@ -223,7 +226,9 @@ impl<'a> Batch<'a> {
         for step in steps {
             match step {
                 Step::Begin => self.begin(),
-                Step::Token(id) => self.done.values.push(id),
+                Step::Tokens(id, count) => {
+                    self.done.values.resize(self.done.values.len() + count, id);
+                }
                 Step::Run => {
                     self.done.values.extend_from_slice(ids);
                     return;

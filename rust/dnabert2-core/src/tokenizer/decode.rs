@@ -21,7 +21,7 @@ impl Tokenizer {
         for &id in ids {
             let token = self.token(id)?;
             let token = match self.bases_of(id) {
-                _ if id == self.unknown || Some(id) == gap => unknown,
+                _ if Some(id) == self.unknown || Some(id) == gap => unknown,
                 0 => continue,
                 _ => token,
             };
@@ -43,7 +43,7 @@ impl Tokenizer {
                 continue;
             }
             letters.resize(at + k, None);
-            if id != self.unknown {
+            if Some(id) != self.unknown {
                 for (letter, known) in letters[at..].iter_mut().zip(token.chars()) {
                     *letter = Some(known);
                 }
@@ -109,7 +109,8 @@ impl Tokenizer {
                 let lower = run.letters.iter().filter(|byte| byte.is_ascii_lowercase());
                 counts.folded += lower.filter(|byte| !letters.contains(byte)).count() as u64;
             }
-            Part::Token { id, .. } if id == self.unknown => strange.push(position),
+            Part::Unknown { letters, .. } => strange.extend(position..position + letters),
+            Part::Token { id, .. } if Some(id) == self.unknown => strange.push(position),
             Part::Token { .. } => {}
         });
         debug_assert!(done.is_ok(), "only Unknown::Error fails");

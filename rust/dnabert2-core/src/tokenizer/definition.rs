@@ -37,6 +37,17 @@ pub struct Gap {
     pub id: TokenId,
 }
 
+/// A token that is found in the text itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// Its text.
+    pub content: String,
+    /// Its id.
+    pub id: TokenId,
+    /// Whether decoding leaves it out.
+    pub special: bool,
+}
+
 /// A vocabulary of pieces, and the steps before pieces are matched.
 #[derive(Debug, Clone)]
 pub struct Pieces {
@@ -45,7 +56,9 @@ pub struct Pieces {
     /// How pieces are matched.
     pub matching: Matching,
     /// Tokens that are found in the text before anything else, longest first.
-    pub added: Vec<(String, TokenId)>,
+    pub added: Vec<Added>,
+    /// Letters that are read as others, in order.
+    pub replaced: Vec<(u8, u8)>,
     /// Whether white space is removed and separates words, and punctuation is split off (`Whitespace`).
     pub splits_words: bool,
     /// Whether white space is removed at the start and at the end of the text between added tokens.
@@ -70,8 +83,8 @@ pub struct Definition {
     pub text: String,
     /// Every token by id.
     pub tokens: Vec<String>,
-    /// Id of the unknown token.
-    pub unknown: TokenId,
+    /// Id of the unknown token; without one, unknown characters are an error by default.
+    pub unknown: Option<TokenId>,
     /// Template of one sequence.
     pub single: Vec<Slot>,
     /// Template of a pair; empty when there is none.

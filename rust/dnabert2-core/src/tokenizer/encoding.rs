@@ -7,7 +7,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 
 use crate::encode::Scratch;
 use crate::policy::{Policy, Unknown};
-use crate::tokenizer::definition::{Definition, Matching, Model, Slot};
+use crate::tokenizer::definition::{Added, Definition, Matching, Model, Slot};
 use crate::tokenizer::dispatch::{Run, with_dropout};
 use crate::tokenizer::options::{Dropout, Options, kept_lengths, room};
 use crate::tokenizer::pretokenize::{Part, Reader, Rule};
@@ -42,13 +42,14 @@ impl Encoding {
 pub struct Tokenizer {
     pub(super) text: String,
     pub(super) tokens: Vec<String>,
-    pub(super) unknown: TokenId,
+    pub(super) unknown: Option<TokenId>,
     pub(super) single: Vec<Slot>,
     pub(super) pair: Vec<Slot>,
     pub(super) rule: Rule,
     pub(super) policy: Policy,
     /// Number of letters of each id.
     pub(super) bases: Vec<usize>,
+    special: Vec<bool>,
 }
 
 impl Tokenizer {
@@ -64,12 +65,27 @@ impl Tokenizer {
             Model::Pieces(pieces) => lengths(pieces.vocab.letters()),
             Model::Kmers(_) => lengths(b"ACGTN"),
         };
-        bases[usize::from(unknown)] = 1;
+        if let Some(unknown) = unknown {
+            bases[usize::from(unknown)] = 1;
+        }
+        let mut special: Vec<bool> = bases.iter().map(|&letters| letters == 0).collect();
+        if let Some(unknown) = unknown {
+            special[usize::from(unknown)] = true;
+        }
+        if let Model::Pieces(pieces) = &model {
+            for Added { content, id, .. } in pieces.added.iter().filter(|added| !added.special) {
+                bases[usize::from(*id)] = content.chars().count();
+            }
+        }
+        // Hugging Face joins what is around an unknown letter then: an error is better than other ids.
+        let without_token = policy.unknown == Unknown::Unk && unknown.is_none();
+        let unknown_policy = if without_token { Unknown::Error } else { policy.unknown };
+        let policy = Policy { unknown: unknown_policy, ..policy };
         let rule = match model {
             Model::Pieces(pieces) => Rule::Pieces(Arc::new(Reader::new(*pieces, policy))),
             Model::Kmers(kmers) => Rule::Kmers(kmers),
         };
-        Self { text, tokens, unknown, single, pair, rule, policy, bases }
+        Self { text, tokens, unknown, single, pair, rule, policy, bases, special }
     }
 
     /// Text of the file behind this tokenizer.
@@ -84,9 +100,9 @@ impl Tokenizer {
         &self.tokens
     }
 
-    /// Id of the unknown token.
+    /// Id of the unknown token, if there is one.
     #[must_use]
-    pub fn unknown(&self) -> TokenId {
+    pub fn unknown(&self) -> Option<TokenId> {
         self.unknown
     }
 
@@ -117,8 +133,8 @@ impl Tokenizer {
         })
     }
 
-    /// Number of letters that a token covers: 1 for the unknown token, 0 for the other special tokens
-    /// and for ids outside the vocabulary.
+    /// Number of letters of the sequence that a token covers: 1 for the unknown token, 0 for tokens that
+    /// decoding leaves out and for ids outside the vocabulary.
     #[must_use]
     pub fn bases_of(&self, id: TokenId) -> usize {
         self.bases.get(usize::from(id)).copied().unwrap_or(0)
@@ -127,7 +143,7 @@ impl Tokenizer {
     /// Whether a token is special: the unknown one, or one that does not consist of letters.
     #[must_use]
     pub fn is_special(&self, id: TokenId) -> bool {
-        id == self.unknown || self.bases_of(id) == 0
+        self.special.get(usize::from(id)).copied().unwrap_or(true)
     }
 
     /// Number of ids.
@@ -136,7 +152,8 @@ impl Tokenizer {
         self.tokens.len()
     }
 
-    /// Encode a text or a pair with type ids and offsets; `index` is its index in a batch.
+    /// Encode a text or a pair with type ids and offsets; `index` is its index in a batch, counted
+    /// from [`Options::first`].
     ///
     /// # Errors
     /// [`Error::UnknownLetter`] under [`Unknown::Error`]; [`Error::InvalidArgument`] when
@@ -149,6 +166,7 @@ impl Tokenizer {
         options: &Options,
     ) -> Result<Encoding> {
         let mut scratch = Scratch::default();
+        let index = options.first + index;
         let mut draw = self.draw(options, index)?;
         let mut read = |text: &[u8]| {
             let mut part = Encoding::default();
@@ -156,6 +174,10 @@ impl Tokenizer {
                 Part::Token { id, letters } => {
                     part.ids.push(id);
                     part.offsets.push((start, start + letters));
+                }
+                Part::Unknown { id, letters } => {
+                    part.ids.resize(part.ids.len() + letters, id);
+                    part.offsets.extend((start..start + letters).map(|at| (at, at + 1)));
                 }
                 Part::Run(run) => {
                     let mut at = start;
@@ -209,7 +231,9 @@ impl Tokenizer {
         unknown: Unknown,
         emit: impl FnMut(Part<'a>, usize),
     ) -> Result<()> {
-        self.rule.split(text, Policy { unknown, ..self.policy }, self.unknown, emit)
+        // Without an unknown token its id is not used, but to count characters.
+        let id = self.unknown.unwrap_or_default();
+        self.rule.split(text, Policy { unknown, ..self.policy }, id, emit)
     }
 
     /// Encode one run of letters, a long one on several threads; `emit` receives the ids, in one or more
@@ -238,11 +262,14 @@ impl Tokenizer {
     ) -> Result<Option<(f64, Xoshiro256PlusPlus)>> {
         let Some(Dropout { rate, seed }) = options.dropout else { return Ok(None) };
         let wrong = |message: String| Error::InvalidArgument { name: "dropout", message };
-        if self.matching() != Some(Matching::Bpe) {
-            return Err(wrong("requires byte-pair encoding, the only one with merges".into()));
-        }
         if !(0.0..=1.0).contains(&rate) {
             return Err(wrong(format!("must be between 0 and 1 (got {rate})")));
+        }
+        if rate == 0.0 {
+            return Ok(None);
+        }
+        if self.matching() != Some(Matching::Bpe) {
+            return Err(wrong("requires byte-pair encoding, the only one with merges".into()));
         }
         // An odd multiplier separates the seeds of neighbouring sequences; seeding then mixes all bits.
         let seed = seed.wrapping_add((sequence as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));

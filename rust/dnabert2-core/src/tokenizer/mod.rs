@@ -12,6 +12,6 @@ mod encoding;
 mod options;
 mod pretokenize;
 
-pub use definition::{Definition, Gap, Matching, Model, Pieces, Slot};
+pub use definition::{Added, Definition, Gap, Matching, Model, Pieces, Slot};
 pub use encoding::{Encoding, Tokenizer};
 pub use options::{Dropout, Options, Truncation};

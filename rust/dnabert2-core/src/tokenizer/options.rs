@@ -27,6 +27,8 @@ pub struct Options {
     pub from_left: bool,
     /// Drop merges at random (see [`encode_with_dropout`](crate::encode::encode_with_dropout)).
     pub dropout: Option<Dropout>,
+    /// Index of the first sequence in errors and draws, where a batch comes in several calls.
+    pub first: usize,
 }
 
 /// How merges are dropped. The random numbers depend only on the seed and the sequence's index in the batch.
@@ -41,8 +43,8 @@ pub struct Dropout {
 impl Default for Options {
     fn default() -> Self {
         let truncation = Truncation::LongestFirst;
-        let (special_tokens, max_length, from_left, dropout) = (true, None, false, None);
-        Self { special_tokens, max_length, truncation, from_left, dropout }
+        let (special_tokens, max_length, from_left) = (true, None, false);
+        Self { special_tokens, max_length, truncation, from_left, dropout: None, first: 0 }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::encode::is_all_bases;
 use crate::kmer::Kmers;
 use crate::policy::{Policy, Unknown};
-use crate::tokenizer::definition::{Gap, Pieces};
+use crate::tokenizer::definition::{Added, Gap, Pieces};
 use crate::tokenizer::dispatch::{Run, RunEncoder};
 use crate::{Error, Result, TokenId};
 
@@ -15,12 +15,14 @@ const NO_LETTER: u8 = u8::MAX;
 pub(super) enum Part<'a> {
     /// Letters of the vocabulary, for the encoder.
     Run(Run<'a>),
-    /// One token: an added one, a k-mer, a gap, or the unknown one.
+    /// One token: an added one, a k-mer, a gap, or the unknown one of a k-mer vocabulary.
     Token {
         id: TokenId,
         /// Characters that it covers.
         letters: usize,
     },
+    /// The unknown token for each of some characters.
+    Unknown { id: TokenId, letters: usize },
 }
 
 /// How letters become tokens.
@@ -41,6 +43,8 @@ pub(super) struct Reader {
     island: [u8; 256],
     /// Bytes with which an added token begins.
     begins_added: [bool; 256],
+    /// ASCII characters that are unknown at every position.
+    always_unknown: [bool; 256],
     /// Whether the vocabulary has A, C, G, T, and whether a, c, g, t are read as them.
     bases: Option<bool>,
     pub runs: RunEncoder,
@@ -53,6 +57,7 @@ impl Reader {
         for (&letter, rank) in letters.iter().zip(0..NO_LETTER) {
             code[usize::from(letter)] = rank;
         }
+        let mut read_as: [u8; 256] = std::array::from_fn(|byte| byte.to_le_bytes()[0]);
         let mut islands: Vec<u8> = (0..NO_LETTER).take(letters.len()).collect();
         for text in pieces.vocab.texts() {
             let island = |byte: &u8| islands[usize::from(code[usize::from(*byte)])];
@@ -62,6 +67,17 @@ impl Reader {
                 *island = one;
             }
         }
+        let own = code;
+        for &(from, to) in &pieces.replaced {
+            // Every byte that is read as the first letter by now is read as the second from here on.
+            for byte in 0..=u8::MAX {
+                let slot = &mut read_as[usize::from(byte)];
+                if *slot == from {
+                    *slot = to;
+                }
+            }
+        }
+        let mut code = read_as.map(|byte| own[usize::from(byte)]);
         if policy.fold_case {
             for lower in b'a'..=b'z' {
                 let folded = code[usize::from(lower.to_ascii_uppercase())];
@@ -73,16 +89,23 @@ impl Reader {
         }
         let island = code.map(|rank| islands.get(usize::from(rank)).copied().unwrap_or(NO_LETTER));
         let mut begins_added = [false; 256];
-        for (content, _) in &pieces.added {
+        for Added { content, .. } in &pieces.added {
             begins_added[usize::from(content.as_bytes()[0])] = true;
+        }
+        let mut always_unknown = [false; 256];
+        for byte in 0..128_u8 {
+            let index = usize::from(byte);
+            always_unknown[index] = code[index] == NO_LETTER
+                && !begins_added[index]
+                && !char::from(byte).is_whitespace();
         }
         let of = |byte: u8| code[usize::from(byte)];
         let bases = b"ACGT"
             .iter()
-            .all(|&base| of(base) != NO_LETTER)
+            .all(|&base| of(base) != NO_LETTER && of(base) == own[usize::from(base)])
             .then(|| b"ACGT".iter().all(|&base| of(base) == of(base.to_ascii_lowercase())));
         let runs = RunEncoder::new(&pieces);
-        Self { pieces, code, island, begins_added, bases, runs }
+        Self { pieces, code, island, begins_added, always_unknown, bases, runs }
     }
 
     /// Number of letters at the start of `rest` that are encoded as one run.
@@ -95,22 +118,19 @@ impl Reader {
         if island == NO_LETTER {
             return 0;
         }
-        let run = rest.iter().position(|byte| !in_run(byte)).unwrap_or(rest.len());
-        self.pieces.gap.map_or(run, |gap| self.before_gap(gap, &rest[..run]))
-    }
-
-    /// Number of letters of `run` before the first gap.
-    fn before_gap(&self, gap: Gap, run: &[u8]) -> usize {
+        let Some(gap) = self.pieces.gap else {
+            return rest.iter().position(|byte| !in_run(byte)).unwrap_or(rest.len());
+        };
+        // No letter behind the next gap is read: a text with many gaps takes linear time.
         let mut at = 0;
-        while let Some(next) = run[at..].iter().position(|&byte| self.is_gap(gap, byte)) {
-            at += next;
-            let length = self.gap_length(gap, &run[at..]);
+        while at < rest.len() && in_run(&rest[at]) {
+            let length = self.gap_length(gap, &rest[at..]);
             if length >= gap.min_length {
-                return at;
+                break;
             }
-            at += length;
+            at += length.max(1);
         }
-        run.len()
+        at
     }
 
     fn gap_length(&self, gap: Gap, rest: &[u8]) -> usize {
@@ -121,11 +141,11 @@ impl Reader {
         self.code[usize::from(byte)] == self.code[usize::from(gap.letter)]
     }
 
-    fn added_at(&self, rest: &[u8]) -> Option<&(String, TokenId)> {
+    fn added_at(&self, rest: &[u8]) -> Option<&Added> {
         if !self.begins_added[usize::from(rest[0])] {
             return None;
         }
-        self.pieces.added.iter().find(|(content, _)| rest.starts_with(content.as_bytes()))
+        self.pieces.added.iter().find(|added| rest.starts_with(added.content.as_bytes()))
     }
 
     /// Start and end, without the white space that is stripped, of the text between added tokens that
@@ -174,6 +194,21 @@ impl Rule {
         let mut between = reader.stripped(text, 0);
         while at < text.len() {
             let rest = &text[at..];
+            let strange = |&byte: &u8| reader.always_unknown[usize::from(byte)];
+            if strange(&rest[0]) {
+                let letters = rest.iter().position(|byte| !strange(byte)).unwrap_or(rest.len());
+                match policy.unknown {
+                    Unknown::Unk => emit(Part::Unknown { id: unknown, letters }, position),
+                    Unknown::Split => {}
+                    Unknown::Error => {
+                        let letter = char::from(rest[0]);
+                        return Err(Error::UnknownLetter { sequence: 0, letter, position });
+                    }
+                }
+                at += letters;
+                position += letters;
+                continue;
+            }
             let run = reader.run_length(rest);
             if run > 0 {
                 let letters = &rest[..run];
@@ -190,7 +225,7 @@ impl Rule {
                 position += letters;
                 continue;
             }
-            if let Some((content, id)) = reader.added_at(rest) {
+            if let Some(Added { content, id, .. }) = reader.added_at(rest) {
                 let letters = content.chars().count();
                 emit(Part::Token { id: *id, letters }, position);
                 at += content.len();
@@ -203,9 +238,7 @@ impl Rule {
                 && (pieces.splits_words || at < between.0 || at >= between.1);
             if !vanishes {
                 match policy.unknown {
-                    Unknown::Unk => {
-                        emit(Part::Token { id: unknown, letters: 1 }, position);
-                    }
+                    Unknown::Unk => emit(Part::Unknown { id: unknown, letters: 1 }, position),
                     Unknown::Split => {}
                     Unknown::Error => {
                         return Err(Error::UnknownLetter { sequence: 0, letter, position });

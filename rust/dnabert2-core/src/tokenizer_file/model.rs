@@ -3,7 +3,8 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value, json};
 
-use crate::tokenizer::Matching;
+use crate::tokenizer::{Added, Matching};
+use crate::tokenizer_file::pipeline::Normalizer;
 use crate::tokenizer_file::pointer::JsonPointer;
 use crate::vocab::{MAX_LETTERS, Piece, Vocab};
 use crate::{Result, TokenId};
@@ -23,12 +24,18 @@ pub(super) fn model_type(matching: Matching) -> &'static str {
     name
 }
 
-/// How pieces are matched. Every option of the BPE model that changes ids in a way not reproduced here
-/// is refused.
-pub(super) fn model_settings(
-    pointer: &JsonPointer,
-    model: &Map<String, Value>,
-) -> Result<Matching> {
+/// How pieces are matched; a model of another type is refused before anything else.
+pub(super) fn matching(pointer: &JsonPointer, model: &Map<String, Value>) -> Result<Matching> {
+    let Some(kind) = model.get("type") else { return Ok(Matching::Bpe) };
+    let found = MODEL_TYPES.iter().find(|(name, _)| kind == name).map(|(_, way)| *way);
+    found.ok_or_else(|| {
+        let known = MODEL_TYPES.map(|(name, _)| name).join(", ");
+        pointer.at("type").unsupported(kind, &known, "Train a BPE vocabulary with train-tokenizer.")
+    })
+}
+
+/// Refuse every option of the BPE model that changes ids in a way not reproduced here.
+pub(super) fn model_settings(pointer: &JsonPointer, model: &Map<String, Value>) -> Result<()> {
     let known = [
         "type",
         "dropout",
@@ -42,14 +49,6 @@ pub(super) fn model_settings(
         "merges",
     ];
     pointer.only(model, &known)?;
-    let matching = match model.get("type") {
-        None => Some(Matching::Bpe),
-        Some(kind) => MODEL_TYPES.iter().find(|(name, _)| kind == name).map(|(_, way)| *way),
-    };
-    let matching = matching.ok_or_else(|| {
-        let known = MODEL_TYPES.map(|(name, _)| name).join(", ");
-        pointer.at("type").fail(format!("only {known} are supported"))
-    })?;
     for key in ["dropout", "continuing_subword_prefix", "end_of_word_suffix"] {
         if !model.get(key).is_none_or(|value| value.is_null() || value == "" || value == 0.0) {
             return Err(pointer.at(key).fail("only null is supported"));
@@ -60,7 +59,7 @@ pub(super) fn model_settings(
             return Err(pointer.at(key).fail("only false is supported"));
         }
     }
-    Ok(matching)
+    Ok(())
 }
 
 /// Tokens by id: every id from 0 up must be given once.
@@ -88,24 +87,37 @@ pub(super) fn token_table(
     Ok(tokens.into_iter().flatten().collect())
 }
 
+/// Tokens that are found in the text itself. A `normalized` one is found in the text behind the
+/// normalizer instead, and after the others: it is accepted where that makes no difference.
 pub(super) fn added_tokens(
     pointer: &JsonPointer,
     value: Option<&Value>,
+    normalizer: &Normalizer,
     tokens: &mut Vec<String>,
-) -> Result<Vec<(String, TokenId)>> {
+) -> Result<Vec<Added>> {
     let mut added = Vec::new();
+    let (mut begins, mut behind) = (FxHashSet::default(), Vec::new());
+    let none = json!([]);
     let mut known: FxHashSet<String> = tokens.iter().cloned().collect();
-    for (index, entry) in pointer.array(value.or(Some(&json!([]))))?.iter().enumerate() {
+    for (index, entry) in pointer.array(value.or(Some(&none)))?.iter().enumerate() {
         let here = pointer.at(index);
         let entry = here.object(entry)?;
         let content = here.at("content").string(entry.get("content"))?;
         if content.is_empty() {
             return Err(here.at("content").fail("an added token must not be empty"));
         }
-        for key in ["single_word", "lstrip", "rstrip", "normalized"] {
+        for key in ["single_word", "lstrip", "rstrip"] {
             if entry.get(key).is_some_and(|flag| flag != false) {
                 return Err(here.at(key).fail("only false is supported"));
             }
+        }
+        // Hugging Face's default is the opposite of `special`.
+        let flag = |key: &str| entry.get(key).and_then(Value::as_bool);
+        let special = flag("special").unwrap_or(false);
+        if flag("normalized").unwrap_or(false) {
+            behind.push((here.at("normalized"), content));
+        } else {
+            begins.insert(content.as_bytes()[0]);
         }
         let id = here.at("id").id(entry.get("id"))?;
         if usize::from(id) == tokens.len() && known.insert(content.to_owned()) {
@@ -114,9 +126,16 @@ pub(super) fn added_tokens(
             let message = format!("id {id} is not {content:?} in the vocabulary");
             return Err(here.at("id").fail(message));
         }
-        added.push((content.to_owned(), id));
+        added.push(Added { content: content.to_owned(), id, special });
     }
-    added.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
+    for (here, content) in behind {
+        if normalizer.touches(content) || content.bytes().any(|byte| begins.contains(&byte)) {
+            let message = "true changes ids here, by the normalizer or another added token. \
+                           Write false.";
+            return Err(here.fail(message));
+        }
+    }
+    added.sort_by_key(|added| std::cmp::Reverse(added.content.len()));
     Ok(added)
 }
 
@@ -125,14 +144,14 @@ pub(super) fn merge_table(
     model: &Map<String, Value>,
     tokens: &[String],
     ids: &FxHashMap<&str, TokenId>,
-    added: &[(String, TokenId)],
+    added: &[Added],
 ) -> Result<Vocab> {
     let mut letters = Vec::new();
     let mut piece_ids = Vec::new();
     let mut pieces: FxHashMap<&str, Piece> = FxHashMap::default();
     for (token, id) in tokens.iter().zip(0..) {
         // A letter that is also an added token never reaches BPE.
-        if token.chars().count() == 1 && !added.iter().any(|(content, _)| content == token) {
+        if token.chars().count() == 1 && !added.iter().any(|added| added.content == *token) {
             let &[letter] = token.as_bytes() else {
                 return Err(pointer.at("vocab").at(token).fail("letters must be ASCII"));
             };

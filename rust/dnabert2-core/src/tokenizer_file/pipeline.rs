@@ -14,45 +14,112 @@ pub(super) struct Normalizer {
     /// Drop white space at the left and at the right end.
     pub strips: (bool, bool),
     /// Letter, minimum length of a run of it, and the text that replaces the run.
-    pub replace: Option<(u8, usize, String)>,
+    pub gap: Option<(u8, usize, String)>,
+    /// Letters that others replace, in order.
+    pub letters: Vec<(u8, u8)>,
 }
 
-/// Strip, and one Replace of a run of letters by another text, in this order.
+impl Normalizer {
+    /// Whether the normalizer may change a text, or what is found of it.
+    pub fn touches(&self, text: &str) -> bool {
+        let replaced = self.letters.iter().flat_map(|&(from, to)| [from, to]);
+        let run = self
+            .gap
+            .iter()
+            .flat_map(|(letter, _, content)| std::iter::once(*letter).chain(content.bytes()));
+        replaced.chain(run).any(|byte| text.as_bytes().contains(&byte))
+            || self.strips != (false, false)
+    }
+}
+
+/// Strip, Replace of single letters, and at the end one Replace of a run of letters.
 pub(super) fn normalizer(pointer: &JsonPointer, value: Option<&Value>) -> Result<Normalizer> {
     let mut done = Normalizer::default();
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(done) };
-    let object = pointer.object(value)?;
-    if object.get("type").is_some_and(|kind| kind == "Sequence") {
-        let pointer = pointer.at("normalizers");
-        for (index, step) in pointer.array(object.get("normalizers"))?.iter().enumerate() {
-            let here = pointer.at(index);
-            add_step(&here, here.object(step)?, &mut done)?;
-        }
-    } else {
-        add_step(pointer, object, &mut done)?;
+    for (here, step) in steps(pointer, value, "normalizers")? {
+        add_step(&here, step, &mut done)?;
     }
     Ok(done)
 }
 
+/// The steps of a pipeline: none, one, or those of a `Sequence`, whose parts may be sequences.
+fn steps<'v>(
+    pointer: &JsonPointer,
+    value: Option<&'v Value>,
+    key: &str,
+) -> Result<Vec<(JsonPointer, &'v Map<String, Value>)>> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let object = pointer.object(value)?;
+    if object.get("type").is_none_or(|kind| kind != "Sequence") {
+        return Ok(vec![(pointer.clone(), object)]);
+    }
+    let mut found = Vec::new();
+    let here = pointer.at(key);
+    for (index, step) in here.array(object.get(key))?.iter().enumerate() {
+        found.extend(steps(&here.at(index), Some(step), key)?);
+    }
+    Ok(found)
+}
+
+/// The only step of a pipeline, if it has one.
+fn only_step<'v>(
+    pointer: &JsonPointer,
+    value: Option<&'v Value>,
+    key: &str,
+) -> Result<Option<(JsonPointer, &'v Map<String, Value>)>> {
+    let mut found = steps(pointer, value, key)?.into_iter();
+    match (found.next(), found.next()) {
+        (_, Some((second, _))) => Err(second.fail("one step is supported. Leave out the others.")),
+        (only, None) => Ok(only),
+    }
+}
+
 fn add_step(pointer: &JsonPointer, step: &Map<String, Value>, done: &mut Normalizer) -> Result<()> {
-    let first = done.replace.is_none();
-    match step.get("type").and_then(Value::as_str) {
-        Some("Strip") if first => {
+    let kind = step.get("type").unwrap_or(&Value::Null);
+    if done.gap.is_some() {
+        return Err(pointer.fail("the Replace of a run must be the last step. Move it to the end."));
+    }
+    match kind.as_str() {
+        Some("Strip") if done.letters.is_empty() => {
             let side = |key| step.get(key).and_then(Value::as_bool).unwrap_or(true);
             done.strips.0 |= side("strip_left");
             done.strips.1 |= side("strip_right");
             Ok(())
         }
-        Some("Replace") if first => {
-            let here = pointer.at("pattern").at("Regex");
-            let pattern = step.get("pattern").and_then(|pattern| pattern.get("Regex"));
-            let (letter, min_length) = run_pattern(here.string(pattern)?)
-                .ok_or_else(|| here.fail("only patterns like N{10,} are supported"))?;
+        Some("Strip") => Err(pointer.fail("Strip must come before Replace. Move it to the front.")),
+        Some("Replace") => {
+            let here = pointer.at("pattern");
+            let pattern = step.get("pattern").unwrap_or(&Value::Null);
             let content = pointer.at("content").string(step.get("content"))?;
-            done.replace = Some((letter, min_length, content.to_owned()));
+            if let Some(text) = pattern.get("String") {
+                let here = here.at("String");
+                let letters = (letter(here.string(Some(text))?), letter(content));
+                let (Some(from), Some(to)) = letters else {
+                    let message = "one letter for another is supported, as U by T. Replace longer \
+                                   texts before tokenizing.";
+                    return Err(here.fail(message));
+                };
+                done.letters.push((from, to));
+                return Ok(());
+            }
+            let here = here.at("Regex");
+            let (letter, min_length) = run_pattern(here.string(pattern.get("Regex"))?)
+                .ok_or_else(|| here.fail("only patterns like N{10,} are supported"))?;
+            done.gap = Some((letter, min_length, content.to_owned()));
             Ok(())
         }
-        _ => Err(pointer.fail("only Strip, and after it one Replace, are supported")),
+        _ => Err(pointer.at("type").unsupported(
+            kind,
+            "null, Strip, Replace",
+            "Apply it to the text, and write null.",
+        )),
+    }
+}
+
+/// The one ASCII letter of a text.
+fn letter(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        &[letter] if letter.is_ascii_alphabetic() => Some(letter),
+        _ => None,
     }
 }
 
@@ -79,9 +146,11 @@ pub(super) struct Split {
 }
 
 pub(super) fn pre_tokenizer(pointer: &JsonPointer, value: Option<&Value>) -> Result<Split> {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Split::default()) };
-    let object = pointer.object(value)?;
-    match object.get("type").and_then(Value::as_str) {
+    let Some((pointer, object)) = only_step(pointer, value, "pretokenizers")? else {
+        return Ok(Split::default());
+    };
+    let kind = object.get("type").unwrap_or(&Value::Null);
+    match kind.as_str() {
         Some("Whitespace") => Ok(Split { at_words: true, isolates: None }),
         Some("Split") => {
             let here = pointer.at("pattern").at("String");
@@ -95,7 +164,11 @@ pub(super) fn pre_tokenizer(pointer: &JsonPointer, value: Option<&Value>) -> Res
             }
             Ok(Split { at_words: false, isolates: Some(text) })
         }
-        _ => Err(pointer.fail("only null, Whitespace and Split are supported")),
+        _ => Err(pointer.at("type").unsupported(
+            kind,
+            "null, Whitespace, Split",
+            "Train a vocabulary with train-tokenizer.",
+        )),
     }
 }
 
@@ -134,15 +207,15 @@ pub(super) fn templates(
     value: Option<&Value>,
     size: usize,
 ) -> Result<(Vec<Slot>, Vec<Slot>)> {
-    let Some(value) = value.filter(|value| !value.is_null()) else {
+    let Some((pointer, object)) = only_step(pointer, value, "processors")? else {
         return Ok((vec![Slot::First(0)], vec![Slot::First(0), Slot::Second(1)]));
     };
-    let object = pointer.object(value)?;
+    let kind = object.get("type").unwrap_or(&Value::Null);
     let checked = |pointer: &JsonPointer, value: Option<&Value>| {
         let id = pointer.id(value)?;
         if usize::from(id) < size { Ok(id) } else { Err(pointer.fail("no token has this id")) }
     };
-    match object.get("type").and_then(Value::as_str) {
+    match kind.as_str() {
         Some("BertProcessing") => {
             let id = |key| {
                 let here = pointer.at(key);
@@ -194,6 +267,10 @@ pub(super) fn templates(
             };
             Ok((read("single", 1, 0)?, read("pair", 1, 1)?))
         }
-        _ => Err(pointer.fail("only null, TemplateProcessing and BertProcessing are supported")),
+        _ => Err(pointer.at("type").unsupported(
+            kind,
+            "null, TemplateProcessing, BertProcessing",
+            "Write a TemplateProcessing with the same tokens.",
+        )),
     }
 }

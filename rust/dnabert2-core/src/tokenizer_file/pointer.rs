@@ -28,6 +28,12 @@ impl JsonPointer {
         }
     }
 
+    /// The error of a step of a type that is not read.
+    pub fn unsupported(&self, found: &Value, known: &str, remedy: &str) -> Error {
+        let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+        self.fail(format!("{found} is not supported (expected {known}). {remedy}"))
+    }
+
     pub fn object<'v>(&self, value: &'v Value) -> Result<&'v Map<String, Value>> {
         value.as_object().ok_or_else(|| self.fail("an object {...} is needed here"))
     }

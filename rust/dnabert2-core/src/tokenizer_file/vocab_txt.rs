@@ -41,7 +41,7 @@ pub fn parse(path: &Path, text: String) -> Result<Definition> {
         let message = format!("{} tokens are neither special nor k-mers", tokens.len() - known);
         return Err(pointer("end").fail(message));
     }
-    let unknown = needed(["[UNK]", "<unk>"])?;
+    let unknown = Some(needed(["[UNK]", "<unk>"])?);
     let start = Slot::Special(needed(["[CLS]", "<cls>"])?, 0);
     let (single, pair) = if kmers.overlap() {
         let end = needed(["[SEP]", "[SEP]"])?;

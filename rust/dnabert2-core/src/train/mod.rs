@@ -19,6 +19,7 @@ mod packed_text;
 mod pair;
 mod pair_index;
 mod partition;
+mod repeats;
 mod slots;
 mod speculate;
 mod state;
@@ -39,6 +40,7 @@ use crate::encode::uniform;
 use crate::parallel::count;
 use crate::train::in_memory::train_in_memory;
 use crate::train::packed_text::PackedText;
+use crate::train::repeats::Repeats;
 use crate::train::speculate::first_merges;
 use crate::train::state::Work;
 use crate::train::stream::stream;
@@ -49,6 +51,9 @@ pub use crate::train::pair::Pair;
 
 /// Maximum slots of a partition, whose positions have 32 bits.
 const MAX_SLOTS: usize = u32::MAX as usize - 2;
+
+/// Slots from which on a text is worth a thread of its own.
+const LONG_TEXT: usize = 1 << 20;
 
 /// Size and limits of the vocabulary, and resources of the training.
 #[derive(Debug, Clone)]
@@ -133,6 +138,7 @@ pub struct InputStats {
 pub struct BpeTrainer {
     config: InputConfig,
     texts: Vec<PackedText>,
+    repeats: Repeats,
     draws: Xoshiro256PlusPlus,
     /// Folder in which the text is stored, if not in memory.
     spill: Option<PathBuf>,
@@ -145,7 +151,8 @@ impl BpeTrainer {
     pub fn new(config: InputConfig) -> Self {
         let texts = (0..count(config.threads)).map(|_| PackedText::new(1)).collect();
         let draws = Xoshiro256PlusPlus::seed_from_u64(config.seed);
-        Self { config, texts, draws, spill: None, digest: Sha256::new() }
+        let repeats = Repeats::default();
+        Self { config, texts, repeats, draws, spill: None, digest: Sha256::new() }
     }
 
     /// Store the text in an unnamed file in `folder`, which disappears with the process, instead of in
@@ -176,7 +183,7 @@ impl BpeTrainer {
     /// # Errors
     /// [`Error::InvalidArgument`] for a single window of 2^32 bases or more.
     pub fn add(&mut self, sequence: &[u8], times: u64, stats: &mut InputStats) -> Result<()> {
-        let InputConfig { window_bp, fold_case, both_strands, sample, .. } = self.config;
+        let InputConfig { window_bp, fold_case, sample, .. } = self.config;
         let mut others = [0_u64; 256];
         let mut at = 0;
         for (start, run) in base_runs(sequence, fold_case) {
@@ -187,9 +194,10 @@ impl BpeTrainer {
                     stats.left_out += window.len() as u64;
                     continue;
                 }
-                self.text(times, window.len())?.push(window)?;
-                if both_strands {
-                    self.text(times, window.len())?.push(&reverse_complement(window))?;
+                if !self.repeats.takes(window) {
+                    self.store(window, times)?;
+                } else if self.repeats.add(window, times) {
+                    self.store_repeats()?;
                 }
                 self.digest.update(window);
                 self.digest.update(b"/");
@@ -212,7 +220,7 @@ impl BpeTrainer {
     /// [`Error::Vocab`] when the `known` merges cannot come from a training; any error of `report`;
     /// [`Error::Io`] about a spill file.
     pub fn train(
-        self,
+        mut self,
         options: &Options,
         known: &[Pair],
         mut report: impl FnMut(&[Pair]) -> Result<()>,
@@ -223,6 +231,7 @@ impl BpeTrainer {
             let message = format!("must be between {min} and {max} (got {})", options.vocab_size);
             return Err(Error::InvalidArgument { name: "vocab_size", message });
         }
+        self.store_repeats()?;
         let mut texts: Vec<PackedText> =
             self.texts.into_iter().filter(|text| !text.is_empty()).collect();
         if texts.is_empty() {
@@ -253,15 +262,38 @@ impl BpeTrainer {
         Vocab::new(&BASES, &work.merges, ids)
     }
 
-    /// The shortest text of this weight, or a new one when none has space for `bases` more.
+    /// Store the windows that have been counted.
+    fn store_repeats(&mut self) -> Result<()> {
+        for (window, weights) in self.repeats.take() {
+            for weight in weights {
+                self.store(&window, weight)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, window: &[u8], weight: u64) -> Result<()> {
+        self.text(weight, window.len())?.push(window)?;
+        if self.config.both_strands {
+            self.text(weight, window.len())?.push(&reverse_complement(window))?;
+        }
+        Ok(())
+    }
+
+    /// The shortest text of this weight. A new one when none has space for `bases` more, or when all are
+    /// long and there are fewer than threads.
     fn text(&mut self, weight: u64, bases: usize) -> Result<&mut PackedText> {
         if bases >= MAX_SLOTS {
             let message = "a run has 2^32 bases or more; set window_bp".into();
             return Err(Error::InvalidArgument { name: "sequences", message });
         }
         let fits = |text: &PackedText| text.weight == weight && text.slots() + bases < MAX_SLOTS;
-        let texts = self.texts.iter().enumerate().filter(|(_, text)| fits(text));
-        let index = texts.min_by_key(|(_, text)| text.slots()).map(|(index, _)| index);
+        let fitting = || self.texts.iter().enumerate().filter(|(_, text)| fits(text));
+        let shortest = fitting().min_by_key(|(_, text)| text.slots());
+        let index = shortest.filter(|(_, text)| {
+            text.slots() < LONG_TEXT || fitting().count() >= count(self.config.threads)
+        });
+        let index = index.map(|(index, _)| index);
         let index = index.unwrap_or_else(|| {
             self.texts.push(PackedText::new(weight));
             self.texts.len() - 1
