@@ -162,7 +162,7 @@ def other_strand(native: _native.Tokenizer, ids: Ragged, frame: Frame) -> Ragged
     """Return the ids of the reverse complements, with special tokens where `ids` have them."""
     text, borders = native.decode_batch(as_ids(ids.values), ids.offsets)
     # The whole text reversed holds every row reversed, the last row first.
-    text = COMPLEMENTS[text][::-1]
+    text = np.ascontiguousarray(COMPLEMENTS[text][::-1])
     starts, ends = len(text) - borders[1:], len(text) - borders[:-1]
     framed = _framed(ids, frame)
     parts = []
