@@ -107,7 +107,7 @@ def test_the_sets_are_those_of_the_paper():
     assert len({name for one in SETS for name in (one.name, *one.aliases)}) == sum(
         1 + len(one.aliases) for one in SETS
     )
-    with pytest.raises(ValueError, match="there is no 'mouse/7'"):
+    with pytest.raises(ValueError, match="'mouse/7' does not exist"):
         sets_of(["mouse/7"])
 
 
@@ -264,7 +264,7 @@ def test_bad_input(data, model, tmp_path):
     with pytest.raises(ValueError, match=r"seeds: must be at least 1 \(got 0\)"):
         gue(GueConfig(str(data), out, seeds=0))
     shutil.copytree(data / "EPI" / "0", tmp_path / "mouse" / "1")
-    with pytest.raises(DataError, match="mouse/1 has one sequence a row"):
+    with pytest.raises(DataError, match="mouse/1 must have one sequence per row"):
         gue(GueConfig(str(tmp_path), out))
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         gue(GueConfig(str(data), out, model=(str(data),), tasks=("mouse/0",), systems=("model",)))
@@ -277,7 +277,7 @@ def test_command(data, tmp_path, capsys):
     assert "mouse/0\tk-mers\tseed 42\t" in out
     assert "skipped EMP/H3: no train.csv" in err
     assert cli.main(["gue", *arguments, "--tasks", "rat"]) == 2
-    assert "there is no 'rat'" in capsys.readouterr().err
+    assert "'rat' does not exist" in capsys.readouterr().err
 
 
 def test_averages_over_all_sets_count_among_the_papers():

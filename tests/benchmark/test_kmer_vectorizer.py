@@ -74,7 +74,7 @@ def test_contract_and_bad_arguments():
     ):
         check("KmerVectorizer", KmerVectorizer())
     for k in ((), (0,), (9,)):
-        with pytest.raises(ValueError, match="lengths of 1 to 8"):
+        with pytest.raises(ValueError, match="lengths between 1 and 8"):
             KmerVectorizer(k).fit(["ACGT"])
     with pytest.raises(TypeError, match="a list of sequences"):
         KmerVectorizer().fit("ACGT")

@@ -39,7 +39,8 @@ def files(tmp_path):
     """A folder with a FASTA file, a tiny model, and bad things."""
     text = "".join(f">{name} words\n{sequence}\n" for name, sequence in RECORDS.items())
     (tmp_path / "x.fa").write_text(text)
-    (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(text.encode() * 500)[:-40])
+    many = "".join(text.replace(">", f">{i}") for i in range(500))
+    (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(many.encode())[:-40])
     (tmp_path / "x.csv").write_text("chrom,start\n1,2\n")
     torch.manual_seed(0)
     shape = Dnabert2Config(
@@ -156,7 +157,7 @@ def test_pretrain_and_finetune(capsys, files):
     (files / "test.csv").unlink()
     code, _, err = run(capsys, "finetune", files / "run", "--data", files, "--out", files / "no")
     assert (code, err.count("\n")) == (2, 1)
-    assert "there is no test.csv" in err
+    assert "has no test.csv or test.csv.gz" in err
     assert not (files / "no").exists()
 
 
@@ -214,7 +215,7 @@ BAD = [
     (("fill-mask", "ACG[MASK]", "ACGT"), "sequence: has no [MASK]"),
     (("fill-mask", "[MASK]", "--top-k", "0"), "top_k: must be"),
     (("fill-mask", "[MASK]", "--model", "nowhere"), "nowhere"),
-    (("pretrain", "nowhere", "--out", "run"), "nowhere: not a corpus"),
+    (("pretrain", "nowhere", "--out", "run"), "nowhere: is not a corpus"),
     (("pretrain", "model", "--out", "run"), "not a corpus"),
     (("finetune", "model", "--data", "nowhere", "--out", "ft"), "nowhere: has no train.csv"),
     (
@@ -307,7 +308,7 @@ def test_parts_of_a_manifest_are_merged(capsys, files, monkeypatch):
     for part, units in (("2/2", 1), ("1/2", 2)):
         code, out, _ = run(capsys, *common, "--out", files / "c", "--part", part)
         assert code == 0
-        assert f"part {part} is built, {units} of 3 units" in out
+        assert f"part {part} is complete, {units} of 3 units" in out
     code, out, _ = run(capsys, *common, "--out", files / "c", "--merge")
     assert code == 0
     assert "  fly: " in out

@@ -302,7 +302,7 @@ def test_bad_input_is_named(genome, tmp_path):
         ({"valid_fraction": 2}, "valid_fraction: must be between 0 and 1"),
         ({"window_bp": 20, "min_bp": 21}, "min_bp: 21 is more than window_bp, 20"),
         ({"min_window_bp": 2000}, "min_window_bp: 2000 is more than window_bp"),
-        ({"min_window_bp": 20, "stride_bp": 5}, "lie side by side"),
+        ({"min_window_bp": 20, "stride_bp": 5}, "whose windows are adjacent"),
         ({"other_letters": "burn"}, "other_letters: must be one of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -179,9 +179,9 @@ def test_bad_mixtures(corpora, tmp_path):
         Mixture([corpus, more], [1.0])
     with pytest.raises(ValueError, match="not negative"):
         Mixture([corpus], [-1.0])
-    with pytest.raises(CorpusError, match="no window to draw"):
+    with pytest.raises(CorpusError, match="no windows to draw"):
         Mixture([corpus], [0.0])
-    with pytest.raises(CorpusError, match="no window to draw"):
+    with pytest.raises(CorpusError, match="no windows to draw"):
         TokenBatches(Corpus.open(corpus.folder, "valid"), 100)
     random_fasta(tmp_path / "x.fa", 1, 5000)
     other = Tokenizer.train([tmp_path / "x.fa"], vocab_size=30)

@@ -147,7 +147,7 @@ def test_manifests(tmp_path, content, message):
 )
 def test_regions(tmp_path, line):
     (tmp_path / "r.bed").write_text(f"track name=x\n{line}\n")
-    with pytest.raises(DataError, match="line 2"):
+    with pytest.raises(DataError, match=r"r\.bed:2: "):
         read_bed(tmp_path / "r.bed", Reference({"chr1": "ACGT" * 10}))
 
 

@@ -148,7 +148,7 @@ def test_vectors_instead_of_ids():
     vectors = model.get_input_embeddings()(ids)
     assert torch.equal(model(inputs_embeds=vectors, **batch)[0], model(ids, **batch)[0])
     for both in ({}, {"input_ids": ids, "inputs_embeds": vectors}):
-        with pytest.raises(ValueError, match="either"):
+        with pytest.raises(ValueError, match="give exactly one of them"):
             model(**both)
 
 
@@ -380,9 +380,9 @@ def test_masks_that_do_not_fit_or_have_gaps():
     batch = batch_of()
     ids, mask = batch["input_ids"], batch["attention_mask"]
     for wrong, why in (
-        ({"attention_mask": mask[:, :2]}, r"attention_mask: has shape \(3, 2\), the tokens have"),
-        ({"attention_mask": mask[:, None, None]}, r"\(batch, length\) is expected"),
-        ({"token_type_ids": ids[:2]}, "token_type_ids: has shape"),
+        ({"attention_mask": mask[:, :2]}, r"attention_mask: must have the shape of .*got \(3, 2\)"),
+        ({"attention_mask": mask[:, None, None]}, r"have the shape \(batch, length\)"),
+        ({"token_type_ids": ids[:2]}, "token_type_ids: must have the shape"),
     ):
         with pytest.raises(ValueError, match=why):
             model(input_ids=ids, **wrong)

@@ -180,7 +180,7 @@ def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
 
 
 def test_duplicates_need_one_process(tmp_path):
-    with pytest.raises(CorpusError, match="one process only"):
+    with pytest.raises(CorpusError, match="must be False with Ray"):
         build_over_ray([], tmp_path / "c", tok, CorpusConfig(deduplicate=True))
 
 

@@ -30,7 +30,7 @@ def test_assessment_is_what_counting_gives(tmp_path):
     assert a.used == pytest.approx(len(counts) / 4091)
     assert a.rare == pytest.approx(1 - sum(n >= 100 for n in counts.values()) / 4091)
     species = {str(tmp_path / "a.fa"): "mouse", str(tmp_path / "b.fa"): "mouse"}
-    [mouse] = assess.assess(tok, species, species)
+    [mouse] = assess.assess(tok, list(species), species)
     assert (mouse.name, mouse.bases) == ("mouse", a.bases + b.bases)
 
 

@@ -150,7 +150,7 @@ def test_any_damage_to_a_shards_head(corpus, data):
             message = str(path)
             assert len(got) == len(corpus)
             if damaged != whole:
-                with pytest.raises(CorpusError, match="not as it was written"):
+                with pytest.raises(CorpusError, match="differs from its checksum"):
                     again.verify()
         assert str(path) in message
     finally:

@@ -143,7 +143,7 @@ def test_dropout():
     got = [len(compat.encode_batch(pieces, dropout=0.2, seed=s).values) for s in range(3)]
     assert np.mean(got) == pytest.approx(np.mean(want), rel=0.01)
     for rate in (-0.1, 1.5, float("nan")):
-        with pytest.raises(ValueError, match="not between 0 and 1"):
+        with pytest.raises(ValueError, match="must be between 0 and 1"):
             compat.encode(text, dropout=rate)
 
 

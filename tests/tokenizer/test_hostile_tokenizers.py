@@ -121,7 +121,7 @@ BAD = {
         SPECIAL + "".join(f"[{i}]\n" for i in range(70_000)),
         "more than 65,536",
     ),
-    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer of 2 to 7 letters"),
+    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer of 2 to 7 A is in"),
 }
 
 

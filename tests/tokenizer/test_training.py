@@ -157,7 +157,7 @@ def test_a_stopped_training_goes_on(text, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"case": "lower"}, "case: 'lower' is not one of upper, compat"),
+        ({"case": "lower"}, 'case: must be one of "upper", "compat"'),
         ({"vocab_size": 8}, "vocab_size: must be between 9 and 65536"),
         ({"vocab_size": -1}, "vocab_size: must be between"),
         ({"min_frequency": -1}, "min_frequency: must be at least 0"),

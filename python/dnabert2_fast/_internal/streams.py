@@ -85,6 +85,7 @@ def text_output(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open an output for text as bytes: a file that is whole or absent, or standard output.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.tsv")
     >>> with text_output(path) as handle:
     ...     _ = handle.write(b"a")

@@ -10,7 +10,7 @@ A duplicate name in one object is an error too, because readers differ in the va
 
 >>> parse_json('{"step": 3, "step": 4}')
 Traceback (most recent call last):
-    ValueError: not valid JSON: 'step' occurs twice in one object
+ValueError: not valid JSON: 'step' occurs twice in one object
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class FastaRecord(NamedTuple):
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.fa")
     >>> _ = path.write_text(">chr1 first\nACGT\nnn\n")
     >>> for record in read_fasta(path):

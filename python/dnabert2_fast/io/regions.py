@@ -80,6 +80,7 @@ class SequenceFile:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.fa")
     >>> _ = path.write_text(">chr1\nACGTTGCA\n")
     >>> [(piece.name, piece.sequence) for piece in read_pieces(SequenceFile(path, window_bp=5))]
@@ -139,6 +140,7 @@ def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.csv").write_text("dna,label\nACGT,1\nTTGA,0\n")
     >>> list(read_pieces(SequenceFile(folder / "x.csv", column="dna")))[1]
@@ -248,6 +250,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.bed")
     >>> _ = path.write_text("1\t2\t4\tpeak\n")
     >>> [span.name for span in read_bed(path, Reference({"1": "ACGTACGT"}))]

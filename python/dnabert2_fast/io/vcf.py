@@ -62,6 +62,7 @@ def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.vcf")
     >>> _ = path.write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     ...     "20\t7\trs1\tA\tC,AT\t.\tPASS\tAC=1\n")

@@ -209,7 +209,7 @@ def test_picture(tmp_path):
     assert "<svg" in text
     with pytest.raises(ValueError, match="at least 3"):
         plot_embeddings(vectors[:2], tmp_path / "y.png")
-    with pytest.raises(ValueError, match="labels: 2 for 30"):
+    with pytest.raises(ValueError, match="labels: must have one per vector, 30"):
         plot_embeddings(vectors, tmp_path / "y.png", labels=[0, 1])
 
 

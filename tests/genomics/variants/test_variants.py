@@ -216,7 +216,7 @@ def test_bad_arguments():
         score_variants(VARIANTS, GENOME, cls, tok, ScoringConfig(label=3))
     with pytest.raises(ValueError, match="one output"):
         score_variants(VARIANTS, GENOME, classifier(num_labels=1), tok)
-    with pytest.raises(ValueError, match="offsets_bp: 60 moves the variant out"):
+    with pytest.raises(ValueError, match="offsets_bp: must be less than 60"):
         ScoringConfig(window_bp=120, offsets_bp=(0, -60))
     with pytest.raises(ValueError, match="at least one"):
         ScoringConfig(offsets_bp=())

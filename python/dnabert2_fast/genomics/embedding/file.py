@@ -102,7 +102,7 @@ def embed_file(
     source, config = SequenceFile.of(source), config or EmbeddingConfig()
     if part is not None and not 1 <= part[0] <= part[1]:
         last = f"{part[1]}/{part[1]}"
-        raise ValueError(f"part: {part[0]}/{part[1]} is not one of 1/{part[1]} to {last}")
+        raise ValueError(f"part: must be between 1/{part[1]} and {last} (got {part[0]}/{part[1]}).")
     if part is not None:
         require_file(source.path, "every part reads it")
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
