@@ -116,12 +116,12 @@ BAD = {
     ),
     "half a character": (TEXT.replace('"A"', '"\\ud800"'), "not JSON"),
     "a k-mer twice": (SPECIAL + "AAA\nAAA\n", "for the second time"),
-    "k-mers without k": (SPECIAL, "no k-mer of 2 to 7"),
+    "k-mers without k": (SPECIAL, "no k-mer that repeats"),
     "more lines than ids": (
         SPECIAL + "".join(f"[{i}]\n" for i in range(70_000)),
         "more than 65,536",
     ),
-    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer of 2 to 7 A is in"),
+    "a k-mer of 40 letters": (SPECIAL + "A" * 40 + "\n", "no k-mer that repeats A 2 to 7 times"),
 }
 
 

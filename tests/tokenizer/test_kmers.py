@@ -137,7 +137,7 @@ def test_policies_and_counts(tmp_path):
         (BERT + kmers(3) + ["A"], "some of A, C, G, T, but not all"),
         (BERT + kmers(3) + ["HELLO"], "neither special nor k-mers"),
         (BERT[:2] + kmers(3), r"\[CLS\] or <cls> is needed"),
-        (BERT, "no k-mer of 2 to 7"),
+        (BERT, "no k-mer that repeats"),
     ],
 )
 def test_damaged_vocabularies(tmp_path, tokens, message):

@@ -42,7 +42,7 @@ impl Kmers {
     pub fn new(id: impl Fn(&str) -> Option<TokenId>) -> std::result::Result<Self, String> {
         let k = (2..=MAX_K)
             .find(|&k| id(&"A".repeat(k)).is_some())
-            .ok_or_else(|| format!("no k-mer of 2 to {MAX_K} A is in the vocabulary"))?;
+            .ok_or_else(|| format!("has no k-mer that repeats A 2 to {MAX_K} times"))?;
         let mut ids = Vec::with_capacity(1 << (2 * k));
         for number in 0..1_usize << (2 * k) {
             let letter = |at: usize| char::from(letter(number >> (2 * (k - 1 - at)) & 3));

@@ -416,7 +416,7 @@ fn lists_of_kmers_are_read() {
             "v: at end: a line with [SEP] or [SEP] is needed",
         ),
         (kmer_lines(&BERT, "").replace("CG\n", ""), "v: at end: the k-mer CG is missing"),
-        (kmer_lines(&BERT, "AC"), "v: at end: some, but not all, of A, C, G, T are tokens"),
+        (kmer_lines(&BERT, "AC"), "v: at end: contains some of A, C, G, T, but not all"),
         (many, "v: at line 65537: there are more than 65,536"),
     ] {
         let error = tokenizer_file::parse(Path::new("v"), text).expect_err(message);
