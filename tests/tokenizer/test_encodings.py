@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.dna import reverse_complement
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Reference
@@ -186,3 +187,12 @@ def test_a_path_is_read_record_by_record(tmp_path, monkeypatch):
     (tmp_path / "empty.fa").write_text("")
     with pytest.raises(Exception, match=r"empty\.fa"):
         compat.encode_batch(Path(tmp_path / "empty.fa"))
+
+
+def test_reverse_complements_of_many_short_rows():
+    rng = np.random.default_rng(0)
+    rows = ["".join(rng.choice(list("ACGT"), length)) for length in rng.integers(0, 60, 500)]
+    found = upper.reverse_complement(upper.encode_batch(rows))
+    assert (
+        found.to_list() == upper.encode_batch([reverse_complement(row) for row in rows]).to_list()
+    )
