@@ -204,13 +204,12 @@ def _summary(r: dict[str, Any]) -> str:
 1. Trained a byte-pair vocabulary of {r["vocab_size"]:,} tokens on the genome of *Helicobacter
    pylori* G27 ({r["genome_bp"]:,} bases). A token has {r["bp_per_token"]} bases on average.
 2. Cut the genome into {r["windows"]:,} training windows ({r["tokens"]:,} tokens), with 5 % held
-out. 3. Pre-trained a two-layer encoder for {r["steps"]} steps to predict masked tokens. The
-held-out loss
-   went from {r["loss_first"]} to {r["loss_last"]} nats (`loss.png`). Token frequencies alone score
-   {r["loss_frequency_guess"]}; the model is {beats}.
+   out.
+3. Pre-trained a two-layer encoder for {r["steps"]} steps to predict masked tokens. The held-out
+   loss went from {r["loss_first"]} to {r["loss_last"]} nats (`loss.png`). Token frequencies alone
+   score {r["loss_frequency_guess"]}; the model is {beats}.
 4. Fine-tuned it to distinguish human TATA promoters from other sequence (GUE `prom_core_tata`,
-4,904
-   training and 613 test sequences).
+   4,904 training and 613 test sequences).
 5. Embedded the same sequences with `mini`, the pre-trained model in the package (`vectors.npy`,
    `embeddings.png`: the test sequences), and fitted a linear model to the vectors.
 
