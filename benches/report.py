@@ -72,7 +72,7 @@ def table(head, rows):
 
 def bench(rows):
     """Return the table of one bench."""
-    head = ["case", "metric", "ours", "peer", "ratio", "outputs", "date", "machine", "load"]
+    head = ["case", "metric", "ratio", "peer", "ours", "outputs", "date", "machine", "load"]
     cells = []
     for row in rows:
         own, ratio = "", ""
@@ -82,7 +82,7 @@ def bench(rows):
             shown = number(row["median"]) if ratio else with_quartiles(row, "median")
             own = f"{shown} {row['unit']}"
         outputs = row["same_output"] or ""
-        cells.append([row["case"], row["metric"], own, peer(row), ratio, outputs, *run(row)])
+        cells.append([row["case"], row["metric"], ratio, peer(row), own, outputs, *run(row)])
     return table(head, cells)
 
 

@@ -134,7 +134,7 @@ def test_the_newest_record_of_a_case_is_shown(report, tmp_path):
         (folder / "b.jsonl").write_text(json.dumps(row | changes) + "\n")
     rows = report.newest(tmp_path)
     text = report.render("a\n<!-- results: b -->old<!-- /results -->\nz\n", rows)
-    assert "| c | CPU time | 1 s | p 1 | 3 | identical | 2026-01-02 | m | 0.0 |" in text
+    assert "| c | CPU time | 3 | p 1 | 1 s | identical | 2026-01-02 | m | 0.0 |" in text
     assert "old" not in text
     assert report.render(text, rows) == text
     missed = report.render("<!-- results: missed --><!-- /results -->", rows)
