@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use dnabert2_core::io::fasta::{FastaReader, Record};
+use dnabert2_core::io::fasta::{FastaReader, FastaRecord};
 use dnabert2_core::io::input::Input;
 use dnabert2_core::io::source::{Block, ReaderSource, Source};
 use proptest::prelude::*;
@@ -24,11 +24,11 @@ fn reader(text: &str, block: usize) -> FastaReader {
     FastaReader::new(Input::of(Path::new("x.fa"), Box::new(source)), false).expect("sequence")
 }
 
-fn record(name: &str, sequence: &str) -> Record {
-    Record { name: name.into(), sequence: sequence.into() }
+fn record(name: &str, sequence: &str) -> FastaRecord {
+    FastaRecord { name: name.into(), sequence: sequence.into() }
 }
 
-fn fasta() -> impl Strategy<Value = (String, Vec<Record>)> {
+fn fasta() -> impl Strategy<Value = (String, Vec<FastaRecord>)> {
     let lines = prop::collection::vec("[ACGTNacgtn \\r\t]{0,9}[ACGTN -]|", 0..5);
     let width = prop_oneof![1_usize..8, 50_usize..100];
     let even = ("[ACGTNacgtn]{0,300}", width).prop_map(|(letters, width)| {

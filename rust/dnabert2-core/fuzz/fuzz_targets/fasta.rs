@@ -6,7 +6,7 @@ use std::path::Path;
 
 use dnabert2_core::Result;
 use dnabert2_core::io::compression::of_the_core;
-use dnabert2_core::io::fasta::{FastaReader, Record};
+use dnabert2_core::io::fasta::{FastaReader, FastaRecord};
 use dnabert2_core::io::input::Input;
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,7 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     let step = usize::from(step) + 1;
     let Some(whole) = reader(bytes, usize::MAX, rna) else { return };
     let mut sound = true;
-    let whole: Vec<Record> =
+    let whole: Vec<FastaRecord> =
         whole.map_while(|record| record.inspect_err(|_| sound = false).ok()).collect();
     let Some(pieces) = reader(bytes, step, rna) else { panic!("it was readable before") };
     let mut records = Vec::new();
@@ -43,12 +43,12 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     assert!(!records.iter().flat_map(|record| &record.sequence).any(wrong));
 });
 
-fn read(mut reader: FastaReader, step: usize, records: &mut Vec<Record>) -> Result<()> {
+fn read(mut reader: FastaReader, step: usize, records: &mut Vec<FastaRecord>) -> Result<()> {
     while let Some(name) = reader.next_record()? {
         let name = name.to_owned();
         let mut sequence = Vec::new();
         while reader.read_letters(&mut sequence, step)? > 0 {}
-        records.push(Record { name, sequence });
+        records.push(FastaRecord { name, sequence });
     }
     Ok(())
 }

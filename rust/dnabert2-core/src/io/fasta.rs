@@ -51,7 +51,7 @@ const OTHERS: &[(&str, &str)] = &[
 
 /// One entry of a sequence file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct FastaRecord {
     /// The header up to the first white space, without `>` or `@`.
     pub name: String,
     /// The letters as they stand in the file, without white space.
@@ -493,12 +493,12 @@ impl FastaReader {
 }
 
 impl Iterator for FastaReader {
-    type Item = Result<Record>;
+    type Item = Result<FastaRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut sequence = Vec::new();
         match self.read_record(&mut sequence) {
-            Ok(name) => name.map(|name| Ok(Record { name: name.to_owned(), sequence })),
+            Ok(name) => name.map(|name| Ok(FastaRecord { name: name.to_owned(), sequence })),
             Err(error) => Some(Err(error)),
         }
     }
