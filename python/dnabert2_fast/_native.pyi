@@ -24,6 +24,7 @@ __all__ = [
     "Tokenizer",
     "checksum",
     "count_bases",
+    "unknown_letter",
     "write_shard",
 ]
 
@@ -261,6 +262,7 @@ def checksum(path: Path) -> str: ...
 def count_bases(
     path: Path, *, fold_case: bool, rna: bool, report: Callable[[int], object]
 ) -> int: ...
+def unknown_letter(path: Path, record: str, letter: str, position: int) -> str: ...
 def write_shard(
     path: Path, values: npt.NDArray[np.uint16], offsets: npt.NDArray[np.uint64], about: str
 ) -> tuple[int, str]: ...

@@ -201,5 +201,5 @@ def test_errors_of_a_file_name_its_record(tmp_path):
         lambda: tokenize_file(path, strict, tmp_path / "x.tsv"),
         lambda: assess(strict, [path]),
     ):
-        with pytest.raises(ValueError, match=r"x.fa: record 'second': '\*' at 4 \(0-based\)"):
+        with pytest.raises(ValueError, match=r"x.fa:4: record \"second\": '\*' at 4 \(0-based\)"):
             call()

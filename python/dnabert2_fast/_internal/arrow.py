@@ -1,4 +1,4 @@
-"""Arrow arrays of numbers and texts, made from buffers.
+"""Arrow arrays of numbers and texts, made from buffers, and tables as Parquet.
 
 `pyarrow.array` imports pandas wherever it is installed, to check for a series. That takes a quarter
 of a second. An array over a buffer needs no such check.
@@ -6,13 +6,19 @@ of a second. An array over a buffer needs no such check.
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["numbers", "strings"]
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetWriter
+
+__all__ = ["numbers", "parquet_writer", "strings"]
 
 
 def numbers(values: npt.NDArray[Any]) -> pa.Array:
@@ -49,3 +55,27 @@ def strings(of: list[str]) -> pa.StringArray:
         )
     buffers = pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(coded))
     return pa.StringArray.from_buffers(len(of), *buffers)
+
+
+@contextmanager
+def parquet_writer(
+    path: str | os.PathLike[str], schema: pa.Schema, **options: Any
+) -> Iterator[ParquetWriter]:
+    r"""Open a Parquet file for writing, whatever its name; Arrow itself opens only UTF-8 names.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pyarrow.parquet as pq
+    >>> path = os.path.join(tempfile.mkdtemp(), os.fsdecode(b"\xff"))
+    >>> table = pa.table({"a": numbers(np.arange(3))})
+    >>> with parquet_writer(path, table.schema) as writer:
+    ...     writer.write_table(table)
+    >>> with open(path, "rb") as handle:
+    ...     pq.read_table(handle).column("a").to_pylist()
+    [0, 1, 2]
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    with open(path, "wb") as handle, ParquetWriter(handle, schema, **options) as writer:
+        yield writer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "check_not_negative",
     "check_positive",
     "check_seed",
+    "check_utf8",
 ]
 
 
@@ -131,3 +133,16 @@ def check_choice(name: str, value: str | None, choices: Sequence[str | None]) ->
 def _shown(value: float) -> str:
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def check_utf8(name: str, path: str | os.PathLike[str]) -> None:
+    r"""Raise ValueError for a file name that is not UTF-8, where a library accepts no other.
+
+    >>> check_utf8("out", os.fsdecode(b"x_\xff.bw"))
+    Traceback (most recent call last):
+    ValueError: out: the path must be UTF-8 (got x_\xff.bw). Rename it.
+    """
+    coded = os.fsencode(path)
+    shown = coded.decode("utf-8", "backslashreplace")
+    if shown.encode() != coded:
+        raise ValueError(f"{name}: the path must be UTF-8 (got {shown}). Rename it.")

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dnabert2_fast._internal.atomic import atomic_json
-from dnabert2_fast._internal.checks import check_at_least, check_between, check_positive
+from dnabert2_fast._internal.atomic import atomic_json, require_writable, resolved
+from dnabert2_fast._internal.checks import check_at_least, check_between, check_positive, check_utf8
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
@@ -92,7 +92,9 @@ def gue(config: GueConfig) -> GueResult:
     (1, {}, True)
     """
     systems = _systems(config)
-    out = Path(config.out)
+    out = resolved(config.out)
+    check_utf8("out", out)
+    require_writable(out, folder=True)
     found: list[tuple[GueSet, Path]] = []
     skipped: dict[str, str] = {}
     for one in sets_of(config.tasks):

@@ -80,6 +80,7 @@ def embed(
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
+    from dnabert2_fast.io.arguments import printable
     from dnabert2_fast.io.regions import SequenceFile
 
     if plot is not None and out.suffix != ".npy":
@@ -112,5 +113,5 @@ def embed(
     if plot is not None:
         import numpy as np
 
-        plot_embeddings(np.load(out, mmap_mode="r"), plot, title=str(file))
+        plot_embeddings(np.load(out, mmap_mode="r"), plot, title=printable(str(file)))
         print(f"{plot}: one point per vector")

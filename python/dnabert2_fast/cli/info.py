@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast.errors import Dnabert2Error
 
 __all__ = ["describe"]
@@ -110,6 +111,7 @@ def _checkpoint(path: Path) -> str:
         f"vocabulary {config.vocab_size}",
     ]
     weights = path / "model.safetensors"
+    check_utf8("path", path)
     if weights.exists():
         try:
             with safe_open(weights, framework="numpy") as tensors:

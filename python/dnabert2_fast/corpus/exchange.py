@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import progress
@@ -108,7 +109,7 @@ def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
     schema = pa.schema([ids_field, *ORIGIN, weight_field])
     with (
         atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        parquet_writer(temporary, schema, compression="zstd") as writer,
         progress(len(corpus), "exporting", "windows") as bar,
     ):
         for number, (shard, (n, weight)) in enumerate(
@@ -230,7 +231,11 @@ def _batches(
 
 def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
     """Ids and origins of some rows of one species at a time."""
-    file = pq.ParquetFile(path)
+    with path.open("rb") as handle:
+        yield from _runs_of(pq.ParquetFile(handle), path, column)
+
+
+def _runs_of(file: pq.ParquetFile, path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
     names = file.schema_arrow.names
     if column not in names:
         raise CorpusError(f"{path}: has no column {column!r} (got {', '.join(names)}).")

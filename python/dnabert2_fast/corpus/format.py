@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import parse_json, read_object
 from dnabert2_fast.errors import CorpusError
@@ -107,14 +107,16 @@ def write_origins(path: Path, table: pa.Table) -> None:
         field.with_nullable(column.null_count > 0)
         for field, column in zip(ORIGIN, table.columns, strict=True)
     ]
-    pq.write_table(
-        pa.Table.from_arrays(table.columns, schema=pa.schema(fields)),
+    schema = pa.schema(fields)
+    with parquet_writer(
         path,
+        schema,
         compression="zstd",
         use_dictionary=names,
         column_encoding=dict.fromkeys(("start", "end"), "DELTA_BINARY_PACKED"),
         write_statistics=numbers,  # least and greatest name would take half of the time
-    )
+    ) as writer:
+        writer.write_table(pa.Table.from_arrays(table.columns, schema=schema))
 
 
 def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:

@@ -283,7 +283,8 @@ class Corpus:
         """Return where the windows of one of `shards` came from, a row each."""
         path = self.folder / shard_files(self._shards[shard]["number"])[1]
         try:
-            return pq.read_table(path).cast(ORIGIN)
+            with path.open("rb") as handle:
+                return pq.read_table(handle).cast(ORIGIN)
         except (OSError, ValueError) as error:
             raise CorpusError(f"{path}: cannot be read: {error}. Build the corpus again.") from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.inputs import require_known_rows
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers
 from dnabert2_fast.finetuning.predict_file import write_labelled
@@ -82,6 +83,7 @@ def evaluate(
     )
     task = predictor.task
     labelled = read_labelled(table, task, rna=rna)
+    require_known_rows(predictor.tokenizer, labelled)
     answers = predictor(labelled.sequences, labelled.pairs)
     labels, outputs = aligned(task, labelled, answers)
     values = scores(labels, outputs, task.kind)

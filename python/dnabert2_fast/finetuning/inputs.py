@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +12,13 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.finetuning.task import IGNORED, Task
+from dnabert2_fast.finetuning.task import IGNORED, Labelled, Row, Task
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import require_known
 
-__all__ = ["Inputs", "bases_of", "encode", "targets"]
+__all__ = ["Inputs", "bases_of", "encode", "require_known_row", "require_known_rows", "targets"]
 
 
 class Inputs(NamedTuple):
@@ -64,6 +66,19 @@ def encode(
     if task.pairs:
         return Inputs(whole.ids, type_ids=whole.type_ids)
     return Inputs(whole.ids, spans=whole.offsets)
+
+
+def require_known_row(tokenizer: Tokenizer, row: Row, path: Path, number: int) -> None:
+    """Raise the error of `require_known` for a row of a table; the first one has number 0."""
+    for text in (row.sequence, row.pair or ""):
+        require_known(tokenizer, text, f"{path}:{number + 2}", row.name)
+
+
+def require_known_rows(tokenizer: Tokenizer, table: Labelled) -> None:
+    """Raise the error of `require_known` for the rows of a table that was read from a file."""
+    pairs = table.pairs or [""] * len(table.sequences)
+    for number, (sequence, pair) in enumerate(zip(table.sequences, pairs, strict=True)):
+        require_known_row(tokenizer, Row(str(number), sequence, pair, ""), table.path, number)
 
 
 def targets(

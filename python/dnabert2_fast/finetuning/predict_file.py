@@ -20,11 +20,14 @@ from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
+from dnabert2_fast.finetuning.inputs import require_known_row
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import FIRST, Row, Task, rows_of
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
 from dnabert2_fast.io.tables import delimiter_of
+from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import require_known
 
 __all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
 
@@ -97,7 +100,7 @@ def predict(
     model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
     store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
     stream = predictor.stream(
-        _records(file, config.rna),
+        _records(file, predictor.tokenizer, config.rna),
         window_bp=config.window_bp,
         stride_bp=config.stride_bp,
         each_window=config.rows == "windows",
@@ -108,14 +111,13 @@ def predict(
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
     with store.until_done(), ExitStack() as stack, bar_of_all as bar:
-        is_table = out.suffix == ".parquet"
-        target: Any = stack.enter_context(atomic_path(out) if is_table else text_output(out))
+        target = stack.enter_context(text_output(out))
         try:
             for positions, answers in stream:
                 table = pa.table(_columns(predictor.task, positions, answers, with_positions))
                 if writer is None:
-                    kind = pq.ParquetWriter if is_table else pc.CSVWriter
-                    writer = kind(str(target) if is_table else target, table.schema)
+                    kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
+                    writer = kind(target, table.schema)
                 writer.write_table(table)
                 written += len(table)
                 bar.update(len(table))
@@ -127,14 +129,17 @@ def predict(
     return written
 
 
-def _records(file: Path, rna: bool) -> Iterator[Row]:
+def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
     opened = open_input(file)
     if any(delimiter_of(opened, file, column) == "," for column in FIRST):
         rows = rows_of(as_bytes(opened), file, labelled=False, rna=rna)
         for number, row in enumerate(rows):
-            yield row._replace(name=row.name or str(number))
+            row = row._replace(name=row.name or str(number))
+            require_known_row(tokenizer, row, file, number)
+            yield row
         return
     for name, sequence in records_of(opened, rna=rna):
+        require_known(tokenizer, sequence, file, name)
         yield Row(name, sequence, None, "")
 
 
@@ -185,5 +190,5 @@ def write_labelled(
     if labels.ndim == 2:
         kind = int if task.kind == "multilabel" else float
         columns["label"] = [";".join(map(str, row)) for row in labels.astype(kind).tolist()]
-    with atomic_path(path) as temporary:
-        pc.write_csv(pa.table({**columns, **answer_columns(task, outputs)}), str(temporary))
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        pc.write_csv(pa.table({**columns, **answer_columns(task, outputs)}), handle)

@@ -16,9 +16,10 @@ from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
 from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
-from dnabert2_fast.io.arguments import Sequences, text_list
+from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_texts
 
 __all__ = ["Answers", "Predictor"]
 
@@ -157,10 +158,10 @@ class Predictor:
         ValueError
             When the stride is not between 1 and the window.
         """
-        texts = text_list(sequences)
+        texts = known_texts(sequences, self.tokenizer)
         seconds: Sequence[str | None] = [None] * len(texts)
         if pairs is not None:
-            seconds = text_list(pairs, "pairs")
+            seconds = known_texts(pairs, self.tokenizer, "pairs")
             if len(seconds) != len(texts):
                 raise ValueError(f"pairs: {len(seconds)} of them, but {len(texts)} sequences")
         rows = (

@@ -25,11 +25,13 @@ from dnabert2_fast._internal.checks import (
     check_choice,
     check_not_negative,
     check_positive,
+    check_utf8,
 )
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
+from dnabert2_fast.finetuning.inputs import require_known_rows
 from dnabert2_fast.finetuning.losses import (
     Classifier,
     add_lora,
@@ -130,6 +132,7 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     """
     _check(config)
     config = replace(config, out=str(resolved(config.out)))
+    check_utf8("out", config.out)
     out = Path(config.out)
     task, tables = read_splits(config.data, config.task, rna=config.rna)
     if task.by_position and config.pooling is not None:
@@ -261,6 +264,8 @@ def _run(
 ) -> FinetuneResult:
     """Train with one seed."""
     tokenizer = Tokenizer.from_pretrained(config.model)
+    for table in tables.values():
+        require_known_rows(tokenizer, table)
     set_seed(config.seed)
     model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
     model.config.require_vocabulary(tokenizer.vocab_size, config.model)

@@ -132,12 +132,15 @@ class Labelled(NamedTuple):
         The second sequences.
     lengths : ndarray of int64, shape (n,), or None
         Number of tokens or bases of each sequence.
+    path : Path
+        The file.
     """
 
     sequences: list[str]
     labels: npt.NDArray[Any]
     pairs: list[str] | None = None
     lengths: npt.NDArray[np.int64] | None = None
+    path: Path = Path()
 
 
 def read_splits(
@@ -353,9 +356,9 @@ def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
     sequences = [row.sequence for row in rows]
     pairs = [row.pair or "" for row in rows] if task.pairs else None
     if task.kind in ("multilabel", "regression"):
-        return Labelled(sequences, _numbers(rows, task, path), pairs)
+        return Labelled(sequences, _numbers(rows, task, path), pairs, path=path)
     labels, lengths = _classes(rows, task, path)
-    return Labelled(sequences, labels, pairs, lengths if task.by_position else None)
+    return Labelled(sequences, labels, pairs, lengths if task.by_position else None, path)
 
 
 def _wrong(path: Path, number: int, row: Row, task: Task, why: str = "") -> DataError:

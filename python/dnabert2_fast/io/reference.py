@@ -84,16 +84,21 @@ class Reference:
     def source(self) -> Path | str:
         """The file, or a hash of the sequences that were given; tells references apart."""
         if not isinstance(self._source, Mapping):
-            return Path(self._source)
+            return self.path
         digest = hashlib.sha256()
         for name, text in self._source.items():
             digest.update(f"{name} {len(text)} {text}".encode())
         return digest.hexdigest()
 
     @property
+    def path(self) -> Path:
+        """The file; for sequences in memory the words ``the reference``."""
+        return Path("the reference" if isinstance(self._source, Mapping) else self._source)
+
+    @property
     def label(self) -> str:
         """What messages and headers call it: the file's name."""
-        return "the reference" if isinstance(self._source, Mapping) else Path(self._source).name
+        return self.path.name
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -179,14 +184,15 @@ class Reference:
                 f"{path.name}.fai is older than {path}: delete it if the sequences have changed",
                 stacklevel=3,
             )
-        index, *blocks = (os.fspath(folder / f"{path.name}{ending}") for ending in endings)
+        index, *blocks = (folder / f"{path.name}{ending}" for ending in endings)
         try:
+            # Bytes, because pysam takes text for UTF-8.
             opened = pysam.FastaFile(
-                os.fspath(path),
-                filepath_index=index,
-                filepath_index_compressed=next(iter(blocks), None),
+                os.fsencode(path),
+                filepath_index=os.fsencode(index),
+                filepath_index_compressed=next(map(os.fsencode, blocks), None),
             )
-            _require_even_lines(opened, Path(index), path)
+            _require_even_lines(opened, index, path)
             return opened
         except (ValueError, OSError) as error:
             raise DataError(f"{path}: cannot be read with its index {index}: {error}") from None
@@ -199,11 +205,11 @@ class Reference:
         self._temporary = tempfile.TemporaryDirectory(prefix="dnabert2_fast")
         folder = Path(self._temporary.name)
         made = [folder / f"{path.name}{ending}" for ending in (".fai", ".gzi")]
+        files = [os.fsencode(file) for file in (path, *made)]
         # htslib would say what is wrong on standard error, beside the one line that is ours.
         loud = pysam.set_verbosity(0)
         try:
-            options = ["--fai-idx", str(made[0]), "--gzi-idx", str(made[1])]
-            pysam.faidx(os.fspath(path), *options)
+            pysam.faidx(files[0], b"--fai-idx", files[1], b"--gzi-idx", files[2])
         except pysam.SamtoolsError:
             raise DataError(
                 f"{path}: cannot be indexed as FASTA: all lines of a record must have one length; "

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.extras import needs
 
 __all__ = ["TRACK_SUFFIXES", "Track", "is_track", "track"]
@@ -105,6 +106,8 @@ def track(path: str | os.PathLike[str], lengths: Mapping[str, int]) -> Iterator[
     path = Path(path)
     if not is_track(path):
         raise ValueError(f"out: must end in {', '.join(TRACK_SUFFIXES)} (got {path.name}).")
+    if path.suffix.lower() != ".bedgraph":
+        check_utf8("out", path)
     with atomic_path(path) as temporary:
         kind = _BedGraph if path.suffix.lower() == ".bedgraph" else _BigWig
         with closing(kind(temporary, lengths)) as sink:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
@@ -152,6 +153,7 @@ def match(
 def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> Files:
     """Return the files of a checkpoint; download them if its name is a hub id."""
     path = Path(name)
+    check_utf8("model", path)
     if not path.exists():
         path = PACKAGED.get(str(name), path)
     if path.is_file():

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from dnabert2_fast._internal.atomic import resolved
+from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.attention import select
 from dnabert2_fast.corpus.read import Corpus
@@ -156,9 +158,10 @@ def pretrain(
     >>> result.eval_loss > 0, (result.folder / "model.safetensors").exists()
     (True, True)
     """
+    check_utf8("out", config.out)
     corpus, held_out = _corpora(config)
     with init_distributed(config.device) as context:
-        folder = RunFolder(Path(config.out))
+        folder = RunFolder(resolved(config.out))
         settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
         context.on_rank_zero(lambda: folder.claim(settings))
         if not context.on_rank_zero(lambda: folder.finished):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from dnabert2_fast import _native
 from dnabert2_fast._internal.checks import check_at_least, check_seed
 from dnabert2_fast.errors import TokenizerError
 from dnabert2_fast.io.arguments import Sequences, TextBuffer, sequence_list, text_blocks
-from dnabert2_fast.io.fasta import read_chunks
+from dnabert2_fast.io.fasta import read_chunks, read_fasta
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.ragged import Ragged, as_ids
 from dnabert2_fast.tokenizer._results import EncodedBatch, Windows, cut_windows
@@ -88,9 +89,9 @@ def encode_batch(
 
 @contextmanager
 def naming_records(
-    path: str | os.PathLike[str], names: list[str], first: int = 0
+    path: str | os.PathLike[str], names: list[str], first: int = 0, start: int = 0
 ) -> Iterator[None]:
-    """Name file and record in the error of a letter without a token, instead of an index.
+    """Name file, record and line in the error of a letter without a token, instead of an index.
 
     Parameters
     ----------
@@ -99,16 +100,29 @@ def naming_records(
         Of the records that are encoded in the block.
     first : int
         Index that the encoder gives to the first of them.
+    start : int
+        Position in the record of the first letter that is encoded.
     """
     try:
         yield
     except TokenizerError as error:
-        index: int | None = getattr(error, "sequence", None)
-        if index is None:
+        if not hasattr(error, "sequence"):
             raise
-        what = str(error).removeprefix(f"sequence {index}: ")
-        name = names[index - first]
-        raise TokenizerError(f"{os.fsdecode(path)}: record {name!r}: {what}") from None
+        found: Any = error
+        name, position = names[found.sequence - first], start + found.position
+        message = _native.unknown_letter(Path(path), name, found.letter, position)
+        raise TokenizerError(message) from None
+
+
+@contextmanager
+def _listed(sequences: Sequences) -> Iterator[list[str | bytes]]:
+    """Yield sequences in any form as a list; an error meanwhile names the record of a file."""
+    if not isinstance(sequences, os.PathLike):
+        yield sequence_list(sequences)
+        return
+    records = list(read_fasta(sequences))
+    with naming_records(sequences, [record.name for record in records]):
+        yield [record.sequence for record in records]
 
 
 def encode_detailed(
@@ -120,12 +134,9 @@ def encode_detailed(
 ) -> EncodedBatch:
     """Return ids, type ids and offsets; see `Tokenizer.encode_batch_detailed`."""
     _check(options, threads)
-    batch = native.encode_detailed(
-        sequence_list(sequences),
-        None if pairs is None else sequence_list(pairs, "pairs"),
-        options.native(),
-        threads,
-    )
+    seconds = None if pairs is None else sequence_list(pairs, "pairs")
+    with _listed(sequences) as firsts:
+        batch = native.encode_detailed(firsts, seconds, options.native(), threads)
     return EncodedBatch(Ragged(batch.ids, batch.offsets), batch.type_ids, batch.spans)
 
 

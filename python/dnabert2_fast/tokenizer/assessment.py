@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast.io.arguments import file_list
+from dnabert2_fast.io.arguments import file_list, printable
 from dnabert2_fast.io.fasta import read_chunks
 from dnabert2_fast.tokenizer._encode import naming_records
 from dnabert2_fast.tokenizer._tokenizer import Tokenizer
@@ -137,8 +138,8 @@ def assess(
     with progress(None, "assessing", "letters") as bar:
         for file in file_list(files):
             path = os.fsdecode(file)
-            name = (species or {}).get(path) or Path(path).name
-            bar.note(file=Path(path).name)
+            name = (species or {}).get(path) or printable(Path(path).name)
+            bar.note(file=printable(Path(path).name))
             counts = np.zeros(len(lengths), np.int64)
             for names, sequences in read_chunks(path, rna=rna):
                 with naming_records(path, names):
@@ -220,6 +221,11 @@ def vocab_sizes(
         and token of a DNABERT-2 encoder and of its masked-LM head on masked tokens, over the bases
         of a token, in millions.
 
+    Raises
+    ------
+    ValueError
+        When the tokenizer has fewer tokens than the smallest size.
+
     Examples
     --------
     >>> import tempfile, os
@@ -231,6 +237,11 @@ def vocab_sizes(
     """
     rows = []
     files = file_list(files)
+    if tokenizer.vocab_size < min(sizes):
+        raise ValueError(
+            f"tokenizer: must have at least {min(sizes)} tokens, the smallest size "
+            f"(got {tokenizer.vocab_size}). Train on more bases."
+        )
     for size in sorted(size for size in sizes if size <= tokenizer.vocab_size):
         first, *rest = assess(shortened(tokenizer, size), files, rna=rna)
         whole = first
@@ -273,7 +284,8 @@ def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]
     by_rank.set_xlabel("rank of the token")
     by_rank.set_ylabel("share of tokens")
     by_rank.legend(frameon=False, fontsize="small")
-    figure.savefig(path, dpi=150)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
@@ -295,4 +307,5 @@ def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[
         axes.set_xlabel("size of the vocabulary")
         axes.set_ylabel(label)
         axes.axvline(4096, color="grey", ls="--", lw=1)
-    figure.savefig(path, dpi=150)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)

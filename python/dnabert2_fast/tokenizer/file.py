@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dnabert2_fast._internal.arrow import strings
+from dnabert2_fast._internal.arrow import parquet_writer, strings
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.streams import is_stdout, text_output
@@ -124,7 +123,7 @@ def _write_parquet(
         {"tokenizer_sha256": tokenizer.fingerprint, "matching": tokenizer.matching},
     )
     records = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with parquet_writer(path, schema) as writer:
         for names, batch in chunks:
             columns = [strings(names), batch.to_arrow()]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))

@@ -1,5 +1,6 @@
 //! One error type for the whole core; every variant names what is wrong and where.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Everything that can go wrong in this crate.
@@ -46,12 +47,12 @@ pub enum Error {
     },
     /// A sequence contains a letter that is not in the vocabulary, and the policy is `error`.
     #[error(
-        "sequence {sequence}: {letter:?} at {position} (0-based) is not in the vocabulary; \
+        "{origin}: {letter:?} at {position} (0-based) is not in the vocabulary; \
          clean the input or choose unknown=\"unk\" or \"split\""
     )]
     UnknownLetter {
-        /// Index of the sequence in the batch.
-        sequence: usize,
+        /// The sequence.
+        origin: Origin,
         /// The letter.
         letter: char,
         /// 0-based position, in characters.
@@ -76,6 +77,36 @@ pub enum Error {
     /// The user interrupted the call (Ctrl-C).
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Where a sequence comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Index in a batch.
+    Sequence(usize),
+    /// A record of a file.
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Line of the position that the error is about, counted from 1, if known.
+        line: Option<u64>,
+        /// The record.
+        name: String,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sequence(index) => write!(f, "sequence {index}"),
+            Self::Record { path, line: None, name } => {
+                write!(f, "{}: record {name:?}", path.display())
+            }
+            Self::Record { path, line: Some(line), name } => {
+                write!(f, "{}:{line}: record {name:?}", path.display())
+            }
+        }
+    }
 }
 
 /// Result with the error of this crate.

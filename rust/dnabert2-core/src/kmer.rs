@@ -9,6 +9,7 @@
 
 use crate::dna::BASES;
 use crate::encode::{code, is_all_bases};
+use crate::error::Origin;
 use crate::policy::{Policy, ReplacedCounts, Unknown};
 use crate::{Error, Result, TokenId};
 
@@ -188,7 +189,11 @@ impl<'a> Walk<'a> {
                 if policy.unknown == Unknown::Error && n.is_none() {
                     let letter = String::from_utf8_lossy(text).chars().nth(self.at);
                     let letter = letter.unwrap_or(char::REPLACEMENT_CHARACTER);
-                    return Err(Error::UnknownLetter { sequence: 0, letter, position: self.at });
+                    return Err(Error::UnknownLetter {
+                        origin: Origin::Sequence(0),
+                        letter,
+                        position: self.at,
+                    });
                 }
                 self.left_over(emit);
                 self.at += 1;

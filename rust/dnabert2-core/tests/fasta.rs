@@ -84,6 +84,43 @@ proptest! {
     }
 
     #[test]
+    fn a_letter_is_found_in_its_line(
+        (text, want) in fasta(), block in 1_usize..40, which in any::<prop::sample::Index>(),
+    ) {
+        // Name, line and letter, record by record.
+        let mut letters: Vec<(String, Vec<(u64, char)>)> = Vec::new();
+        for (line, number) in text.split('\n').zip(1..) {
+            if let Some(header) = line.strip_prefix('>') {
+                let name = header.split_ascii_whitespace().next().unwrap_or_default();
+                letters.push((name.into(), Vec::new()));
+            } else if let Some((_, found)) = letters.last_mut() {
+                let kept = line.chars().filter(|letter| !letter.is_ascii_whitespace());
+                found.extend(kept.map(|letter| (number, letter)));
+            }
+        }
+        let total = want.iter().map(|record| record.sequence.len()).sum::<usize>();
+        if total > 0 {
+            let mut at = which.index(total);
+            let (name, (_, letter)) = letters
+                .iter()
+                .find_map(|(name, own)| {
+                    let found = own.get(at).map(|letter| (name, *letter));
+                    at -= if found.is_none() { own.len() } else { 0 };
+                    found
+                })
+                .expect("within the total");
+            let plain = letters.iter().find_map(|(other, own)| {
+                let (line, found) = *own.get(at).filter(|_| other == name)?;
+                found.eq_ignore_ascii_case(&letter).then_some(line)
+            });
+            let found = reader(&text, block).find_line(name, letter, at).expect("sound");
+            prop_assert_eq!(found, plain);
+            let beyond = reader(&text, block).find_line(name, letter, total);
+            prop_assert_eq!(beyond.expect("sound"), None);
+        }
+    }
+
+    #[test]
     fn fastq_is_read_as_it_was_written(
         reads in prop::collection::vec(("[a-z]{1,3}", "[ACGTN]{0,12}"), 1..6), block in 1_usize..9,
     ) {

@@ -14,7 +14,7 @@ use numpy::PyArray1;
 use pyo3::prelude::*;
 
 use crate::error::{Result, call_report};
-use crate::fasta::{open, warn};
+use crate::fasta::{open, warn, with_line};
 use crate::tokenizer::{Tokenizer, choose};
 
 /// Counts of one input file.
@@ -171,7 +171,7 @@ impl CorpusBuilder {
         let _ = warn_of(&opened, &mut raised);
         match (outcome, raised.or(ledger.raised)) {
             (Err(Error::Interrupted) | Ok(_), Some(error)) => Err(error.into()),
-            (outcome, _) => Ok(outcome?.into_iter().map(counts).collect()),
+            (outcome, _) => Ok(outcome.map_err(with_line)?.into_iter().map(counts).collect()),
         }
     }
 }

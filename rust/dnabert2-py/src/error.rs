@@ -1,6 +1,7 @@
 //! Core errors as the exception classes that `dnabert2_fast.errors` declares.
 
 use dnabert2_core::Error;
+use dnabert2_core::error::Origin;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyValueError};
 use pyo3::prelude::*;
 
@@ -70,12 +71,19 @@ impl From<Failure> for PyErr {
                 None => PyOSError::new_err(text),
             },
             Error::Fasta { .. } => FastaError::new_err(text),
-            Error::Vocab { .. } | Error::TokenizerFile { .. } => TokenizerError::new_err(text),
-            Error::UnknownLetter { sequence, .. } => {
+            Error::UnknownLetter { origin: Origin::Sequence(sequence), letter, position } => {
                 let error = TokenizerError::new_err(text);
-                // Callers with the sequence's name read it from here.
-                Python::attach(|py| error.value(py).setattr("sequence", sequence))
-                    .map_or_else(|failed| failed, |()| error)
+                // Callers that have the sequence's name read these.
+                Python::attach(|py| {
+                    let value = error.value(py);
+                    value.setattr("sequence", sequence)?;
+                    value.setattr("letter", letter)?;
+                    value.setattr("position", position)
+                })
+                .map_or_else(|failed| failed, |()| error)
+            }
+            Error::Vocab { .. } | Error::TokenizerFile { .. } | Error::UnknownLetter { .. } => {
+                TokenizerError::new_err(text)
             }
             Error::Shard { .. } => CorpusError::new_err(text),
             Error::Interrupted => PyKeyboardInterrupt::new_err(()),

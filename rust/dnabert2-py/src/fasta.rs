@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use dnabert2_core::Error;
 use dnabert2_core::dna::count_bases;
+use dnabert2_core::error::Origin;
 use dnabert2_core::io::compression::{Packing, Raw, trailing};
 use dnabert2_core::io::notices::Notices;
 use dnabert2_core::io::source::{Block, ReadAhead, Source};
@@ -281,6 +282,36 @@ impl FastaReader {
         drop(letters);
         Ok(Some((name, copy.call_method1("decode", (codec, "replace"))?)))
     }
+}
+
+/// The message about a letter of a record that is not in the vocabulary; `position` is 0-based.
+#[pyfunction]
+#[pyo3(signature = (path, record, letter, position))]
+pub fn unknown_letter(
+    py: Python<'_>,
+    path: PathBuf,
+    record: String,
+    letter: char,
+    position: usize,
+) -> String {
+    let origin = Origin::Record { path, line: None, name: record };
+    py.detach(|| with_line(Error::UnknownLetter { origin, letter, position }).to_string())
+}
+
+/// Add its line to an unknown letter of a file that can be read again.
+pub fn with_line(error: Error) -> Error {
+    let Error::UnknownLetter { origin: Origin::Record { path, name, .. }, letter, position } =
+        error
+    else {
+        return error;
+    };
+    let find = || {
+        let reader = fasta::FastaReader::new(open(&path)?, false)?;
+        reader.find_line(&name, letter, position)
+    };
+    // A table or a damaged file has no line, and a pipe cannot be read again.
+    let line = if path.is_file() { find().ok().flatten() } else { None };
+    Error::UnknownLetter { origin: Origin::Record { path, line, name }, letter, position }
 }
 
 /// Count the bases of a sequence file; `report` receives the number of letters since its last call.

@@ -15,7 +15,7 @@ mod _native {
     #[pymodule_export]
     use crate::corpus::{CorpusBuilder, FileCounts, Origins, Shard};
     #[pymodule_export]
-    use crate::fasta::{FastaReader, Input, count_file};
+    use crate::fasta::{FastaReader, Input, count_file, unknown_letter};
     #[pymodule_export]
     use crate::shards::{MappedShard, Shards, checksum, write_shard};
     #[pymodule_export]

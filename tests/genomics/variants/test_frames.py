@@ -70,7 +70,7 @@ def test_labels():
 def test_windows_of_a_variant(both_strands):
     windows = Windows()
     config = ScoringConfig(window_bp=21, offsets_bp=(-3, 0, 4), both_strands=both_strands)
-    windows.add(7, Variant("chr1", 100, CONTIG[100:102], "TTT"), GENOME, config)
+    windows.add(7, Variant("chr1", 100, CONTIG[100:102], "TTT"), GENOME, tok, config)
     frames = []
     for left, right in ((13, 7), (10, 10), (6, 14)):
         before, after = CONTIG[100 - left : 100], CONTIG[102 : 102 + right]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
@@ -25,6 +25,7 @@ from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import is_track, track
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["attribute_file"]
 
@@ -80,7 +81,8 @@ def attribute_file(
             folder = stack.enter_context(atomic_folder(output.plots))
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
         bar = stack.enter_context(progress(ordered.sequence_count, "attributing", "sequences"))
-        for number, piece in enumerate(ordered.pieces, 1):
+        upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
+        for number, piece in enumerate(known_pieces(upper, tokenizer, source.path), 1):
             found = attribute_quietly(piece.sequence, model, tokenizer, config)
             if write is not None:
                 write(piece, found)
@@ -121,7 +123,7 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
     kinds += [("base", pa.string()), ("score", pa.float64())]
     kinds += [(f"effect_{base}", pa.float64()) for base in BASES]
     schema = pa.schema(kinds)
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, parquet_writer(temporary, schema) as writer:
 
         def write(piece: Piece, found: Attribution) -> None:
             count = len(found.sequence)

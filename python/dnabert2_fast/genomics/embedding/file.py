@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
@@ -31,6 +31,7 @@ from dnabert2_fast.genomics.embedding.vectors import (
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
 from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["embed_file"]
 
@@ -106,7 +107,7 @@ def embed_file(
     if part is not None:
         require_file(source.path, "every part reads it")
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
-    pieces = read_pieces(source)
+    pieces = known_pieces(read_pieces(source), tokenizer, source.path)
     files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
     parts = ResumeStore(out, inputs_of(source, files, model, tokenizer, config))
     if part is not None:
@@ -190,7 +191,7 @@ def _write_parquet(
     position_fields = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
     schema = pa.schema([("name", pa.string()), *position_fields, ("embedding", kind)])
     rows = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with parquet_writer(path, schema) as writer:
         for pieces, vectors in chunks:
             columns = [
                 pa.array([piece.name for piece in pieces], pa.string()),

@@ -75,9 +75,10 @@ def plot_embeddings(
         with needs('method="pca"'):
             from sklearn.decomposition import PCA
 
-        fitted = PCA(2, random_state=seed).fit(vectors[whole])
+        with np.errstate(invalid="ignore"):  # 0 / 0 for equal vectors
+            fitted = PCA(2, random_state=seed).fit(vectors[whole])
         points[whole] = fitted.transform(vectors[whole])
-        shares = fitted.explained_variance_ratio_
+        shares = np.nan_to_num(fitted.explained_variance_ratio_)
         names = [f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1)]
     else:
         with needs('method="umap"'):

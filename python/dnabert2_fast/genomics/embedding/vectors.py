@@ -21,12 +21,13 @@ from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
 from dnabert2_fast.genomics.masked import require_finite
-from dnabert2_fast.io.arguments import Sequences, text_list
+from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_texts
 
 __all__ = ["EmbeddingConfig", "embed", "embed_positions", "read_encoder"]
 
@@ -123,12 +124,15 @@ def embed(
     >>> embed(["ACGTTAGC", "TTAA"]).shape
     (2, 256)
     """
-    texts = text_list(sequences)
-    if isinstance(model, str):
-        tokenizer = tokenizer or Tokenizer.from_pretrained(model)
-        model = read_encoder(model, device="auto")
     if tokenizer is None:
-        raise ValueError("tokenizer: is required with a model object. Give the model's tokenizer.")
+        if not isinstance(model, str):
+            raise ValueError(
+                "tokenizer: is required with a model object. Give the model's tokenizer."
+            )
+        tokenizer = Tokenizer.from_pretrained(model)
+    texts = known_texts(sequences, tokenizer)
+    if isinstance(model, str):
+        model = read_encoder(model, device="auto")
     config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
     with progress(len(texts), "embedding", "sequences") as bar:
         vectors = embed_quietly(texts, model, tokenizer, config, bar)
@@ -188,7 +192,7 @@ def embed_positions(
     """
     check_choice("per", per, ("token", "base"))
     config = EmbeddingConfig(layers=tuple(layers), batch_tokens=batch_tokens)
-    texts = text_list(sequences)
+    texts = known_texts(sequences, tokenizer)
     found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(texts)
     with progress(len(texts), "embedding", "sequences") as bar:
         views = [View(i, text, None) for i, text in enumerate(texts)]

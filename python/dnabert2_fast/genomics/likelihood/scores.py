@@ -23,11 +23,12 @@ from dnabert2_fast.genomics.masked import (
     positions_of_bases,
     token_log_likelihood,
 )
-from dnabert2_fast.io.arguments import Sequences, check_sequence, text_list
+from dnabert2_fast.io.arguments import Sequences, check_sequence
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_texts
 
 __all__ = [
     "FilledToken",
@@ -183,7 +184,7 @@ def pseudo_likelihood(
     (10, True)
     """
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    texts = text_list(sequences)
+    texts = known_texts(sequences, tokenizer)
     with progress(len(texts), "likelihood", "sequences") as bar:
         return likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.streams import is_stdout, text_output
@@ -25,6 +25,7 @@ from dnabert2_fast.io.regions import SequenceFile, read_pieces
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["likelihood_table"]
 
@@ -87,7 +88,8 @@ def likelihood_table(
             f"(got {out.name})."
         )
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    pieces, rows = read_pieces(source), 0
+    source, rows = SequenceFile.of(source), 0
+    pieces = known_pieces(read_pieces(source), tokenizer, source.path)
     with (
         _writer(out) as write,
         progress(None, "likelihood", "sequences") as bar,
@@ -110,7 +112,7 @@ def _writer(path: Path) -> Iterator[Callable[[list[str], list[Likelihood]], None
 
     if path.suffix == ".parquet":
         schema = pa.schema(list(COLUMNS.items()))
-        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as parquet:
+        with atomic_path(path) as temporary, parquet_writer(temporary, schema) as parquet:
             yield lambda *rows: parquet.write_table(pa.table(columns(*rows), schema=schema))
         return
     with text_output(path) as text:

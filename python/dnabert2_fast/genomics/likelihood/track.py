@@ -27,6 +27,7 @@ from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["likelihood_track"]
 
@@ -93,7 +94,8 @@ def likelihood_track(
         track(out, ordered.contig_lengths) as opened,
         progress(ordered.total_bp, "likelihood", "bases") as bar,
     ):
-        for piece in ordered.pieces:
+        upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
+        for piece in known_pieces(upper, tokenizer, source.path):
             cores = _cores(piece.sequence, config.window_bp)
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
                 values = _by_base(chunk, model, tokenizer, spell, config)
@@ -126,7 +128,7 @@ def _cores(sequence: str, window_bp: int) -> Iterator[_Core]:
     step, margin = window_bp // 2, window_bp // 4
     for start in range(0, len(sequence), step):
         end, before = min(start + step, len(sequence)), max(start - margin, 0)
-        text = sequence[before : end + margin].upper()
+        text = sequence[before : end + margin]
         yield _Core(text, start - before, end - before, start)
 
 

@@ -36,6 +36,7 @@ from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import require_known
 
 __all__ = [
     "VariantScore",
@@ -208,14 +209,22 @@ class Windows:
     alt: list[int] = field(default_factory=list)
 
     def add(
-        self, number: int, variant: Variant, reference: Reference, config: ScoringConfig
+        self,
+        number: int,
+        variant: Variant,
+        reference: Reference,
+        tokenizer: Tokenizer,
+        config: ScoringConfig,
     ) -> None:
         """Add the frames of a variant in normal form; `number` identifies the variant."""
         assert config.window_bp is not None, "for_model sets it"
         half = config.window_bp // 2
         for offset in config.offsets:
-            before = reference.fetch(variant.contig, variant.start - half + offset, variant.start)
+            first = max(variant.start - half + offset, 0)
+            before = reference.fetch(variant.contig, first, variant.start)
             after = reference.fetch(variant.contig, variant.end, variant.end + half + offset)
+            for text, start in ((before, first), (after, variant.end)):
+                require_known(tokenizer, text, reference.path, variant.contig, start)
             ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
             self.add_frame(number, ref, alt)
             if config.both_strands:
@@ -253,7 +262,7 @@ def _score_chunk(
     for number, variant in enumerate(chunk):
         score = located(variant, reference, config)
         if score.status == "scored" and score.normal is not None:
-            windows.add(number, score.normal, reference, config)
+            windows.add(number, score.normal, reference, tokenizer, config)
         scores.append(score)
     if not windows.variant:
         return scores

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
@@ -268,7 +268,7 @@ def _packed_output(path: Path) -> Iterator[Any]:
 
     with (
         atomic_path(path) as temporary,
-        closing(pysam.BGZFile(os.fspath(temporary), "wb")) as sink,
+        closing(pysam.BGZFile(os.fsencode(temporary), "wb")) as sink,
     ):
         yield sink
 
@@ -344,7 +344,7 @@ def _write_parquet(
     columns |= dict.fromkeys(names, number)
     schema = pa.schema(list(columns.items()))
     rows: list[dict[str, Any]] = []
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path) as temporary, parquet_writer(temporary, schema) as writer:
         for record, scores in scored:
             for alt, score in zip(record.alts, scores, strict=True):
                 row: dict[str, Any] = {"chrom": _unicode(record.chrom), "pos": record.pos}

@@ -13,6 +13,7 @@ use crate::corpus::report::FileReport;
 use crate::corpus::shard_writer::Writer;
 use crate::corpus::windows::{Chunk, MAX_CHUNK_BP, Sink, Windower};
 use crate::encode::Scratch;
+use crate::error::Origin;
 use crate::io::fasta::FastaReader;
 use crate::io::input::Input;
 use crate::io::source::ReadAheadQueue;
@@ -45,6 +46,7 @@ pub type Report<'a> = dyn FnMut(u64) -> Result<()> + 'a;
 pub struct Pipeline<'a> {
     tokenizer: &'a Tokenizer,
     threads: usize,
+    files: &'a [PathBuf],
     state: Mutex<State<'a>>,
     /// A step may be ready, or all is done.
     changed: Condvar,
@@ -101,6 +103,7 @@ impl<'a> Pipeline<'a> {
         cutting: Cutting<'a>,
         writer: Writer<'a>,
     ) -> Self {
+        let files = cutting.files;
         let state = State {
             queue: ReadAheadQueue::default(),
             reading: false,
@@ -118,6 +121,7 @@ impl<'a> Pipeline<'a> {
         Self {
             tokenizer,
             threads,
+            files,
             state: Mutex::new(state),
             changed: Condvar::new(),
             room: Condvar::new(),
@@ -212,13 +216,28 @@ impl<'a> Pipeline<'a> {
     fn encode(&self, chunk: &mut Chunk, scratch: &mut Scratch) -> Result<()> {
         let mut ids = std::mem::take(&mut chunk.ids);
         let (windows, options) = (chunk.windows(), Options::default());
-        if chunk.text.len() > GIANT_BP {
-            ids = self.tokenizer.encode_batch(&windows, &options, self.threads)?;
+        let encoded = if chunk.text.len() > GIANT_BP {
+            self.tokenizer.encode_batch(&windows, &options, self.threads).map(|all| ids = all)
         } else {
-            self.tokenizer.encode_into(&windows, &options, scratch, &mut ids)?;
-        }
+            self.tokenizer.encode_into(&windows, &options, scratch, &mut ids)
+        };
+        encoded.map_err(|error| self.in_record(error, chunk))?;
         chunk.ids = ids;
         Ok(())
+    }
+
+    /// Name the record of an unknown letter, instead of the number of a window. The window is on the
+    /// forward strand, which comes before the other one.
+    fn in_record(&self, error: Error, chunk: &Chunk) -> Error {
+        let Error::UnknownLetter { origin: Origin::Sequence(window), letter, position } = error
+        else {
+            return error;
+        };
+        let row = &chunk.rows[window];
+        let path = self.files[row.file as usize].clone();
+        let origin = Origin::Record { path, line: None, name: chunk.names[row.name].clone() };
+        let start = usize::try_from(row.start).expect("a position in memory");
+        Error::UnknownLetter { origin, letter, position: start + position }
     }
 
     fn fail(&self, error: Error) {

@@ -287,6 +287,36 @@ impl FastaReader {
         Ok(Some(&self.name))
     }
 
+    /// Line of a letter: that in the 0-based `position` of the first record of this name that has it
+    /// there. Reads the file up to it; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Fasta`] when the file is damaged before it.
+    pub fn find_line(mut self, record: &str, letter: char, position: usize) -> Result<Option<u64>> {
+        let mut letters = Vec::new();
+        while let Some(name) = self.next_record()? {
+            if name != record {
+                continue;
+            }
+            let mut left = position.saturating_add(1);
+            while left > 0 {
+                letters.clear();
+                match self.read_letters(&mut letters, left.min(MAX_NAME))? {
+                    0 => break,
+                    count => left -= count,
+                }
+            }
+            let found = letters.last().map(|&byte| char::from(byte));
+            if left == 0
+                && found
+                    .is_some_and(|found| !letter.is_ascii() || found.eq_ignore_ascii_case(&letter))
+            {
+                return Ok(Some(self.breaks + u64::from(self.next == Next::RestOfLine)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether a line of letters begins here; passes the qualities of a record that has ended.
     fn is_line_of_letters(&mut self) -> Result<bool> {
         match (self.peek()?, self.fastq) {

@@ -6,6 +6,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
 
 use crate::encode::Scratch;
+use crate::error::Origin;
 use crate::policy::{Policy, Unknown};
 use crate::tokenizer::definition::{Added, Definition, Matching, Model, Slot};
 use crate::tokenizer::dispatch::{Run, with_dropout};
@@ -281,7 +282,7 @@ impl Tokenizer {
 pub(super) fn at_sequence(error: Error, sequence: usize) -> Error {
     match error {
         Error::UnknownLetter { letter, position, .. } => {
-            Error::UnknownLetter { sequence, letter, position }
+            Error::UnknownLetter { origin: Origin::Sequence(sequence), letter, position }
         }
         other => other,
     }

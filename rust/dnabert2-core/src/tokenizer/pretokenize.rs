@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::encode::is_all_bases;
+use crate::error::Origin;
 use crate::kmer::Kmers;
 use crate::policy::{Policy, Unknown};
 use crate::tokenizer::definition::{Added, Gap, Pieces};
@@ -202,7 +203,8 @@ impl Rule {
                     Unknown::Split => {}
                     Unknown::Error => {
                         let letter = char::from(rest[0]);
-                        return Err(Error::UnknownLetter { sequence: 0, letter, position });
+                        let origin = Origin::Sequence(0);
+                        return Err(Error::UnknownLetter { origin, letter, position });
                     }
                 }
                 at += letters;
@@ -241,7 +243,8 @@ impl Rule {
                     Unknown::Unk => emit(Part::Unknown { id: unknown, letters: 1 }, position),
                     Unknown::Split => {}
                     Unknown::Error => {
-                        return Err(Error::UnknownLetter { sequence: 0, letter, position });
+                        let origin = Origin::Sequence(0);
+                        return Err(Error::UnknownLetter { origin, letter, position });
                     }
                 }
             }
