@@ -71,6 +71,18 @@ def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_pa
         "tokenize g.fa --out {0}.tsv",
         "info {1} --on g.fa --plot {0}.png",
         "vocab-sizes g.fa --largest 256 --out {0}/x",
+        "embed g.fa --model none --out {0}.tsv",
+        "embed g.fa --model none --plot {0}.png --out x.npy",
+        "predict none g.fa --out {0}.tsv",
+        "score-variants --vcf g.vcf --reference g.fa --model none --out {0}.tsv",
+        "attribute g.fa --model none --out {0}.parquet",
+        "attribute g.fa --model none --motifs {0}.tsv",
+        "attribute g.fa --model none --plots {0}/x",
+        "likelihood g.fa --model none --out {0}.tsv",
+        "gue --data . --out {0}/x",
+        "build-corpus g.fa --out {0}/x",
+        "finetune none --data . --out {0}/x",
+        "pretrain c --out {0}/x",
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
@@ -79,7 +91,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     """A file stands where a folder is needed, or the other way round."""
     monkeypatch.chdir(tmp_path)
     tok.save("tok.json")
-    for name in ("out", "out.tsv", "out.png"):
+    for name in ("out", "out.tsv", "out.png", "out.parquet"):
         (tmp_path / name).mkdir()
     (tmp_path / "out" / "x").touch()
     monkeypatch.setattr(_native, "Input", None)  # nothing is read

@@ -1,12 +1,15 @@
 """Records, rows and regions as sequences and windows, against a plain loop."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_fasta import bgzip
 
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import DataError, FastaError
 from dnabert2_fast.io import Piece, Reference, SequenceFile, read_pieces
 from dnabert2_fast.io.regions import read_bed, read_in_order
 
@@ -131,3 +134,35 @@ def test_two_records_of_one_name_are_no_reference(tmp_path):
     with pytest.raises(DataError, match=r"two records are called a\."):
         Reference(tmp_path / "x.fa")
     assert [path.name for path in tmp_path.iterdir()] == ["x.fa"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "remedy"),
+    [
+        (b"\xef\xbb\xbf>1\nACGT\n", "begins with a byte-order mark", "tail -c +4"),
+        (b">1\rACGT\rAC\r>2\rAC\r", "has lines that end with CR alone", "tr '\\r' '\\n'"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_text_that_htslib_does_not_read_is_named_with_its_remedy(
+    tmp_path, content, message, remedy, packed
+):
+    """Where a shell has the commands, they make a file that is read."""
+    pytest.importorskip("pysam")
+    path = tmp_path / "x.fa"
+    path.write_bytes(bgzip(content) if packed else content)
+    command = f"bgzip -dc x.fa | {remedy} | bgzip" if packed else f"{remedy} < x.fa"
+    said = f"{path}: {message}, so no position can be looked up in it. Write a new file: {command}"
+    with pytest.raises(DataError, match=f"^{re.escape(said)} > NEW$"):
+        Reference(path)
+    if not packed and shutil.which("tr"):
+        subprocess.run(f"{command} > NEW", shell=True, cwd=tmp_path, check=True)
+        assert Reference(tmp_path / "NEW").fetch("1", 0, 3) == "ACG"
+
+
+def test_files_of_other_kinds_are_no_reference(tmp_path):
+    pytest.importorskip("pysam")
+    for content, message in ((b"", "the file is empty"), (b"ACGT\n", 'begins with "AC"')):
+        (tmp_path / "x.fa").write_bytes(content)
+        with pytest.raises(FastaError, match=message):
+            Reference(tmp_path / "x.fa")

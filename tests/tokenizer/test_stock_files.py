@@ -136,6 +136,19 @@ def test_an_added_letter_is_kept_by_decoding():
     assert tok.special_mask[reference.token_to_id("N")]
 
 
+def test_an_added_letter_is_found_in_lower_case_too():
+    reference = stock()
+    reference.add_special_tokens(["[MASK]"])
+    reference.add_tokens(["N", "RY"])
+    text = "ACNnGTrYRya[mask]nn"
+    exact = Tokenizer.from_text(reference.to_str(), case="compat")
+    assert exact.encode(text).tolist() == reference.encode(text).ids
+    tok = Tokenizer.from_text(exact.text)
+    assert tok.encode("ACNnGTrYRya").tolist() == tok.encode("ACNNGTRYRYA").tolist()
+    assert tok.replaced(["ACNnGTrYRya"]) == (4, {})
+    assert len(tok.encode("[mask]")) > len(tok.encode("[MASK]"))
+
+
 def test_without_an_unknown_token_letters_are_an_error_or_vanish():
     """Hugging Face joins what is around them, which makes other tokens."""
     tok = Tokenizer.from_text(READ["no unknown token"].to_str())

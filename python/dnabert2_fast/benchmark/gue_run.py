@@ -94,7 +94,8 @@ def gue(config: GueConfig) -> GueResult:
     systems = _systems(config)
     out = resolved(config.out)
     check_utf8("out", out)
-    require_writable(out, folder=True)
+    if not out.is_dir():  # finished runs are only read
+        require_writable(out, folder=True)
     found: list[tuple[GueSet, Path]] = []
     skipped: dict[str, str] = {}
     for one in sets_of(config.tasks):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from dnabert2_fast._internal.atomic import require_writable
 from dnabert2_fast._internal.streams import is_stdout
 
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of", "report"]
+__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of", "report", "require_output"]
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
@@ -25,6 +26,12 @@ def load_tokenizer(name: str) -> Tokenizer:
     from dnabert2_fast.tokenizer import Tokenizer
 
     return Tokenizer.from_pretrained(name)
+
+
+def require_output(out: Path | None, *, folder: bool = False) -> None:
+    """Raise for an output that cannot be written, before anything is read or loaded."""
+    if out is not None and not is_stdout(out):
+        require_writable(out, folder=folder)
 
 
 def report(out: Path, text: str) -> None:

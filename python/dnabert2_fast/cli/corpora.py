@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from dnabert2_fast.cli._args import load_tokenizer, part_of
+from dnabert2_fast.cli._args import load_tokenizer, part_of, require_output
 from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.corpus.read import Corpus
 
@@ -62,6 +62,8 @@ def build_corpus(
 
     if merge and part is not None:
         raise ValueError("--merge: cannot be used with --part. Run it after all parts are built.")
+    if not out.is_dir():  # an existing corpus is only read
+        require_output(out, folder=True)
     listed = read_manifest(manifest) if manifest else []
     plan = CorpusPlan([*files, *listed], out, load_tokenizer(tokenizer), config)
     try:

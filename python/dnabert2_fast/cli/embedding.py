@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast._internal.atomic import require_writable
-from dnabert2_fast.cli._args import File, load_tokenizer, part_of
+from dnabert2_fast.cli._args import File, load_tokenizer, part_of, require_output
 
 __all__ = ["embed"]
 
@@ -89,8 +88,8 @@ def embed(
         raise ValueError(f"--plot: must end in {', '.join(PICTURES)} (got {plot.name}).")
     if plot is not None and part is not None:
         raise ValueError("--plot: cannot be used with --part. Use it when the parts are joined.")
-    if plot is not None:
-        require_writable(plot)
+    require_output(out)
+    require_output(plot)
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dnabert2_fast.cli._args import File, load_tokenizer, report
+from dnabert2_fast.cli._args import File, load_tokenizer, report, require_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -103,6 +103,7 @@ def score_variants(
     from dnabert2_fast.genomics.variants.alleles import STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
+    require_output(out)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
@@ -166,6 +167,9 @@ def attribute(
     """
     from dnabert2_fast.genomics.attribution.file import attribute_file
 
+    require_output(output.out)
+    require_output(output.plots, folder=True)
+    require_output(output.motifs)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     source = SequenceFile(file, column, regions, window_bp, rna)
@@ -298,6 +302,7 @@ def likelihood(
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
     from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 
+    require_output(out)
     tok = load_tokenizer(tokenizer or model)
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device

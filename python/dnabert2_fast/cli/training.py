@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from dnabert2_fast.cli._args import report
+from dnabert2_fast.cli._args import report, require_output
 
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
@@ -101,6 +101,7 @@ def predict(
     from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
 
+    require_output(out)
     written = run(
         model,
         file,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from transformers import TrainerCallback, set_seed
 
-from dnabert2_fast._internal.atomic import atomic_json, resolved
+from dnabert2_fast._internal.atomic import atomic_json, require_writable, resolved
 from dnabert2_fast._internal.checks import (
     check_at_least,
     check_between,
@@ -134,6 +134,8 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     config = replace(config, out=str(resolved(config.out)))
     check_utf8("out", config.out)
     out = Path(config.out)
+    if not out.is_dir():  # a finished run is only read
+        require_writable(out, folder=True)
     task, tables = read_splits(config.data, config.task, rna=config.rna)
     if task.by_position and config.pooling is not None:
         raise ValueError(f"pooling: must be omitted for {task.kind}, which have one answer each.")

@@ -5,6 +5,8 @@ Names of chromosomes are found under both customs: ``chr20`` and ``20``, ``chrM`
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import hashlib
 import os
 import re
@@ -30,6 +32,8 @@ UNPACK = {"gzip": "gunzip -c", "zstd": "zstd -dc", "bzip2": "bzip2 -dc", "xz": "
 
 # The empty block that every whole bgzip file ends with (SAM specification, 4.1.2).
 BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+
+HEAD = 1 << 16  # bytes in which line ends are searched for
 
 MITOCHONDRIAL = ("chrM", "MT", "M", "chrMT")
 
@@ -201,6 +205,7 @@ class Reference:
         """Make an index; returns the folder where it lies."""
         import pysam
 
+        _require_plain_text(path, packed=len(endings) == 2)
         _require_distinct_names(path)
         self._temporary = tempfile.TemporaryDirectory(prefix="dnabert2_fast")
         folder = Path(self._temporary.name)
@@ -223,6 +228,25 @@ class Reference:
             with atomic_path(path.with_name(index.name)) as beside:
                 shutil.copyfile(index, beside)
         return path.parent
+
+
+def _require_plain_text(path: Path, *, packed: bool) -> None:
+    """Raise for what `read_fasta` reads and htslib does not, and for what neither does."""
+    read_fasta(path, rna=True)  # raises for files of other kinds
+    with gzip.open(path) if packed else path.open("rb") as handle:
+        head = handle.read(HEAD)
+    if head.startswith(codecs.BOM_UTF8):
+        what, mend = "begins with a byte-order mark", "tail -c +4"
+    elif b"\r" in head and b"\n" not in head:
+        what, mend = "has lines that end with CR alone", r"tr '\r' '\n'"
+    else:
+        return
+    command = f"{mend} < {path.name} > NEW"
+    if packed:
+        command = f"bgzip -dc {path.name} | {mend} | bgzip > NEW"
+    raise DataError(
+        f"{path}: {what}, so no position can be looked up in it. Write a new file: {command}"
+    )
 
 
 def _require_distinct_names(path: Path) -> None:

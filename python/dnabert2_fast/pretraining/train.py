@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from dnabert2_fast._internal.atomic import resolved
+from dnabert2_fast._internal.atomic import require_writable, resolved
 from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.attention import select
@@ -158,10 +158,13 @@ def pretrain(
     >>> result.eval_loss > 0, (result.folder / "model.safetensors").exists()
     (True, True)
     """
-    check_utf8("out", config.out)
+    out = resolved(config.out)
+    check_utf8("out", out)
+    if not out.is_dir():  # a finished run is only read
+        require_writable(out, folder=True)
     corpus, held_out = _corpora(config)
     with init_distributed(config.device) as context:
-        folder = RunFolder(resolved(config.out))
+        folder = RunFolder(out)
         settings = {**config.shaping(), "corpus_fingerprint": corpus.fingerprint}
         context.on_rank_zero(lambda: folder.claim(settings))
         if not context.on_rank_zero(lambda: folder.finished):

@@ -56,9 +56,10 @@ class Tokenizer:
 
     Notes
     -----
-    Two policies define how sequence is read. ``case="upper"`` (default) reads lower-case bases as
-    upper-case ones, so that soft-masked genomes keep their bases; ``case="compat"`` leaves them
-    as they are, which makes each an [UNK], as Hugging Face does with the published file.
+    Two policies define how sequence is read. ``case="upper"`` (default) reads lower-case letters as
+    upper-case ones, so that soft-masked genomes keep their bases and N its token; ``case="compat"``
+    leaves them as they are, which makes each an [UNK], as Hugging Face does with the published
+    file.
     ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
     ``"split"`` gives such letters no token, ``"error"`` raises on the first one. A vocabulary
     without [UNK] raises by default.

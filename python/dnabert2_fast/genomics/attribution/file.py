@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dnabert2_fast._internal.arrow import parquet_writer
-from dnabert2_fast._internal.atomic import atomic_folder, atomic_path
+from dnabert2_fast._internal.atomic import atomic_folder, atomic_path, require_writable
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
@@ -57,6 +57,9 @@ def attribute_file(
     FastaError, DataError
         When a file is damaged, regions overlap where a track is written, or names repeat.
     """
+    for file in (output.out, output.motifs):
+        if file is not None:
+            require_writable(file)
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
     to_track = output.out is not None and is_track(output.out)
     ordered = read_in_order(source, disjoint=to_track)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast._internal.atomic import require_writable
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.genomics.likelihood.config import TrackConfig
 from dnabert2_fast.genomics.likelihood.scores import require_masked_lm
@@ -87,6 +88,7 @@ def likelihood_track(
     if source.window_bp is not None:
         raise ValueError("source: must not have window_bp. Set window_bp in TrackConfig.")
     require_masked_lm(model, tokenizer, config.mask_stride, config.batch_tokens)
+    require_writable(out)
     ordered = read_in_order(source, disjoint=True)
     total = 0
     spell = _Spelling(tokenizer)

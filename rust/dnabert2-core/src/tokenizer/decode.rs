@@ -111,7 +111,7 @@ impl Tokenizer {
             }
             Part::Unknown { letters, .. } => strange.extend(position..position + letters),
             Part::Token { id, .. } if Some(id) == self.unknown => strange.push(position),
-            Part::Token { .. } => {}
+            Part::Token { folded, .. } => counts.folded += folded as u64,
         });
         debug_assert!(done.is_ok(), "only Unknown::Error fails");
         if strange.is_empty() {

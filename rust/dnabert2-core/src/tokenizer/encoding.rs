@@ -172,7 +172,7 @@ impl Tokenizer {
         let mut read = |text: &[u8]| {
             let mut part = Encoding::default();
             self.split(text, self.policy.unknown, |piece, start| match piece {
-                Part::Token { id, letters } => {
+                Part::Token { id, letters, .. } => {
                     part.ids.push(id);
                     part.offsets.push((start, start + letters));
                 }

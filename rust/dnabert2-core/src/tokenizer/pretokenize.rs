@@ -21,6 +21,8 @@ pub(super) enum Part<'a> {
         id: TokenId,
         /// Characters that it covers.
         letters: usize,
+        /// Lower-case ones among them that are read as upper-case ones.
+        folded: usize,
     },
     /// The unknown token for each of some characters.
     Unknown { id: TokenId, letters: usize },
@@ -44,6 +46,8 @@ pub(super) struct Reader {
     island: [u8; 256],
     /// Bytes with which an added token begins.
     begins_added: [bool; 256],
+    /// Lower-case letters that are read as upper-case ones.
+    folded: [bool; 256],
     /// ASCII characters that are unknown at every position.
     always_unknown: [bool; 256],
     /// Whether the vocabulary has A, C, G, T, and whether a, c, g, t are read as them.
@@ -79,19 +83,21 @@ impl Reader {
             }
         }
         let mut code = read_as.map(|byte| own[usize::from(byte)]);
-        if policy.fold_case {
-            for lower in b'a'..=b'z' {
-                let folded = code[usize::from(lower.to_ascii_uppercase())];
-                let slot = &mut code[usize::from(lower)];
-                if *slot == NO_LETTER {
-                    *slot = folded;
-                }
-            }
+        let folded: [bool; 256] = std::array::from_fn(|byte| {
+            policy.fold_case
+                && byte.to_le_bytes()[0].is_ascii_lowercase()
+                && code[byte] == NO_LETTER
+        });
+        for lower in (b'a'..=b'z').filter(|&lower| folded[usize::from(lower)]) {
+            code[usize::from(lower)] = code[usize::from(lower.to_ascii_uppercase())];
         }
         let island = code.map(|rank| islands.get(usize::from(rank)).copied().unwrap_or(NO_LETTER));
         let mut begins_added = [false; 256];
-        for Added { content, .. } in &pieces.added {
-            begins_added[usize::from(content.as_bytes()[0])] = true;
+        for Added { content, special, .. } in &pieces.added {
+            let first = content.as_bytes()[0];
+            begins_added[usize::from(first)] = true;
+            let lower = usize::from(first.to_ascii_lowercase());
+            begins_added[lower] |= folded[lower] && !special;
         }
         let mut always_unknown = [false; 256];
         for byte in 0..128_u8 {
@@ -106,7 +112,7 @@ impl Reader {
             .all(|&base| of(base) != NO_LETTER && of(base) == own[usize::from(base)])
             .then(|| b"ACGT".iter().all(|&base| of(base) == of(base.to_ascii_lowercase())));
         let runs = RunEncoder::new(&pieces);
-        Self { pieces, code, island, begins_added, always_unknown, bases, runs }
+        Self { pieces, code, island, begins_added, folded, always_unknown, bases, runs }
     }
 
     /// Number of letters at the start of `rest` that are encoded as one run.
@@ -142,11 +148,20 @@ impl Reader {
         self.code[usize::from(byte)] == self.code[usize::from(gap.letter)]
     }
 
+    /// The added token with which `rest` begins. Letters are folded but in special tokens.
     fn added_at(&self, rest: &[u8]) -> Option<&Added> {
         if !self.begins_added[usize::from(rest[0])] {
             return None;
         }
-        self.pieces.added.iter().find(|added| rest.starts_with(added.content.as_bytes()))
+        let is_read_as = |special: bool, byte: u8, letter: u8| {
+            let folds = !special && self.folded[usize::from(byte)];
+            byte == letter || folds && byte.to_ascii_uppercase() == letter
+        };
+        self.pieces.added.iter().find(|Added { content, special, .. }| {
+            let bytes = content.as_bytes();
+            rest.len() >= bytes.len()
+                && rest.iter().zip(bytes).all(|(&byte, &letter)| is_read_as(*special, byte, letter))
+        })
     }
 
     /// Start and end, without the white space that is stripped, of the text between added tokens that
@@ -180,7 +195,7 @@ impl Rule {
             Rule::Pieces(reader) => reader,
             Rule::Kmers(kmers) => {
                 return kmers.encode_spans(text, policy, unknown, |id, start, end| {
-                    emit(Part::Token { id, letters: end - start }, start);
+                    emit(Part::Token { id, letters: end - start, folded: 0 }, start);
                 });
             }
         };
@@ -222,14 +237,18 @@ impl Rule {
             }
             if let Some(gap) = pieces.gap.filter(|gap| reader.is_gap(*gap, rest[0])) {
                 let letters = reader.gap_length(gap, rest);
-                emit(Part::Token { id: gap.id, letters }, position);
+                let lower = |byte: &&u8| byte.is_ascii_lowercase() && **byte != gap.letter;
+                let folded = rest[..letters].iter().filter(lower).count();
+                emit(Part::Token { id: gap.id, letters, folded }, position);
                 at += letters;
                 position += letters;
                 continue;
             }
             if let Some(Added { content, id, .. }) = reader.added_at(rest) {
                 let letters = content.chars().count();
-                emit(Part::Token { id: *id, letters }, position);
+                let folded = rest.iter().zip(content.bytes()).filter(|(byte, own)| *byte != own);
+                let folded = folded.count();
+                emit(Part::Token { id: *id, letters, folded }, position);
                 at += content.len();
                 position += letters;
                 between = reader.stripped(text, at);
