@@ -8,6 +8,7 @@ with 1: a third of the usual speed, or the speed of `tokenizers`.
 """
 
 import json
+import multiprocessing
 import random
 import sys
 import time
@@ -116,6 +117,17 @@ def cases(bases):
     )
 
 
+def first_and_second(bases):
+    """Processor time per base of the first and the second long string of this process.
+
+    Short sequences came before, enough of them that the automaton is compiled.
+    """
+    random.seed(0)
+    tok, text = Tokenizer.from_pretrained("dnabert2"), random_bases(bases)
+    tok.encode_batch([text[i : i + 50] for i in range(0, 400_000, 50)], threads=1)
+    return [nanoseconds(lambda: tok.encode(text), bases) for _ in range(2)]
+
+
 def nanoseconds(call, bases):
     """Processor time per base."""
     began = time.process_time()
@@ -129,14 +141,25 @@ def main():
     given = parser.parse_args()
     random.seed(0)
     bench, missed = Bench("cliffs", given), []
-    for name, goal, case, usual in cases(int(given.megabases * 1e6)):
-        pairs = [(nanoseconds(*case), nanoseconds(*usual)) for _ in range(given.rounds)]
+    bases = int(given.megabases * 1e6)
+
+    def record(name, goal, pairs):
         ours, theirs = zip(*pairs, strict=True)
         peer = "tokenizers" if goal == 1 else "the usual case"
         against = Theirs(peer, package_version(peer), theirs)
         bench.record(name, "CPU time", "ns/base", ours, against, goal=round(goal, 3))
         if median(b / a for a, b in pairs) < goal:
             missed.append(name)
+
+    for name, goal, case, usual in cases(bases):
+        pairs = [(nanoseconds(*case), nanoseconds(*usual)) for _ in range(given.rounds)]
+        record(name, goal, pairs)
+    spawn = multiprocessing.get_context("spawn")
+    pairs = []
+    for _ in range(given.rounds):
+        with spawn.Pool(1) as new:
+            pairs.append(new.apply(first_and_second, (bases,)))
+    record("first long string of a process, to its second", THIRD, pairs)
     if missed:
         sys.exit(f"below the goal: {', '.join(missed)}")
 

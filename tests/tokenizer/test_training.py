@@ -1,12 +1,13 @@
 """Training: its input, its report, going on after a stop, and too little memory."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from dnabert2_fast import Tokenizer, read_fasta
+from dnabert2_fast import Tokenizer, _native, read_fasta
 from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError, TokenizerError
@@ -179,3 +180,28 @@ def test_no_token_is_longer_than_a_file_may_hold():
     tok = Tokenizer.train(["A" * 200_000], 30)
     assert 1 << 15 <= max(map(len, tok.vocabulary)) < 1 << 16
     assert tok.decode(tok.encode("A" * 70_000)) == "A" * 70_000
+
+
+def test_lists_of_sequences_and_files_in_any_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.tokenizer._train.BATCH_SEQUENCES", 3)
+    (tmp_path / "x.fa").write_text(">a\nTTGACCA\n")
+    path = str(tmp_path / "x.fa")
+    given = ["ACGT", "", "AACC", "acgtn", path, "GATTACA", path, "ACGTACGT"]
+    tok = Tokenizer.train(given, 16)
+    assert tok.text == Tokenizer.train(tuple(given), 16).text
+    assert [(s.name, s.sequences, s.used_bp) for s in tok.trained_on.sources] == [
+        ("(sequences)", 6, 27),
+        ("x.fa", 2, 14),
+    ]
+
+
+@pytest.mark.parametrize("lengths", [[4] * 3000, [4095, 4096, 1, 9000, 4095]])
+def test_the_fingerprint_is_the_hash_of_all_windows(lengths):
+    windows = ["ACGT" * (n // 4) + "ACG"[: n % 4] for n in lengths]
+    trainer = _native.BpeTrainer(
+        window_bp=None, fold_case=True, both_strands=False, sample=1.0, seed=0, threads=1,
+        spill_to=None,
+    )  # fmt: skip
+    trainer.add(windows)
+    plain = hashlib.sha256("".join(f"{window}/" for window in windows).encode())
+    assert trainer.fingerprint() == plain.hexdigest()

@@ -23,7 +23,7 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.io.content import open_bytes, open_input
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.fasta import read_fasta, records_of
 
 __all__ = ["Reference"]
 
@@ -169,7 +169,8 @@ class Reference:
             import pysam
 
         require_file(path, "bases are looked up in it by position")
-        packing = open_input(path).packing
+        opened = open_input(path)
+        packing = opened.packing
         if packing not in ("", "bgzip"):
             plain, unpack = path.with_suffix("").name, UNPACK[packing]
             raise DataError(
@@ -177,6 +178,7 @@ class Reference:
                 "position can be looked up; unpack it, or compress it with bgzip: "
                 f"{unpack} {path.name} | bgzip > {plain}.bgz"
             )
+        records_of(opened, rna=self._rna)  # raises for files of other kinds, warns of RNA
         packed = packing == "bgzip"
         if packed:
             _warn_if_cut_off(path)
@@ -231,8 +233,7 @@ class Reference:
 
 
 def _require_plain_text(path: Path, *, packed: bool) -> None:
-    """Raise for what `read_fasta` reads and htslib does not, and for what neither does."""
-    read_fasta(path, rna=True)  # raises for files of other kinds
+    """Raise for what `read_fasta` reads and htslib does not."""
     with gzip.open(path) if packed else path.open("rb") as handle:
         head = handle.read(HEAD)
     if head.startswith(codecs.BOM_UTF8):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.atomic import atomic_json
@@ -195,8 +195,7 @@ def read_inputs(
                 _add(sources, name, of, trainer.add(some))
                 bar.update(sum(map(len, some)))
 
-        items = elements(inputs, "files_or_sequences", FILE_OR_SEQUENCE)
-        for in_memory, some in groupby(items, is_sequence):
+        for in_memory, some in _by_kind(inputs):
             if in_memory:
                 add("(sequences)", "", some)
                 continue
@@ -213,8 +212,28 @@ def read_inputs(
     return trainer, TrainingReport(list(sources.values()))
 
 
+def _by_kind(
+    inputs: Iterable[str | bytes | os.PathLike[str]] | os.PathLike[str],
+) -> Iterator[tuple[bool, Iterable[Any]]]:
+    """Yield some inputs at a time, and whether they are sequences or files."""
+    if not isinstance(inputs, list) or {*map(type, inputs)} != {str}:
+        items = elements(inputs, "files_or_sequences", FILE_OR_SEQUENCE)
+        yield from groupby(items, is_sequence)
+        return
+    for start in range(0, len(inputs), BATCH_SEQUENCES):
+        block = inputs[start : start + BATCH_SEQUENCES]
+        # Of many short ones, looking at each would take as long as training on it.
+        if sum(map(len, block)) <= BATCH_BP and is_sequence("".join(block)):
+            yield True, block
+        else:
+            yield from groupby(block, is_sequence)
+
+
 def _batches(sequences: Iterable[str | bytes]) -> Iterator[list[str | bytes]]:
     """Yield some sequences at a time, so that short ones do not cost a call each."""
+    if isinstance(sequences, list):
+        yield sequences
+        return
     batch: list[str | bytes] = []
     letters = 0
     for sequence in sequences:

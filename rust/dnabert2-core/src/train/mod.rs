@@ -52,6 +52,9 @@ pub use crate::train::pair::Pair;
 /// Maximum slots of a partition, whose positions have 32 bits.
 const MAX_SLOTS: usize = u32::MAX as usize - 2;
 
+/// Bytes from which on a window is hashed alone.
+const HASHED: usize = 1 << 12;
+
 /// Slots from which on a text is worth a thread of its own.
 const LONG_TEXT: usize = 1 << 20;
 
@@ -143,6 +146,8 @@ pub struct BpeTrainer {
     /// Folder in which the text is stored, if not in memory.
     spill: Option<PathBuf>,
     digest: Sha256,
+    /// Bytes that the digest has not received.
+    unhashed: Vec<u8>,
 }
 
 impl BpeTrainer {
@@ -152,7 +157,15 @@ impl BpeTrainer {
         let texts = (0..count(config.threads)).map(|_| PackedText::new(1)).collect();
         let draws = Xoshiro256PlusPlus::seed_from_u64(config.seed);
         let repeats = Repeats::default();
-        Self { config, texts, repeats, draws, spill: None, digest: Sha256::new() }
+        Self {
+            config,
+            texts,
+            repeats,
+            draws,
+            spill: None,
+            digest: Sha256::new(),
+            unhashed: Vec::new(),
+        }
     }
 
     /// Store the text in an unnamed file in `folder`, which disappears with the process, instead of in
@@ -171,7 +184,8 @@ impl BpeTrainer {
     /// SHA-256 of all windows so far, in hexadecimal, to compare the inputs of two trainers.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        self.digest.clone().finalize().iter().fold(String::new(), |mut text, byte| {
+        let digest = self.digest.clone().chain_update(&self.unhashed);
+        digest.finalize().iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
@@ -184,10 +198,17 @@ impl BpeTrainer {
     /// [`Error::InvalidArgument`] for a single window of 2^32 bases or more.
     pub fn add(&mut self, sequence: &[u8], times: u64, stats: &mut InputStats) -> Result<()> {
         let InputConfig { window_bp, fold_case, sample, .. } = self.config;
-        let mut others = [0_u64; 256];
+        // Most sequences have no other letters, and short ones are many.
+        let mut others: Option<[u64; 256]> = None;
+        let mut count_others = |letters: &[u8]| {
+            if !letters.is_empty() {
+                let others = others.get_or_insert([0; 256]);
+                letters.iter().for_each(|&letter| others[usize::from(letter)] += 1);
+            }
+        };
         let mut at = 0;
         for (start, run) in base_runs(sequence, fold_case) {
-            sequence[at..start].iter().for_each(|&letter| others[usize::from(letter)] += 1);
+            count_others(&sequence[at..start]);
             at = start + run.len();
             for window in run.chunks(window_bp.unwrap_or(run.len())) {
                 if sample < 1.0 && uniform(&mut self.draws) >= sample {
@@ -199,16 +220,30 @@ impl BpeTrainer {
                 } else if self.repeats.add(window, times) {
                     self.store_repeats()?;
                 }
-                self.digest.update(window);
-                self.digest.update(b"/");
+                self.hash(window);
                 stats.used += window.len() as u64;
             }
         }
-        sequence[at..].iter().for_each(|&letter| others[usize::from(letter)] += 1);
-        for (letter, number) in (0..=u8::MAX).zip(others).filter(|(_, number)| *number > 0) {
+        count_others(&sequence[at..]);
+        let others = others.iter().flat_map(|others| (0..=u8::MAX).zip(others));
+        for (letter, number) in others.filter(|(_, number)| **number > 0) {
             *stats.others.entry(letter).or_default() += number;
         }
         Ok(())
+    }
+
+    /// Add a window and its end to the fingerprint; short ones together.
+    fn hash(&mut self, window: &[u8]) {
+        if self.unhashed.len() + window.len() >= HASHED {
+            self.digest.update(&self.unhashed);
+            self.unhashed.clear();
+        }
+        if window.len() < HASHED {
+            self.unhashed.extend_from_slice(window);
+        } else {
+            self.digest.update(window);
+        }
+        self.unhashed.push(b'/');
     }
 
     /// Make merges until the vocabulary has `vocab_size` entries or no pair occurs `min_frequency`
