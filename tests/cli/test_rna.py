@@ -95,7 +95,9 @@ def test_tables_of_rna(folder, capsys, command):
         (folder / "task.json").rename(folder / "m" / "task.json")
     line = f"{command} {TABLES[command]}"
     found = []
-    for options in ("rna --rna", "dna", "rna"):
+    code, error = run(f"{line.format(folder='rna')} --strict", capsys)
+    assert (code, ".csv: has U and no T, as RNA has it" in error) == (2, True)
+    for options in ("rna --rna --strict", "dna --strict", "rna"):
         name, _, option = options.partition(" ")
         assert run(f"{line.format(folder=name)} {option}", capsys)[0] == 0
         found.append(outputs(folder))

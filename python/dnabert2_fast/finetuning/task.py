@@ -23,7 +23,7 @@ from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.config import Kind
-from dnabert2_fast.io.content import letters_of, open_bytes
+from dnabert2_fast.io.content import TableLetters, open_bytes
 
 __all__ = [
     "FIRST",
@@ -238,7 +238,7 @@ def rows_of(
     """Yield the rows of an open table; see `read_rows`."""
     # A chromosome in one field is fine; csv's limit is one for the whole process.
     csv.field_size_limit(MAX_LINE)
-    number = 1
+    number, letters_of = 1, TableLetters(path, rna=rna)
     try:
         handle = io.TextIOWrapper(opened, encoding="utf-8", newline="")
         table = csv.DictReader(_lines(handle), strict=True)
@@ -261,8 +261,8 @@ def rows_of(
                     "more). Put quotes around text with commas."
                 )
             where = f"{path}:{number}"
-            sequence = letters_of(row[first] or "", where, rna=rna)
-            pair = letters_of(row[SECOND] or "", where, rna=rna) if SECOND in columns else None
+            sequence = letters_of(row[first] or "", where)
+            pair = letters_of(row[SECOND] or "", where) if SECOND in columns else None
             label = (row.get("label") or "").strip()
             if not sequence or pair == "" or (labelled and not label):
                 raise DataError(

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dnabert2_fast import _native
-from dnabert2_fast.errors import DataError, FastaError
+from dnabert2_fast.errors import DataError, FastaError, InputWarning
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["as_bytes", "is_sequence_file", "letters_of", "open_bytes", "open_input"]
+__all__ = ["TableLetters", "as_bytes", "is_sequence_file", "letters_of", "open_bytes", "open_input"]
 
 T = TypeVar("T")
 
@@ -95,6 +96,35 @@ def letters_of(text: str, where: str, *, rna: bool = False) -> str:
         if digit is not None:
             raise DataError(f"{where}: the sequence has the digit {digit!r}; remove it")
     return text.translate(_RNA) if rna else text
+
+
+class TableLetters:
+    """`letters_of` for the rows of one table; warns of RNA as the reader of FASTA does.
+
+    Parameters
+    ----------
+    path : path
+    rna : bool
+        Read U as T.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, rna: bool) -> None:
+        self._path, self._rna, self._undecided = path, rna, not rna
+
+    def __call__(self, text: str, where: str) -> str:
+        """Return the letters of a row; the first row with T or U decides about RNA."""
+        if self._undecided:
+            upper = text.upper()
+            self._undecided = "T" not in upper and "U" not in upper
+            bases = sum(map(upper.count, "ACGU"))
+            if "U" in upper and "T" not in upper and 10 * bases > 9 * len(upper):
+                warnings.warn(
+                    f"{self._path}: has U and no T, as RNA has it, and U has no token; read U as T "
+                    "with --rna (rna=True)",
+                    InputWarning,
+                    stacklevel=2,
+                )
+        return letters_of(text, where, rna=self._rna)
 
 
 _RNA = str.maketrans("Uu", "Tt")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dnabert2_fast import _native
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.io.content import as_bytes, is_sequence_file, letters_of, open_input
+from dnabert2_fast.io.content import TableLetters, as_bytes, is_sequence_file, open_input
 
 __all__ = ["delimiter_of", "read_column", "values_of"]
 
@@ -80,12 +80,12 @@ def values_of(
     # A row must lie within two blocks: sequences of up to 64 million letters.
     read = arrow_csv.ReadOptions(column_names=[column] if lines else None, block_size=1 << 26)
     convert = arrow_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
-    number = 0
+    number, letters_of = 0, TableLetters(path, rna=rna)
     try:
         with arrow_csv.open_csv(as_bytes(opened), read, parse, convert) as reader:
             for batch in reader:
                 for value in batch.column(0):
-                    yield letters_of(value.as_py() or "", f"{path}: row {number}", rna=rna)
+                    yield letters_of(value.as_py() or "", f"{path}: row {number}")
                     number += 1
     except KeyError:
         listed = ", ".join(names)[:200]
