@@ -203,7 +203,9 @@ impl BpeTrainer {
         let mut count_others = |letters: &[u8]| {
             if !letters.is_empty() {
                 let others = others.get_or_insert([0; 256]);
-                letters.iter().for_each(|&letter| others[usize::from(letter)] += 1);
+                for &letter in letters {
+                    others[usize::from(letter)] += 1;
+                }
             }
         };
         let mut at = 0;
