@@ -27,7 +27,7 @@ from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.arguments import file_list
 from dnabert2_fast.io.manifest import SourceFile
-from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
+from dnabert2_fast.ray.storage import Storage, copy_file, naming_originals, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -183,7 +183,8 @@ def _build_unit(
         for number, path in inputs.items():
             copy_file(locations[number], (fs.LocalFileSystem(), str(path)))
         local = plan.moved(Path(scratch, "corpus"), inputs)
-        build_with_shares(local, [unit], shares, threads=threads)
+        with naming_originals({path: locations[number] for number, path in inputs.items()}):
+            build_with_shares(local, [unit], shares, threads=threads)
         storage.create_dir(home, recursive=True)
         folder = local.unit_folder(unit)
         shards = sorted(path.name for path in folder.glob("shard-*"))
@@ -196,4 +197,5 @@ def _count(plan: CorpusPlan, number: int, location: Storage) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "input")
         copy_file(location, (fs.LocalFileSystem(), str(path)))
-        return plan.count_bases(path, lambda _: None)
+        with naming_originals({path: location}):
+            return plan.count_bases(path, lambda _: None)

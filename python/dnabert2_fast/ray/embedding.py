@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.io.regions import SequenceFile
-from dnabert2_fast.ray.storage import Storage, copy_file, stamp_of, storage_of
+from dnabert2_fast.ray.storage import Storage, copy_file, naming_originals, stamp_of, storage_of
 from dnabert2_fast.ray.tasks import RayTasks, each
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -195,7 +195,8 @@ class _Work:
             if part is None or int(Path(name).stem) % part[1] == part[0] - 1:
                 copy_file((storage, f"{shelf}/{name}"), (LOCAL, str(parts.folder / name)))
         made = here.with_name(f"{here.name}.names.txt"), here
-        rows = self._embed(net, tokenizer, files, here, part)
+        with naming_originals({path: self.locations[name] for name, path in files.items()}):
+            rows = self._embed(net, tokenizer, files, here, part)
         if part is not None:
             for file in sorted(parts.folder.glob("[0-9]*.npy")):
                 if file.name not in there:

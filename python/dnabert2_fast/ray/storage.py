@@ -5,11 +5,15 @@ The URIs of pyarrow are read and written: ``s3://``, ``gs://``, ``hdfs://``, ``f
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyarrow import fs
 
-__all__ = ["Storage", "copy_file", "stamp_of", "storage_of"]
+from dnabert2_fast.errors import Dnabert2Error
+
+__all__ = ["Storage", "copy_file", "naming_originals", "stamp_of", "storage_of"]
 
 Storage = tuple[fs.FileSystem, str]
 
@@ -38,3 +42,16 @@ def copy_file(source: Storage, target: Storage) -> None:
     ):
         while block := old.read(1 << 22):
             new.write(block)
+
+
+@contextmanager
+def naming_originals(copies: Mapping[Path, Storage]) -> Iterator[None]:
+    """Name the files that copies were made of in errors of this package."""
+    try:
+        yield
+    except Dnabert2Error as error:
+        message = str(error)
+        # A name may begin with another.
+        for copy in sorted(copies, key=lambda path: len(str(path)), reverse=True):
+            message = message.replace(str(copy), copies[copy][1])
+        raise type(error)(message) from None
