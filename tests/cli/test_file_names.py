@@ -95,3 +95,32 @@ def test_where_a_library_needs_utf8(inputs, tmp_path, monkeypatch, capsys, line)
         r"^error: \w+: the path must be UTF-8 \(got \S*\\xff\S*\)\. Rename it\.$", said
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "build-corpus m/g.fa --window-bp 20 --out {out}",
+        "pretrain c --size tiny --steps 1 --batch-tokens 256 --dtype float32 --out {out}",
+        "evaluate m m/t.csv --out {out}",
+        "gue --data d --systems kmers --out {out}",
+    ],
+)
+def test_a_symlink_to_a_folder_that_is_not_there_is_followed(inputs, tmp_path, monkeypatch, line):
+    monkeypatch.chdir(inputs.parent)
+    (inputs.parent / "m" / "g.fa").write_text(f">a\n{LINE * 99}\n")
+    (inputs.parent / "m" / "t.csv").write_text(f"sequence,label\n{LINE},other\nACGT,promoter\n")
+    if not (inputs.parent / "c").exists():
+        corpus = "build-corpus m/g.fa --window-bp 13 --valid-fraction 0.5 --out c"
+        assert cli.main(corpus.split()) == 0
+    tables = inputs.parent / "d" / "prom" / "prom_core_tata"
+    tables.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "dev", "test"):
+        rows = f"{LINE},0\n{LINE[::-1]},1\n" * 6
+        (tables / f"{split}.csv").write_text(f"sequence,label\n{rows}")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "out")
+    assert cli.main(line.format(out=tmp_path / "link").split()) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert any((tmp_path / "real" / "out").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "link"}
