@@ -438,6 +438,55 @@ fn drawn_lengths_are_even_and_cover_every_run() {
     draw(0, 1, 40);
 }
 
+/// The generator `SplitMix64` (Steele, Lea and Flood, 2014): the output for a state.
+fn split_mix(state: u64) -> u64 {
+    let mixed = u128::from(state ^ (state >> 30)) * 0xbf58_476d_1ce4_e5b9 % (1 << 64);
+    let mixed = (mixed ^ (mixed >> 27)) * 0x94d0_49bb_1331_11eb % (1 << 64);
+    u64::try_from(mixed ^ (mixed >> 31)).expect("64 bits")
+}
+
+/// The published first outputs of `SplitMix64` for the state 1,234,567.
+#[test]
+fn the_plain_generator_is_the_published_one() {
+    let golden = 0x9e37_79b9_7f4a_7c15;
+    let first = split_mix(1_234_567_u64.wrapping_add(golden));
+    let second = split_mix(1_234_567_u64.wrapping_add(golden).wrapping_add(golden));
+    assert_eq!([first, second], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+}
+
+/// Drawn lengths depend only on seed, unit, file, record (counted from 1) and start of the run.
+#[test]
+fn drawn_lengths_are_those_of_the_generator() {
+    let letters = "ACGTTGCATC".repeat(20);
+    let record = |name: &str| (name.to_owned(), letters.clone() + "N" + &letters[..70]);
+    let files = [vec![record("a"), record("b")], vec![record("c"), record("d"), record("e")]];
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = write_files(folder.path(), &files, 60);
+    let drawn = WindowRule { min_window_bp: Some(5), seed: 77, ..rule(24, 24, 1) };
+    let unit = Unit { number: 3, files: paths.clone(), ..unit(folder.path(), &paths[0]) };
+    let (_, shards) = build(&unit, settings(drawn, 0.0, 2));
+    let found: Vec<_> = shards
+        .iter()
+        .flat_map(|(_, o)| o.start.iter().copied().zip(o.end.iter().copied()))
+        .collect();
+    let mut right = Vec::new();
+    for (file, record) in [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)] {
+        for (begin, end) in [(0, 200), (201, 271)] {
+            let run = split_mix((file << 32) + record) ^ begin;
+            let mut state = split_mix(split_mix(77 ^ split_mix(3)) ^ run);
+            let mut at = begin;
+            while at < end {
+                state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let length =
+                    5 + u64::try_from(u128::from(split_mix(state)) * 20 >> 64).expect("20");
+                right.push((at, end.min(at + length)));
+                at += length;
+            }
+        }
+    }
+    assert_eq!(found, right);
+}
+
 /// Shards of one strand, resumed after any of them.
 #[test]
 fn a_unit_of_one_strand_resumes_after_any_shard() {

@@ -176,7 +176,7 @@ impl Counts {
 mod tests {
     use proptest::prelude::*;
 
-    use super::verify;
+    use super::{may_overlap, verify};
     use crate::train::in_memory::train_in_memory;
     use crate::train::packed_text::PackedText;
     use crate::train::speculate::count;
@@ -199,6 +199,14 @@ mod tests {
             lengths: vec![1; 4],
             merges: Vec::new(),
         }
+    }
+
+    #[test]
+    fn merges_overlap_where_one_ends_as_the_other_begins() {
+        assert!(may_overlap((1, 2), (2, 3)) && may_overlap((2, 3), (1, 2)));
+        assert!(may_overlap((1, 2), (2, 1)) && may_overlap((4, 4), (4, 4)));
+        assert!(!may_overlap((1, 2), (1, 3)) && !may_overlap((1, 3), (2, 3)));
+        assert!(!may_overlap((1, 2), (3, 4)));
     }
 
     proptest! {
