@@ -11,14 +11,16 @@ import json
 import multiprocessing
 import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
 from _harness import Bench, Theirs, arguments, package_version
 from tokenizers import Tokenizer as Reference
 from tokenizers import models, pre_tokenizers, trainers
 
-from dnabert2_fast import Tokenizer
+from dnabert2_fast import Tokenizer, read_fasta
 
 THIRD = 1 / 3
 
@@ -46,7 +48,23 @@ def bpe_trainer(sequences):
     tokenizer.train_from_iterator(sequences, trainer)
 
 
-def cases(bases):
+def wrapped(text, width, folder):
+    """A FASTA file of records of 1 kb, in lines of ``width`` bases."""
+    path = folder / f"{width}.fa"
+    with path.open("w") as file:
+        for start in range(0, len(text), 1000):
+            record = text[start : start + 1000]
+            lines = [record[at : at + width] for at in range(0, len(record), width)]
+            file.write(f">r{start}\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def read_all(path):
+    for _ in read_fasta(path):
+        pass
+
+
+def cases(bases, folder):
     """Name, goal, the case and what it is compared with: calls with the bases of each."""
     tok = Tokenizer.from_pretrained("dnabert2")
     text = random_bases(bases)
@@ -92,6 +110,14 @@ def cases(bases):
             bases // 2,
         ),
         (lambda: tok.reverse_complement(long), bases),
+    )
+
+    narrow, whole = wrapped(text, 60, folder), wrapped(text, 1000, folder)
+    yield (
+        "reading records of 1 kb in lines of 60 bases",
+        THIRD,
+        (lambda: read_all(narrow), bases),
+        (lambda: read_all(whole), bases),
     )
 
     for bp in (4, 12):
@@ -151,9 +177,10 @@ def main():
         if median(b / a for a, b in pairs) < goal:
             missed.append(name)
 
-    for name, goal, case, usual in cases(bases):
-        pairs = [(nanoseconds(*case), nanoseconds(*usual)) for _ in range(given.rounds)]
-        record(name, goal, pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, goal, case, usual in cases(bases, Path(folder)):
+            pairs = [(nanoseconds(*case), nanoseconds(*usual)) for _ in range(given.rounds)]
+            record(name, goal, pairs)
     spawn = multiprocessing.get_context("spawn")
     pairs = []
     for _ in range(given.rounds):
