@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_fasta import bgzip
 
 from dnabert2_fast.errors import DataError, FastaError
-from dnabert2_fast.io import Piece, Reference, SequenceFile, read_pieces
+from dnabert2_fast.io import Piece, Reference, SequenceFile, read_pieces, reverse_complement
 from dnabert2_fast.io.regions import read_bed, read_in_order
 
 GENOME = {"chr1": "ACGTTGCATTAGCATTTACG", "chr2": "GGATTACA"}
@@ -25,15 +25,22 @@ def genome(tmp_path_factory):
 
 def plain(spans, window_bp):
     pieces = []
-    for name, contig, start, end in spans:
+    for name, contig, start, end, strand in spans:
         if window_bp is None or end - start <= window_bp:
-            pieces.append(Piece(name, contig, start, GENOME[contig][start:end]))
+            text = GENOME[contig][start:end]
+            text = reverse_complement(text) if strand == "-" else text
+            pieces.append(Piece(name, contig, start, text, strand))
             continue
-        while start < end:
+        while start < end and strand == "+":
             stop = min(start + window_bp, end)
             text = GENOME[contig][start:stop]
             pieces.append(Piece(f"{contig}:{start}-{stop}", contig, start, text))
             start = stop
+        while start < end and strand == "-":
+            first = max(end - window_bp, start)
+            text = reverse_complement(GENOME[contig][first:end])
+            pieces.append(Piece(f"{contig}:{first}-{end}(-)", contig, first, text, "-"))
+            end = first
     return pieces
 
 
@@ -42,22 +49,32 @@ borders = st.lists(st.integers(0, 8), min_size=2, max_size=2, unique=True).map(s
 windows = st.none() | st.integers(1, 9)
 
 
-@given(st.lists(st.tuples(contigs, borders), max_size=6), windows)
+strands = st.sampled_from("+-")
+
+
+@given(st.lists(st.tuples(contigs, borders, strands), max_size=6), windows)
 def test_regions_are_those_of_a_plain_loop(genome, regions, window_bp):
     pytest.importorskip("pysam")
     bed = genome.with_name("r.bed")
-    bed.write_text("".join(f"{contig}\t{a}\t{b}\n" for contig, (a, b) in regions))
-    spans = [(f"{contig}:{a}-{b}", contig, a, b) for contig, (a, b) in regions]
+    bed.write_text("".join(f"{contig}\t{a}\t{b}\t.\t0\t{s}\n" for contig, (a, b), s in regions))
+    spans = [
+        (f"{contig}:{a}-{b}" + "(-)" * (s == "-"), contig, a, b, s) for contig, (a, b), s in regions
+    ]
     source = SequenceFile(genome, regions=bed, window_bp=window_bp)
     assert list(read_pieces(source)) == plain(spans, window_bp)
     ordered = read_in_order(source)
-    pieces = plain(sorted(spans, key=lambda span: span[1:]), window_bp)
+    by_place = sorted(spans, key=lambda span: span[1:4])
+    pieces = [
+        piece
+        for span in by_place
+        for piece in sorted(plain([span], window_bp), key=lambda piece: piece.start)
+    ]
     assert list(ordered.pieces) == pieces
     assert ordered.contig_lengths == {"chr1": 20, "chr2": 8}
     assert ordered.sequence_count == len(pieces)
     assert ordered.total_bp == sum(len(piece.sequence) for piece in pieces)
     assert ordered.max_bp >= max((len(piece.sequence) for piece in pieces), default=0)
-    covered = [(contig, base) for _, contig, a, b in spans for base in range(a, b)]
+    covered = [(contig, base) for _, contig, a, b, _ in spans for base in range(a, b)]
     if len(set(covered)) < len(covered):
         with pytest.raises(DataError, match="overlap"):
             read_in_order(source, disjoint=True)
@@ -67,7 +84,7 @@ def test_regions_are_those_of_a_plain_loop(genome, regions, window_bp):
 
 @given(windows)
 def test_records_are_those_of_a_plain_loop(genome, window_bp):
-    spans = [(name, name, 0, len(text)) for name, text in GENOME.items()]
+    spans = [(name, name, 0, len(text), "+") for name, text in GENOME.items()]
     source = SequenceFile(genome, window_bp=window_bp)
     assert (
         list(read_pieces(source)) == list(read_in_order(source).pieces) == plain(spans, window_bp)
@@ -109,6 +126,8 @@ def test_what_is_wrong_with_a_region_is_named(tmp_path):
         "chr1\t4\t4": "x.bed:2: chr1:4-4: has 0 bases; a region needs at least 1",
         "chr1\t5\t3": "x.bed:2: chr1:5-3: has -2 bases",
         "chr1\t0\t9": "x.bed:2: chr1:0-9: ends behind chr1, which has 8 bases",
+        "chr1\t0\t4\ta\t0\t17": "chr1:0-4: the sixth column is the strand and must be +, - or . "
+        "(got '17'). Correct it, or keep three columns: cut -f1-3",
         "chr1\t0": "x.bed:2: is not BED: expected contig, start, end",
         "tracks": "x.bed:2: is not BED",
     }
@@ -116,6 +135,29 @@ def test_what_is_wrong_with_a_region_is_named(tmp_path):
         bed.write_text(f"chr1\t0\t4\n{line}\n")
         with pytest.raises(DataError, match=re.escape(message)):
             read_bed(bed, genome)
+
+
+def test_strands_by_hand(tmp_path):
+    pytest.importorskip("pysam")
+    (tmp_path / "g.fa").write_text(">c\nAACGTTTNRG\n")
+    (tmp_path / "r.bed").write_text(
+        "c\t1\t6\tminus\t0\t-\nc\t1\t6\tplus\t0\t+\nc\t6\t10\t.\t0\t-\nc\t0\t2\tnone\t0\t.\n"
+    )
+    source = SequenceFile(tmp_path / "g.fa", regions=tmp_path / "r.bed")
+    assert list(read_pieces(source)) == [
+        Piece("minus", "c", 1, "AACGT", "-"),  # of ACGTT
+        Piece("plus", "c", 1, "ACGTT", "+"),
+        Piece("c:6-10(-)", "c", 6, "CYNA", "-"),  # of TNRG
+        Piece("none", "c", 0, "AA", "+"),
+    ]
+    cut = SequenceFile(tmp_path / "g.fa", regions=tmp_path / "r.bed", window_bp=2)
+    minus = [
+        Piece("c:4-6(-)", "c", 4, "AA", "-"),
+        Piece("c:2-4(-)", "c", 2, "CG", "-"),
+        Piece("c:1-2(-)", "c", 1, "T", "-"),
+    ]
+    assert list(read_pieces(cut))[:3] == minus
+    assert [piece for piece in read_in_order(cut).pieces if piece.strand == "-"][:3] == minus[::-1]
 
 
 def test_lines_for_a_browser_and_contigs_called_like_them(tmp_path):

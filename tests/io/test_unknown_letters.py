@@ -147,6 +147,9 @@ def test_regions_and_windows_count_from_the_start_of_the_record(tmp_path, model)
     source = SequenceFile(path, regions=tmp_path / "x.bed", window_bp=4)
     with pytest.raises(TokenizerError, match=r"x\.fa:6: record \"b\": 'N' at 23 "):
         likelihood_table(source, model, strict, tmp_path / "x.tsv")
+    (tmp_path / "x.bed").write_text("b\t15\t25\tpeak\t0\t-\n")
+    with pytest.raises(TokenizerError, match=r"x\.fa:6: record \"b\": 'N' at 23 "):
+        likelihood_table(source, model, strict, tmp_path / "x.tsv")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")

@@ -39,7 +39,7 @@ def embed(
         FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
         with one per line; with --regions a genome as FASTA, plain or bgzip.
     out
-        .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end,
+        .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end, strand,
         embedding) or .h5ad (AnnData).
     model
         A checkpoint folder or a hub id. Default: the small model in the package.
@@ -59,7 +59,8 @@ def embed(
     column
         Column of sequences in a table; rows are named by their number.
     regions
-        BED file, plain or gz: one row per region of the genome, forward strand, in file order.
+        BED file, plain or gz: one row per region of the genome, in file order. Regions on the
+        strand - are reverse complemented.
     part
         I/N: compute only part I of N, so that several devices or jobs share one file. The same
         command without it then joins the parts.

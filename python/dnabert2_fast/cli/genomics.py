@@ -152,7 +152,8 @@ def attribute(
     column
         Column of sequences in a table; rows are named by their number.
     regions
-        BED file: attribute these regions of the genome instead of whole records.
+        BED file: attribute these regions of the genome instead of whole records. Regions on the
+        strand - are reverse complemented; positions stay those of the genome.
     rna
         Read U as T.
     tokenizer
@@ -281,7 +282,8 @@ def likelihood(
     column
         Column of sequences in a table; rows are named by their number.
     regions
-        BED file, plain or gz: use these regions of the genome instead of whole records.
+        BED file, plain or gz: use these regions of the genome instead of whole records. Regions on
+        the strand - are reverse complemented; tracks stay in forward coordinates.
     mask_stride
         Mask every N-th token in one pass: N passes per sequence instead of one per token, but less
         context for each prediction. Default: one token at a time.

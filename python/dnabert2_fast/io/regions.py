@@ -14,6 +14,7 @@ from dnabert2_fast.errors import DataError
 from dnabert2_fast.io.content import open_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
 from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tables import delimiter_of, values_of
 
 __all__ = [
@@ -28,24 +29,43 @@ __all__ = [
 
 
 TRACK_LINES = ("track", "browser")  # first words of lines for a genome browser
+STRANDS = {"+": "+", "-": "-", ".": "+", "": "+"}  # what is read for the sixth column of BED
 
 
 class Piece(NamedTuple):
-    """A sequence and where it lies: `start` is the 0-based position of its first base."""
+    """A sequence and where it lies, 0-based half-open in coordinates of the contig.
+
+    On the strand ``-`` the sequence is the reverse complement of the contig's bases.
+
+    >>> Piece("peak", "chr1", 4, "AACG", "-").forward
+    'CGTT'
+    """
 
     name: str
     contig: str
     start: int
     sequence: str
+    strand: str = "+"
+
+    @property
+    def end(self) -> int:
+        """One past the last base in the contig."""
+        return self.start + len(self.sequence)
+
+    @property
+    def forward(self) -> str:
+        """The contig's bases from `start` to `end`."""
+        return reverse_complement(self.sequence) if self.strand == "-" else self.sequence
 
 
 class Span(NamedTuple):
-    """A region of a genome, 0-based half-open."""
+    """A region of a genome, 0-based half-open, and the strand that is read: + or -."""
 
     name: str
     contig: str
     start: int
     end: int
+    strand: str = "+"
 
 
 @dataclass(frozen=True)
@@ -64,11 +84,12 @@ class SequenceFile:
     column : str
         Column of a table that holds the sequences.
     regions : path, optional
-        BED file or pipe: contig, start, end (0-based half-open), and a name if there is one.
-        Each region is a sequence of the forward strand; no base outside it is read.
+        BED file or pipe: contig, start, end (0-based half-open), and name and strand if there are
+        any. A region on the strand ``-`` is the reverse complement; no base outside it is read.
     window_bp : int, optional
         Cut longer sequences into windows of this length, named ``contig:start-end`` (0-based,
-        half-open); the last window of a sequence is as long as what is left.
+        half-open; ``(-)`` follows on that strand). They begin at the first base of the sequence as
+        it is read; the last one is as long as what is left.
     rna : bool
         Read U as T.
 
@@ -144,7 +165,7 @@ def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "x.csv").write_text("dna,label\nACGT,1\nTTGA,0\n")
     >>> list(read_pieces(SequenceFile(folder / "x.csv", column="dna")))[1]
-    Piece(name='1', contig='1', start=0, sequence='TTGA')
+    Piece(name='1', contig='1', start=0, sequence='TTGA', strand='+')
     """
     source = SequenceFile.of(source)
     if source.regions is None:
@@ -156,7 +177,7 @@ def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece
 def read_in_order(
     source: SequenceFile | str | os.PathLike[str], *, disjoint: bool = False
 ) -> OrderedPieces:
-    """Return the sequences of a file in the order of their contigs; reads a file twice.
+    """Return the sequences of a file by ascending position in their contigs; reads a file twice.
 
     Parameters
     ----------
@@ -194,7 +215,8 @@ def read_in_order(
     if source.window_bp is not None:
         count = sum(max(-(-size // source.window_bp), 1) for size in sizes)
         max_bp = min(max_bp, source.window_bp)
-    return OrderedPieces(lengths, count, max_bp, sum(sizes), _windows(pieces, source.window_bp))
+    windows = _windows(pieces, source.window_bp, ascending=True)
+    return OrderedPieces(lengths, count, max_bp, sum(sizes), windows)
 
 
 def _sequences(source: SequenceFile) -> Iterator[Piece]:
@@ -212,22 +234,39 @@ def _sequences(source: SequenceFile) -> Iterator[Piece]:
 
 def _fetched(spans: Iterable[Span], genome: Reference) -> Iterator[Piece]:
     """Yield the bases of regions."""
-    for name, contig, start, end in spans:
-        yield Piece(name, contig, start, genome.fetch(contig, start, end))
+    for name, contig, start, end, strand in spans:
+        bases = genome.fetch(contig, start, end)
+        read = reverse_complement(bases) if strand == "-" else bases
+        yield Piece(name, contig, start, read, strand)
 
 
-def _windows(pieces: Iterable[Piece], window_bp: int | None) -> Iterator[Piece]:
-    """Yield windows of pieces; a piece that fits into one stays as it is."""
+def _windows(
+    pieces: Iterable[Piece], window_bp: int | None, *, ascending: bool = False
+) -> Iterator[Piece]:
+    """Yield windows of pieces as they are read, or by position in the contig.
+
+    A piece that fits into one window stays as it is.
+    """
     for piece in pieces:
         if window_bp is None or len(piece.sequence) <= window_bp:
             yield piece
             continue
-        for first in range(0, len(piece.sequence), window_bp):
+        firsts = range(0, len(piece.sequence), window_bp)
+        back = piece.strand == "-"
+        for first in reversed(firsts) if back and ascending else firsts:
             window = piece.sequence[first : first + window_bp]
-            start = piece.start + first
-            yield Piece(
-                f"{piece.contig}:{start}-{start + len(window)}", piece.contig, start, window
-            )
+            start = piece.end - first - len(window) if back else piece.start + first
+            name = _place(piece.contig, start, start + len(window), piece.strand)
+            yield Piece(name, piece.contig, start, window, piece.strand)
+
+
+def _place(contig: str, start: int, end: int, strand: str) -> str:
+    """Return the name of a region without one, as `bedtools getfasta -s` writes the strand ``-``.
+
+    >>> _place("chr1", 4, 9, "+"), _place("chr1", 4, 9, "-")
+    ('chr1:4-9', 'chr1:4-9(-)')
+    """
+    return f"{contig}:{start}-{end}" + "(-)" * (strand == "-")
 
 
 def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
@@ -240,7 +279,9 @@ def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
 
 
 def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
-    r"""Return the regions of a BED file or pipe, in its order; the strand is not looked at.
+    r"""Return the regions of a BED file or pipe, in its order.
+
+    The strand is that of the sixth column, ``+`` where it is ``.`` or missing.
 
     Raises
     ------
@@ -252,9 +293,9 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.bed")
-    >>> _ = path.write_text("1\t2\t4\tpeak\n")
-    >>> [span.name for span in read_bed(path, Reference({"1": "ACGTACGT"}))]
-    ['peak']
+    >>> _ = path.write_text("1\t2\t4\tpeak\t0\t-\n")
+    >>> [(span.name, span.strand) for span in read_bed(path, Reference({"1": "ACGTACGT"}))]
+    [('peak', '-')]
     """
     spans = []
     try:
@@ -283,7 +324,14 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
             raise DataError(
                 f"{at}: ends behind {contig}, which has {genome.length(contig):,} bases"
             )
-        unnamed = len(cells) < 4 or cells[3] in ("", ".")  # . stands for a missing value in BED
-        name = f"{contig}:{start}-{end}" if unnamed else cells[3]
-        spans.append(Span(name, contig, start, end))
+        # In BED, . stands for a missing value.
+        given, strand = (cells[i] if len(cells) > i else "." for i in (3, 5))
+        if strand not in STRANDS:
+            raise DataError(
+                f"{at}: the sixth column is the strand and must be +, - or . (got {strand!r}). "
+                "Correct it, or keep three columns: cut -f1-3"
+            )
+        strand = STRANDS[strand]
+        name = _place(contig, start, end, strand) if given in ("", ".") else given
+        spans.append(Span(name, contig, start, end, strand))
     return spans

@@ -51,7 +51,7 @@ def known_pieces(
 ) -> Iterator[Piece]:
     """Yield the sequences of a file, each checked by `require_known`."""
     for piece in pieces:
-        require_known(tokenizer, piece.sequence, path, piece.contig, piece.start)
+        require_known(tokenizer, piece.forward, path, piece.contig, piece.start)
         yield piece
 
 

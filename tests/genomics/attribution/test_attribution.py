@@ -420,6 +420,42 @@ def test_regions_keep_the_genomes_coordinates(files):
             attribute_file(regions, cls, tok, output, ONE)
 
 
+@pytest.mark.parametrize("window_bp", [None, 10])
+def test_regions_of_the_other_strand_stay_in_forward_coordinates(files, window_bp, monkeypatch):
+    titles = []
+
+    def plot(found, path, *, title):
+        titles.append((found.sequence, title))
+        path.write_text("")
+
+    monkeypatch.setattr("dnabert2_fast.genomics.attribution.file.plot_attribution", plot)
+    (files / "r.bed").write_text("chr1\t2\t27\tpeak\t0\t-\n")
+    source = SequenceFile(files / "g.fa", regions=files / "r.bed", window_bp=window_bp)
+    read = reverse_complement(UPPER[2:27])  # as the model reads it
+    parts = [read] if window_bp is None else [read[:10], read[10:20], read[20:]]
+    found = [attribute(part, cls, tok, ONE) for part in parts]
+    scores = np.concatenate([one.scores for one in found])[::-1]
+    effects = np.concatenate([one.effects for one in found])
+    for name in ("y.bedgraph", "y.bw", "y.parquet"):
+        attribute_file(source, cls, tok, AttributionOutput(files / name), ONE)
+    got = read_bedgraph(files / "y.bedgraph", {"chr1": 60, "chr2": 60})
+    np.testing.assert_allclose(got["chr1"][2:27], scores, rtol=1e-5, atol=1e-6)
+    with pyBigWig.open(str(files / "y.bw")) as opened:
+        np.testing.assert_allclose(opened.values("chr1", 2, 27), scores, rtol=1e-5, atol=1e-6)
+    rows = pq.read_table(files / "y.parquet").to_pylist()
+    assert [row["position"] for row in rows] == list(range(2, 27))
+    assert "".join(row["base"] for row in rows) == UPPER[2:27]
+    assert {row["strand"] for row in rows} == {"-"}
+    for i, row in enumerate(rows):
+        assert row["score"] == pytest.approx(scores[i], abs=1e-6)
+        for base, other in zip("ACGT", "TGCA", strict=True):
+            wanted = effects[24 - i]["ACGT".index(other)]
+            assert row[f"effect_{base}"] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    attribute_file(source, cls, tok, AttributionOutput(plots=files / "p"), ONE)
+    names = ["peak (-)"] if window_bp is None else ["chr1:17-27(-)", "chr1:7-17(-)", "chr1:2-7(-)"]
+    assert titles == list(zip(parts, names, strict=True))[::-1]
+
+
 def test_tables_reads_and_windows(files, capsys):
     """What `embed` reads, from Python and from the command line."""
     (files / "x.csv").write_text(f"dna,label\n{UPPER},1\n{UPPER[:9]},0\n")

@@ -244,9 +244,9 @@ def test_rows_of_a_table(fasta, method):
     assert attribute_file(fasta, cls, tok, AttributionOutput(out), config) == 3
     table = pq.read_table(out)
     effects = [f"effect_{base}" for base in "ACGT"]
-    assert table.schema.names == ["name", "contig", "position", "base", "score", *effects]
+    assert table.schema.names == ["name", "contig", "position", "strand", "base", "score", *effects]
     text, number = pa.string(), pa.float64()
-    assert table.schema.types == [text, text, pa.int64(), text, *[number] * 5]
+    assert table.schema.types == [text, text, pa.int64(), text, text, *[number] * 5]
     found = [attribute(text, cls, tok, config) for text in (SEQUENCE, "ACGTTGCATT")]
     rows = table.to_pylist()
     assert len(rows) == len(SEQUENCE) + 10

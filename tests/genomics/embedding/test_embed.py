@@ -104,7 +104,7 @@ def test_a_file_for_scanpy(fasta, tmp_path):
     assert found.shape == (rows, 24)
     np.testing.assert_array_equal(found.X, np.array(table["embedding"], np.float32))
     assert found.obs_names.tolist() == table["name"]
-    for column in ("contig", "start", "end"):
+    for column in ("contig", "start", "end", "strand"):
         assert found.obs[column].tolist() == table[column]
     assert found.var_names[0] == "embedding0"
 

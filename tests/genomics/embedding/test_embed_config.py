@@ -123,9 +123,9 @@ def test_tables_and_regions(tmp_path):
     with pytest.raises(DataError, match="no column 'sequence'"):
         embed_file(table, model, tok, tmp_path / "n.npy")
     (tmp_path / "g.fa").write_text(f">chr1 x\n{texts[0]}\n>chr2\n{texts[1]}\n")
-    (tmp_path / "r.bed").write_text("2\t5\t30\tpeak\nchr1\t0\t60\n")
+    (tmp_path / "r.bed").write_text("2\t5\t30\tpeak\t0\t-\nchr1\t0\t60\n")
     (tmp_path / "r.bed.gz").write_bytes(gzip.compress((tmp_path / "r.bed").read_bytes()))
-    want = embed([texts[1][5:30], texts[0]], model, tok)
+    want = embed([reverse_complement(texts[1][5:30]), texts[0]], model, tok)
     for name in ("r.bed", "r.bed.gz"):
         peaks = SequenceFile(tmp_path / "g.fa", regions=tmp_path / name)
         rows = embed_file(peaks, model, tok, tmp_path / "r.parquet")
@@ -136,6 +136,7 @@ def test_tables_and_regions(tmp_path):
             ("chr2", 5, 30),
             ("chr1", 0, 60),
         ]
+        assert found["strand"] == ["-", "+"]
         np.testing.assert_allclose(np.array(found["embedding"]), want, atol=1e-6)
     (tmp_path / "r.bed.gz").write_bytes((tmp_path / "r.bed.gz").read_bytes()[:-9])
     with pytest.raises(DataError, match=r"r.bed.gz: the gzip stream is damaged or ends early"):

@@ -259,7 +259,8 @@ def test_command_line(fasta, tmp_path, capsys):
     assert lines[0] == list(rows[0])
     for line, row in zip(lines[1:], rows, strict=True):
         assert line[0] == row["name"]
-        numbers = [float(value) for value in line[1:]]
+        assert (line[-1], row.pop("strand")) == ("+", "+")
+        numbers = [float(value) for value in line[1:-1]]
         np.testing.assert_allclose(numbers, [float(v) for v in list(row.values())[1:]], rtol=1e-6)
     assert (
         cli.main([*common, str(tmp_path / "y.bw"), "--mask-stride", "4", "--no-both-strands"]) == 0
@@ -312,6 +313,34 @@ def test_tables_and_regions(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(track) == 2
     assert "chr1:0-4 and 3-25 overlap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_regions_of_the_other_strand(tmp_path, both_strands):
+    """A track stays in forward coordinates; a table has the values of the strand that was read."""
+    text = TEXTS[0][:60]
+    (tmp_path / "g.fa").write_text(f">chr1\n{text}\n")
+    (tmp_path / "r.bed").write_text("chr1\t3\t43\tpeak\t0\t-\n")
+    source = SequenceFile(tmp_path / "g.fa", regions=tmp_path / "r.bed")
+    config = TrackConfig(window_bp=24, both_strands=both_strands)
+    likelihood_track(source, model, tok, tmp_path / "y.bedgraph", config)
+    got = read_bedgraph(tmp_path / "y.bedgraph", {"chr1": 60})["chr1"]
+    values = []
+    for start in range(0, 40, 12):
+        end, before = min(start + 12, 40), max(start - 6, 0)
+        window = text[3 + before : min(3 + end + 6, 43)]
+        found = window_values(reverse_complement(window), "entropy")[::-1]
+        if both_strands:
+            found = (found + window_values(window, "entropy")) / 2
+        values.append(found[start - before : end - before])
+    np.testing.assert_allclose(got[3:43], np.concatenate(values), rtol=1e-4, atol=1e-5)
+    assert np.isnan(got[:3]).all()
+    assert np.isnan(got[43:]).all()
+    likelihood_table(source, model, tok, tmp_path / "y.parquet")
+    (row,) = pq.read_table(tmp_path / "y.parquet").to_pylist()
+    (wanted,) = pseudo_likelihood([reverse_complement(text[3:43])], model, tok)
+    assert (row["name"], row["strand"]) == ("peak", "-")
+    assert row["log_likelihood"] == pytest.approx(wanted.log_likelihood, abs=1e-4)
 
 
 def test_command_line_fills_masks(tmp_path, capsys):

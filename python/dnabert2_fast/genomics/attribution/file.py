@@ -44,7 +44,9 @@ def attribute_file(
     source : path or SequenceFile
         FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows. Each region and window is a
-        separate sequence: the model reads no base outside. The order is that of the contigs. A
+        separate sequence: the model reads no base outside. The order is that of the contigs.
+        Regions on the strand ``-`` are read and drawn on that strand; files of scores have the
+        positions, bases and effects of the forward strand, and tables the strand that was read. A
         classifier's input is cut into windows of its fine-tuning length, unless `SequenceFile`
         sets another.
     model, tokenizer
@@ -88,11 +90,12 @@ def attribute_file(
         for number, piece in enumerate(known_pieces(upper, tokenizer, source.path), 1):
             found = attribute_quietly(piece.sequence, model, tokenizer, config)
             if write is not None:
-                write(piece, found)
+                write(piece, found.turned() if piece.strand == "-" else found)
             if folder is not None and piece.sequence:
                 plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
                 picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
-                plot_attribution(found, picture, title=piece.name)
+                turned = piece.strand == "-" and not piece.name.endswith("(-)")
+                plot_attribution(found, picture, title=piece.name + " (-)" * turned)
             if table is not None:
                 kept.append(found)
             bar.update()
@@ -123,7 +126,7 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
             yield lambda piece, found: opened.add(piece.contig, piece.start, found.scores)
         return
     kinds = [("name", pa.string()), ("contig", pa.string()), ("position", pa.int64())]
-    kinds += [("base", pa.string()), ("score", pa.float64())]
+    kinds += [("strand", pa.string()), ("base", pa.string()), ("score", pa.float64())]
     kinds += [(f"effect_{base}", pa.float64()) for base in BASES]
     schema = pa.schema(kinds)
     with atomic_path(path) as temporary, parquet_writer(temporary, schema) as writer:
@@ -135,6 +138,7 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
                 pa.array([piece.name] * count),
                 pa.array([piece.contig] * count),
                 pa.array(np.arange(piece.start, piece.start + count)),
+                pa.array([piece.strand] * count),
                 pa.array(list(found.sequence)),
                 *(
                     pa.array(column, pa.float64(), from_pandas=True)  # NaN becomes null

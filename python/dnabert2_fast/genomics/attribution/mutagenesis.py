@@ -8,7 +8,7 @@ docs/guides/attribution.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
@@ -85,6 +85,24 @@ class Attribution:
     gap: float = float("nan")
     weights: npt.NDArray[np.float32] | None = None
 
+    def turned(self) -> Attribution:
+        """Return the same numbers at the bases of the other strand.
+
+        >>> scores, effects = np.array([1.0, 2.0]), np.array([[0, 1, 2, 3], [4, 0, 5, 6]])
+        >>> found = Attribution("AC", "mutagenesis", "log_odds", scores, effects).turned()
+        >>> found.sequence, found.scores.tolist(), found.effects.tolist()
+        ('GT', [2.0, 1.0], [[6, 5, 0, 4], [3, 2, 1, 0]])
+        """
+        effects, weights = self.effects, self.weights
+        return replace(
+            self,
+            sequence=reverse_complement(self.sequence),
+            scores=self.scores[::-1],
+            # In reverse order, and A, C, G, T are T, G, C, A on the other strand.
+            effects=None if effects is None else effects[::-1, ::-1],
+            weights=None if weights is None else weights[::-1, ::-1],
+        )
+
 
 def attribute(
     sequence: str | bytes,
@@ -152,14 +170,13 @@ def attribute_quietly(
     if not config.both_strands:
         return there
     other = reverse_complement(sequence)
-    back = _attribute(other, model, tokenizer, config, target, bar)
+    back = _attribute(other, model, tokenizer, config, target, bar).turned()
     effects = weights = None
     if there.effects is not None and back.effects is not None:
-        # In reverse order, and A, C, G, T are T, G, C, A on the other strand.
-        effects = (there.effects + back.effects[::-1, ::-1]) / 2
+        effects = (there.effects + back.effects) / 2
     if there.weights is not None and back.weights is not None:
-        weights = ((there.weights + back.weights[::-1, ::-1]) / 2).astype(np.float32)
-    scores = (there.scores + back.scores[::-1]) / 2
+        weights = ((there.weights + back.weights) / 2).astype(np.float32)
+    scores = (there.scores + back.scores) / 2
     gap = (there.gap + back.gap) / 2
     return Attribution(sequence, config.method, target, scores, effects, gap, weights)
 

@@ -65,8 +65,8 @@ def embed_file(
         As in `embed`.
     out : path
         ``.npy`` (float32; names, one per line, in ``OUT.names.txt``), ``.parquet`` (columns
-        ``name``, ``contig``, ``start``, ``end``, ``embedding``) or ``.h5ad`` (AnnData: vectors in
-        ``X``, positions in ``obs``; extra ``anndata``).
+        ``name``, ``contig``, ``start``, ``end``, ``strand``, ``embedding``) or ``.h5ad`` (AnnData:
+        vectors in ``X``, positions and strands in ``obs``; extra ``anndata``).
     config : EmbeddingConfig, optional
     part : tuple of int, optional
         ``(i, n)``: compute only part `i` of `n`, 1 <= i <= n, into ``OUT.parts``. Parts may be
@@ -188,8 +188,9 @@ def _write_parquet(
     chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
 ) -> int:
     kind = pa.list_(pa.float32(), width)
-    position_fields = [("contig", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
-    schema = pa.schema([("name", pa.string()), *position_fields, ("embedding", kind)])
+    text, whole = pa.string(), pa.int64()
+    fields = {"name": text, "contig": text, "start": whole, "end": whole, "strand": text}
+    schema = pa.schema([*fields.items(), ("embedding", kind)])
     rows = 0
     with parquet_writer(path, schema) as writer:
         for pieces, vectors in chunks:
@@ -197,7 +198,8 @@ def _write_parquet(
                 pa.array([piece.name for piece in pieces], pa.string()),
                 pa.array([piece.contig for piece in pieces], pa.string()),
                 pa.array([piece.start for piece in pieces], pa.int64()),
-                pa.array([piece.start + len(piece.sequence) for piece in pieces], pa.int64()),
+                pa.array([piece.end for piece in pieces], pa.int64()),
+                pa.array([piece.strand for piece in pieces], pa.string()),
                 pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind),
             ]
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
@@ -217,7 +219,7 @@ def _write_h5ad(
     from anndata.io import write_elem
 
     names: list[str] = []
-    obs: dict[str, list[object]] = {"contig": [], "start": [], "end": []}
+    obs: dict[str, list[object]] = {"contig": [], "start": [], "end": [], "strand": []}
     with h5py.File(path, "w") as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         x = file.create_dataset("X", (0, width), "<f4", maxshape=(None, width))
@@ -228,7 +230,8 @@ def _write_h5ad(
             names += [piece.name for piece in pieces]
             obs["contig"] += [piece.contig for piece in pieces]
             obs["start"] += [piece.start for piece in pieces]
-            obs["end"] += [piece.start + len(piece.sequence) for piece in pieces]
+            obs["end"] += [piece.end for piece in pieces]
+            obs["strand"] += [piece.strand for piece in pieces]
         write_elem(file, "obs", pd.DataFrame(obs, index=pd.Index(names, dtype=object)))
         columns = pd.Index([f"embedding{i}" for i in range(width)], dtype=object)
         write_elem(file, "var", pd.DataFrame(index=columns))

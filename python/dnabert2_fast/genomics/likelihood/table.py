@@ -21,7 +21,7 @@ from dnabert2_fast.genomics.likelihood.scores import (
     likelihoods,
     require_masked_lm,
 )
-from dnabert2_fast.io.regions import SequenceFile, read_pieces
+from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
@@ -36,6 +36,7 @@ COLUMNS = {
     "bases": pa.int64(),
     "perplexity": pa.float64(),
     "bits_per_base": pa.float64(),
+    "strand": pa.string(),
 }
 
 
@@ -59,7 +60,7 @@ def likelihood_table(
         As in `pseudo_likelihood`.
     out : path
         ``.tsv`` or ``.parquet`` (``-`` is standard output, as ``.tsv``): name, log_likelihood,
-        tokens, bases, perplexity, bits_per_base.
+        tokens, bases, perplexity, bits_per_base, strand.
 
     Raises
     ------
@@ -97,18 +98,19 @@ def likelihood_table(
         while chunk := list(islice(pieces, CHUNK)):
             texts = [piece.sequence for piece in chunk]
             found = likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
-            write([piece.name for piece in chunk], found)
+            write(chunk, found)
             rows += len(chunk)
     return rows
 
 
 @contextmanager
-def _writer(path: Path) -> Iterator[Callable[[list[str], list[Likelihood]], None]]:
+def _writer(path: Path) -> Iterator[Callable[[list[Piece], list[Likelihood]], None]]:
     """Open a table; yields the function that writes rows."""
 
-    def columns(names: list[str], found: list[Likelihood]) -> list[list[Any]]:
+    def columns(pieces: list[Piece], found: list[Likelihood]) -> list[list[Any]]:
         numbers = [(*each, each.perplexity, each.bits_per_base) for each in found]
-        return [names, *map(list, zip(*numbers, strict=True))]
+        names, strands = [piece.name for piece in pieces], [piece.strand for piece in pieces]
+        return [names, *map(list, zip(*numbers, strict=True)), strands]
 
     if path.suffix == ".parquet":
         schema = pa.schema(list(COLUMNS.items()))
@@ -118,6 +120,6 @@ def _writer(path: Path) -> Iterator[Callable[[list[str], list[Likelihood]], None
     with text_output(path) as text:
         text.write(("\t".join(COLUMNS) + "\n").encode())
         yield lambda *rows: text.writelines(
-            ("\t".join([name, *(f"{value:.8g}" for value in numbers)]) + "\n").encode()
-            for name, *numbers in zip(*columns(*rows), strict=True)
+            ("\t".join([name, *(f"{value:.8g}" for value in numbers), strand]) + "\n").encode()
+            for name, *numbers, strand in zip(*columns(*rows), strict=True)
         )

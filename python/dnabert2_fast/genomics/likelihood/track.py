@@ -52,7 +52,8 @@ def likelihood_track(
     source : path or SequenceFile
         FASTA or FASTQ, plain or gz, bgz, zst; a table or lines, whose rows are contigs named by
         their number; or regions of a genome, each a separate sequence: the model reads no base
-        outside. Memory contains one sequence and a few windows.
+        outside. Regions on the strand ``-`` are read on that strand, and written like all others
+        in forward coordinates. Memory contains one sequence and a few windows.
     model, tokenizer
         As in `pseudo_likelihood`.
     out : path
@@ -98,13 +99,13 @@ def likelihood_track(
     ):
         upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
         for piece in known_pieces(upper, tokenizer, source.path):
-            cores = _cores(piece.sequence, config.window_bp)
+            cores = _cores(piece.forward, config.window_bp)
+            strand = "+" if config.both_strands else piece.strand
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
-                values = _by_base(chunk, model, tokenizer, spell, config)
+                values = _by_base(chunk, strand, model, tokenizer, spell, config)
                 if config.both_strands:
-                    turned = [core.turned() for core in chunk]
-                    back = _by_base(turned, model, tokenizer, spell, config)
-                    values = [(a + b[::-1]) / 2 for a, b in zip(values, back, strict=True)]
+                    back = _by_base(chunk, "-", model, tokenizer, spell, config)
+                    values = [(a + b) / 2 for a, b in zip(values, back, strict=True)]
                 for core, found in zip(chunk, values, strict=True):
                     opened.add(piece.contig, piece.start + core.position, found)
                     total += int((~np.isnan(found)).sum())
@@ -163,12 +164,19 @@ class _Spelling:
 
 def _by_base(
     cores: list[_Core],
+    strand: str,
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     spell: _Spelling,
     config: TrackConfig,
 ) -> list[npt.NDArray[np.float64]]:
-    """Return the values of the written part of every window, NaN at characters without a token."""
+    """Return the values of the written part of every window, NaN at characters without a token.
+
+    The model reads the given strand; values are in the order of the forward strand.
+    """
+    if strand == "-":
+        turned = [core.turned() for core in cores]
+        return [values[::-1] for values in _by_base(turned, "+", model, tokenizer, spell, config)]
     encoded = tokenizer.encode_batch_detailed([core.text for core in cores])
     ids, positions = encoded.ids, []
     for row, core in enumerate(cores):
