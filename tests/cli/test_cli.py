@@ -58,7 +58,7 @@ def test_usage(capsys):
     assert run(capsys, "--version")[1].strip()
     code, _, err = run(capsys, "frobnicate")
     assert code == 2
-    assert "there is no command 'frobnicate'" in err
+    assert "frobnicate: there is no such command" in err
     for command in cli.COMMANDS:
         code, out, _ = run(capsys, command, "--help")
         assert code == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dnabert2_fast.finetuning.config import Mode, Pooling
 
@@ -58,7 +60,7 @@ class GueConfig:
     """
 
     data: str
-    out: str
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     model: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     systems: tuple[Literal["kmers", "cnn", "model"], ...] = ("kmers", "cnn", "model")

@@ -17,9 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from dnabert2_fast._internal.extras import EXTRA_OF, needs
+from dnabert2_fast.cli._args import Folder
+from dnabert2_fast.cli._parser import did_you_mean, parse
 from dnabert2_fast.cli.tokenizers import info as show_info
 from dnabert2_fast.cli.tokenizers import tokenize, train_tokenizer, vocab_sizes
 from dnabert2_fast.errors import Dnabert2Error, InputWarning
@@ -32,7 +32,7 @@ def _doctor() -> None:
     print(report())
 
 
-def _demo(out: Path = Path("demo-out"), seed: int = 0) -> None:
+def _demo(out: Folder = Path("demo-out"), seed: int = 0) -> None:
     """Run the whole library offline on a small real genome, in about two minutes.
 
     Parameters
@@ -68,19 +68,19 @@ def _gue(arguments: list[str], prog: str) -> None:
 def _build_corpus(arguments: list[str], prog: str) -> None:
     from dnabert2_fast.cli.corpora import build_corpus
 
-    tyro.cli(build_corpus, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+    parse(build_corpus, arguments, prog)
 
 
 def _from(module: str, name: str) -> Callable[[list[str], str], None]:
     def run(arguments: list[str], prog: str) -> None:
         command = getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
-        tyro.cli(command, args=arguments, prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+        parse(command, arguments, prog)
 
     return run
 
 
 def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
-    return lambda arguments, prog: tyro.cli(run, args=arguments, prog=prog)
+    return lambda arguments, prog: parse(run, arguments, prog)
 
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
@@ -127,7 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     command = arguments[0]
     if command not in COMMANDS:
-        print(f"error: there is no command {command!r}\n\n{usage()}", file=sys.stderr)
+        near = did_you_mean(command, COMMANDS) or " See dnabert2-fast --help for the commands."
+        print(f"error: {command}: there is no such command.{near}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8

@@ -14,11 +14,9 @@ from dnabert2_fast._internal.streams import is_stdout
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["AnyPath", "File", "Files", "load_tokenizer", "part_of", "report", "require_output"]
+__all__ = ["Folder", "load_tokenizer", "part_of", "report", "require_output"]
 
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FASTA...")]
-File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FASTA")]
-AnyPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 
 
 def load_tokenizer(name: str) -> Tokenizer:

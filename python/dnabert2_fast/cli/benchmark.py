@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import tyro
+from dnabert2_fast.cli._parser import parse
 
 __all__ = ["gue"]
 
@@ -13,7 +13,7 @@ def gue(arguments: list[str], prog: str) -> None:
     """Parse `GueConfig` from the command line and run it."""
     from dnabert2_fast.benchmark.config import GueConfig
 
-    config = tyro.cli(GueConfig, args=arguments, prog=prog)
+    config = parse(GueConfig, arguments, prog)
     from dnabert2_fast.benchmark.gue_run import gue as run
 
     try:

@@ -8,21 +8,20 @@ from typing import Annotated
 
 import tyro
 
-from dnabert2_fast.cli._args import load_tokenizer, part_of, require_output
+from dnabert2_fast.cli._args import Folder, load_tokenizer, part_of, require_output
 from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.corpus.read import Corpus
 
 __all__ = ["build_corpus"]
 
-Some = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
 Config = Annotated[CorpusConfig, tyro.conf.arg(name="")]
 
 
 def build_corpus(
-    files: Some = (),
+    files: tuple[Path, ...] = (),
     /,
     *,
-    out: Path,
+    out: Folder,
     manifest: Path | None = None,
     tokenizer: str = "dnabert2",
     config: Config = CorpusConfig(),  # noqa: B008 (it is frozen)

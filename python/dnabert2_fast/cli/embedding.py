@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast.cli._args import File, load_tokenizer, part_of, require_output
+from dnabert2_fast.cli._args import load_tokenizer, part_of, require_output
 
 __all__ = ["embed"]
 
 
 def embed(
-    file: File,
+    file: Path,
     /,
     out: Path,
     model: str = "mini",
@@ -42,7 +42,7 @@ def embed(
         .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end, strand,
         embedding) or .h5ad (AnnData).
     model
-        A checkpoint folder or a hub id. Default: the small model in the package.
+        A checkpoint folder or a hub id; mini is the small model in the package.
     tokenizer
         As in tokenize. Default: the model's own.
     pooling
@@ -75,6 +75,8 @@ def embed(
         0.999 to float32; int8 is faster on a CPU and less exact: compare on your own data.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.attention import count_scores
     from dnabert2_fast.genomics.embedding.file import embed_file

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from dnabert2_fast.cli._args import File, load_tokenizer, report, require_output
+from dnabert2_fast.cli._args import load_tokenizer, report, require_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
 Dtype = Literal["auto", "float32", "bfloat16"]
-Sequences = Annotated[tuple[str, ...], tyro.conf.arg(metavar="SEQUENCE ...")]
 Scoring = Annotated[ScoringConfig, tyro.conf.arg(name="")]
 Attributing = Annotated[AttributionConfig, tyro.conf.arg(name="")]
 Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
@@ -99,6 +98,8 @@ def score_variants(
         differences and lose digits.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.genomics.variants.alleles import STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
@@ -120,7 +121,7 @@ def score_variants(
 
 
 def attribute(
-    file: File,
+    file: Path,
     /,
     *,
     model: str,
@@ -180,7 +181,7 @@ def attribute(
 
 
 def fill_mask(
-    sequences: Sequences = (),
+    sequences: tuple[str, ...] = (),
     /,
     *,
     model: str = "mini",
@@ -200,7 +201,7 @@ def fill_mask(
     sequences
         Bases with [MASK] in one or more positions, for example "ACGTTGCA[MASK]TTAGGAC".
     model
-        A checkpoint folder or a hub id of a masked language model. Default: the small model in the
+        A checkpoint folder or a hub id of a masked language model; mini is the small model in the
         package.
     top_k
         Number of tokens per mask.
@@ -212,6 +213,8 @@ def fill_mask(
         bfloat16 is faster on processors that support it; auto selects it there.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
     from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
@@ -242,7 +245,7 @@ def _rna_as_dna(sequence: str) -> str:
 
 
 def likelihood(
-    file: File,
+    file: Path,
     /,
     *,
     model: str,
@@ -299,6 +302,8 @@ def likelihood(
         bfloat16 is faster on processors that support it; auto selects it there.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track

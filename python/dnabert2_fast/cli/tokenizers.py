@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from dnabert2_fast._internal.atomic import atomic_folder, require_writable, resolved
 from dnabert2_fast._internal.streams import require_file
-from dnabert2_fast.cli._args import AnyPath, File, Files, load_tokenizer
+from dnabert2_fast.cli._args import Folder, load_tokenizer
 
 
 def tokenize(
-    file: File,
+    file: Path,
     /,
     out: Path | None = None,
     tokenizer: str = "dnabert2",
@@ -47,6 +45,8 @@ def tokenize(
         Maximum tokens per sequence, special ones included.
     threads
         Number of threads; 0 uses every core.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.tokenizer.file import tokenize_file
@@ -57,7 +57,7 @@ def tokenize(
 
 
 def train_tokenizer(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")] = (),
+    files: tuple[Path, ...] = (),
     /,
     *,
     out: Path,
@@ -143,9 +143,9 @@ def train_tokenizer(
 
 
 def vocab_sizes(
-    files: Files,
+    files: tuple[Path, ...],
     /,
-    out: Path,
+    out: Folder,
     on: tuple[Path, ...] = (),
     largest: int = 1 << 15,
     window_bp: int | None = 1000,
@@ -171,6 +171,8 @@ def vocab_sizes(
         Fraction of the windows to train on.
     threads
         Number of threads; 0 uses every core.
+    rna
+        Read U as T.
     """
     import csv
 
@@ -196,7 +198,7 @@ def vocab_sizes(
 
 
 def info(
-    path: AnyPath,
+    path: Path,
     /,
     verify: bool = False,
     on: tuple[Path, ...] = (),
@@ -221,6 +223,8 @@ def info(
         Another tokenizer: tokens in common, and the same figures for it.
     plot
         Plot of token lengths and of counts by rank to write.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.cli.info import describe
 

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
-from dnabert2_fast.cli._args import report, require_output
+from dnabert2_fast.cli._args import Folder, report, require_output
+from dnabert2_fast.cli._parser import parse
 
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
@@ -20,7 +19,7 @@ def pretrain(arguments: list[str], prog: str) -> None:
     """Parse `PretrainConfig` from the command line and run it."""
     from dnabert2_fast.pretraining.config import PretrainConfig
 
-    config = tyro.cli(PretrainConfig, args=arguments, prog=prog)
+    config = parse(PretrainConfig, arguments, prog)
     from dnabert2_fast.pretraining.train import pretrain as run
 
     result = run(config)
@@ -35,7 +34,7 @@ def finetune(arguments: list[str], prog: str) -> None:
     """Parse `FinetuneConfig` from the command line and run it."""
     from dnabert2_fast.finetuning.config import FinetuneConfig
 
-    config = tyro.cli(FinetuneConfig, args=arguments, prog=prog)
+    config = parse(FinetuneConfig, arguments, prog)
     from dnabert2_fast.finetuning.runs import finetune as run
 
     try:
@@ -97,6 +96,8 @@ def predict(
         a CPU and less exact.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
@@ -125,7 +126,7 @@ def evaluate(
     table: Path,
     /,
     *,
-    out: Path,
+    out: Folder,
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
@@ -150,6 +151,8 @@ def evaluate(
         As in predict.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna
+        Read U as T.
     """
     from dnabert2_fast.finetuning.evaluation import evaluate as run
 

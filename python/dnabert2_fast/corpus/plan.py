@@ -43,7 +43,7 @@ class CorpusConfig:
     Parameters
     ----------
     window_bp
-        Length of a window in bases; None takes each run (or record, see other_letters) whole.
+        Length of a window in bases; none takes each run (or record, see other_letters) whole.
     min_window_bp
         Draw each window's length evenly between this and window_bp, by seed; they lie side by side.
     stride_bp

@@ -84,13 +84,13 @@ class FinetuneConfig:
     Examples
     --------
     >>> config = FinetuneConfig("mini", data="tables", out="classifier", mode="lora", seeds=3)
-    >>> config.epochs, config.learning_rate  # None: 3e-4, as said above
+    >>> config.epochs, config.learning_rate  # None: 3e-4 for lora
     (3, None)
     """
 
     model: Annotated[str, tyro.conf.Positional]
     data: str
-    out: str
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     task: Kind | Literal["auto"] = "auto"
     mode: Mode = "full"
     pooling: Pooling | None = None

@@ -104,26 +104,28 @@ class PretrainConfig:
     init_from
         Start from this model, a folder or a hub id, and its sizes instead of random weights.
     steps
-        Number of updates.
+        Number of updates. Default: the recipe's.
     batch_tokens
-        Maximum tokens of one update, over all processes together.
+        Maximum tokens of one update, over all processes together. Default: the recipe's.
     micro_batch_tokens
         Approximate tokens per micro-batch of a process; larger batches use several micro-batches.
     optimizer
         adamw, or muon (Jordan et al. 2024) for the encoder's matrices and AdamW for the rest.
+        Default: the recipe's.
     learning_rate
-        Maximum learning rate.
+        Maximum learning rate. Default: the recipe's.
     warmup_steps
-        Updates in which the rate rises linearly.
+        Updates in which the rate rises linearly. Default: the recipe's.
     decay_steps
-        Updates at the end in which the rate falls linearly to 0.
+        Updates at the end in which the rate falls linearly to 0. Default: the recipe's.
     weight_decay
-        Weight decay of matrices.
+        Weight decay of matrices. Default: the recipe's.
     mask_rate
-        Fraction of tokens to predict in training; evaluation always uses 0.15.
+        Fraction of tokens to predict in training; evaluation always uses 0.15. Default: the
+        recipe's.
     dropout
         Dropout of hidden values in this run. The config.json of the result contains the rate of its
-        size (0.1), the default for fine-tuning.
+        size (0.1), the default for fine-tuning. Default: the recipe's.
     bpe_dropout
         Fraction of merges dropped at random in each step, for other tokens of the same bases.
     both_strands
@@ -169,7 +171,7 @@ class PretrainConfig:
     """
 
     corpus: Annotated[str, tyro.conf.Positional]
-    out: str
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     recipe: Literal["paper", "fast"] = "paper"
     size: Literal["tiny", "mini", "small", "base", "large"] | None = None
     init_from: str | None = None

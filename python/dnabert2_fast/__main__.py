@@ -1,0 +1,5 @@
+"""``python -m dnabert2_fast`` is the command ``dnabert2-fast``."""
+
+from dnabert2_fast.cli import entry_point
+
+entry_point()
