@@ -3,8 +3,10 @@
 import gzip
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -332,3 +334,33 @@ def test_ctrl_c_of_a_real_process(tmp_path):
     assert ended.returncode == 130, ended.stderr
     assert ended.stderr.splitlines()[-1] == "interrupted"
     assert not list(tmp_path.iterdir())
+
+
+ON_A_GENOME = {
+    "score-variants": "--vcf x.vcf --reference {0} --out o.vcf",
+    "embed": "{0} --regions x.bed --out o.npy",
+    "attribute": "{0} --regions x.bed --out o.parquet",
+    "likelihood": "{0} --regions x.bed --out o.tsv",
+}
+
+
+@pytest.mark.parametrize("command", ON_A_GENOME)
+def test_a_genome_of_another_format_is_named_with_the_remedy(
+    tmp_path, capsys, monkeypatch, command
+):
+    pytest.importorskip("pysam")
+    monkeypatch.chdir(tmp_path)
+    fields = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
+    Path("x.vcf").write_text(f"{fields}\nchr1\t3\t.\tG\tA\t.\t.\t.\n")
+    Path("x.bed").write_text("chr1\t0\t9\n")
+    Path("g.2bit").write_bytes(b"\x43\x27\x41\x1a" + bytes(30))
+    Path("g.fa.zst").write_bytes(pa.compress(b">chr1\nACGTTGCATT\n", "zstd", asbytes=True))
+    for name, remedy in (
+        ("g.2bit", "is a 2bit file; make it FASTA: twoBitToFa"),
+        ("g.fa.zst", "bgzip: zstd -dc g.fa.zst | bgzip > g.fa.bgz"),
+    ):
+        assert cli.main([command, *ON_A_GENOME[command].format(name).split()]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {name}: is ")
+        assert error.endswith(f"{remedy}\n")
+        assert error.count("\n") == 1

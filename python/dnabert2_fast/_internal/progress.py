@@ -26,7 +26,7 @@ class Progress:
 
     def __init__(self, total: int | None, description: str, unit: str) -> None:
         self._total, self._description, self._unit = total, description, unit
-        self._done = 0
+        self._done = self._skipped = 0
         self._notes = ""
         self._last_line: tuple[int, str] | None = None
         self._started = self._printed = time.monotonic()
@@ -48,6 +48,14 @@ class Progress:
             self._bar.update(n)
         elif self._lines and time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._print()
+
+    def reach(self, done: int) -> None:
+        """Count units up to `done` that an earlier run computed; the time left ignores them."""
+        n = done - self._done
+        self._done, self._skipped = done, self._skipped + n
+        if self._bar is not None:
+            for counter in ("n", "initial", "last_print_n"):
+                setattr(self._bar, counter, getattr(self._bar, counter) + n)
 
     def note(self, **values: object) -> None:
         """Show values such as ``loss=5.31`` after the bar."""
@@ -73,7 +81,11 @@ class Progress:
         of = f"/{self._total:,}" if self._total is not None else ""
         notes = f", {self._notes}" if self._notes else ""
         line = f"{self._description}: {self._done:,}{of} {self._unit}{notes}"
-        print(f"{line} ({self._printed - self._started:.0f} s)", file=sys.stderr)
+        seconds, computed = self._printed - self._started, self._done - self._skipped
+        left = ""
+        if self._total is not None and computed and self._done < self._total:
+            left = f", about {seconds * (self._total - self._done) / computed:.0f} s left"
+        print(f"{line} ({seconds:.0f} s{left})", file=sys.stderr)
 
 
 def progress(total: int | None, description: str, unit: str) -> Progress:

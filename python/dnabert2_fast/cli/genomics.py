@@ -62,7 +62,7 @@ def score_variants(
     *,
     vcf: Path,
     reference: Path,
-    model: str,
+    model: str = "mini",
     out: Path,
     config: Scoring = ScoringConfig(),  # noqa: B008 (it is frozen)
     prefix: str = "D2",
@@ -84,7 +84,8 @@ def score_variants(
     reference
         The genome as FASTA, plain or bgzip; an index is created if missing.
     model
-        A checkpoint folder or a hub id; its weights decide whether it is a classifier.
+        A checkpoint folder or a hub id; its weights decide whether it is a classifier. Default:
+        the small model in the package.
     out
         .vcf or .vcf.gz (the same records with INFO fields D2_...), or .parquet.
     prefix
@@ -124,7 +125,7 @@ def attribute(
     file: Path,
     /,
     *,
-    model: str,
+    model: str = "mini",
     output: Output,
     config: Attributing = AttributionConfig(),  # noqa: B008 (it is frozen)
     window_bp: int | None = None,
@@ -146,7 +147,8 @@ def attribute(
         FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
         with one per line; with --regions a genome as FASTA, plain or bgzip.
     model
-        A checkpoint folder or a hub id; its weights decide whether it is a classifier.
+        A checkpoint folder or a hub id; its weights decide whether it is a classifier. Default:
+        the small model in the package.
     window_bp
         Cut longer sequences into windows of this length, each attributed separately. Default: the
         length that a classifier was fine-tuned on; other models read whole sequences.
@@ -248,7 +250,7 @@ def likelihood(
     file: Path,
     /,
     *,
-    model: str,
+    model: str = "mini",
     out: Path,
     track: TrackKind = "entropy",
     window_bp: int | None = None,
@@ -273,7 +275,8 @@ def likelihood(
         FASTA or FASTQ, plain or gz, bgz, zst; a .csv or .tsv with a column of sequences; a .txt
         with one per line; with --regions a genome as FASTA, plain or bgzip.
     model
-        A checkpoint folder or a hub id of a masked language model.
+        A checkpoint folder or a hub id of a masked language model. Default: the small model in
+        the package.
     out
         Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits per base). Track:
         .bedgraph, .bw or .bigwig.

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import threading
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ from helpers.models import make, masked_lm, tok
 from helpers.variants import CONFIG, CONTIG, GENOME, VARIANTS, cls, enc, mlm, twin
 
 from dnabert2_fast import Dnabert2ForSequenceClassification, cli
+from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.genomics.variants import vcf_file as vcf_module
@@ -188,6 +190,36 @@ def test_stopped_it_goes_on(files, monkeypatch, name, genome):
     assert len(calls) == 2 + 2  # of three stretches, two were left
     assert (files / name).read_bytes() == want
     assert sorted(files.iterdir()) == sorted([*before, files / name])
+
+
+def test_progress_has_the_total_but_for_a_pipe(files, monkeypatch):
+    totals, done = [], []
+
+    class Bar(Progress):
+        def __init__(self, total, *words):
+            totals.append(total)
+            super().__init__(total, *words)
+
+        def __exit__(self, *error):
+            done.append(self._done)
+            super().__exit__(*error)
+
+    monkeypatch.setattr(vcf_module, "progress", Bar)
+    monkeypatch.setattr(vcf_module, "CHUNK_RECORDS", 2)
+    remove = vcf_module.ResumeStore.remove
+    monkeypatch.setattr(vcf_module.ResumeStore, "remove", lambda _: None)
+    for _ in range(2):  # the second run takes every chunk from the first
+        score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.vcf", CONFIG)
+    monkeypatch.setattr(vcf_module.ResumeStore, "remove", remove)
+    assert (totals, done) == ([8, 8], [8, 8])
+    os.mkfifo(files / "pipe.vcf")
+    writer = threading.Thread(
+        target=lambda: (files / "pipe.vcf").write_bytes((files / "x.vcf").read_bytes())
+    )
+    writer.start()
+    score_vcf(files / "pipe.vcf", files / "g.fa", mlm, tok, files / "y.vcf", CONFIG)
+    writer.join()
+    assert (totals[2:], done[2:]) == ([None], [8])
 
 
 def test_other_settings_and_early_stops_leave_nothing(files, monkeypatch):

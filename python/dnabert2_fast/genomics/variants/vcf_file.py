@@ -28,7 +28,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
-from dnabert2_fast._internal.streams import is_stdout, text_output
+from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -150,14 +150,18 @@ def score_vcf(
         settings = fingerprint(model, tokenizer, config, **inputs)
         parts = ResumeStore(out, settings)
         contigs: dict[str, None] = {}  # missing in the reference, in order
+        total = _count_alleles(vcf)
 
         def scored() -> Iterator[tuple[VcfRecord, list[VariantScore]]]:
+            seen = 0
             for number in itertools.count():
                 if not (some := list(islice(records, CHUNK_RECORDS))):
                     return
                 variants = [variant for record in some for variant in variants_of(record)]
                 compute = partial(_numbers, variants, genome, model, tokenizer, config, bar)
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
+                seen += len(variants)
+                bar.reach(seen)
                 for record in some:
                     statuses = [located(variant, genome, config) for variant in variants_of(record)]
                     own = [VariantScore(*score[:2], *next(numbers)) for score in statuses]
@@ -166,7 +170,7 @@ def score_vcf(
                         contigs.setdefault(record.chrom)
                     yield record, own
 
-        bar_of_all = progress(None, "scoring", "variants")
+        bar_of_all = progress(total, "scoring", "variants")
         with parts.until_done(), bar_of_all as bar:
             if out.suffix == ".parquet":
                 try:
@@ -180,6 +184,14 @@ def score_vcf(
                 _write_vcf(out, scored(), header, lines, _names(model), prefix)
     _warn_of_counts(vcf, counts, list(contigs), genome)
     return {status: counts[status] for status in STATUSES if counts[status]}
+
+
+def _count_alleles(vcf: str | os.PathLike[str]) -> int | None:
+    """Return the number of alleles of a file, None for a pipe, which can be read once only."""
+    if is_stream(vcf):
+        return None
+    with read_vcf(vcf) as (_, records):
+        return sum(len(record.alts) for record in records)
 
 
 def _numbers(
