@@ -4,9 +4,8 @@ A corpus is a folder: ``shard-NNNNN.safetensors`` (ids and offsets), ``shard-NNN
 (origins of its windows), ``tokenizer.json``, and ``corpus.json``, which is written last and names
 every other file with its checksum. `docs/formats.md` describes it for readers without this package.
 
-`plan` says what will be built, in units that share nothing; `build` builds them and puts them
-together; `read` opens what was built; `sample` draws batches from it; `exchange` takes tokens to
-other formats and back.
+`plan` divides the input into independent units; `build` builds and joins them; `read` opens a
+corpus; `sample` draws batches from it; `exchange` converts tokens to other formats and back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Building a corpus: each unit for itself, then all put together.
 
-A unit's folder holds its shards and a journal, a line for every shard that is whole and a last one
-for the unit. A build that was killed reads the journal and goes on behind it; what is put together
-is the same to the byte.
+A unit's folder holds its shards and a journal: one line per complete shard, and a last line for the
+unit. A build that was killed resumes from the journal and writes the same bytes.
 """
 
 from __future__ import annotations
@@ -67,9 +66,8 @@ def build_corpus(
 ) -> Corpus:
     r"""Cut genomes into windows, encode them, and write a corpus folder.
 
-    Stopped and started again in the same way, it goes on where it was, and the corpus is the same
-    to the byte. A corpus that is there already is returned if it was built from the same input in
-    the same way.
+    A stopped build resumes when it is started again in the same way, and the corpus is the same to
+    the byte. An existing corpus is returned if it was built from the same input in the same way.
 
     Parameters
     ----------
@@ -122,7 +120,7 @@ def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
     try:
         build_units(plan, range(len(plan.units)), threads=threads)
     except BaseException:
-        # Nothing is kept of a build that has come to nothing yet, unless another process goes on.
+        # A build without a finished shard leaves nothing, unless another process still builds.
         if not any(plan.folder.glob(f"unit-*/{JOURNAL}")) and not plan.is_being_built():
             shutil.rmtree(plan.folder, ignore_errors=True)
         raise
@@ -130,7 +128,7 @@ def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
 
 
 def _finished(plan: CorpusPlan) -> Corpus | None:
-    """Return the plan's corpus if it is there, and refuse anything else in its place."""
+    """Return the plan's corpus if it exists; raise if `out` holds anything else."""
     if not plan.out.exists() or (plan.out.is_dir() and not any(plan.out.iterdir())):
         return None
     corpus = Corpus.open(plan.out)
@@ -161,7 +159,7 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
 def build_with_shares(
     plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
 ) -> None:
-    """Build units of which the shares to keep are known."""
+    """Build units whose shares to keep are computed already."""
     builder = native_builder(plan.tokenizer, plan.resolved, about(plan.resolved), threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
@@ -339,7 +337,7 @@ def _move_into(whole: Path) -> Callable[[Path, str, str], None]:
 def write_merged(
     plan: CorpusPlan, folder: Path, move: Callable[[Path, str, str], None]
 ) -> list[str]:
-    """Have the units' files moved to their place, and write the rest; returns the names of it.
+    """Move the units' files into the corpus, write the other files, and return their names.
 
     `move` is called with each file of a unit: the unit's folder, its name there and in the corpus.
     """

@@ -76,7 +76,7 @@ def as_table(corpus: Corpus) -> pa.Table:
 def as_dataset(corpus: Corpus) -> Any:
     """Return the windows as a ``datasets.Dataset`` of Hugging Face, over the mapped files.
 
-    Needs the package ``datasets``. Pickling it copies the ids; open the corpus anew in workers.
+    Needs the package ``datasets``. Pickling it copies the ids; open the corpus again in workers.
     """
     with needs("as_dataset"):
         from datasets import Dataset
@@ -155,8 +155,8 @@ def import_parquet(
     Raises
     ------
     CorpusError
-        When `out` is there already, a file has no such column of lists of whole numbers, an id is
-        not in the vocabulary, a weight is no weight, or rows of a species lie scattered.
+        When `out` exists already, a file lacks the column or it does not hold lists of integers, an
+        id is not in the vocabulary, a weight is invalid, or the rows of a species are scattered.
 
     Examples
     --------

@@ -62,7 +62,7 @@ def read_contents(folder: Path) -> dict[str, Any]:
 
 
 def encoded_with(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what the settings of a corpus say of its tokenizer."""
+    """Return the settings of a corpus that describe its tokenizer."""
     return {
         "tokenizer_sha256": tokenizer.fingerprint,
         "matching": tokenizer.matching,
@@ -102,7 +102,7 @@ def write_origins(path: Path, table: pa.Table) -> None:
     """Write a table of origins; positions as differences, which take next to no room."""
     names = [field.name for field in ORIGIN if pa.types.is_dictionary(field.type)]
     numbers = [name for name in ORIGIN.names if name not in names]
-    # To say of every value that it is there would take a third of the time.
+    # A validity mask for columns without nulls would take a third of the time.
     fields = [
         field.with_nullable(column.null_count > 0)
         for field, column in zip(ORIGIN, table.columns, strict=True)

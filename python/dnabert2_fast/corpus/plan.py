@@ -1,8 +1,8 @@
 """What a corpus will hold: settings, inputs, and the units it is built in.
 
 A unit is some consecutive files of one species and weight. It fills shards of its own, so units can
-be built in any order, on any machine, and a stopped build goes on; the folder of a plan, beside the
-corpus to be, holds what is done.
+be built in any order, on any machine, and a stopped build resumes. The folder of a plan, next to
+the future corpus, holds the finished parts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 __all__ = ["CorpusConfig", "CorpusPlan"]
 
 UNIT_BYTES = 1 << 28
-"""Files of one species are taken together until they have so many bytes."""
+"""A unit takes files of one species until it has this many bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class CorpusPlan:
     Parameters
     ----------
     files : iterable of paths or SourceFile
-        FASTA or FASTQ, packed or not; `read_manifest` says whose they are.
+        FASTA or FASTQ, compressed or not; `read_manifest` adds their species.
     out : path
         Folder of the corpus to be.
     tokenizer : Tokenizer
@@ -161,7 +161,7 @@ class CorpusPlan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides about the corpus, as its ``corpus.json`` says it."""
+        """Everything that determines the corpus, as ``corpus.json`` records it."""
         inputs = [
             {**item._asdict(), "path": name, "bytes": stamp[0]}
             for item, name, stamp in zip(self.inputs, self.names, self._stamps, strict=True)
@@ -170,7 +170,7 @@ class CorpusPlan:
 
     @property
     def folder(self) -> Path:
-        """Where the build goes on; it is gone once the corpus is there."""
+        """Working folder of the build, removed once the corpus exists."""
         return self.out.with_name(f".{self.out.name}.building")
 
     def unit_folder(self, unit: int) -> Path:
@@ -178,7 +178,7 @@ class CorpusPlan:
         return self.folder / f"unit-{unit:05d}"
 
     def part(self, part: int, parts: int) -> list[int]:
-        """Return the numbers of the units of part 1, 2, ... of so many parts."""
+        """Return the numbers of the units of part 1, 2, ... `parts`."""
         check_between("part", part, 1, parts)
         return list(range(part - 1, len(self.units), parts))
 
@@ -277,7 +277,7 @@ class CorpusPlan:
         ]
 
     def moved(self, out: Path, inputs: dict[int, Path]) -> CorpusPlan:
-        """Return the same plan with copies in place of some files, to be built elsewhere."""
+        """Return the same plan with copies instead of some files, for a build elsewhere."""
         plan = copy(self)
         plan.out, plan.inputs, plan._stamps = out, list(self.inputs), list(self._stamps)
         for number, path in inputs.items():

@@ -89,8 +89,8 @@ class Corpus:
         Raises
         ------
         CorpusError
-            When the folder is no corpus, unfinished, or a shard is missing or cut off; for another
-            split.
+            When the folder is not a corpus or is unfinished, a shard is missing or truncated, or
+            the corpus lacks the split.
 
         Examples
         --------
@@ -187,7 +187,7 @@ class Corpus:
         IndexError
             When a number is not in ``[0, len(corpus))``.
         ValueError
-            When they are no whole numbers: of a mask, give ``np.flatnonzero(mask)``.
+            When they are not integers; pass ``np.flatnonzero(mask)`` for a mask.
 
         Examples
         --------

@@ -2,8 +2,8 @@
 
 The order of an epoch is a permutation that is computed, not stored: each position is enciphered by
 a few rounds of a Feistel network over a grid about as wide as high (Black and Rogaway, "Ciphers
-with arbitrary finite domains", 2002). So billions of windows take no memory, and any place of any
-epoch is reached at once.
+with arbitrary finite domains", 2002). So billions of windows take no memory, and any position of
+any epoch is reached at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
     keys = np.random.SeedSequence(key).generate_state(2 * ROUNDS, np.uint64)
     shuffled_to = positions.astype(np.uint64)
     walking = np.arange(len(shuffled_to))
-    while walking.size:  # a place outside of the range is enciphered again
+    while walking.size:  # a position outside the range is enciphered again
         left, right = np.divmod(shuffled_to[walking], np.uint64(high))
         for one, other in zip(keys[::2], keys[1::2], strict=True):
             left = (left + _mix(right ^ one)) % np.uint64(wide)
@@ -180,7 +180,7 @@ class Mixture:
 
 
 class State(TypedDict):
-    """Where a run of batches stands: its epoch, and the position of the next window in it."""
+    """Position of a run of batches: its epoch, and the next window in it."""
 
     epoch: int
     position: int
@@ -196,7 +196,7 @@ class Batch(NamedTuple):
     windows : ndarray of int64
         Their numbers in the corpus or mixture.
     state : State
-        To go on behind this batch, and those of the other ranks at its side.
+        Resumes after this batch and those of the other ranks in the same step.
     """
 
     ids: Ragged
@@ -205,7 +205,7 @@ class Batch(NamedTuple):
 
 
 class TokenBatches:
-    r"""Shuffled batches of at most so many tokens, epoch after epoch.
+    r"""Shuffled batches of at most `batch_tokens` tokens, epoch after epoch.
 
     What the batches hold depends on source, `batch_tokens` and `seed` alone; ranks take turns, so
     that any number of processes draws the same batches, each a share.
@@ -219,12 +219,12 @@ class TokenBatches:
     shuffle : bool
         False takes windows in their order.
     epochs : int, optional
-        Stop after the last of them; goes on for ever when left out.
+        Number of epochs; unlimited by default.
     rank, ranks : int
         This process takes every `ranks`-th batch. At the end each gets as many as the others; the
         last few batches are left out if they are fewer than `ranks`.
     state : State, optional
-        Where to go on; `Batch.state` of the last batch.
+        Where to resume: `Batch.state` of the last batch.
 
     Raises
     ------
@@ -306,7 +306,7 @@ class TokenBatches:
                     used = ends[at - 1] if at else 0
                     end = max(at + 1, np.searchsorted(ends, used + self.batch_tokens, side="right"))
                     if end >= len(ends) and stop < n:
-                        break  # the batch may go on beyond what is known
+                        break  # the batch may continue beyond the windows read
                     position = start + int(end)
                     last = position == n
                     yield (
