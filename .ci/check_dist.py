@@ -2,9 +2,9 @@
 
     python .ci/check_dist.py FOLDER [SITE_PACKAGES]
 
-The environment gets the wheel and what it asks for from the registry, first without torch, then
-with the extras that the demo needs. Given another environment's site-packages, the libraries of
-these extras are used from there: torch alone is gigabytes. The environment is removed at the end.
+The environment gets the wheel and its dependencies from the registry, first without torch, then
+with the extras that the demo needs. With SITE_PACKAGES of another environment, the libraries of
+these extras come from there: torch alone takes gigabytes. The environment is removed at the end.
 """
 
 from __future__ import annotations

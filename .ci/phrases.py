@@ -39,7 +39,7 @@ PHRASES = {
     r"asks?( for)?|asked for": "requests or requires",
     r"wants?(?! to)": "requires",
     r"pays?": "is faster",
-    r"stands?": "tolerates, or is",
+    r"stands?(?! in for|-in)": "tolerates, or is",
     r"(?<!one )(?<!anyone )sees": "reads or receives",
     r"looks at": "reads or checks",
     r"(is|are|was|were|be) told": "is set, or receives",
@@ -64,25 +64,12 @@ PHRASES = {
     r"|merge|hour|call|thread|entry|head|piece|row|position|file|variant|value|line|species|set|shard|unit"
     r"|process|worker|task)": "per",
 }
-# Files and folders not yet clean; this list shrinks to nothing.
+# The table above, and folders not yet clean; this list shrinks to the first entry.
 EXEMPT = (
-    ".ci/",
+    ".ci/phrases.py",
     "python/dnabert2_fast/io/",
-    "tests/attention/",
-    "tests/benchmark/",
     "tests/cli/",
-    "tests/corpus/",
-    "tests/finetuning/",
     "tests/genomics/",
-    "tests/helpers/",
-    "tests/hf/",
-    "tests/io/",
-    "tests/kernels/",
-    "tests/model/",
-    "tests/package/",
-    "tests/pretraining/",
-    "tests/ray/",
-    "tests/tokenizer/",
 )
 
 FOUND = re.compile(rf"\b(?:{'|'.join(PHRASES)})\b", re.IGNORECASE)

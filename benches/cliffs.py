@@ -1,10 +1,10 @@
-"""Inputs on which the cost per base once jumped: each against the usual cost, in one run.
+"""Compare inputs whose cost per base once jumped with the usual cost, in one run.
 
     python benches/cliffs.py [--rounds 5] [--megabases 2]
 
-Each case is compared with a usual one, or with Hugging Face `tokenizers` where that is the floor.
-Both are timed alternately, on one thread, by processor time. A ratio below its goal ends the run
-with 1: a third of the usual speed, or the speed of `tokenizers`.
+Each case is compared with a usual one, or with Hugging Face `tokenizers` where that sets the
+minimum. Both are timed alternately, on one thread, by processor time. The goal is a third of the
+usual speed, or the speed of `tokenizers`; the exit code is 1 if any ratio is below it.
 """
 
 import json

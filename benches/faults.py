@@ -2,7 +2,7 @@
 
     python benches/faults.py                  # five kills of each running command, tiny inputs
     python benches/faults.py --kills 50 --commands build-corpus embed
-    python benches/faults.py --signal TERM         # as a scheduler asks, before it kills
+    python benches/faults.py --signal TERM    # the signal of a scheduler before it kills
 
 Each trial starts a command as a process of its own in an empty folder, kills it after a time drawn
 evenly from the length of an undisturbed run, and starts the same command until it ends well. A
@@ -143,9 +143,9 @@ def contents(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        # Pictures carry the moment at which they were drawn.
-        picture = path.suffix == ".png" and not path.name.startswith(".")
-        found[name] = None if path.is_dir() or picture else plain(path)
+        # Plots contain the time at which they were drawn.
+        plot = path.suffix == ".png" and not path.name.startswith(".")
+        found[name] = None if path.is_dir() or plot else plain(path)
     return found
 
 
@@ -156,8 +156,8 @@ def undisturbed(arguments: list[str], folder: Path) -> None:
 
 
 def forked(arguments: list[str], folder: Path, kill_after: float | None, number: int) -> int | None:
-    """Run a command to its end, or for so many seconds; returns its exit code, None if killed."""
-    process = FORKED.Process(target=_verb, args=(arguments, folder))
+    """Run a command, kill it after `kill_after` seconds; returns its exit code, None if killed."""
+    process = FORKED.Process(target=_command, args=(arguments, folder))
     process.start()
     process.join(kill_after)
     alive = process.exitcode is None
@@ -171,7 +171,7 @@ def forked(arguments: list[str], folder: Path, kill_after: float | None, number:
     return code
 
 
-def _verb(arguments: list[str], folder: Path) -> None:
+def _command(arguments: list[str], folder: Path) -> None:
     os.chdir(folder)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter("ignore")
@@ -181,7 +181,7 @@ def _verb(arguments: list[str], folder: Path) -> None:
 def trials(
     command: str, arguments: list[str], kills: int, number: int, base: Path, rng: random.Random
 ) -> tuple[int, int, list[str]]:
-    """Kill a command so many times while it runs; returns trials, restarts, and what went wrong."""
+    """Kill a command `kills` times while it runs; returns trials, restarts and failures."""
     whole = base / f"{command}-whole"
     whole.mkdir()
     undisturbed([command, *arguments], whole)

@@ -169,7 +169,7 @@ def attention_rates(sizes):
                     row["left_out"] = round(scores.left_out, 3)
                 try:
                     row |= attention_rate(sizes, run, qkv, given, pairs)
-                except Exception as error:  # Triton's are no RuntimeError
+                except Exception as error:  # Triton's errors are not RuntimeError
                     row["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:80]
                 emit(sizes, "attention", **row)
         triton_varlen.SKIP_FROM = 1024

@@ -1,11 +1,12 @@
-"""Linear probe: what frozen mean embeddings know, against random weights and k-mer counts.
+"""Linear probe of frozen mean embeddings, against random weights and k-mer counts.
 
     python benches/probe.py DATA_FOLDER MODEL [--sets prom/prom_core_tata ...] [--rows 3000]
 
-DATA_FOLDER holds sets as GUE has them (train, dev, test as .csv or .csv.gz; where train is missing,
-dev takes its place and the row says so). For each of five seeds: draw training rows, fit a logistic
-regression on standardised features, score the test rows. Random weights are drawn anew each time,
-of the model's shape. k-mers are of length 1 to 6, by tf-idf. Prints a JSON line a set and a table.
+DATA_FOLDER holds sets in the format of GUE: train, dev and test as .csv or .csv.gz. Without train,
+dev replaces it and the row records that. For each of five seeds: draw training rows, fit a logistic
+regression on standardised features, score the test rows. Each seed draws new random weights of the
+model's shape. k-mers have length 1 to 6, weighted by tf-idf. Prints one JSON line per set and a
+table.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python benches/report.py
 
-A table stands between ``<!-- results: NAME -->`` and ``<!-- /results -->``. NAME is a bench, or one
+Each table is between ``<!-- results: NAME -->`` and ``<!-- /results -->``. NAME is a bench, or one
 of "headline" (README), "missed" (ratios below their goal) and "machines".
 """
 
@@ -124,7 +124,7 @@ def machines(rows):
 
 
 def render(text, rows):
-    """Return the text with its tables made anew."""
+    """Return the text with its tables rendered again."""
 
     def fill(match):
         name = match[2]

@@ -3,9 +3,9 @@
     python benches/soak.py --minutes 60
 
 Every round encodes batches of fresh random sequences, short and long, and embeds some with a tiny
-model; memory is what the kernel says is resident. The slope is that of a straight line through all
-rounds behind the first tenth, in which tables and pools fill. Then ten thousand small calls of each
-kind are made (of embed a twentieth), and the growth in bytes a call is printed.
+model; memory is the resident size that the kernel reports. The slope is that of a straight line
+through all rounds after the first tenth, in which tables and pools fill. Then the bench makes ten
+thousand small calls of each kind (a twentieth for embed) and prints the growth in bytes per call.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def resident() -> int:
 def rounds(
     minutes: float, tokenizer: Tokenizer, model: Dnabert2Model
 ) -> tuple[list[float], list[int]]:
-    """Work for so many minutes; returns times in seconds and bytes, a pair a round."""
+    """Work for `minutes`; returns the time in seconds and the resident bytes of each round."""
     rng = random.Random(0)
     began = time.monotonic()
     times, sizes = [], []
@@ -53,7 +53,7 @@ def rounds(
 
 
 def small_calls(tokenizer: Tokenizer, model: Dnabert2Model) -> dict[str, float]:
-    """Growth in bytes a call of short calls, errors among them."""
+    """Return the growth in bytes per call of short calls, errors among them."""
 
     def refused() -> None:
         try:
@@ -100,11 +100,11 @@ def main() -> None:
     first = len(times) // 10
     slope = np.polyfit(times[first:], np.array(sizes[first:]) / 1e6, 1)[0] * 3600
     print(
-        f"{given.minutes:g} minutes, {len(times)} rounds: {sizes[first] / 1e6:.0f} MB behind the "
-        f"first tenth, {sizes[-1] / 1e6:.0f} MB at the end, slope {slope:+.1f} MB an hour"
+        f"{given.minutes:g} minutes, {len(times)} rounds: {sizes[first] / 1e6:.0f} MB after the "
+        f"first tenth, {sizes[-1] / 1e6:.0f} MB at the end, slope {slope:+.1f} MB per hour"
     )
     for name, growth in small_calls(tokenizer, model).items():
-        print(f"{name:16s} {growth:+.1f} bytes a call")
+        print(f"{name:16s} {growth:+.1f} bytes per call")
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def dense(q, k, v, slopes):
 def test_leaving_out_far_keys_changes_nothing(length, seed, norms, outliers, slope):
     """Norms large and small, single tokens with huge queries, keys or values, anywhere.
 
-    Keys are left out for float32 and the rest is done in float64, so that nothing but leaving out
-    can make a difference as large as float32's last place.
+    Keys are left out as for float32, and all else is computed in float64. So only a key left out
+    can change the result by as much as the rounding of float32.
     """
     qkv, borders = packed([length], 2, 8, seed)
     qkv = [x * norm for x, norm in zip(qkv, norms, strict=True)]

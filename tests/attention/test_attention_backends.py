@@ -1,4 +1,4 @@
-"""Which attention runs and why, and backends that stand on other people's libraries."""
+"""Which attention runs and why, and backends that use external libraries."""
 
 import inspect
 import math

@@ -138,7 +138,7 @@ def test_half_precision_is_within_its_rounding(lengths, seed, norm, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("lengths", [[5, 40, 7], [20, 700, 20]], ids=["short", "far keys"])
 def test_what_is_no_number_stays_in_its_sequence(which, value, dtype, lengths):
-    """It never leaves its sequence and head, and in float32 spreads as the formula says.
+    """It never leaves its sequence and head, and in float32 spreads as in the formula.
 
     Torch's own kernel for bfloat16 on a CPU gives some rows finite numbers where a key is infinite.
     """
@@ -242,7 +242,7 @@ def test_scores_that_are_no_numbers_are_named(kind):
 
 
 def test_the_same_run_gives_the_same_bits():
-    """Forward, loss and gradients, where torch is told to allow nothing else."""
+    """Forward, loss and gradients, with deterministic algorithms required in torch."""
     torch.manual_seed(0)
     model = Dnabert2ForMaskedLM(SHAPE)
     rows = [list(np.random.default_rng(i).integers(5, 4096, n)) for i, n in enumerate((9, 70, 33))]

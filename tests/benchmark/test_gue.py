@@ -1,4 +1,4 @@
-"""The benchmark runs what is there, goes on where it stopped, and reports what it ran."""
+"""The benchmark runs the sets that exist, resumes after a stop, and reports what it ran."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """The network trains for one epoch, and pictures are drawn where they are looked at."""
+    """Train the network for one epoch, and replace the plots by empty files."""
     plain = systems.CnnSystem
     monkeypatch.setattr(
         "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
@@ -281,7 +281,7 @@ def test_command(data, tmp_path, capsys):
 
 
 def test_averages_over_all_sets_count_among_the_papers():
-    """A system with every set of a task stands beside the published ones in the counts."""
+    """A system with every set of a task is counted among the published ones."""
     filled = {"flops": 1.0, "tokens": None, "reference_flops": 1.0, "rows": {"train": 1}}
     results = [
         Result(

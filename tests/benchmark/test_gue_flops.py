@@ -62,7 +62,7 @@ def test_configurations_have_the_published_parameters():
 
 
 def test_what_is_said_about_the_published_flops():
-    """With four bases a token the formula gives the paper's figures for DNABERT, not for NT."""
+    """With four bases per token the formula gives the paper's figures for DNABERT, not for NT."""
     base = published_cost("DNABERT-2").flops(125)
     for row in efficiency()[:4]:
         assert abs(row["gflops"] * 1e9 / base - row["published_relative"]) < 0.02

@@ -276,7 +276,7 @@ def test_wrong_options_are_named(capsys, files):
         ("build-corpus", "many.fa", "many.fa", "many.fa", "--out", "corpus"),
         ("train-tokenizer", "many.fa", "--out", "t.json", "--vocab-size", "200"),
         ("embed", "many.fa", *MODEL, "--batch-tokens", "60"),
-        ("attribute", "many.fa", "--model", "model", "--out", "y.bw", "--plots", "pictures"),
+        ("attribute", "many.fa", "--model", "model", "--out", "y.bw", "--plots", "plots"),
     ],
 )
 def test_ctrl_c_leaves_nothing(capsys, files, monkeypatch, arguments):

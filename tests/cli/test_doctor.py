@@ -1,4 +1,4 @@
-"""What `doctor` says of machines that are not as they should be, each simulated."""
+"""Reports of `doctor` on faulty machines, each simulated."""
 
 import subprocess
 import sys

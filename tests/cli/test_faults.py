@@ -88,7 +88,7 @@ def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_pa
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     fasta, tmp_path, capsys, monkeypatch, line
 ):
-    """A file stands where a folder is needed, or the other way round."""
+    """The path is a file where a folder is needed, or the other way round."""
     monkeypatch.chdir(tmp_path)
     tok.save("tok.json")
     for name in ("out", "out.tsv", "out.png", "out.parquet"):
@@ -118,7 +118,7 @@ def test_a_training_is_kept_until_the_tokenizer_is_saved(fasta, tmp_path, monkey
 
 @pytest.fixture
 def disk(tmp_path):
-    """A function that gives a folder so many bytes, with the function that changes them."""
+    """Return a function: bytes -> (folder on a disk of that size, function that resizes it)."""
     if sys.platform != "linux":
         pytest.skip("mounting a tmpfs is Linux's")
     made = []
@@ -199,7 +199,7 @@ TRAINING = [pytest.param(name, marks=pytest.mark.full) for name in ("pretrain", 
 
 @pytest.mark.parametrize("name", ["build-corpus", "embed", "train-tokenizer", *TRAINING])
 def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
-    """A disk of its own runs full: one line, exit code 2; with more room the same run goes on."""
+    """A small disk runs full: one line, exit code 2; with more room the same run resumes."""
     size, arguments, named = FULL[name]
     line = [name, *(word.format(inputs) for word in arguments.split())]
     folder, resize = disk(size)
@@ -209,7 +209,7 @@ def test_a_small_disk_that_is_full(inputs, disk, tmp_path, monkeypatch, name):
     lines = [text for text in said.splitlines() if text.startswith("error: ")]
     assert len(lines) == 1, said
     assert lines[0].startswith(f"error: {named}")
-    # Torch, which writes checkpoints, says nothing of the sort.
+    # Torch writes the checkpoints; its error does not mention the disk.
     full = "free on the disk" if name in ("pretrain", "finetune") else "No space left on device"
     assert full in lines[0]
     assert "Traceback" not in said
@@ -235,7 +235,7 @@ def files_of(folder):
 
 @pytest.mark.parametrize("line", [BUILD, TOKENIZE])
 def test_a_folder_that_does_not_let_write(fasta, tmp_path, line):
-    """As root nothing is forbidden; a file in the folder's place cannot be written by anyone."""
+    """Root may write everywhere, but not even root can write into a file as if it were a folder."""
     (tmp_path / "no").write_text("")
     arguments = [f"no/{line[3]}" if argument == line[3] else argument for argument in line]
     ended = run_cli(*arguments, cwd=tmp_path)
@@ -244,7 +244,7 @@ def test_a_folder_that_does_not_let_write(fasta, tmp_path, line):
     assert {path.name for path in tmp_path.iterdir()} == {"g.fa", "no"}
 
 
-# Sends itself a signal at its first report of progress, before anything is in its place.
+# Sends itself a signal at its first report of progress, before any output exists.
 STOPPED = """
 import os, sys
 from dnabert2_fast.cli import entry_point
@@ -277,7 +277,7 @@ def test_stopped_by_a_signal_and_started_again(fasta, tmp_path, line, number, co
 
 
 def test_two_processes_that_build_one_corpus(fasta, tmp_path):
-    """Both begin at the same moment: one builds, the other builds nothing and says so, or waits."""
+    """Both begin at the same moment: one builds, the other reports that and stops, or waits."""
     command = ("-m", "dnabert2_fast.cli", *BUILD)
     with Program(*command, cwd=tmp_path) as one, Program(*command, cwd=tmp_path) as other:
         both = [one.ended(), other.ended()]

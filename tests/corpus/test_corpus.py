@@ -160,7 +160,7 @@ def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
 
 
 def test_windows_of_many_times_the_letters(genome, tmp_path):
-    """Whoever cuts must encode and write as well, where more is cut than may be on its way."""
+    """The cutting thread must also encode and write when the windows exceed the queue's limit."""
     options = {"window_bp": 1000, "stride_bp": 2, "shard_tokens": 1 << 16, "both_strands": True}
     folders = []
     for threads in (1, 2, 5):
@@ -197,7 +197,7 @@ def test_caps_species_and_groups(genome, tmp_path):
     assert [w[1:4] for w in where if w.species == "yeast"] == [row[:3] for row in want]
     assert abs(sum(row[2] - row[1] for row in want) - 8_000) <= 200
     assert {(w.species, w.group) for w in where} == {("yeast", "fungi"), ("phage", "viruses")}
-    assert len({w.file for w in where}) == 2  # the folder tells files of one name apart
+    assert len({w.file for w in where}) == 2  # the folder distinguishes files of one name
     assert set(corpus.by_species) == {"yeast", "phage"}
     assert sum(corpus.by_species.values()) == corpus.tokens
     assert [weight for _, weight in corpus.weights] == [2.0, 1.0]
@@ -331,7 +331,7 @@ def test_real_genomes(shared, tmp_path):
 
 @pytest.mark.slow
 def test_a_corpus_of_all_genomes(shared, tmp_path):
-    """Twenty species, both strands: every base is accounted for, and windows are where they say."""
+    """Twenty species, both strands: no base is lost, and windows match their recorded origin."""
     paths = sorted((shared / "data" / "genomes").glob("*.fa.gz"))
     inputs = [SourceFile(path, path.name.partition("_")[0]) for path in paths]
     corpus = build_corpus(

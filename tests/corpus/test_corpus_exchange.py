@@ -104,7 +104,7 @@ def test_origins_without_gaps_are_required_columns(corpus, tmp_path):
 
 @pytest.fixture(scope="module")
 def weighted(tmp_path_factory):
-    """Three species of unlike weights, the first of them in two places."""
+    """Three species of unlike weights, the first of them in two separate runs of windows."""
     folder = tmp_path_factory.mktemp("weighted")
     whose = [("a", "g", 0.5), ("b", "g", 3.0), ("a", "g", 0.5), ("", "", 0.1), ("", "", 1.0)]
     inputs = []

@@ -1,4 +1,4 @@
-"""Batches hold every window once, in an order that seed and epoch decide, whoever draws them."""
+"""Batches hold every window once, in an order that only seed and epoch determine."""
 
 import multiprocessing
 from collections import Counter
@@ -156,7 +156,7 @@ def test_weights_say_how_often_a_species_is_drawn(corpora):
 
 
 def test_weights_need_no_species(tmp_path):
-    """A manifest may have a weight for each file and say nothing of species."""
+    """A manifest may have a weight for each file and no species."""
     rows = ["path,weight"]
     for i, weight in enumerate((1, 3, 3)):
         random_fasta(tmp_path / f"{i}.fa", i, 3_000)

@@ -50,8 +50,8 @@ def test_a_build_that_met_bad_input_goes_on_once_it_is_mended(genome, tmp_path, 
 
 
 def test_any_kill_leaves_the_same_corpus_in_the_end(genome, tmp_path, monkeypatch):
-    """Stop behind every shard in turn, damage some of what is there, and go on."""
-    monkeypatch.setattr(plan, "UNIT_BYTES", 1)  # a unit a file
+    """Stop after each shard in turn, damage some of the files, and resume."""
+    monkeypatch.setattr(plan, "UNIT_BYTES", 1)  # one unit per file
     more = tmp_path / "more.fa"
     more.write_text(">m\n" + "ACGTTGCAAT" * 900 + "\n")
     for deduplicate in (False, True):

@@ -76,7 +76,7 @@ LIES = {
     "fractions": (at("offsets", "data_offsets", [0.0, 80.0]), "do not lie"),
     "a number of 70 bits": (at("offsets", "shape", [2**70]), "do not lie"),
     "no offsets": (lambda header: header.pop("offsets"), "'offsets'"),
-    "no place": (lambda header: header["offsets"].pop("data_offsets"), "'data_offsets'"),
+    "no data offsets": (lambda header: header["offsets"].pop("data_offsets"), "'data_offsets'"),
 }
 
 
@@ -187,7 +187,7 @@ def test_a_shard_cut_off_beneath_its_map(folder, length):
 
 
 def test_a_shard_replaced_beneath_its_map_is_the_old_one_or_an_error(folder):
-    """A new file under the same name does not touch what is mapped; another length is told."""
+    """A new file under the same name leaves the map unchanged; another length is an error."""
     corpus = Corpus.open(folder)
     want = corpus.gather([1, 2]).to_list()
     shard = folder / "shard-00000.safetensors"

@@ -16,7 +16,7 @@ from dnabert2_fast.errors import CorpusError
 
 
 class Made:
-    """Stands for a corpus: window i has as many tokens as `lengths` says, each i + `first`."""
+    """Stands in for a corpus: window i has ``lengths[i]`` tokens, each i + `first`."""
 
     def __init__(self, lengths, weights=None, first=0, fingerprint="x"):
         self.lengths, self.first = np.array(lengths, np.int64), first
@@ -34,7 +34,7 @@ class Made:
 
 
 def test_orders_are_the_same_for_ever():
-    """A run that goes on after an update draws what it would have drawn."""
+    """A run that resumes after an update of the library draws the same windows."""
     assert shuffled(np.arange(12), 12, 5, 0).tolist() == [0, 1, 2, 11, 6, 5, 10, 9, 4, 7, 8, 3]
     far = shuffled(np.arange(10**12, 10**12 + 3), 3 * 10**12, 7)
     assert far.tolist() == [1727175841402, 1818436159677, 2950234657679]

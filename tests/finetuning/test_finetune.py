@@ -1,4 +1,4 @@
-"""Fine-tuning writes a classifier that scores what it says it scores."""
+"""Fine-tuning writes a classifier whose scores match the reported ones."""
 
 import csv
 import json

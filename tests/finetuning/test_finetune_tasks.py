@@ -308,7 +308,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(short, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*collapsed")
 @pytest.mark.parametrize("stop_at", [None, 18])
 def test_patience_ends_a_run(stuck, short, tmp_path, stop_at):
-    """Stopped and gone on with or not: epochs without a better score are counted on."""
+    """Resumed after a stop or not, the count of epochs without a better score is the same."""
     config = settings(stuck, short, tmp_path / "out", patience=2, learning_rate=1e-9, epochs=9)
     if stop_at is not None:
         with pytest.raises(KeyboardInterrupt):

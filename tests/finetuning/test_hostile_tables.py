@@ -1,4 +1,4 @@
-"""Broken and hostile CSV tables and lists: one line that names file, place and remedy."""
+"""Broken and hostile CSV tables and lists: one line that names file, line and remedy."""
 
 import gzip
 import zlib
@@ -118,7 +118,7 @@ MANIFESTS = {
     "binary": (bytes(range(256)), "not a table"),
     "no path": (b"species\nx\n", "no column 'path'"),
     "nothing": (b"", "no column 'path'"),
-    "a weight that is none": (b"path,weight\nx.fa,nan\n", "line 2"),
+    "a weight that is not a number": (b"path,weight\nx.fa,nan\n", "line 2"),
     "an infinite weight": (b"path,weight\nx.fa,inf\n", "line 2"),
     "a negative cap": (b"path,species,max_bp\nx.fa,a,-1\n", "line 2"),
     "a cap of 5000 digits": (b"path,species,max_bp\nx.fa,a," + b"9" * 5000 + b"\n", "line 2"),

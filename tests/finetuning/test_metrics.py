@@ -169,7 +169,7 @@ def test_collapsed_classes():
     assert collapsed(np.array([0, 1, 2]), sure[[2, 2, 2]], task) == 'every answer is "both"'
     assert collapsed(np.array([0, 1, 2]), sure[[1, 1, 2]], task) is None
     assert collapsed(np.array([0, 0]), sure[[1, 1]], task) is None
-    # Rows that are not asked for are no answers, and no labels.
+    # Ignored rows count neither as answers nor as labels.
     some = np.array([0, 1, IGNORED])
     assert collapsed(some, sure[[1, 1, 2]], task) == 'every answer is "yes"'
     assert collapsed(np.array([0, 0, IGNORED]), sure[[1, 1, 1]], task) is None

@@ -1,4 +1,4 @@
-"""What is predicted of a file is what the model says of each record, window by window."""
+"""Predictions of a file equal the model's output for each record, window by window."""
 
 import csv
 import gzip
@@ -153,8 +153,8 @@ def test_tables_and_reads(files, tmp_path):
     (tmp_path / "r.fq").write_text(
         "".join(f"@{n}\n{s}\n+\n{'I' * len(s)}\n" for n, s in RECORDS.items())
     )
-    predict(files / "numbers", files / "x.fa", tmp_path / "want.csv")
-    want = [row["value_strength"] for row in read(tmp_path / "want.csv")]
+    predict(files / "numbers", files / "x.fa", tmp_path / "expected.csv")
+    want = [row["value_strength"] for row in read(tmp_path / "expected.csv")]
     for name, names in (
         ("t.csv.gz", [f"n{i}" for i in range(len(want))]),
         ("plain.csv", [str(i) for i in range(len(want))]),
@@ -188,7 +188,7 @@ def test_bad_input_leaves_nothing(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "label", "pictures"),
+    ("kind", "label", "plots"),
     [
         ("multiclass", lambda i: ["no", "yes", "maybe"][i % 3], {"confusion.png", "curves.png"}),
         ("labels", lambda i: f"{i % 2};{i % 3 // 2}", {"curves.png"}),
@@ -196,15 +196,15 @@ def test_bad_input_leaves_nothing(files, tmp_path):
         ("bases", lambda i: "01"[i % 2] * len(list(RECORDS.values())[i]), None),
     ],
 )
-def test_evaluate(files, tmp_path, capsys, kind, label, pictures):
+def test_evaluate(files, tmp_path, capsys, kind, label, plots):
     rows = [f"{s},{label(i)}" for i, s in enumerate(RECORDS.values())]
     (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
     arguments = ["evaluate", str(files / kind), str(tmp_path / "t.csv")]
     assert main([*arguments, "--out", str(tmp_path / "ev")]) == 0
     assert "auroc" in capsys.readouterr().out or kind == "numbers"
     names = {path.name for path in (tmp_path / "ev").iterdir()}
-    pictures = pictures or {"confusion.png", "curves.png"}
-    assert names == {"metrics.json", "predictions.csv", *pictures}
+    plots = plots or {"confusion.png", "curves.png"}
+    assert names == {"metrics.json", "predictions.csv", *plots}
     if kind == "multiclass":
         rows = read(tmp_path / "ev" / "predictions.csv")
         want = np.mean([r["prediction"] == ("no", "yes", "maybe")[int(r["label"])] for r in rows])

@@ -1,4 +1,4 @@
-"""A run of `predict` that is stopped goes on, and ends with the same bytes."""
+"""A stopped run of `predict` resumes, and ends with the same bytes."""
 
 import pytest
 from helpers.interrupts import stop_after

@@ -26,7 +26,7 @@ MASKS = Masks(np.array([2, 0, 2, 1]), np.array([0, 1, 3, 3, 5]), np.array([4, 1,
 
 
 class Counter:
-    """Stands for a progress bar."""
+    """Stands in for a progress bar."""
 
     def __init__(self):
         self.updates = []

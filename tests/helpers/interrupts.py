@@ -1,8 +1,8 @@
-"""Stopping a run at a chosen call, so that tests can let it go on."""
+"""Stop a run at a chosen call, so that tests can resume it."""
 
 
 def stop_after(monkeypatch, owner, name, limit, error):
-    """Let ``owner.name`` raise `error` after so many calls; returns a list that grows with each."""
+    """Let ``owner.name`` raise `error` after `limit` calls; returns the list of its calls."""
     real, calls = getattr(owner, name), []
 
     def counted(*given):

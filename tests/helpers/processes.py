@@ -142,7 +142,7 @@ def _run(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)
-    tempfile.tempdir = None  # looked up anew, in these variables
+    tempfile.tempdir = None  # found again, from these variables
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     warnings.simplefilter("ignore")

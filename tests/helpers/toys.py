@@ -13,7 +13,7 @@ TOY_MODEL = {
     "hidden_size": 24,
     "num_attention_heads": 3,
     "intermediate_size": 16,
-    # With the usual initial weights so small a model hardly tells tokens apart.
+    # With the usual initial weights a model of this size hardly distinguishes tokens.
     "initializer_range": 0.2,
     "hidden_dropout_prob": 0.0,
 }
@@ -22,9 +22,9 @@ LEARNT = {"epochs": 3, "batch_size": 4, "learning_rate": 2e-2, "warmup_steps": 3
 
 
 def write_toys(folder, label_of, header="sequence,label", sequences=SEQUENCES, times=6) -> Path:
-    """Write train (each sequence so many times), dev and test (once).
+    """Write train (each sequence `times` times), dev and test (once).
 
-    `label_of` is given the number of a motif and a sequence.
+    `label_of` receives the number of a motif and a sequence.
     """
     folder.mkdir(parents=True)
     rows = [f"{sequence},{label_of(i, sequence)}" for i, sequence in sequences]

@@ -37,7 +37,7 @@ def smallest_edit(contig, variant):
 
 @torch.inference_mode()
 def log_likelihood(model, ids, positions):
-    """Each place masked by itself, one forward each."""
+    """Mask each position by itself, with one forward pass each."""
     total = 0.0
     for position in positions:
         masked = list(ids)
@@ -48,7 +48,7 @@ def log_likelihood(model, ids, positions):
 
 
 def tokens_apart(a, b):
-    """Places left when equal tokens at both ends are struck off, one at a time."""
+    """Return the positions left after equal tokens at both ends are removed one by one."""
     left, right_a, right_b = 0, len(a), len(b)
     while left < min(right_a, right_b) and a[left] == b[left]:
         left += 1

@@ -64,7 +64,7 @@ def batch_of(count=3, left=False):
 @pytest.fixture
 def folder(tmp_path):
     """A small model with a masked-LM head, and the published vocabulary."""
-    # With usual initial weights so small a model hardly tells tokens apart.
+    # With the usual initial weights a model of this size hardly distinguishes tokens.
     HFDnabert2ForMaskedLM(small(initializer_range=0.3)).save_pretrained(tmp_path)
     HFDnabert2Tokenizer().save_pretrained(tmp_path)
     return tmp_path
@@ -219,7 +219,7 @@ def test_pipelines(folder, tmp_path_factory):
 
 
 def labelled(count=24):
-    """Rows that repeat one motif or another, so that every letter says its label."""
+    """Rows that repeat one of two motifs, so that every letter determines the label."""
     return [{"sequence": ("GT", "AC")[i % 2] * (8 + i % 3), "label": i % 2} for i in range(count)]
 
 
@@ -238,7 +238,7 @@ def arguments(folder, **more):
 def test_trainer_and_lora(folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
-    # The pooler was drawn fresh, so the adapter must bring it along.
+    # The pooler is randomly initialised, so the adapter must contain it.
     lora = LoraConfig(
         r=4,
         target_modules=["Wqkv", "dense", "gated_layers", "wo"],
@@ -366,7 +366,7 @@ def test_checkpoints_of_the_community(tmp_path, form, trust):
     model = AutoModel.from_pretrained(folder, trust_remote_code=trust, config=plain)
     assert type(model) is HFDnabert2Model
     assert np.abs(model(**given)[0].numpy() - case["last_hidden_state"]).max() <= 1e-5
-    # A head of another number of classes, or of another kind, is drawn fresh.
+    # A head with another number of classes, or of another kind, is randomly initialised.
     model = AutoModelForTokenClassification.from_pretrained(
         folder, num_labels=5, ignore_mismatched_sizes=True
     )

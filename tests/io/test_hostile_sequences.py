@@ -1,6 +1,6 @@
-"""Broken and hostile FASTA and FASTQ: one clear error, or exactly what the file says.
+"""Broken and hostile FASTA and FASTQ: one clear error, or exactly the content of the file.
 
-What `test_fasta.py` has is not repeated: empty files, cut-off gzip, bgzip and zstd, bad checksums.
+`test_fasta.py` covers empty files, truncated gzip, bgzip and zstd, and wrong checksums.
 """
 
 import bz2
@@ -91,7 +91,7 @@ def test_refused_with_file_position_and_remedy(tmp_path, capsys, content, messag
         list(read_fasta(path))
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
-    # The commands that stream letters say the same, and leave nothing.
+    # The commands that stream letters report the same, and leave nothing.
     with pytest.raises(FastaError, match=message):
         build_corpus([path], tmp_path / "c", tok, CorpusConfig(window_bp=4))
     with pytest.raises(FastaError, match=message):

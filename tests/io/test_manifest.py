@@ -1,4 +1,4 @@
-"""A manifest says whose the files are, or which line of it is wrong."""
+"""A manifest gives each file's species; an error names the wrong line."""
 
 import pytest
 

@@ -87,7 +87,7 @@ def test_every_kind_of_input_is_read_from_a_pipe(fifo, tmp_path):
 @pipes
 def test_what_needs_a_second_pass_says_so_at_once(fifo, tmp_path):
     path = tmp_path / "pipe"
-    os.mkfifo(path)  # nobody writes: reading it would wait
+    os.mkfifo(path)  # has no writer: a read would wait forever
     calls = [
         lambda: build_corpus([path], tmp_path / "c", tok),
         lambda: read_in_order(path),

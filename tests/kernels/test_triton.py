@@ -89,7 +89,7 @@ def test_the_gpu_benchmark_runs_in_all_its_parts(tmp_path, environment):
 
 
 class Recorder:
-    """Stands for a kernel and notes with what it would be launched."""
+    """Stands in for a kernel and records its launch arguments."""
 
     def __init__(self, kernel):
         self.kernel = kernel
@@ -169,13 +169,13 @@ def check_all_compile(monkeypatch, dtype, size, dropout_p, capability):
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    """Compile anew, and nowhere but here."""
+    """Compile with an empty cache of the test's own."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
 @pytest.mark.usefixtures("own_cache")
 def test_kernels_compile_in_small_tiles(monkeypatch):
-    """Seconds in place of a minute: fewer numbers to a thread, and no dropout."""
+    """Seconds instead of a minute: fewer numbers per thread, and no dropout."""
     small = triton_varlen.Tiles(32, 32, 4, 2)
     monkeypatch.setattr(triton_varlen, "tiles_for", lambda *_, **__: small)
     check_all_compile(monkeypatch, torch.float16, 16, 0.0, 90)

@@ -114,7 +114,7 @@ CONFIGS = {
         {"hidden_size": 10**400},
         r"between 1 and 16777216 \(got 10{36}\.\.\.\)",
     ),
-    "a size that is no number": ({"hidden_size": None}, "must be of type int .got None"),
+    "a size that is not a number": ({"hidden_size": None}, "must be of type int .got None"),
     "a size that is a fraction": ({"hidden_size": 8.0}, "must be of type int .got 8.0"),
     "a negative size": ({"intermediate_size": -8}, r"must be between 1 and \d+ \(got -8\)"),
     "no heads": ({"num_attention_heads": 0}, r"must be between 1 and \d+ \(got 0\)"),

@@ -40,7 +40,7 @@ def test_it_is_what_embed_takes(tmp_path, capsys, recwarn):
     (tmp_path / "x.fa").write_text("".join(f">{x}\n{x}\n" for x in sequences))
     assert main(["embed", str(tmp_path / "x.fa"), "--out", str(tmp_path / "v.npy")]) == 0
     model = Dnabert2Model.from_pretrained(PACKAGED["mini"])
-    recwarn.clear()  # of the pooler, which that line asks for and embed does not
+    recwarn.clear()  # drops the warning about the pooler, which only that line loads
     by_hand = embed(sequences, model, Tokenizer.from_pretrained(PACKAGED["mini"]))
     np.testing.assert_allclose(embed(sequences), by_hand, atol=1e-6)
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), by_hand, atol=1e-6)

@@ -71,7 +71,7 @@ def rectangle(rows, *, left):
 
 
 def answer(model, rows):
-    """What the library itself says of rows of ids."""
+    """Return the library's own outputs for rows of ids."""
     with torch.inference_mode():
         out = model(PackedBatch.from_ragged(Ragged.from_list(rows)))
     return (out.last_hidden_state if isinstance(model, Dnabert2Model) else out.logits).numpy()

@@ -1,4 +1,4 @@
-"""What a classifier sees of a sequence: its first token, or the mean of its tokens."""
+"""A classifier reads the first token of a sequence, or the mean of its tokens."""
 
 import json
 from itertools import product
@@ -179,7 +179,7 @@ def test_variants_and_attribution(model):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """A tiny untrained model with the published vocabulary; its config says nothing of pooling."""
+    """A tiny untrained model with the published vocabulary; its config has no pooling."""
     return save_tiny(tmp_path_factory.mktemp("pooling") / "model", **TOY_MODEL)
 
 

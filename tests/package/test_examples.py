@@ -1,4 +1,4 @@
-"""Examples run as they stand, in an empty folder."""
+"""Examples run unchanged, in an empty folder."""
 
 import pytest
 from helpers.processes import run

@@ -14,7 +14,7 @@ from dnabert2_fast._internal.extras import UNLOCKS, Found, base, extras, needs, 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-# Packages that import nothing but what is asked for.
+# Packages that import their modules only on first use.
 PACKAGES = (
     "tokenizer",
     "corpus",
@@ -121,7 +121,7 @@ def wanted():
     return found
 
 
-# An extra stands for those that it contains; the larger ones import transformers, which is slow.
+# An extra covers those that it contains; the larger ones import transformers, which is slow.
 LARGEST = ("gue", "finetune", "model")
 
 

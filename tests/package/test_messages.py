@@ -10,7 +10,7 @@ from helpers.project import ROOT
 
 PACKAGE = ROOT / "python" / "dnabert2_fast"
 FOUND = runpy.run_path(str(ROOT / ".ci" / "phrases.py"))["FOUND"]
-# A message says what must hold, not what somebody expects, and never blames the user.
+# A message states what must hold, not what somebody expects, and never blames the user.
 UNCLEAR = re.compile(
     r"\b(is|are) expected\b|\b(illegal|bad|you|your|please)\b|!$|  ", re.IGNORECASE
 )

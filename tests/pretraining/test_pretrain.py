@@ -77,7 +77,7 @@ def settings(corpus, out, **changes):
 
 
 def contents(folder):
-    """Every byte but pictures and measurements."""
+    """Return the contents of a run except plots and measurements."""
     files = {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".json", "")}
     files["weights"] = (folder / "model.safetensors").read_bytes()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Masks, the micro-batches of a global batch, and windows encoded anew."""
+"""Masks, the micro-batches of a global batch, and windows encoded again."""
 
 import math
 import threading

@@ -231,7 +231,7 @@ def test_units_are_by_species(inputs, tmp_path):
 
 
 def make_reads(folder, chunks):
-    """Write so many stretches of sequences, the last one not full, and a small model."""
+    """Write `chunks` chunks of sequences, the last one not full, and a small model."""
     torch = pytest.importorskip("torch")
     from dnabert2_fast import Dnabert2Config, Dnabert2Model
 
@@ -261,7 +261,7 @@ def embed_here(reads, out, **how):
 @pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the worker in /proc")
 def test_vectors_with_a_worker_killed(cluster, tmp_path):
-    """Each of the two tasks has several stretches to come when the first is there."""
+    """Each of the two tasks still has several chunks when the first is complete."""
     reads = make_reads(tmp_path, 12)
     from dnabert2_fast.genomics import EmbeddingConfig
 
@@ -275,7 +275,7 @@ def test_vectors_with_a_worker_killed(cluster, tmp_path):
     assert contents(out.parent) == {Path("v.parquet"): (tmp_path / "v.parquet").read_bytes()}
 
 
-def test_vectors_by_uri_gone_on_with(tasks, reads, tmp_path, monkeypatch):
+def test_vectors_by_uri_resume(tasks, reads, tmp_path, monkeypatch):
     out = tmp_path / "ray" / "v.npy"
     out.parent.mkdir()
     given = ((reads / "x.fa").as_uri(), str(reads / "model"), tok, out.as_uri())
@@ -286,7 +286,7 @@ def test_vectors_by_uri_gone_on_with(tasks, reads, tmp_path, monkeypatch):
     (shelf,) = out.parent.glob("v.npy.parts/*")
     assert sorted(path.name for path in shelf.iterdir()) == ["00000000.npy", "00000002.npy"]
     (shelf / "00000000.npy").write_bytes(b"cut off")
-    # A stretch that is there is taken, not computed: a change of it shows in the output.
+    # An existing chunk is read, not computed: a change in it appears in the output.
     taken = np.load(shelf / "00000002.npy")
     np.save(shelf / "00000002.npy", taken + 1)
     rows = embed_here(reads, tmp_path / "v.npy")

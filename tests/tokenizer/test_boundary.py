@@ -1,6 +1,6 @@
-"""Anything at all handed to the extension: an answer that holds together, or an exception.
+"""Arbitrary arguments to the extension give a consistent result or an exception.
 
-A panic of Rust would be a `PanicException`, which is no `Exception` and fails these tests.
+A Rust panic raises `PanicException`, which is not an `Exception` and fails these tests.
 """
 
 import json

@@ -171,7 +171,7 @@ def test_replaced_letters():
         "2 lower-case letters read as upper-case; letters outside the vocabulary: 'N' 1"
     )
     assert str(tok.replaced(["AC GT"])) == "every letter has a token"
-    # Bytes that are no text count one by one, as they are encoded.
+    # Bytes that are not valid UTF-8 count one by one, as they are encoded.
     assert tok.replaced([b"\xe2\x82NR"]).unknown == {"\ufffd": 2, "N": 1, "R": 1}
     assert compat.replaced(["acgt"]).unknown == {"a": 1, "c": 1, "g": 1, "t": 1}
 

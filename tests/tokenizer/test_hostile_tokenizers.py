@@ -1,7 +1,7 @@
-"""Broken and hostile ``tokenizer.json`` and ``vocab.txt``: refused with the place, at once.
+"""Broken and hostile ``tokenizer.json`` and ``vocab.txt`` are refused at once, with the position.
 
-The core's own tests (``rust/dnabert2-core/tests/tokenizer_file.rs``) have each rule; these are the
-files that would hang, exhaust memory or crash a careless reader, through the door that users take.
+The core's own tests (``rust/dnabert2-core/tests/tokenizer_file.rs``) have each rule. These files
+would hang, exhaust memory or crash a careless reader; they pass through the public interface.
 """
 
 import copy
@@ -60,14 +60,14 @@ BAD = {
     "no model": (edited(lambda file: file.pop("model")), "at /model: an object"),
     "no vocabulary": (without("vocab"), "at /model/vocab: an object"),
     "no merges": (without("merges"), "at /model/merges: a list"),
-    "an unknown token that is no token": (
+    "an unknown token that is not a token": (
         edited(lambda file: file["model"].update(unk_token="[NONE]")),
         "at /model/unk_token",
     ),
-    "a token twice": (TEXT.replace('"A": ', '"A": 7, "A": ', 1), '"A" stands twice in one object'),
+    "a token twice": (TEXT.replace('"A": ', '"A": 7, "A": ', 1), '"A" occurs twice in one object'),
     "a vocabulary twice": (
         TEXT.replace('"vocab": ', '"vocab": {}, "vocab": ', 1),
-        '"vocab" stands twice in one object',
+        '"vocab" occurs twice in one object',
     ),
     "an id twice": (with_id(BASE["model"]["vocab"]["C"]), r"at /model/vocab/C: id \d+ also"),
     "an id that leaves a gap": (with_id(60_000), "id 60000 leaves a gap"),
@@ -88,7 +88,7 @@ BAD = {
     "a merge of nothing": (with_merges("A "), '"" is neither a letter'),
     "a merge without halves": (with_merges([]), 'a merge is "LEFT RIGHT"'),
     "a merge of three": (with_merges(["A", "C", "G"]), 'a merge is "LEFT RIGHT"'),
-    "a merge that is no token": (with_merges("A A"), '"AA" is not in the vocabulary'),
+    "a merge that is not a token": (with_merges("A A"), '"AA" is not in the vocabulary'),
     "a merge twice": (
         edited(lambda file: file["model"]["merges"].append(file["model"]["merges"][0])),
         "two merges make",

@@ -93,7 +93,7 @@ def test_side_by_side_kmers(tmp_path):
 
 
 def test_long_texts_take_the_tight_loop(tmp_path):
-    """Stretches of bases longer than what is read at a time, between other letters."""
+    """Runs of bases longer than one read, between other letters."""
     text = ("ACGTTGCATTAGC" * 500 + "N" + "ACGGATTACA" * 333 + "nnR" + "GATTACA" * 900) * 3
     vocabulary = BERT + kmers(6)
     tok = Tokenizer.from_file(written(tmp_path, vocabulary), case="compat")
@@ -133,7 +133,7 @@ def test_policies_and_counts(tmp_path):
     ("tokens", "message"),
     [
         (BERT + kmers(3)[:-1], "the k-mer TTT is missing"),
-        (BERT + kmers(3) + ["AAA"], "stands here for the second time"),
+        (BERT + kmers(3) + ["AAA"], "occurs for the second time"),
         (BERT + kmers(3) + ["A"], "some of A, C, G, T, but not all"),
         (BERT + kmers(3) + ["HELLO"], "neither special nor k-mers"),
         (BERT[:2] + kmers(3), r"\[CLS\] or <cls> is needed"),

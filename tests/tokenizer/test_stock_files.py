@@ -1,4 +1,4 @@
-"""Files as Hugging Face `tokenizers` writes them: read with its ids, or refused with the place."""
+"""Files of Hugging Face `tokenizers`: read with its ids, or refused with the position."""
 
 import json
 

@@ -143,7 +143,7 @@ FOLDERS = ["dnabert2", "gena_t2t_1000h_multi_32k", "metagene1_mgfm1024", "tiny_b
 
 @pytest.fixture(scope="module")
 def chunks(shared):
-    """Three stretches of the first record of every genome."""
+    """Three chunks of the first record of every genome."""
     rng, found = random.Random(5), {}
     for genome in sorted((shared / "data" / "genomes").glob("*.fa.gz")):
         record = next(iter(read_fasta(genome))).sequence
@@ -198,7 +198,7 @@ def test_any_text_with_other_vocabularies(request, tmp_path, name):
     def check(text):
         want, got = theirs.encode(text), ours.encode_detailed(text)
         assert got.ids.tolist() == want.ids
-        # Hugging Face gives a gap the place of its last letter; here it has all of them.
+        # Hugging Face gives a gap the offsets of its last letter; here they span all its letters.
         spans = [
             (end - 1, end) if token == "-" else (start, end)
             for token, (start, end) in zip(want.tokens, got.offsets.tolist(), strict=True)
@@ -218,11 +218,11 @@ def test_pickle_fork_and_no_torch(tmp_path):
 import os, pickle, sys
 from dnabert2_fast import Tokenizer, Ragged, read_fasta
 tok = Tokenizer.from_pretrained("dnabert2")
-want = tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list()
-assert pickle.loads(pickle.dumps(tok)).encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == want
+ids = tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list()
+assert pickle.loads(pickle.dumps(tok)).encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == ids
 child = os.fork()
 if child == 0:
-    os._exit(0 if tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == want else 3)
+    os._exit(0 if tok.encode_batch(["ACGTTGCA" * 2000] * 20).to_list() == ids else 3)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 tok.save("t.json"); tok.decode(tok.encode("ACGT")); tok.offsets([1, 5, 2])
 Tokenizer.train(["ACGTACGATTTACA"], vocab_size=12)

@@ -1,4 +1,4 @@
-"""Training: its input, its report, going on after a stop, and too little memory."""
+"""Training: its input, its report, resuming after a stop, and too little memory."""
 
 import gzip
 import hashlib

@@ -51,17 +51,17 @@ fn both_spellings_of_merges_are_read() {
 fn no_object_has_a_name_twice() {
     let text = small().to_string();
     let twice = [
-        (r#""A":"#, r#""A":7,"A":"#, r#""A" stands twice"#),
+        (r#""A":"#, r#""A":7,"A":"#, r#""A" occurs twice"#),
         // The second spelling is the same letter.
-        (r#""A":"#, r#""\u0041":7,"A":"#, r#""A" stands twice"#),
-        (r#""model":"#, r#""model":null,"model":"#, r#""model" stands twice"#),
-        (r#""merges":"#, r#""merges":[],"merges":"#, r#""merges" stands twice"#),
-        (r#""special":"#, r#""special":false,"special":"#, r#""special" stands twice"#),
+        (r#""A":"#, r#""\u0041":7,"A":"#, r#""A" occurs twice"#),
+        (r#""model":"#, r#""model":null,"model":"#, r#""model" occurs twice"#),
+        (r#""merges":"#, r#""merges":[],"merges":"#, r#""merges" occurs twice"#),
+        (r#""special":"#, r#""special":false,"special":"#, r#""special" occurs twice"#),
     ];
     for (once, instead, message) in twice {
         assert!(text.contains(once), "{once}");
         let file = text.replacen(once, instead, 1);
-        // What refuses it is no error of JSON.
+        // The file is valid JSON: only the check for duplicate names refuses it.
         assert!(serde_json::from_str::<Value>(&file).is_ok());
         match tokenizer_file::parse(Path::new("t.json"), file) {
             Err(Error::TokenizerFile { message: said, .. }) => {
@@ -401,7 +401,7 @@ fn lists_of_kmers_are_read() {
     let many: Vec<_> = (0..=1 << 16).map(|number| format!("[{number}]\n")).collect();
     let many = "[PAD]\n".to_owned() + &many.concat();
     for (text, message) in [
-        (kmer_lines(&BERT, "") + "AC\n", "v: at line 22: \"AC\" stands here for the second time"),
+        (kmer_lines(&BERT, "") + "AC\n", "v: at line 22: \"AC\" occurs for the second time"),
         (kmer_lines(&BERT, "") + "ACG\nX\n", "v: at end: 2 tokens are neither special nor k-mers"),
         (
             kmer_lines(&["[PAD]", "[CLS]", "[SEP]"], ""),

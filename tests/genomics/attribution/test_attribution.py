@@ -1,4 +1,4 @@
-"""Attributions are what one changed sequence after the other gives, in the right places."""
+"""Attributions equal those of one changed sequence after the other, at the right positions."""
 
 import gzip
 import math
@@ -298,11 +298,11 @@ def test_bad_arguments():
         config(target="llr")
 
 
-# --- pictures, files, command line ----------------------------------------------------------------
+# --- plots, files, command line -------------------------------------------------------------------
 
 
 def random_mutagenesis(length):
-    """Random effects of a random sequence whose last letter is no base."""
+    """Random effects of a random sequence whose last letter is N."""
     draws = np.random.default_rng(0)
     text, effects = (
         "".join(draws.choice([*"ACGT"], length - 1)) + "N",
@@ -312,7 +312,7 @@ def random_mutagenesis(length):
     return Attribution(text, "mutagenesis", "log_odds", -effects.mean(1), effects)
 
 
-def test_pictures(tmp_path):
+def test_plots(tmp_path):
     def head(found, name, **options):
         plot_attribution(found, tmp_path / name, **options)
         assert (tmp_path / name).stat().st_size > 1000
@@ -334,7 +334,7 @@ def test_pictures(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("suffix", ["png", "svg"])
-def test_pictures_of_two_lines(tmp_path, suffix):
+def test_plots_of_two_lines(tmp_path, suffix):
     found = random_mutagenesis(131)
     looks = attribute(found.sequence, cls, tok, config(method="attention"))
     for name, each in (("x", found), ("looks", looks)):

@@ -13,7 +13,7 @@ from dnabert2_fast.genomics.attribution.motifs import high_regions
 
 
 def tail_of_hypergeometric(hits, population, marked, drawn):
-    """P(at least so many hits), term by term."""
+    """P(at least `hits` hits), term by term."""
     return sum(
         math.comb(marked, i) * math.comb(population - marked, drawn - i)
         for i in range(hits, min(marked, drawn) + 1)

@@ -265,7 +265,7 @@ def test_rows_of_a_table(fasta, method):
             at += 1
 
 
-def test_pictures_are_named_and_titled(fasta, monkeypatch):
+def test_plots_are_named_and_titled(fasta, monkeypatch):
     drawn = []
 
     def plot(found, path, *, title):

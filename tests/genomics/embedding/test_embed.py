@@ -1,4 +1,4 @@
-"""Vectors are what a plain loop gives, whoever shares the batch."""
+"""Vectors equal those of a plain loop, whatever else is in the batch."""
 
 import numpy as np
 import pyarrow.parquet as pq

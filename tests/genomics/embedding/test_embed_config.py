@@ -1,4 +1,4 @@
-"""Layers, strands, windows, places, tables and regions: each as its definition says."""
+"""Layers, strands, windows, positions, tables and regions: each as in its definition."""
 
 import gzip
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A run of `embed_file` that is stopped goes on, and ends with the same bytes."""
+"""A stopped run of `embed_file` resumes, and ends with the same bytes."""
 
 import os
 import signal
@@ -182,7 +182,7 @@ print(len(calls))
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_killed_outright(tmp_path, fasta):
-    """kill -9 in the third stretch, then once more from there to the end."""
+    """kill -9 in the third chunk, then once more from there to the end."""
     model.save_pretrained(tmp_path / "m")
     parts = tmp_path / "k.npy.parts"
     assert run("-c", PROGRAM, 2, cwd=tmp_path).returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""Masks filled, sequences and places scored, as one masked token after the other gives them."""
+"""Filled masks and scores of sequences and positions equal those of one masked token at a time."""
 
 import gzip
 import math
@@ -33,7 +33,7 @@ TEXTS += ["ACGTNNAC" * 5, "acgtTTGACA", "N", ""]
 
 @torch.inference_mode()
 def probabilities(ids, positions):
-    """What the model makes of masked places, shape (places, vocabulary)."""
+    """Return the model's probabilities at masked positions, shape (positions, vocabulary)."""
     hidden = [tok.mask_id if i in positions else token for i, token in enumerate(ids)]
     logits = model(PackedBatch.from_ragged(Ragged.from_list([hidden]))).logits[positions]
     return logits.double().softmax(1).numpy()
@@ -108,12 +108,12 @@ WORDS = [word if set(word) <= set("ACGT") else "" for word in tok.vocabulary]
 
 @cache
 def tokens_with(base, position):
-    """Ids of the tokens that have a base in this place."""
+    """Return the ids of the tokens that have `base` at `position`."""
     return [i for i, word in enumerate(WORDS) if word[position : position + 1] == base]
 
 
 def entropy_of(row, position):
-    """Bits of the base in this place of a token, over all tokens that are long enough."""
+    """Return the entropy in bits of the base at `position`, over all tokens long enough."""
     masses = [float(row[tokens_with(base, position)].sum()) for base in "ACGT"]
     total = sum(masses)
     return -sum(m / total * math.log2(m / total) for m in masses if m)

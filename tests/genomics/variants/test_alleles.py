@@ -128,7 +128,7 @@ def test_the_window_of_a_model(recwarn):
     assert not recwarn
     other = ScoringConfig(window_bp=301)
     message = r"^window_bp: 301, but the model was fine-tuned on 300 bp\. .* windows of 300 bp"
-    between = {}  # stands for `score_variants`, whose caller is named
+    between = {}  # stands in for `score_variants`: the warning names its caller
     exec(compile("def call(function, given): return function(given)", "between", "exec"), between)
     with pytest.warns(UserWarning, match=message) as caught:
         assert between["call"](other.for_model, trained) is other

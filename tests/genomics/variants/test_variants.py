@@ -1,4 +1,4 @@
-"""Variants score as a plain definition says, however they are written, batched and named."""
+"""Variants score as in a plain definition, however they are written, batched and named."""
 
 import gzip
 import math
@@ -83,7 +83,7 @@ def test_back_is_minus_there():
 
 @given(st.data())
 def test_normal_form_is_the_smallest_edit(data):
-    """In repetitive sequence, where an indel can stand in many places."""
+    """In repetitive sequence, where an indel has many equivalent positions."""
     contig = data.draw(st.text("AC", min_size=1, max_size=40))
     start = data.draw(st.integers(0, len(contig) - 1))
     ref = contig[start : start + data.draw(st.integers(1, 6))]
@@ -101,7 +101,7 @@ def test_far_shifts():
 
 
 def test_equal_variants_score_alike_to_the_last_digit():
-    """The same deletion and insertion of a repeat unit, in many places and spellings."""
+    """The same deletion and insertion of a repeat unit, at many positions and in many spellings."""
     at = 700
     ways = [variant_at(at + 2 * i, 3, CONTIG[at + 2 * i]) for i in range(0, 18, 3)]
     ways += [variant_at(at - 5, 30, CONTIG[at - 5 : at + 23]), variant_at(at + 1, 3, "A")]
@@ -178,7 +178,7 @@ def test_chunks_and_duplicates_do_not_matter(monkeypatch):
 
 
 def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
-    """Three alleles of one site: one reference window a frame, its places masked once."""
+    """Three alleles of one site: one reference window per frame, its positions masked once."""
     site = [Variant("chr1", 300, CONTIG[300], alt) for alt in "ACGT" if alt != CONTIG[300]]
     sizes = []
     from dnabert2_fast.genomics.variants import scoring as module

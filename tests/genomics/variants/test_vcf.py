@@ -187,7 +187,7 @@ def test_stopped_it_goes_on(files, monkeypatch, name, genome):
         score(files / name)
     assert sorted({*files.iterdir()} - {*before}) == [files / f"{name}.parts"]
     assert score(files / name) == counts
-    assert len(calls) == 2 + 2  # of three stretches, two were left
+    assert len(calls) == 2 + 2  # two of three chunks were left
     assert (files / name).read_bytes() == want
     assert sorted(files.iterdir()) == sorted([*before, files / name])
 
@@ -307,7 +307,7 @@ def test_an_index_older_than_its_file_warns(files):
     + [("multiclass", True)],
 )
 def test_other_answers_than_a_class_are_refused(files, capsys, tmp_path, kind, pairs):
-    """Their numbers are no logits of classes, of which one is right."""
+    """Models of pairs, or whose numbers are not logits of mutually exclusive classes."""
     model = tmp_path / "fine"
     make(Dnabert2ForSequenceClassification, num_labels=3).save_pretrained(model)
     tok.save(model / "tokenizer.json")

@@ -1,8 +1,8 @@
 """Tests of Triton kernels: on a CUDA device, or anywhere under Triton's interpreter.
 
-The interpreter must be asked for before a kernel's module is imported, hence in a process of its
-own: tests/kernels/test_triton.py starts it. It is slow, so shapes are tiny, and its bfloat16
-products are wrong, so float32 and float16 stand for all dtypes there.
+The interpreter must be enabled before a kernel's module is imported, hence in a separate process:
+tests/kernels/test_triton.py starts it. It is slow, so shapes are tiny. Its bfloat16 products are
+wrong, so only float32 and float16 are tested there.
 """
 
 import os

@@ -110,7 +110,7 @@ def test_dropout_of_add_norm(device):
 
 @pytest.mark.parametrize("rows", [1, 20])
 def test_masked_lm_loss(rows, dtype, device, monkeypatch):
-    """Seven rows of logits at a time, and a vocabulary that is no power of two."""
+    """Seven rows of logits at a time, and a vocabulary that is not a power of two."""
     monkeypatch.setattr(triton_masked_lm_loss, "LOGITS", 7 * 50)
     monkeypatch.setattr(triton_masked_lm_loss, "BLOCK", 32)
     labels = torch.randint(50, (rows,), generator=torch.Generator().manual_seed(0)).to(device)

@@ -16,7 +16,7 @@ if torch.cuda.is_available():
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, device, monkeypatch):
-    """A backend's name; without a GPU the Triton kernels take the place of the CPU's."""
+    """A backend's name; without a GPU the Triton kernels replace those of the CPU."""
     if device.type == "cpu":
         monkeypatch.setitem(package._functions, "sdpa", triton_varlen.attention_triton)
         monkeypatch.setattr(kernels, "fused", lambda x: True)

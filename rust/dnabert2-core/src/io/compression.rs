@@ -1,7 +1,7 @@
-//! How bytes are packed, and what decompresses them.
+//! Compression formats, and what decompresses them.
 //!
-//! The packing is detected from the first bytes, never from a name. The blocks of bgzip are inflated on
-//! every core; anything else is one stream, which one core inflates.
+//! The format is detected from the first bytes, never from a name. Every core decompresses blocks of
+//! bgzip; any other format is one stream, which one core decompresses.
 
 use std::io::{self, BufRead, Cursor, Read};
 use std::num::NonZero;
@@ -30,7 +30,7 @@ pub enum Packing {
     Plain,
     /// As one or more gzip streams.
     Gzip,
-    /// As gzip in blocks of 64 KiB, which can be inflated side by side.
+    /// As gzip in blocks of 64 KiB, which can be decompressed in parallel.
     Bgzip,
     /// As zstd.
     Zstd,
@@ -110,7 +110,7 @@ pub fn trailing(packing: Packing) -> io::Error {
 /// The text of packed bytes. `decompressor` comes before the core's own; `notices` receives warnings.
 ///
 /// # Errors
-/// What the library says that inflates it, or that there is none.
+/// Any error of the decompressing library, or that no library can decompress it.
 pub fn inflate(
     packing: Packing,
     raw: Raw,

@@ -19,7 +19,7 @@ const MAX_NAME: usize = 1 << 16;
 /// small compressed file can hold any number of them.
 const MAX_LETTERS: usize = 1 << 32;
 
-/// Bytes that are copied at once: lines have 60, 70 or 80 letters as a rule.
+/// Bytes that are copied at once: lines usually have 60, 70 or 80 letters.
 const COPIED: usize = 80;
 
 /// Lines that are copied before their letters are looked at.
@@ -54,7 +54,7 @@ const OTHERS: &[(&str, &str)] = &[
 pub struct FastaRecord {
     /// The header up to the first white space, without `>` or `@`.
     pub name: String,
-    /// The letters as they stand in the file, without white space.
+    /// The letters as in the file, without white space.
     pub sequence: Vec<u8>,
 }
 
@@ -89,7 +89,7 @@ pub struct FastaReader {
     /// Whether U is read as T.
     rna: bool,
     name: String,
-    /// The header line at hand.
+    /// The current header line.
     header: Vec<u8>,
     /// Letters of the record so far.
     letters: usize,
@@ -162,7 +162,7 @@ impl FastaReader {
         Ok(reader)
     }
 
-    /// Warnings about the file, some of which come with its end.
+    /// Warnings about the file; some arrive only at its end.
     #[must_use]
     pub fn notices(&self) -> &Notices {
         &self.notices
@@ -173,7 +173,7 @@ impl FastaReader {
         self.max_letters = max_letters;
     }
 
-    /// Go on to the next record, past what is left of this one; its name, `None` at the end.
+    /// Skip the rest of this record and return the name of the next, `None` at the end.
     ///
     /// # Errors
     /// [`Error::Fasta`] when the file is damaged; nothing comes after it.
@@ -184,7 +184,7 @@ impl FastaReader {
                 passed.clear();
             }
         }
-        // In FASTQ empty lines may stand between records; in FASTA they were passed as letters.
+        // FASTQ may have empty lines between records; FASTA skips them while it reads letters.
         self.skip_blank()?;
         let Some(first) = self.peek()? else {
             self.done = true;
@@ -328,9 +328,9 @@ impl FastaReader {
         }
     }
 
-    /// Append whole lines as wide as the last one, of the block at hand, without looking for their ends;
-    /// that they were lines is seen once for some of them. Returns how many letters; any that this does
-    /// not take, [`read_letters`](Self::read_letters) does.
+    /// Append whole lines of the current block that are as wide as the last one, without a search for
+    /// their ends; one check covers several lines. Returns the number of letters appended.
+    /// [`read_letters`](Self::read_letters) reads the others.
     fn read_even_lines(&mut self, text: &mut Vec<u8>, max: usize) -> usize {
         let width = self.width;
         if width == 0 {

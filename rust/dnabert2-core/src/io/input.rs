@@ -59,7 +59,7 @@ pub struct Input {
     pub head: Vec<u8>,
     /// Its content, from the first byte on.
     pub source: Box<dyn Source>,
-    /// Warnings about it, some of which come with its end.
+    /// Warnings about it; some arrive only at its end.
     pub notices: Notices,
 }
 
@@ -163,7 +163,7 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
     REFUSED.iter().find(begins).map(|&(_, _, message)| message)
 }
 
-/// Whether a path looks like `https://...`, of which normal paths keep one slash.
+/// Whether a path looks like `https://...`; normalised paths keep only one of its slashes.
 fn is_url(path: &Path) -> bool {
     let text = path.to_string_lossy();
     text.split_once(":/").is_some_and(|(scheme, _)| {

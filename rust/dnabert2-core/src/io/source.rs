@@ -21,14 +21,14 @@ pub trait Source: Send {
     /// The next block.
     ///
     /// # Errors
-    /// What reading or inflating says.
+    /// Any error of reading or decompressing.
     fn next_block(&mut self) -> io::Result<Option<Block>>;
 }
 
 /// The blocks of a reader.
 pub struct ReaderSource<R> {
     reader: R,
-    /// The error behind the last block: a reader may go on as if there had been none.
+    /// The error after the last block: a reader may continue as if there had been none.
     failed: Option<io::Error>,
 }
 

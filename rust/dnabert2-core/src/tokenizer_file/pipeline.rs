@@ -141,7 +141,7 @@ fn run_pattern(pattern: &str) -> Option<(u8, usize)> {
 pub(super) struct Split {
     /// White space vanishes, and words are kept from punctuation.
     pub at_words: bool,
-    /// This text stands alone wherever it occurs.
+    /// This text is a word of its own wherever it occurs.
     pub isolates: Option<String>,
 }
 
@@ -172,8 +172,8 @@ pub(super) fn pre_tokenizer(pointer: &JsonPointer, value: Option<&Value>) -> Res
     }
 }
 
-/// The token of a replaced run. Its text must be a token that no merge can touch: one that stands
-/// alone, and that is the text at which the pre-tokenizer splits.
+/// The token of a replaced run. Its text must be a token that no merge can touch: the text that the
+/// pre-tokenizer isolates.
 pub(super) fn gap(
     pointer: &JsonPointer,
     replace: Option<(u8, usize, String)>,
@@ -261,7 +261,7 @@ pub(super) fn templates(
                 if count(|slot| matches!(slot, Slot::First(_))) != firsts
                     || count(|slot| matches!(slot, Slot::Second(_))) != seconds
                 {
-                    return Err(here.fail("each sequence must stand in the template once"));
+                    return Err(here.fail("each sequence must occur in the template once"));
                 }
                 Ok(slots)
             };

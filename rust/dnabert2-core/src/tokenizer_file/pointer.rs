@@ -1,4 +1,4 @@
-//! Places in a tokenizer file, for messages.
+//! Positions in a tokenizer file, for messages.
 
 use std::path::PathBuf;
 

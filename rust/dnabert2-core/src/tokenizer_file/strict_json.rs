@@ -1,14 +1,14 @@
-//! JSON of which no object has a name twice.
+//! JSON whose objects have no duplicate names.
 //!
-//! `serde_json` keeps the last of two, other readers the first: an encoder that picks one of two ids
-//! in silence may differ from the one that a model was trained with.
+//! `serde_json` keeps the last of two, other readers the first: an encoder that silently picks one of
+//! two ids may differ from the one that a model was trained with.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// A value as `serde_json` reads it, but for the error on a name that stands twice.
+/// A value as `serde_json` reads it, except that a duplicate name is an error.
 pub(super) struct Unique(pub Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Reader {
         let mut values = Map::new();
         while let Some((name, Unique(value))) = object.next_entry::<String, _>()? {
             if values.contains_key(&name) {
-                return Err(A::Error::custom(format!("{name:?} stands twice in one object")));
+                return Err(A::Error::custom(format!("{name:?} occurs twice in one object")));
             }
             values.insert(name, value);
         }

@@ -13,7 +13,7 @@ use crate::tokenizer::{Definition, Model, Slot};
 use crate::tokenizer_file::pointer::JsonPointer;
 use crate::{Result, TokenId};
 
-/// Whether a text is no JSON but a list of tokens.
+/// Whether a text is a list of tokens and not JSON.
 pub fn is_one(text: &str) -> bool {
     let begin = text.trim_start();
     begin.starts_with('<') || (begin.starts_with('[') && begin.lines().next() == Some("[PAD]"))
@@ -27,7 +27,7 @@ pub fn parse(path: &Path, text: String) -> Result<Definition> {
         let here = pointer(&format!("line {}", line + 1));
         let id = TokenId::try_from(line).map_err(|_| here.fail("there are more than 65,536"))?;
         if ids.insert(token, id).is_some() {
-            return Err(here.fail(format!("{token:?} stands here for the second time")));
+            return Err(here.fail(format!("{token:?} occurs for the second time")));
         }
     }
     let special = |names: [&str; 2]| names.iter().find_map(|name| ids.get(name).copied());
