@@ -198,7 +198,10 @@ BAD = [
     (("build-corpus", "x.fa", "--out", "model"), "not a corpus"),
     (("build-corpus", "x.fa", "--out", "c", "--tokenizer", "x.fa"), "x.fa"),
     (("embed", "none.fa", *MODEL), "none.fa: No such file"),
-    (("embed", "x.csv", *MODEL), "x.csv: no column 'sequence'; there are chrom, start"),
+    (
+        ("embed", "x.csv", *MODEL),
+        "x.csv: has no column 'sequence' (got chrom, start). Name it with --column",
+    ),
     (("embed", "cut.fa.gz", *MODEL), "gzip stream is damaged"),
     (("embed", "x.fa", "--model", "nowhere", "--out", "v.npy"), "nowhere"),
     (("embed", "x.fa", "--model", "broken", "--out", "v.npy"), "broken/model.safetensors"),
@@ -206,7 +209,10 @@ BAD = [
     (("embed", "x.fa", "--model", "model", "--out", "v.csv"), "in .npy, .parquet or .h5ad"),
     (("embed", "x.fa", *MODEL, "--attention", "magic"), 'got "magic"'),
     (("embed", "x.fa", *MODEL, "--device", "abacus"), 'device: "abacus"'),
-    (("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"), "x.csv: is no VCF"),
+    (
+        ("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"),
+        "x.csv: is not a VCF file",
+    ),
     (("score-variants", "--vcf", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),
     (("attribute", "none.fa", "--model", "model", "--out", "y.bw"), "none.fa: No such file"),
     (("attribute", "cut.fa.gz", "--model", "model", "--out", "y.bw"), "gzip stream is damaged"),

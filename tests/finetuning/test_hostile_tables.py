@@ -115,14 +115,14 @@ def test_columns_for_training_and_embedding(tmp_path, name, content):
 
 
 MANIFESTS = {
-    "binary": (bytes(range(256)), "not a table"),
+    "binary": (bytes(range(256)), "is not a table"),
     "no path": (b"species\nx\n", "no column 'path'"),
     "nothing": (b"", "no column 'path'"),
-    "a weight that is not a number": (b"path,weight\nx.fa,nan\n", "line 2"),
-    "an infinite weight": (b"path,weight\nx.fa,inf\n", "line 2"),
-    "a negative cap": (b"path,species,max_bp\nx.fa,a,-1\n", "line 2"),
-    "a cap of 5000 digits": (b"path,species,max_bp\nx.fa,a," + b"9" * 5000 + b"\n", "line 2"),
-    "NUL": (b"path\nx\0.fa\n", "line 2|not a table"),
+    "a weight that is not a number": (b"path,weight\nx.fa,nan\n", "m.csv:2: "),
+    "an infinite weight": (b"path,weight\nx.fa,inf\n", "m.csv:2: "),
+    "a negative cap": (b"path,species,max_bp\nx.fa,a,-1\n", "m.csv:2: "),
+    "a cap of 5000 digits": (b"path,species,max_bp\nx.fa,a," + b"9" * 5000 + b"\n", "m.csv:2: "),
+    "NUL": (b"path\nx\0.fa\n", "m.csv:2|not a table"),
 }
 
 

@@ -26,16 +26,22 @@ def test_columns_in_any_order(tmp_path, comma):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column 'path'; there are none"),
-        ("file,species\na.fa,x\n", "no column 'path'; there are file, species"),
-        ("path\n", "names no file"),
-        ("path,species\n,x\n", "line 2: no path"),
-        ("path,weight\na.fa,heavy\n", "line 2: could not convert"),
-        ("path,weight\na.fa,-1\n", "line 2: weight must not be negative"),
-        ("path,weight\na.fa,nan\n", "line 2: weight must not be negative"),
-        ("path,species,max_bp\na.fa,x,0\n", "line 2: .*max_bp must be positive"),
-        ("path,max_bp\na.fa,5\n", "line 2: max_bp belongs to a species"),
-        ("path,species,max_bp\na.fa,x,5\nb.fa,x,6\n", "line 3: weight or max_bp of x"),
+        ("", r"m.csv:1: has no column 'path' \(got none\)"),
+        ("file,species\na.fa,x\n", r"has no column 'path' \(got file, species\)"),
+        ("path\n", "no rows. Add one row per file"),
+        ("path,species\n,x\n", "m.csv:2: has an empty path"),
+        (
+            "path,weight\na.fa,heavy\n",
+            r"m.csv:2: weight must be a number, .* \(got 'heavy' and ''\)",
+        ),
+        ("path,weight\na.fa,-1\n", r"m.csv:2: weight must be a finite number >= 0.*\(got -1"),
+        ("path,weight\na.fa,nan\n", r"m.csv:2: weight must be a finite .*\(got nan"),
+        ("path,species,max_bp\na.fa,x,0\n", r"m.csv:2: .*max_bp at least 1 \(got 1 and 0\)"),
+        ("path,max_bp\na.fa,5\n", r"m.csv:2: has a max_bp without a species \(got 5\)"),
+        (
+            "path,species,max_bp\na.fa,x,5\nb.fa,x,6\n",
+            r"m.csv:3: .* of x differ .*got 1 and 6, expected 1 and 5",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, message):
@@ -49,5 +55,5 @@ def test_what_is_wrong_is_named(tmp_path, text, message):
 def test_not_a_table(tmp_path):
     path = tmp_path / "m.csv"
     path.write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(DataError, match="not a table"):
+    with pytest.raises(DataError, match="is not a table"):
         read_manifest(path)

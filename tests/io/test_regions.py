@@ -114,7 +114,7 @@ def test_windows_must_have_bases():
 def test_names_of_records_must_differ_where_order_counts(tmp_path):
     (tmp_path / "x.fa").write_text(">a\nACG\n>a\nACG\n")
     assert len(list(read_pieces(tmp_path / "x.fa"))) == 2
-    with pytest.raises(DataError, match="two records are called a; names must differ"):
+    with pytest.raises(DataError, match=r"two records have the name a\. Rename"):
         read_in_order(tmp_path / "x.fa")
 
 
@@ -122,13 +122,13 @@ def test_what_is_wrong_with_a_region_is_named(tmp_path):
     bed = tmp_path / "x.bed"
     genome = Reference({"chr1": "ACGTACGT"})
     wrong = {
-        "chr2\t0\t4": "x.bed:2: chr2:0-4: the reference has no contig chr2",
-        "chr1\t4\t4": "x.bed:2: chr1:4-4: has 0 bases; a region needs at least 1",
-        "chr1\t5\t3": "x.bed:2: chr1:5-3: has -2 bases",
-        "chr1\t0\t9": "x.bed:2: chr1:0-9: ends behind chr1, which has 8 bases",
+        "chr2\t0\t4": "x.bed:2: chr2:0-4: the reference has no contig chr2 (it has chr1",
+        "chr1\t4\t4": "x.bed:2: chr1:4-4: must have at least 1 base (got 0)",
+        "chr1\t5\t3": "x.bed:2: chr1:5-3: must have at least 1 base (got -2)",
+        "chr1\t0\t9": "x.bed:2: chr1:0-9: ends behind chr1 (got 9, expected at most 8)",
         "chr1\t0\t4\ta\t0\t17": "chr1:0-4: the sixth column is the strand and must be +, - or . "
         "(got '17'). Correct it, or keep three columns: cut -f1-3",
-        "chr1\t0": "x.bed:2: is not BED: expected contig, start, end",
+        "chr1\t0": "x.bed:2: is not BED (got 'chr1",
         "tracks": "x.bed:2: is not BED",
     }
     for line, message in wrong.items():
@@ -173,7 +173,7 @@ def test_lines_for_a_browser_and_contigs_called_like_them(tmp_path):
 def test_two_records_of_one_name_are_no_reference(tmp_path):
     pytest.importorskip("pysam")
     (tmp_path / "x.fa").write_text(">a one\nACGT\n>b\nAC\n>a two\nGGGG\n")
-    with pytest.raises(DataError, match=r"two records are called a\."):
+    with pytest.raises(DataError, match=r"two records have the name a\."):
         Reference(tmp_path / "x.fa")
     assert [path.name for path in tmp_path.iterdir()] == ["x.fa"]
 

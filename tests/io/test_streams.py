@@ -144,7 +144,7 @@ def test_content_decides_and_not_the_name(tmp_path):
         (tmp_path / name).write_bytes(fasta)
         assert [piece.sequence for piece in read_pieces(tmp_path / name)] == ["ACGTACGTGGCC"]
         assert Tokenizer.train([tmp_path / name], 20).trained_on.sources[0].used_bp == 12
-        with pytest.raises(DataError, match="is FASTA or FASTQ; use read_fasta"):
+        with pytest.raises(DataError, match=r"is FASTA or FASTQ\. Use read_fasta"):
             list(read_column(tmp_path / name, "sequence"))
     (tmp_path / "x.fa").write_bytes(b"sequence,label\nACGT,1\n")
     assert [piece.sequence for piece in read_pieces(tmp_path / "x.fa")] == ["ACGT"]

@@ -43,7 +43,7 @@ def test_tracks_hold_what_was_added(tmp_path):
         ([("a", 19, 2)], "outside"),
         ([("a", -1, 2)], "outside"),
         ([("a", 3, 4), ("a", 6, 2)], "overlaps"),
-        ([("a", 3, 4), ("b", 6, 2)], "overlaps or comes before"),
+        ([("a", 3, 4), ("b", 6, 2)], "overlaps or precedes"),
     ],
 )
 def test_tracks_refuse_what_does_not_fit(tmp_path, pieces, message):

@@ -14,8 +14,6 @@ FOUND = runpy.run_path(str(ROOT / ".ci" / "phrases.py"))["FOUND"]
 UNCLEAR = re.compile(
     r"\b(is|are) expected\b|\b(illegal|bad|you|your|please)\b|!$|  ", re.IGNORECASE
 )
-# Packages whose messages do not follow the rules yet.
-EXEMPT = ("io/",)
 
 
 def text_of(node: ast.expr) -> str:
@@ -35,8 +33,6 @@ def messages() -> Iterator[tuple[str, str]]:
     """Yield every string given to an exception or a warning, with its position."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith(EXEMPT):
-            continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and node.args:
                 called = ast.unparse(node.func)

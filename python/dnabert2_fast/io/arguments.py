@@ -91,7 +91,7 @@ def sequence_list(given: object, name: str = "sequences") -> list[str | bytes]:
     Raises
     ------
     TypeError
-        For anything else, or an element that is neither `str` nor `bytes`; says what to write.
+        For anything else, or an element that is neither `str` nor `bytes`; names the remedy.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def file_list(given: object, name: str = "files") -> list[Any]:
     Raises
     ------
     TypeError
-        For one `str`, a mapping, a table or an open file; says what to write.
+        For one `str`, a mapping, a table or an open file; names the remedy.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def _is_plain(array: npt.NDArray[Any]) -> bool:
 
 def _arrow_chunks(given: object, name: str) -> list[Any] | None:
     """Return the chunks of an Arrow array with their text in one buffer each; None for others."""
-    # Whoever hands over an Arrow array has imported pyarrow; nobody else waits for it.
+    # An Arrow array exists only after its caller imported pyarrow, which takes long to import.
     arrow = sys.modules.get("pyarrow")
     if arrow is None or not isinstance(given, (arrow.Array, arrow.ChunkedArray)):
         return None

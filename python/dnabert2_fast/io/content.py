@@ -94,7 +94,7 @@ def letters_of(text: str, where: str, *, rna: bool = False) -> str:
         text = "".join(text.split())
         digit = next((letter for letter in text if letter in "0123456789"), None)
         if digit is not None:
-            raise DataError(f"{where}: the sequence has the digit {digit!r}; remove it")
+            raise DataError(f"{where}: the sequence has the digit {digit!r}. Remove it.")
     return text.translate(_RNA) if rna else text
 
 
@@ -119,8 +119,8 @@ class TableLetters:
             bases = sum(map(upper.count, "ACGU"))
             if "U" in upper and "T" not in upper and 10 * bases > 9 * len(upper):
                 warnings.warn(
-                    f"{self._path}: has U and no T, as RNA has it, and U has no token; read U as T "
-                    "with --rna (rna=True)",
+                    f"{self._path}: has U and no T, as RNA has it, and U has no token. Read U as T "
+                    "with --rna (rna=True).",
                     InputWarning,
                     stacklevel=2,
                 )

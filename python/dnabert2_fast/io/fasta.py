@@ -26,7 +26,7 @@ class FastaRecord(NamedTuple):
     name : str
         The header up to the first white space, without ``>`` or ``@``.
     sequence : str
-        The letters as they stand in the file, white space removed.
+        The letters as in the file, white space removed.
 
     Examples
     --------

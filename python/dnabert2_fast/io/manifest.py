@@ -21,11 +21,11 @@ class SourceFile(NamedTuple):
     path : Path or str
         A str if it is a URI, which `dnabert2_fast.ray` reads.
     species, group : str
-        Empty when they are not known.
+        Empty if unknown.
     weight : float
         How often the species' windows are drawn in training, against 1 for others.
     max_bp : int, optional
-        Of a species with more bases, only that share of the windows is taken, evenly spread.
+        Species with more bases are subsampled to this number, evenly.
 
     Examples
     --------
@@ -49,15 +49,15 @@ class SourceFile(NamedTuple):
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
-    r"""Read a table of files, one a line.
+    r"""Read a table of files, one per line.
 
     Parameters
     ----------
     path : path
         TSV or CSV with a header: column ``path`` (relative to the table's folder), and if wanted
-        ``species``, ``group``, ``weight``, ``max_bp``; others are passed over. Weight and greatest
-        number of bases belong to a species: all its lines must agree. A line without species may
-        have a weight of its own.
+        ``species``, ``group``, ``weight``, ``max_bp``; others are ignored. ``weight`` and
+        ``max_bp`` belong to a species: all its lines must agree. A line without species may have
+        its own weight.
 
     Raises
     ------
@@ -79,43 +79,61 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
         with open_bytes(path) as handle:
             text = handle.read().decode("utf-8")
         if "\0" in text:
-            raise DataError(f"{path}: not a table: there is a NUL byte")
+            raise DataError(
+                f"{path}: is not a table (got a NUL byte). Save it as TSV or CSV in UTF-8."
+            )
         rows = csv.DictReader(
             text.splitlines(), delimiter="\t" if "\t" in text else ",", restkey=""
         )
         if "path" not in (rows.fieldnames or ()):
             names = ", ".join(rows.fieldnames or ())
-            raise DataError(f"{path}: no column 'path'; there are {names or 'none'}")
+            raise DataError(
+                f"{path}:1: has no column 'path' (got {names or 'none'}). Name it in the header."
+            )
         for row in rows:
-            where = f"{path}: line {rows.line_num}"
+            where = f"{path}:{rows.line_num}"
             item = _input(path.parent, row, where)
             first = of_species.setdefault(item.species, item)
             if item.species and (first.weight, first.max_bp) != (item.weight, item.max_bp):
                 raise DataError(
-                    f"{where}: weight or max_bp of {item.species} is not that of an earlier line"
+                    f"{where}: weight and max_bp of {item.species} differ from an earlier line "
+                    f"(got {item.weight:g} and {item.max_bp}, expected {first.weight:g} and "
+                    f"{first.max_bp}). Make them equal in all lines of a species."
                 )
             inputs.append(item)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a table: {error}") from None
+        raise DataError(
+            f"{path}: is not a table ({error}). Save it as TSV or CSV in UTF-8."
+        ) from None
     if not inputs:
-        raise DataError(f"{path}: names no file")
+        raise DataError(f"{path}: has a header but no rows. Add one row per file.")
     return inputs
 
 
 def _input(folder: Path, row: dict[str, str | None], where: str) -> SourceFile:
     cells = {name: value.strip() for name, value in row.items() if name and value}
     if not cells.get("path"):
-        raise DataError(f"{where}: no path")
+        raise DataError(f"{where}: has an empty path. Add the path of a file, or delete the line.")
     try:
         weight = float(cells.get("weight") or 1)
         max_bp = int(cells["max_bp"].replace("_", "")) if cells.get("max_bp") else None
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+    except ValueError:
+        got = f"got {cells.get('weight', '')!r} and {cells.get('max_bp', '')!r}"
+        raise DataError(
+            f"{where}: weight must be a number, and max_bp a whole number ({got}). "
+            "Correct the line."
+        ) from None
     if not 0 <= weight < float("inf") or (max_bp is not None and max_bp < 1):
-        raise DataError(f"{where}: weight must not be negative, max_bp must be positive")
+        raise DataError(
+            f"{where}: weight must be a finite number >= 0, and max_bp at least 1 "
+            f"(got {weight:g} and {max_bp}). Correct the line."
+        )
     species, group = cells.get("species", ""), cells.get("group", "")
     if max_bp is not None and not species:
-        raise DataError(f"{where}: max_bp belongs to a species, and there is none")
+        raise DataError(
+            f"{where}: has a max_bp without a species (got {max_bp}). Add a species, or leave "
+            "max_bp empty."
+        )
     path = cells["path"]
     return SourceFile(path if "://" in path else folder / path, species, group, weight, max_bp)
 

@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def source(self) -> Path | str:
-        """The file, or a hash of the sequences that were given; tells references apart."""
+        """The file, or a hash of the sequences that were given; differs between references."""
         if not isinstance(self._source, Mapping):
             return self.path
         digest = hashlib.sha256()
@@ -175,7 +175,7 @@ class Reference:
             plain, unpack = path.with_suffix("").name, UNPACK[packing]
             raise DataError(
                 f"{path}: is compressed by {'plain ' * (packing == 'gzip')}{packing}, in which no "
-                "position can be looked up; unpack it, or compress it with bgzip: "
+                "position can be looked up. Decompress it, or compress it with bgzip: "
                 f"{unpack} {path.name} | bgzip > {plain}.bgz"
             )
         records_of(opened, rna=self._rna)  # raises for files of other kinds, warns of RNA
@@ -187,7 +187,7 @@ class Reference:
             folder = self._index(path, endings)
         elif (path.with_name(f"{path.name}.fai")).stat().st_mtime < path.stat().st_mtime:
             warnings.warn(
-                f"{path.name}.fai is older than {path}: delete it if the sequences have changed",
+                f"{path}.fai: is older than {path.name}. Delete it if the sequences have changed.",
                 stacklevel=3,
             )
         index, *blocks = (folder / f"{path.name}{ending}" for ending in endings)
@@ -201,7 +201,9 @@ class Reference:
             _require_even_lines(opened, index, path)
             return opened
         except (ValueError, OSError) as error:
-            raise DataError(f"{path}: cannot be read with its index {index}: {error}") from None
+            raise DataError(
+                f"{path}: cannot be read with its index ({error}). Delete {index}."
+            ) from None
 
     def _index(self, path: Path, endings: list[str]) -> Path:
         """Make an index; returns the folder where it lies."""
@@ -213,14 +215,14 @@ class Reference:
         folder = Path(self._temporary.name)
         made = [folder / f"{path.name}{ending}" for ending in (".fai", ".gzi")]
         files = [os.fsencode(file) for file in (path, *made)]
-        # htslib would say what is wrong on standard error, beside the one line that is ours.
+        # htslib would print a second message on standard error.
         loud = pysam.set_verbosity(0)
         try:
             pysam.faidx(files[0], b"--fai-idx", files[1], b"--gzi-idx", files[2])
         except pysam.SamtoolsError:
             raise DataError(
-                f"{path}: cannot be indexed as FASTA: all lines of a record must have one length; "
-                f"`samtools faidx {path.name}` says where they do not"
+                f"{path}: cannot be indexed as FASTA: all lines of a record must have one length. "
+                f"Find the first other line with `samtools faidx {path.name}`."
             ) from None
         finally:
             pysam.set_verbosity(loud)
@@ -237,14 +239,14 @@ def _require_plain_text(path: Path, *, packed: bool) -> None:
     with gzip.open(path) if packed else path.open("rb") as handle:
         head = handle.read(HEAD)
     if head.startswith(codecs.BOM_UTF8):
-        what, mend = "begins with a byte-order mark", "tail -c +4"
+        what, repair = "begins with a byte-order mark", "tail -c +4"
     elif b"\r" in head and b"\n" not in head:
-        what, mend = "has lines that end with CR alone", r"tr '\r' '\n'"
+        what, repair = "has lines that end with CR alone", r"tr '\r' '\n'"
     else:
         return
-    command = f"{mend} < {path.name} > NEW"
+    command = f"{repair} < {path.name} > NEW"
     if packed:
-        command = f"bgzip -dc {path.name} | {mend} | bgzip > NEW"
+        command = f"bgzip -dc {path.name} | {repair} | bgzip > NEW"
     raise DataError(
         f"{path}: {what}, so no position can be looked up in it. Write a new file: {command}"
     )
@@ -260,7 +262,7 @@ def _require_distinct_names(path: Path) -> None:
                 if name in seen:
                     shown = name.decode("utf-8", "replace")
                     raise DataError(
-                        f"{path}: two records are called {shown}. Names in a reference must differ."
+                        f"{path}: two records have the name {shown}. Rename one of them."
                     )
                 seen.add(name)
 
@@ -271,8 +273,8 @@ def _warn_if_cut_off(path: Path) -> None:
         whole = handle.read() == BGZIP_END
     if not whole:
         warnings.warn(
-            f"{path}: lacks the EOF marker, the last block of a bgzip file, so it may be cut off; "
-            "compare its size with the original's",
+            f"{path}: lacks the EOF marker, the last block of a bgzip file, so it may be cut off. "
+            "Compare its size with the original's.",
             InputWarning,
             stacklevel=4,
         )
@@ -281,12 +283,12 @@ def _warn_if_cut_off(path: Path) -> None:
 def _require_even_lines(opened: Any, index: Path, path: Path) -> None:
     """Raise `DataError` for blanks within lines, which move positions; behind lines they do not.
 
-    htslib counts letters alone, and then computes where a base lies as if they stood together.
+    htslib counts letters alone, and then computes positions as if they were contiguous.
     """
     for line in index.read_text("utf-8", "surrogateescape").splitlines():
         name, length, _, bases, width = line.split("\t")[:5]
         others = int(width) - int(bases)
-        if others > 1:  # of one line; two are, as a rule, the line break of Windows
+        if others > 1:  # of one line; two are usually the line break of Windows
             end = int(length) if others > 2 else min(int(length), int(bases))
             if any(letter.isspace() for letter in opened.fetch(name, 0, end)):
                 raise _blanks(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from dnabert2_fast._internal.checks import check_at_least
@@ -72,7 +72,7 @@ class Span(NamedTuple):
 class SequenceFile:
     r"""A file of sequences: which of them are read, and how long the windows are.
 
-    A plain path stands for ``SequenceFile(path)`` wherever a function takes one.
+    A function that takes one also takes a path, and reads ``SequenceFile(path)``.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def read_in_order(
         for piece in _sequences(source):
             if piece.contig in lengths:
                 raise DataError(
-                    f"{source.path}: two records are called {piece.contig}; names must differ"
+                    f"{source.path}: two records have the name {piece.contig}. Rename one of them."
                 )
             lengths[piece.contig] = len(piece.sequence)
         sizes, pieces = list(lengths.values()), _sequences(source)
@@ -274,7 +274,7 @@ def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
         if one.contig == other.contig and other.start < one.end:
             raise DataError(
                 f"{path}: {one.contig}:{one.start}-{one.end} and {other.start}-{other.end} "
-                "overlap, and a track has one value per base; write a table instead"
+                "overlap, and a track has one value per base. Write a table instead, or merge them."
             )
 
 
@@ -302,7 +302,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
         with open_bytes(path) as handle:
             lines = handle.read().decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not a BED file: {error}") from None
+        raise DataError(f"{path}: is not a BED file ({error}). Save it as text in UTF-8.") from None
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -312,26 +312,40 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
             if line.split()[0] in TRACK_LINES:
                 continue
             raise DataError(
-                f"{path}:{number}: is not BED: expected contig, start, end separated by tabs"
+                f"{path}:{number}: is not BED (got {line[:40]!r}, expected contig, start and end "
+                "separated by tabs). Correct or delete the line."
             )
         contig, start, end = genome.resolve(cells[0]), int(cells[1]), int(cells[2])
         at = f"{path}:{number}: {cells[0]}:{start}-{end}"
         if contig is None:
-            raise DataError(f"{at}: {genome.label} has no contig {cells[0]}")
+            raise DataError(
+                f"{at}: {genome.label} has no contig {cells[0]} (it has "
+                f"{_some_of(genome.lengths)}). Use the genome of the regions."
+            )
         if not start < end:
-            raise DataError(f"{at}: has {end - start} bases; a region needs at least 1")
+            raise DataError(
+                f"{at}: must have at least 1 base (got {end - start}). Starts are 0-based, "
+                "ends exclusive."
+            )
         if end > genome.length(contig):
             raise DataError(
-                f"{at}: ends behind {contig}, which has {genome.length(contig):,} bases"
+                f"{at}: ends behind {contig} (got {end}, expected at most "
+                f"{genome.length(contig)}). Use the genome of the regions."
             )
-        # In BED, . stands for a missing value.
+        # BED writes a missing value as a point.
         given, strand = (cells[i] if len(cells) > i else "." for i in (3, 5))
         if strand not in STRANDS:
             raise DataError(
                 f"{at}: the sixth column is the strand and must be +, - or . (got {strand!r}). "
-                "Correct it, or keep three columns: cut -f1-3"
+                "Correct it, or keep three columns: cut -f1-3."
             )
         strand = STRANDS[strand]
         name = _place(contig, start, end, strand) if given in ("", ".") else given
         spans.append(Span(name, contig, start, end, strand))
     return spans
+
+
+def _some_of(names: Iterable[str]) -> str:
+    """Return the first names of a genome, for messages."""
+    first = [*islice(names, 4)]
+    return ", ".join(first[:3]) + ", ..." * (len(first) > 3)

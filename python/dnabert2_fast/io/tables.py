@@ -14,7 +14,7 @@ from dnabert2_fast.io.content import TableLetters, as_bytes, is_sequence_file, o
 __all__ = ["delimiter_of", "read_column", "values_of"]
 
 
-# What parts the cells of a line. That of a list never occurs, so a line is one cell.
+# What separates the cells of a line. That of a list never occurs, so a line is one cell.
 LINES = "\x1f"
 DELIMITERS = {".txt": LINES, ".csv": ",", ".tsv": "\t"}
 PACKED = (".gz", ".bgz", ".zst", ".bz2", ".xz")
@@ -62,8 +62,11 @@ def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False)
     opened = open_input(path)
     delimiter = delimiter_of(opened, path, column)
     if delimiter is None:
-        what = "is FASTA or FASTQ; use read_fasta" if is_sequence_file(opened) else "is not a table"
-        raise DataError(f"{path}: {what}")
+        raise DataError(
+            f"{path}: is FASTA or FASTQ. Use read_fasta."
+            if is_sequence_file(opened)
+            else f"{path}: is not a table with column {column!r}. Name the column in the header."
+        )
     yield from values_of(opened, path, column, delimiter, rna=rna)
 
 
@@ -89,9 +92,13 @@ def values_of(
                     number += 1
     except KeyError:
         listed = ", ".join(names)[:200]
-        raise DataError(f"{path}: no column {column!r}; there are {listed}") from None
+        raise DataError(
+            f"{path}: has no column {column!r} (got {listed}). Name it with --column (column=)."
+        ) from None
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a table of text: {_shortly(error)}") from None
+        raise DataError(
+            f"{path}: is not a table of text ({_shortly(error)}). Save it as CSV or TSV in UTF-8."
+        ) from None
 
 
 def _columns(opened: _native.Input, delimiter: str) -> list[str]:

@@ -52,7 +52,7 @@ class Track:
         self._at = (0, 0)
 
     def add(self, name: str, start: int, values: npt.NDArray[np.floating]) -> None:
-        """Write one value a base from `start` (0-based) on; NaN leaves a base without one.
+        """Write one value per base from `start` (0-based) on; NaN leaves a base without one.
 
         Raises
         ------
@@ -61,11 +61,13 @@ class Track:
         """
         end = start + len(values)
         if name not in self._rank or start < 0 or end > self._lengths[name]:
-            raise ValueError(f"track: {name}:{start}-{end} lies outside the sequences")
+            raise ValueError(
+                f"track: {name}:{start}-{end} lies outside the sequences of the track."
+            )
         if (self._rank[name], start) < self._at:
             raise ValueError(
-                f"track: {name}:{start}-{end} overlaps or comes before what was written already; "
-                "a track has one value a base, in the order of the sequences"
+                f"track: {name}:{start}-{end} overlaps or precedes values that are already "
+                "written. Write each base once, in the order of the sequences."
             )
         self._at = (self._rank[name], end)
         changes = np.flatnonzero(values[1:] != values[:-1]) + 1

@@ -1,6 +1,6 @@
 """VCF files, packed or not, line by line: a record keeps the text that it has in the file.
 
-Lines are taken as text. htslib would write numbers anew, and refuses contigs and fields that the
+Lines are taken as text. htslib would reformat numbers, and rejects contigs and fields that the
 header does not declare.
 """
 
@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 1 << 30
 
 
 class VcfRecord(NamedTuple):
-    r"""A line of a VCF file, as it stands there.
+    r"""A line of a VCF file, unchanged.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class VcfRecord(NamedTuple):
 
 @contextmanager
 def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[VcfRecord]]]:
-    r"""Open a VCF file or pipe; gives its header lines and an iterator of records.
+    r"""Open a VCF file or pipe; yield its header lines and an iterator of records.
 
     Raises
     ------
     DataError
-        When it is no VCF, damaged, or cut off; names the line.
+        When it is not a VCF file, damaged, or cut off; names the line.
 
     Examples
     --------
@@ -78,15 +78,21 @@ def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator
             if not line.startswith("##"):
                 break
         if not header or not header[-1].startswith("#CHROM\t"):
-            raise DataError(f"{path}: is no VCF: the line that begins with #CHROM is missing")
+            raise DataError(
+                f"{path}: is not a VCF file: the line that begins with #CHROM is missing. "
+                "Add the header."
+            )
         yield header, (_parse(path, number, line) for number, line in lines)
 
 
 def _numbered(path: str | os.PathLike[str], handle: BufferedReader) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b""), 1):
         if len(line) > MAX_LINE_BYTES:
-            raise DataError(f"{path}: line {number} has more than {MAX_LINE_BYTES:,} bytes")
-        # Whatever bytes there are come out again as they were.
+            raise DataError(
+                f"{path}:{number}: has more than {MAX_LINE_BYTES:,} bytes. "
+                "Check that it is a VCF file."
+            )
+        # Bytes that are not UTF-8 are written back unchanged.
         yield number, line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
@@ -95,8 +101,8 @@ def _parse(path: str | os.PathLike[str], number: int, line: str) -> VcfRecord:
     alts = tuple(cells[4].split(",")) if len(cells) >= 8 else ()
     if not (alts and all(alts) and cells[1].isdecimal() and len(cells[1]) < 40 and cells[3]):
         raise DataError(
-            f"{path}: line {number} is not a VCF record: eight columns separated by tabs are "
-            "expected, with a whole number as POS and neither REF nor an ALT empty"
+            f"{path}:{number}: is not a VCF record (got {line[:40]!r}, expected 8 tab-separated "
+            "columns, a whole number as POS, and no empty REF or ALT). Correct or delete the line."
         )
     alts = () if alts == (".",) else alts
     return VcfRecord(line, cells[0], int(cells[1]), cells[2], cells[3], alts)

@@ -412,7 +412,7 @@ def test_regions_keep_the_genomes_coordinates(files):
     assert attribute_file(regions, cls, tok, table, ONE) == 2
     for line, message in (
         ("chr1\t2", "not BED"),
-        ("chr1\t5\t61", "ends behind chr1, which has 60 bases"),
+        ("chr1\t5\t61", r"ends behind chr1 \(got 61, expected at most 60\)"),
         ("c\t1\t2", "g.fa has no contig c"),
     ):
         (files / "r.bed").write_text(line + "\n")
@@ -492,7 +492,7 @@ def test_bad_outputs_leave_nothing(files):
     with pytest.raises(ValueError, match=r"motifs: must end .*y\.csv"):
         AttributionOutput(motifs=files / "y.csv")
     (files / "x.fa").write_text(">a\nACGT\n>a\nACG\n")
-    with pytest.raises(DataError, match="two records are called a"):
+    with pytest.raises(DataError, match="two records have the name a"):
         attribute_file(files / "x.fa", cls, tok, AttributionOutput(files / "y.bw"), ONE)
     (files / "x.fa").write_text(f">a\n{'ACGT' * 501}\n")
     with pytest.raises(ValueError, match="plots: must have at most 2,000 bases"):

@@ -232,7 +232,7 @@ def test_bad_arguments_leave_nothing(fasta, tmp_path):
     with pytest.raises(CheckpointError, match="the tokenizer 11"):
         pseudo_likelihood(["A"], model, Tokenizer.train(["ACACGTGT"], 11))
     fasta.write_text(">a\nACGT\n>a\nACGT\n")
-    with pytest.raises(DataError, match="two records are called a"):
+    with pytest.raises(DataError, match="two records have the name a"):
         likelihood_track(fasta, model, tok, out)
     fasta.write_text("no sequence\n")
     with pytest.raises(FastaError):

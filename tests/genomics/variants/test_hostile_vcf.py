@@ -65,16 +65,16 @@ def test_numbers_too_large_for_a_table_are_refused_by_name(tmp_path):
 
 
 BAD = {
-    "nothing": (b"", "is no VCF"),
-    "binary": (bytes(range(256)), "is no VCF"),
-    "spaces for tabs": (HEAD.encode() + b"1 50 . A C . . .\n", "line 3 is not a VCF record"),
-    "a negative position": (HEAD.encode() + b"1\t-5\t.\tA\tC\t.\t.\t.\n", "line 3"),
-    "an empty REF": (HEAD.encode() + b"1\t5\t.\t\tC\t.\t.\t.\n", "line 3"),
+    "nothing": (b"", "is not a VCF"),
+    "binary": (bytes(range(256)), "is not a VCF"),
+    "spaces for tabs": (HEAD.encode() + b"1 50 . A C . . .\n", "x.vcf:3: is not a VCF record"),
+    "a negative position": (HEAD.encode() + b"1\t-5\t.\tA\tC\t.\t.\t.\n", "x.vcf:3: "),
+    "an empty REF": (HEAD.encode() + b"1\t5\t.\t\tC\t.\t.\t.\n", "x.vcf:3: "),
     "a position of 5000 digits": (
         HEAD.encode() + b"1\t" + b"9" * 5000 + b"\t.\tA\tC\t.\t.\t.\n",
-        "line 3",
+        "x.vcf:3: ",
     ),
-    "a header that never ends": (b"##x=" + b"A" * 5000, "is no VCF"),
+    "a header that never ends": (b"##x=" + b"A" * 5000, "is not a VCF"),
     "gzip damaged inside": (
         gzip.compress(HEAD.encode() + b"1\t5\t.\tA\tC\t.\t.\t.\n" * 999)[:40] + b"\xff" * 40,
         "damaged or ends early",
@@ -95,7 +95,7 @@ def test_a_packed_line_without_end_has_a_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(vcf, "MAX_LINE_BYTES", 1 << 16)
     (tmp_path / "x.vcf.gz").write_bytes(gzip.compress(b"##x=" + b"A" * (1 << 20)))
     with (
-        pytest.raises(DataError, match="line 1 has more than 65,536 bytes"),
+        pytest.raises(DataError, match=":1: has more than 65,536 bytes"),
         read_vcf(tmp_path / "x.vcf.gz"),
     ):
         pass
