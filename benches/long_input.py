@@ -38,10 +38,10 @@ def plot(rows, path):
     axes = figure.add_subplot()
     bp, seconds, memory = zip(*rows, strict=True)
     axes.plot(bp, seconds, "o-", color="C0")
-    axes.set(xscale="log", xlabel="bases in one pass", ylabel="CPU seconds per kb", ylim=(0, None))
+    axes.set(xscale="log", xlabel="bases per pass", ylabel="CPU seconds per kb", ylim=(0, None))
     other = axes.twinx()
     other.plot(bp, memory, "s--", color="C1")
-    other.set(ylabel="memory, GB (dashed)", ylim=(0, None))
+    other.set(ylabel="memory (GB, dashed)", ylim=(0, None))
     figure.savefig(path, dpi=120)
 
 

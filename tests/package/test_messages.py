@@ -69,3 +69,23 @@ def test_helps(where, text):
     first = text.splitlines()[0]
     assert len(first) <= 100, where
     assert first.endswith("."), where
+
+
+def labels() -> Iterator[tuple[str, str]]:
+    """Yield the labels and titles of plots."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                texts = [word.value for word in node.keywords if word.arg in ("xlabel", "ylabel")]
+                if re.fullmatch("set_([xy]?label|title)|sup(title|xlabel)", node.func.attr):
+                    texts += node.args[:1]
+                yield from ((f"{name}:{node.lineno}", text_of(text)) for text in texts)
+
+
+def test_labels_of_plots():
+    found = dict(labels())
+    assert len(found) > 20
+    unclear = re.compile(r"\(bp\)|, 0-based|\bshare of\b|\bby chance\b|^(predicted|true|weight)$")
+    assert not [(where, text) for where, text in found.items() if unclear.search(text)]
+    assert not [(where, text) for where, text in found.items() if FOUND.search(text)]

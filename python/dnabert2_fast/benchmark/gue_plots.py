@@ -53,7 +53,7 @@ def plot_tasks(summary: Summary, path: Path) -> None:
         panel.set_visible(False)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
-    metric = "MCC x 100 (CVC: F1 x 100). Grey: the paper's, all sets of a task"
+    metric = "MCC x 100 (CVC: F1 x 100). Grey: paper, all sets of a task"
     figure.supxlabel(metric, fontsize=8)
     figure.savefig(path, dpi=150)
 

@@ -73,8 +73,8 @@ def _confusion(
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     figure.colorbar(image, label="fraction of the true class", shrink=0.8)
     figure.savefig(path, dpi=150)
 
@@ -106,9 +106,9 @@ def _curves(
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
     if len(names) <= MAX_NAMED:
-        roc.legend(frameon=False, loc="lower right", title="dashed: by chance")
+        roc.legend(frameon=False, loc="lower right", title="dashed: chance")
     else:
-        roc.set_title(f"{len(names)} labels; dashed: by chance", fontsize="medium")
+        roc.set_title(f"{len(names)} labels; dashed: chance", fontsize="medium")
     figure.savefig(path, dpi=150)
 
 
@@ -126,5 +126,5 @@ def _scatter(
         axes.plot([low, high], [low, high], color="grey", ls="--", lw=1)
         axes.scatter(true, given, s=8, alpha=0.6)
         axes.set_xlabel(f"true {name}")
-        axes.set_ylabel("predicted")
+        axes.set_ylabel(f"predicted {name}")
     figure.savefig(path, dpi=150)

@@ -279,10 +279,10 @@ def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]
         by_length.plot(np.arange(1, shown), share[1:shown], "o-", ms=3, lw=1, label=genome.name)
         ranked = np.sort(genome.counts[genome.counts > 0])[::-1] / max(1, genome.tokens)
         by_rank.loglog(np.arange(1, len(ranked) + 1), ranked, lw=1, label=genome.name)
-    by_length.set_xlabel("length of the token (bp)")
-    by_length.set_ylabel("share of tokens")
-    by_rank.set_xlabel("rank of the token")
-    by_rank.set_ylabel("share of tokens")
+    by_length.set_xlabel("token length (bases)")
+    by_length.set_ylabel("fraction of tokens")
+    by_rank.set_xlabel("token rank")
+    by_rank.set_ylabel("fraction of tokens")
     by_rank.legend(frameon=False, fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
@@ -299,12 +299,12 @@ def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[
     for axes, key, label in zip(
         panels,
         ("bases_per_token", "megaflops_per_base", "rare"),
-        ("bases per token", "operations per base (millions)", "fraction seen < 100 times"),
+        ("bases per token", "megaflops per base", "fraction of tokens seen < 100 times"),
         strict=True,
     ):
         axes.plot(sizes, [row[key] for row in rows], "o-", ms=4, lw=1)
         axes.set_xscale("log", base=2)
-        axes.set_xlabel("size of the vocabulary")
+        axes.set_xlabel("vocabulary size (tokens)")
         axes.set_ylabel(label)
         axes.axvline(4096, color="grey", ls="--", lw=1)
     with atomic_path(path) as temporary:

@@ -297,7 +297,7 @@ def test_references(files, tmp_path, monkeypatch):
 def test_an_index_older_than_its_file_warns(files):
     Reference(files / "g.fa")
     os.utime(files / "g.fa.fai", (0, 0))
-    with pytest.warns(UserWarning, match=r"g.fa.fai is older than g.fa. Delete it"):
+    with pytest.warns(UserWarning, match=r"g\.fa\.fai: is older than g\.fa\. Delete it"):
         Reference(files / "g.fa")
 
 

@@ -83,7 +83,7 @@ def plot_attribution(
         _draw_effects(attribution, list(grid[1::2]), width)
     if attribution.weights is not None:
         _draw_weights(attribution, grid[-1])
-    grid[len(letters) - 1].set_xlabel("base, 0-based", fontsize=8)
+    grid[len(letters) - 1].set_xlabel("position (0-based)", fontsize=8)
     name = f"{title}: " if title else ""
     kind = dict.fromkeys((attribution.method, attribution.target))  # attention is both
     figure.suptitle(name + ", ".join(kind), fontsize=10)
@@ -121,7 +121,7 @@ def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> Non
     strongest = float(np.nan_to_num(np.abs(effects)).max()) or 1.0
     for axes, start in zip(grid, range(0, len(effects), width), strict=True):
         some = effects[start : start + width]
-        picture = axes.imshow(
+        image = axes.imshow(
             some.T,
             cmap="RdBu_r",
             vmin=-strongest,
@@ -133,7 +133,7 @@ def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> Non
         axes.set_xlim(start - 0.5, start + width - 0.5)
         axes.set_yticks(range(4), list(BASES), fontsize=7)
         axes.tick_params(labelsize=7)
-    bar = grid[0].figure.colorbar(picture, ax=list(grid), fraction=0.015, pad=0.01)
+    bar = grid[0].figure.colorbar(image, ax=list(grid), fraction=0.015, pad=0.01)
     bar.set_label(f"change of {attribution.target}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
 
@@ -141,10 +141,10 @@ def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> Non
 def _draw_weights(attribution: Attribution, axes: Axes) -> None:
     """Draw the attention weights of every pair of bases."""
     assert attribution.weights is not None, "only attention has weights"
-    picture = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
-    axes.set_xlabel("attended base", fontsize=8)
-    axes.set_ylabel("attending base", fontsize=8)
+    image = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
+    axes.set_xlabel("attended position", fontsize=8)
+    axes.set_ylabel("attending position", fontsize=8)
     axes.tick_params(labelsize=7)
-    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.015, pad=0.01)
-    bar.set_label("weight", fontsize=8)
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.015, pad=0.01)
+    bar.set_label("attention weight", fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -79,7 +79,10 @@ def plot_embeddings(
             fitted = PCA(2, random_state=seed).fit(vectors[whole])
         points[whole] = fitted.transform(vectors[whole])
         shares = np.nan_to_num(fitted.explained_variance_ratio_)
-        names = [f"component {i} ({share:.0%})" for i, share in enumerate(shares, 1)]
+        names = [
+            f"principal component {i} ({share:.0%} of variance)"
+            for i, share in enumerate(shares, 1)
+        ]
     else:
         with needs('method="umap"'):
             from umap import UMAP
