@@ -86,6 +86,7 @@ def twin(model, variant, contig, config):
         a, b = (tok.encode(text).tolist() for text in texts)
         u, v = vector(model, a), vector(model, b)
         numbers = {"cosine": 1 - float(u @ v / u.norm() / v.norm()), "l2": float((u - v).norm())}
+        numbers["other_letters"] = sum(letter not in "ACGT" for letter in texts[0])
         if model is mlm:
             apart = tokens_apart(a, b)
             numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])

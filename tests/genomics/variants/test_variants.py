@@ -298,3 +298,15 @@ def test_the_example_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     statuses = [line.split("\t")[2] for line in done.stdout.splitlines()]
     assert statuses == ["scored"] * 5 + ["ref_mismatch"]
+
+
+def test_other_letters_of_the_window_by_hand():
+    """10 bases on each side, the contig ends behind 9: NNN lies before the base, R behind it."""
+    genome = Reference({"1": "NNN" + "ACGTTGC" + "A" + "TRGC" + "ACGTT" * 9})
+    config = ScoringConfig(window_bp=20, offsets_bp=(0,))
+    variants = [Variant("1", 10, "A", "G"), Variant("1", 13, "G", "A"), Variant("1", 40, "A", "G")]
+    scores = score_variants(variants, genome, mlm, tok, config)
+    assert [score.status for score in scores[:2]] == ["scored", "scored"]
+    assert [score.other_letters for score in scores[:2]] == [4, 1]
+    shifted = score_variants(variants[:1], genome, mlm, tok, ScoringConfig(20, (-2, 0, 2)))
+    assert shifted[0].other_letters == pytest.approx((4 + 4 + 2) / 3)

@@ -42,6 +42,7 @@ def write(tmp_path, monkeypatch):
                 continue
             values = {"llr": -0.00001234567, "llr_sd": 1 / 3, "ref_tokens": 1.0, "cosine": 1e6}
             values |= {"alt_tokens": 2.0, "l2": 12345678.0, "log_odds": 0.5, "probability": 0.25}
+            values["other_letters"] = 3.5
             yield scored._replace(**{name: values[name] for name in vcf_file._names(model)})
 
     monkeypatch.setattr(vcf_file, "score_stream", numbers)
@@ -64,6 +65,7 @@ WHETHER = f"Whether dnabert2_fast scored the allele, or why not: {','.join(STATU
 DISTANCES = [
     info("COSINE", "Float", "1 - cosine of the windows' mean-pooled vectors"),
     info("L2", "Float", "Euclidean distance of the windows' mean-pooled vectors"),
+    info("OTHER_LETTERS", "Float", "letters other than A, C, G, T in the window, mean over frames"),
 ]
 
 
@@ -82,11 +84,11 @@ def test_a_file_of_a_masked_language_model(write):
     lines = path.read_text().splitlines()
     (weights,) = re.findall("Weights=([0-9a-f]{12}),", lines[-7])
     numbers = "D2_LLR=-1.23457e-05{};D2_LLR_SD=0.333333{};D2_REF_TOKENS=1{};D2_ALT_TOKENS=2{}"
-    numbers += ";D2_COSINE=1e+06{};D2_L2=1.23457e+07{}"
+    numbers += ";D2_COSINE=1e+06{};D2_L2=1.23457e+07{};D2_OTHER_LETTERS=3.5{}"
     one, of_three = (
-        numbers.format(*[""] * 6),
+        numbers.format(*[""] * 7),
         numbers.format(
-            ",.,-1.23457e-05", ",.,0.333333", ",.,1", ",.,2", ",.,1e+06", ",.,1.23457e+07"
+            ",.,-1.23457e-05", ",.,0.333333", ",.,1", ",.,2", ",.,1e+06", ",.,1.23457e+07", ",.,3.5"
         ),
     )
     assert lines == [
@@ -122,7 +124,8 @@ def test_a_file_of_other_models(write):
     _, path, _ = write("y.vcf", encoder())
     header = [line for line in path.read_text().splitlines() if line.startswith("##INFO")]
     assert header == [info("STATUS", "String", WHETHER), *DISTANCES]
-    assert "D2_STATUS=scored;D2_COSINE=1e+06;D2_L2=1.23457e+07\n" in path.read_text()
+    scored = "D2_STATUS=scored;D2_COSINE=1e+06;D2_L2=1.23457e+07;D2_OTHER_LETTERS=3.5\n"
+    assert scored in path.read_text()
     _, path, _ = write("z.vcf", classifier(num_labels=3), prefix="B_1")
     lines = path.read_text().splitlines()
     odds = "log(p / (1 - p)) of class 0, ALT minus REF"
@@ -132,7 +135,7 @@ def test_a_file_of_other_models(write):
         info("LOG_ODDS", "Float", odds),
         info("PROBABILITY", "Float", "probability of class 0, ALT minus REF"),
     ]
-    assert lines[6].endswith(",BothStrands=true,Label=0>")
+    assert lines[7].endswith(",BothStrands=true,Label=0>")
     assert "D2_STATUS=old" in lines[-2]  # of another prefix
     assert lines[-1].endswith(";B_1_LOG_ODDS=0.5;B_1_PROBABILITY=0.25")
 
@@ -150,7 +153,7 @@ def test_a_table(write, monkeypatch, group_rows):
     counts, path, _ = write("y.parquet", masked_lm())
     assert counts == {"scored": 4, "ref_mismatch": 1, "not_sequence": 1}
     opened = pq.ParquetFile(path)
-    numbers = ["llr", "llr_sd", "ref_tokens", "alt_tokens", "cosine", "l2"]
+    numbers = ["llr", "llr_sd", "ref_tokens", "alt_tokens", "cosine", "l2", "other_letters"]
     names = ["chrom", "pos", "id", "ref", "alt", "status"]
     names += ["normal_start", "normal_ref", "normal_alt", *numbers]
     assert opened.schema_arrow.names == names
@@ -161,8 +164,8 @@ def test_a_table(write, monkeypatch, group_rows):
     }
     sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
     assert sizes == {1: [3, 1, 1, 1], 2: [3, 2, 1], 3: [3, 3], 4: [4, 2], 100: [6]}[group_rows]
-    scored = [-0.00001234567, 1 / 3, 1, 2, 1e6, 12345678]
-    nothing = [None] * 9
+    scored = [-0.00001234567, 1 / 3, 1, 2, 1e6, 12345678, 3.5]
+    nothing = [None] * 10
     rows = [list(row.values()) for row in opened.read().to_pylist()]
     assert rows == [
         ["chr1", 1, "rs1", "G", "A", "scored", 0, "G", "A", *scored],
@@ -256,5 +259,5 @@ def test_warnings_of_lengths(write, header, message):
 
 
 def test_numbers_have_a_row_per_variant():
-    assert vcf_file._numbers([], Reference({}), encoder(), tok, CONFIG, None).shape == (0, 8)
-    assert len(VariantScore._fields) == 10
+    assert vcf_file._numbers([], Reference({}), encoder(), tok, CONFIG, None).shape == (0, 9)
+    assert len(VariantScore._fields) == 11

@@ -78,6 +78,8 @@ class VariantScore(NamedTuple):
         Distances of the windows' mean-pooled vectors: 1 - cosine similarity, and Euclidean.
     log_odds, probability : float
         Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the chosen class.
+    other_letters : float
+        Letters other than A, C, G, T in the reference window. Scores beside them are less certain.
 
     Examples
     --------
@@ -99,6 +101,7 @@ class VariantScore(NamedTuple):
     l2: float = NAN
     log_odds: float = NAN
     probability: float = NAN
+    other_letters: float = NAN
 
 
 def score_variants(
@@ -271,6 +274,8 @@ def _score_chunk(
         by_frame = _distances(ids, windows, model, tokenizer, config)
         if isinstance(model, Dnabert2ForMaskedLM):
             by_frame |= likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)
+    others = np.array([len(text) - sum(map(text.count, "ACGT")) for text in windows.texts])
+    by_frame["other_letters"] = others[windows.ref]
     variant_index = np.array(windows.variant)
     frames = np.bincount(variant_index, minlength=len(chunk))
     with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN for a variant that is not scored

@@ -49,6 +49,7 @@ DESCRIPTIONS = {
     "alt_tokens": "tokens of ALT that differ, mean over frames",
     "cosine": "1 - cosine of the windows' mean-pooled vectors",
     "l2": "Euclidean distance of the windows' mean-pooled vectors",
+    "other_letters": "letters other than A, C, G, T in the window, mean over frames",
     "log_odds": "log(p / (1 - p)) of the class, ALT minus REF",
     "probability": "probability of the class, ALT minus REF",
 }
