@@ -1,5 +1,6 @@
 """A genome, variants on it, and their scores by a plain definition."""
 
+import json
 import math
 import random
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from helpers.dna import reverse_complement
 from helpers.models import classifier, encoder, masked_lm, tok
+from helpers.project import ROOT
 
 from dnabert2_fast import PackedBatch, Ragged
 from dnabert2_fast.genomics.variants.alleles import Variant
@@ -18,6 +20,7 @@ rng = random.Random(3)
 CONTIG = "".join(rng.choices("ACGT", k=700)) + "CA" * 20 + "".join(rng.choices("ACGT", k=700))
 GENOME = Reference({"chr1": CONTIG, "chrM": CONTIG[::-1]})
 CONFIG = ScoringConfig(window_bp=120, offsets_bp=(-7, 0), batch_tokens=300)
+TABLE = json.loads((ROOT / "python/dnabert2_fast/data/background/dnabert2.json").read_text())
 mlm, cls, enc = masked_lm(), classifier(num_labels=3), encoder()
 
 
@@ -45,6 +48,14 @@ def log_likelihood(model, ids, positions):
         batch = PackedBatch.from_ragged(Ragged.from_list([masked]))
         total += float(model(batch).logits[position].double().log_softmax(0)[ids[position]])
     return total
+
+
+def log_frequency(token):
+    """Of a token in the genome of the table in the package, each count raised by one."""
+    counts = {token: number + 1 for token, number in enumerate(TABLE["counts"])}
+    for special in tok.special_ids:
+        del counts[special]
+    return math.log(counts[token] / sum(counts.values()))
 
 
 def tokens_apart(a, b):
@@ -90,6 +101,8 @@ def twin(model, variant, contig, config):
         if model is mlm:
             apart = tokens_apart(a, b)
             numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])
+            numbers["context_llr"] = numbers["llr"] - sum(log_frequency(b[i]) for i in apart[1])
+            numbers["context_llr"] += sum(log_frequency(a[i]) for i in apart[0])
             numbers["ref_tokens"], numbers["alt_tokens"] = map(len, apart)
         if model is cls:
             with torch.inference_mode():

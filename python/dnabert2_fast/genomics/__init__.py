@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_track
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
+    from dnabert2_fast.genomics.variants.background import Background
     from dnabert2_fast.genomics.variants.config import ScoringConfig
     from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
@@ -31,6 +32,7 @@ __all__ = [
     "STATUSES",
     "Attribution",
     "AttributionConfig",
+    "Background",
     "DnaEmbedder",
     "EmbeddingConfig",
     "Pooling",
@@ -57,6 +59,7 @@ _HOME = {
     "STATUSES": "variants.alleles",
     "Attribution": "attribution.mutagenesis",
     "AttributionConfig": "attribution.config",
+    "Background": "variants.background",
     "DnaEmbedder": "embedding.sklearn",
     "EmbeddingConfig": "embedding.vectors",
     "Pooling": "embedding.pooling",

@@ -124,7 +124,7 @@ def test_what_is_not_scored_among_what_is(recwarn):
             of_classifiers = [numbers.pop(name) for name in ("log_odds", "probability")]
             assert np.isnan(of_classifiers).all()
             finite = [value == value for value in list(numbers.values())[2:]]
-            assert finite == [variant is not bad] * 7
+            assert finite == [variant is not bad] * 8
     assert (
         score_variants([bad] * 2, GENOME, masked_lm(), tok, CONFIG)
         == [VariantScore("unknown_contig")] * 2

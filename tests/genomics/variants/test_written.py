@@ -33,7 +33,7 @@ def write(tmp_path, monkeypatch):
     """Score records whose numbers are 1, 2, 3 ..., allele after allele."""
     calls = []
 
-    def numbers(variants, genome, model, tokenizer, config, bar):
+    def numbers(variants, genome, model, tokenizer, config, bar, background):
         calls.append((len(variants), genome, model, tokenizer, config))
         for variant in variants:
             scored = vcf_file.located(variant, genome, config)
@@ -41,9 +41,12 @@ def write(tmp_path, monkeypatch):
                 yield scored
                 continue
             values = {"llr": -0.00001234567, "llr_sd": 1 / 3, "ref_tokens": 1.0, "cosine": 1e6}
+            values |= {"context_llr": -1.5}
             values |= {"alt_tokens": 2.0, "l2": 12345678.0, "log_odds": 0.5, "probability": 0.25}
             values["other_letters"] = 3.5
-            yield scored._replace(**{name: values[name] for name in vcf_file._names(model)})
+            yield scored._replace(
+                **{name: values[name] for name in vcf_file._names(model, background)}
+            )
 
     monkeypatch.setattr(vcf_file, "score_stream", numbers)
 
@@ -83,12 +86,19 @@ def test_a_file_of_a_masked_language_model(write):
     assert list(counts.items()) == [("scored", 4), ("ref_mismatch", 1), ("not_sequence", 1)]
     lines = path.read_text().splitlines()
     (weights,) = re.findall("Weights=([0-9a-f]{12}),", lines[-7])
-    numbers = "D2_LLR=-1.23457e-05{};D2_LLR_SD=0.333333{};D2_REF_TOKENS=1{};D2_ALT_TOKENS=2{}"
-    numbers += ";D2_COSINE=1e+06{};D2_L2=1.23457e+07{};D2_OTHER_LETTERS=3.5{}"
+    numbers = "D2_LLR=-1.23457e-05{};D2_LLR_SD=0.333333{};D2_CLLR=-1.5{};D2_REF_TOKENS=1{}"
+    numbers += ";D2_ALT_TOKENS=2{};D2_COSINE=1e+06{};D2_L2=1.23457e+07{};D2_OTHER_LETTERS=3.5{}"
     one, of_three = (
-        numbers.format(*[""] * 7),
+        numbers.format(*[""] * 8),
         numbers.format(
-            ",.,-1.23457e-05", ",.,0.333333", ",.,1", ",.,2", ",.,1e+06", ",.,1.23457e+07", ",.,3.5"
+            ",.,-1.23457e-05",
+            ",.,0.333333",
+            ",.,-1.5",
+            ",.,1",
+            ",.,2",
+            ",.,1e+06",
+            ",.,1.23457e+07",
+            ",.,3.5",
         ),
     )
     assert lines == [
@@ -102,12 +112,13 @@ def test_a_file_of_a_masked_language_model(write):
             "Float",
             "standard deviation of the log-likelihood ratio over strands and window offsets",
         ),
+        info("CLLR", "Float", "LLR minus log-frequencies of the same tokens in a genome, nats"),
         info("REF_TOKENS", "Float", "tokens of REF that differ, mean over frames"),
         info("ALT_TOKENS", "Float", "tokens of ALT that differ, mean over frames"),
         *DISTANCES,
         f"##dnabert2_fast_score_variants=<ID=D2,Version={version('dnabert2-fast')},"
         f'Model="a\\\\b",Weights={weights},Reference="the reference",WindowBp=64,'
-        'OffsetsBp="-3 0",BothStrands=true>',
+        'OffsetsBp="-3 0",BothStrands=true,Background="human_chr20_GRCh37.fa.gz">',
         COLUMNS,
         "chr1\t1\trs1\tG\tA,<X>,C\t9.5\tPASS\tA=1;D2_LLRX=4;B;"
         f"D2_STATUS=scored,not_sequence,scored;{of_three}\tGT:X\t0/1",
@@ -153,7 +164,8 @@ def test_a_table(write, monkeypatch, group_rows):
     counts, path, _ = write("y.parquet", masked_lm())
     assert counts == {"scored": 4, "ref_mismatch": 1, "not_sequence": 1}
     opened = pq.ParquetFile(path)
-    numbers = ["llr", "llr_sd", "ref_tokens", "alt_tokens", "cosine", "l2", "other_letters"]
+    numbers = ["llr", "llr_sd", "context_llr", "ref_tokens", "alt_tokens"]
+    numbers += ["cosine", "l2", "other_letters"]
     names = ["chrom", "pos", "id", "ref", "alt", "status"]
     names += ["normal_start", "normal_ref", "normal_alt", *numbers]
     assert opened.schema_arrow.names == names
@@ -164,8 +176,8 @@ def test_a_table(write, monkeypatch, group_rows):
     }
     sizes = [opened.metadata.row_group(i).num_rows for i in range(opened.num_row_groups)]
     assert sizes == {1: [3, 1, 1, 1], 2: [3, 2, 1], 3: [3, 3], 4: [4, 2], 100: [6]}[group_rows]
-    scored = [-0.00001234567, 1 / 3, 1, 2, 1e6, 12345678, 3.5]
-    nothing = [None] * 10
+    scored = [-0.00001234567, 1 / 3, -1.5, 1, 2, 1e6, 12345678, 3.5]
+    nothing = [None] * 11
     rows = [list(row.values()) for row in opened.read().to_pylist()]
     assert rows == [
         ["chr1", 1, "rs1", "G", "A", "scored", 0, "G", "A", *scored],
@@ -204,7 +216,8 @@ def test_records_are_taken_in_chunks_that_are_part_of_the_settings(write, monkey
     assert [call[0] for call in calls] == [4, 1, 1]
     (inputs,) = asked
     source = Reference({"chr1": CONTIG}).source
-    assert inputs == {"vcf": path.with_name("x.vcf"), "reference": source, "chunk": 2}
+    wanted = {"vcf": path.with_name("x.vcf"), "reference": source, "chunk": 2}
+    assert inputs == {**wanted, "frequencies": None}
 
 
 @pytest.mark.parametrize(
@@ -259,5 +272,5 @@ def test_warnings_of_lengths(write, header, message):
 
 
 def test_numbers_have_a_row_per_variant():
-    assert vcf_file._numbers([], Reference({}), encoder(), tok, CONFIG, None).shape == (0, 9)
-    assert len(VariantScore._fields) == 11
+    assert vcf_file._numbers([], Reference({}), encoder(), tok, CONFIG, None, None).shape == (0, 10)
+    assert len(VariantScore._fields) == 12

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
+    from dnabert2_fast.genomics.variants.background import Background
     from dnabert2_fast.genomics.variants.config import ScoringConfig
     from dnabert2_fast.genomics.variants.scoring import VariantScore, score_variants
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
 __all__ = [
     "STATUSES",
+    "Background",
     "ScoringConfig",
     "Variant",
     "VariantScore",
@@ -24,6 +26,7 @@ __all__ = [
 
 _HOME = {
     "STATUSES": "alleles",
+    "Background": "background",
     "ScoringConfig": "config",
     "Variant": "alleles",
     "VariantScore": "scoring",

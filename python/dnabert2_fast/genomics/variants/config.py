@@ -30,6 +30,10 @@ class ScoringConfig:
         Also average over the reverse complement.
     label
         Class of a classifier whose probability is compared.
+    background
+        A genome as FASTA, or a ``.json`` table of `Background`: its token frequencies are what
+        ``context_llr`` is relative to. Default: the table in the package, for the published
+        vocabulary and for the one of ``mini``.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
 
@@ -50,6 +54,7 @@ class ScoringConfig:
     offsets_bp: tuple[int, ...] | None = None
     both_strands: bool = True
     label: int = 1
+    background: str | None = None
     batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ same tokens. For the full definition, see docs/guides/variants.md.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,6 +29,7 @@ from dnabert2_fast.genomics.masked import (
     token_log_likelihood,
 )
 from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import reverse_complement
@@ -41,6 +43,7 @@ from dnabert2_fast.tokenizer.unknown import require_known
 __all__ = [
     "VariantScore",
     "Windows",
+    "background_of",
     "class_answer",
     "differing_tokens",
     "likelihood_ratios",
@@ -72,6 +75,9 @@ class VariantScore(NamedTuple):
     llr, llr_sd : float
         Log-likelihood ratio of the tokens that differ, in nats, and its standard deviation over
         frames (0 for a single one); for a masked language model only.
+    context_llr : float
+        `llr` minus the log-frequencies of the same tokens in a genome: what the context adds. NaN
+        without a `Background` for the vocabulary.
     ref_tokens, alt_tokens : float
         Tokens in the span that differs.
     cosine, l2 : float
@@ -95,6 +101,7 @@ class VariantScore(NamedTuple):
     normal: Variant | None = None
     llr: float = NAN
     llr_sd: float = NAN
+    context_llr: float = NAN
     ref_tokens: float = NAN
     alt_tokens: float = NAN
     cosine: float = NAN
@@ -133,9 +140,15 @@ def score_variants(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have vocabularies of different sizes, or the table ``background``
+        belongs to another vocabulary.
     ValueError
         When the classifier has no class `label`, or the vocabulary no [MASK].
+
+    Warns
+    -----
+    UserWarning
+        When there is no background for the vocabulary of a masked language model.
 
     Examples
     --------
@@ -148,8 +161,25 @@ def score_variants(
     >>> [score.status for score in scores], scores[0].ref_tokens > 0
     (['scored', 'ref_mismatch'], True)
     """
+    config = (config or ScoringConfig()).for_model(model.config)
+    background = background_of(model, tokenizer, config)
     with progress(len(variants), "scoring", "variants") as bar:
-        return list(score_stream(variants, reference, model, tokenizer, config, bar))
+        return list(score_stream(variants, reference, model, tokenizer, config, bar, background))
+
+
+def background_of(model: Model, tokenizer: Tokenizer, config: ScoringConfig) -> Background | None:
+    """Return the background for a masked language model; warns when there is none."""
+    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    if not isinstance(model, Dnabert2ForMaskedLM):
+        return None
+    background = Background.of(tokenizer, config.background)
+    if background is None:
+        warnings.warn(
+            "context_llr is left out: the package has no token frequencies for this vocabulary. "
+            "Give background a genome.",
+            stacklevel=3,
+        )
+    return background
 
 
 def score_stream(
@@ -159,15 +189,17 @@ def score_stream(
     tokenizer: Tokenizer,
     config: ScoringConfig | None = None,
     bar: Progress | None = None,
+    background: Background | None = None,
 ) -> Iterator[VariantScore]:
     """Yield the scores of `score_variants` one by one; memory contains a few hundred of them."""
     config = (config or ScoringConfig()).for_model(model.config)
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
         require_label(config.label, model.config.num_labels)
+    logs = None if background is None else background.log_probabilities(tokenizer)
     stream = iter(variants)
     while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
-        scores = _score_chunk(chunk, reference, model, tokenizer, config)
+        scores = _score_chunk(chunk, reference, model, tokenizer, config, logs)
         if bar is not None:
             bar.update(len(chunk))
         yield from scores
@@ -259,6 +291,7 @@ def _score_chunk(
     model: Model,
     tokenizer: Tokenizer,
     config: ScoringConfig,
+    background: npt.NDArray[np.float64] | None,
 ) -> list[VariantScore]:
     scores: list[VariantScore] = []
     windows = Windows()
@@ -273,7 +306,9 @@ def _score_chunk(
     with evaluating(model):
         by_frame = _distances(ids, windows, model, tokenizer, config)
         if isinstance(model, Dnabert2ForMaskedLM):
-            by_frame |= likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)
+            by_frame |= likelihood_ratios(
+                ids, windows, model, tokenizer, config.batch_tokens, background
+            )
     others = np.array([len(text) - sum(map(text.count, "ACGT")) for text in windows.texts])
     by_frame["other_letters"] = others[windows.ref]
     variant_index = np.array(windows.variant)
@@ -298,10 +333,12 @@ def likelihood_ratios(
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     batch_tokens: int,
+    background: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return ``llr``, ``ref_tokens`` and ``alt_tokens`` of every frame; call it in `evaluating`.
 
-    `ids` are the encoded ``windows.texts``.
+    `ids` are the encoded ``windows.texts``. With log-probabilities of every token without context,
+    `background`, also ``context_llr``.
     """
     jobs: dict[tuple[int, int], int] = {}  # (text, position) -> masked copy, each once
     spans: list[tuple[list[int], list[int]]] = []
@@ -315,11 +352,16 @@ def likelihood_ratios(
         )
     masks = Masks.one_each([text for text, _ in jobs], [position for _, position in jobs])
     logs = token_log_likelihood(ids, masks, model, mask_id_of(tokenizer), batch_tokens)
-    return {
+    found = {
         "llr": np.array([logs[alt].sum() - logs[ref].sum() for ref, alt in spans]),
         "ref_tokens": np.array([float(len(ref)) for ref, _ in spans]),
         "alt_tokens": np.array([float(len(alt)) for _, alt in spans]),
     }
+    if background is not None:
+        tokens = [ids[text][position] for text, position in jobs]
+        added = logs - background[tokens]
+        found["context_llr"] = np.array([added[alt].sum() - added[ref].sum() for ref, alt in spans])
+    return found
 
 
 def _distances(

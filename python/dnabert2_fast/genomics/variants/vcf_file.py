@@ -31,8 +31,14 @@ from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
+from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
-from dnabert2_fast.genomics.variants.scoring import VariantScore, located, score_stream
+from dnabert2_fast.genomics.variants.scoring import (
+    VariantScore,
+    background_of,
+    located,
+    score_stream,
+)
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.vcf import VcfRecord, read_vcf
 from dnabert2_fast.model.auto import Model
@@ -41,10 +47,11 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["score_vcf"]
 
-# Header description of each number; its INFO field is the prefix with the name in capitals.
+# Header description of each number; `_field` names its INFO field.
 DESCRIPTIONS = {
     "llr": "log-likelihood of the tokens that differ, ALT minus REF, nats",
     "llr_sd": "standard deviation of the log-likelihood ratio over strands and window offsets",
+    "context_llr": "LLR minus log-frequencies of the same tokens in a genome, nats",
     "ref_tokens": "tokens of REF that differ, mean over frames",
     "alt_tokens": "tokens of ALT that differ, mean over frames",
     "cosine": "1 - cosine of the windows' mean-pooled vectors",
@@ -107,7 +114,8 @@ def score_vcf(
     DataError
         When a file is damaged or of another kind.
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have vocabularies of different sizes, or the table ``background``
+        belongs to another vocabulary.
     ValueError
         When `out` has another suffix, `prefix` is not a VCF identifier, or the classifier has no
         class `label`.
@@ -116,7 +124,8 @@ def score_vcf(
     -----
     UserWarning
         When header and reference differ in the length of a contig, when most REF alleles differ
-        from the reference, or when no allele could be scored: often another assembly.
+        from the reference, or when no allele could be scored: often another assembly. When there is
+        no background for the vocabulary: ``context_llr`` is left out.
 
     Examples
     --------
@@ -143,12 +152,15 @@ def score_vcf(
             f"prefix: must consist of letters, digits and _, with a letter first (got {prefix!r})."
         )
     config = (config or ScoringConfig()).for_model(model.config)
+    background = background_of(model, tokenizer, config)
+    names = _names(model, background)
     counts: Counter[str] = Counter()
     with read_vcf(vcf) as (header, records):
         genome = reference if isinstance(reference, Reference) else Reference(reference, rna=rna)
         _warn_of_lengths(vcf, header, genome)
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
-        settings = fingerprint(model, tokenizer, config, **inputs)
+        frequencies = background.digest if background is not None else None
+        settings = fingerprint(model, tokenizer, config, **inputs, frequencies=frequencies)
         parts = ResumeStore(out, settings)
         contigs: dict[str, None] = {}  # missing in the reference, in order
         total = _count_alleles(vcf)
@@ -159,7 +171,9 @@ def score_vcf(
                 if not (some := list(islice(records, CHUNK_RECORDS))):
                     return
                 variants = [variant for record in some for variant in variants_of(record)]
-                compute = partial(_numbers, variants, genome, model, tokenizer, config, bar)
+                compute = partial(
+                    _numbers, variants, genome, model, tokenizer, config, bar, background
+                )
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
                 seen += len(variants)
                 bar.reach(seen)
@@ -175,14 +189,15 @@ def score_vcf(
         with parts.until_done(), bar_of_all as bar:
             if out.suffix == ".parquet":
                 try:
-                    _write_parquet(out, scored(), model)
+                    _write_parquet(out, scored(), names)
                 except OverflowError:
                     raise DataError(
                         f"{vcf}: a POS does not fit into 64 bits of a table. Write a .vcf instead."
                     ) from None
             else:
-                lines = _provenance(model, settings["model"], genome, config, prefix)
-                _write_vcf(out, scored(), header, lines, _names(model), prefix)
+                info = _info_lines(names, config, prefix)
+                run = _provenance(model, settings["model"], genome, config, prefix, background)
+                _write_vcf(out, scored(), header, [*info, run], names, prefix)
     _warn_of_counts(vcf, counts, list(contigs), genome)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
@@ -202,9 +217,10 @@ def _numbers(
     tokenizer: Tokenizer,
     config: ScoringConfig,
     bar: Progress,
+    background: Background | None,
 ) -> npt.NDArray[np.float64]:
     """Return the fields of scores after status and normal form, one row per variant."""
-    scores = score_stream(variants, genome, model, tokenizer, config, bar)
+    scores = score_stream(variants, genome, model, tokenizer, config, bar, background)
     return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
@@ -289,23 +305,33 @@ def _packed_output(path: Path) -> Iterator[Any]:
 def _field(prefix: str, name: str) -> str:
     """Return the INFO field of a number.
 
-    >>> _field("D2", "llr_sd")
-    'D2_LLR_SD'
+    >>> _field("D2", "llr_sd"), _field("D2", "context_llr")
+    ('D2_LLR_SD', 'D2_CLLR')
     """
-    return f"{prefix}_{name.upper()}"
+    return f"{prefix}_{name.upper().replace('CONTEXT_', 'C')}"
 
 
-def _provenance(
-    model: Model, digest: str, genome: Reference, config: ScoringConfig, prefix: str
-) -> list[str]:
-    """Return the header lines that describe the scores, the model and the settings."""
+def _info_lines(names: list[str], config: ScoringConfig, prefix: str) -> list[str]:
+    """Return the header lines that describe the scores."""
     lines = [
         f"##INFO=<ID={_field(prefix, 'status')},Number=A,Type=String,Description="
         f'"Whether dnabert2_fast scored the allele, or why not: {",".join(STATUSES)}">'
     ]
-    for name in _names(model):
+    for name in names:
         what = DESCRIPTIONS[name].replace("the class", f"class {config.label}")
         lines.append(f'##INFO=<ID={_field(prefix, name)},Number=A,Type=Float,Description="{what}">')
+    return lines
+
+
+def _provenance(
+    model: Model,
+    digest: str,
+    genome: Reference,
+    config: ScoringConfig,
+    prefix: str,
+    background: Background | None,
+) -> str:
+    """Return the header line that names the model and the settings."""
     settings = {
         "ID": prefix,
         "Version": version("dnabert2-fast"),
@@ -316,10 +342,12 @@ def _provenance(
         "OffsetsBp": _quoted(" ".join(map(str, config.offsets))),
         "BothStrands": str(config.both_strands).lower(),
     }
+    if background is not None:
+        settings["Background"] = _quoted(" ".join(background.genomes))
     if isinstance(model, Dnabert2ForSequenceClassification):
         settings["Label"] = config.label
     pairs = ",".join(f"{key}={value}" for key, value in settings.items())
-    return [*lines, f"##{PROVENANCE}=<{pairs}>"]
+    return f"##{PROVENANCE}=<{pairs}>"
 
 
 def _quoted(text: str) -> str:
@@ -348,9 +376,8 @@ def _with_info(
 
 
 def _write_parquet(
-    path: Path, scored: Iterator[tuple[VcfRecord, list[VariantScore]]], model: Model
+    path: Path, scored: Iterator[tuple[VcfRecord, list[VariantScore]]], names: list[str]
 ) -> None:
-    names = _names(model)
     text, whole, number = pa.string(), pa.int64(), pa.float64()
     columns = {"chrom": text, "pos": whole, "id": text, "ref": text, "alt": text, "status": text}
     columns |= {"normal_start": whole, "normal_ref": text, "normal_alt": text}
@@ -384,9 +411,11 @@ def _unicode(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _names(model: Model) -> list[str]:
+def _names(model: Model, background: Background | None) -> list[str]:
     """Return the numbers that a model provides, in the order of `DESCRIPTIONS`."""
     absent: set[str] = set()
+    if background is None:
+        absent.add("context_llr")
     if not isinstance(model, Dnabert2ForMaskedLM):
         absent |= {"llr", "llr_sd", "ref_tokens", "alt_tokens"}
     if not isinstance(model, Dnabert2ForSequenceClassification):
