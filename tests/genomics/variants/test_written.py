@@ -217,7 +217,7 @@ def test_records_are_taken_in_chunks_that_are_part_of_the_settings(write, monkey
     (inputs,) = asked
     source = Reference({"chr1": CONTIG}).source
     wanted = {"vcf": path.with_name("x.vcf"), "reference": source, "chunk": 2}
-    assert inputs == {**wanted, "frequencies": None}
+    assert inputs == {**wanted, "frequencies": None, "scores": list(VariantScore._fields)}
 
 
 @pytest.mark.parametrize(

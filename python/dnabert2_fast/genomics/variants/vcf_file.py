@@ -160,7 +160,8 @@ def score_vcf(
         _warn_of_lengths(vcf, header, genome)
         inputs = {"vcf": Path(vcf), "reference": genome.source, "chunk": CHUNK_RECORDS}
         frequencies = background.digest if background is not None else None
-        settings = fingerprint(model, tokenizer, config, **inputs, frequencies=frequencies)
+        columns = {"frequencies": frequencies, "scores": list(VariantScore._fields)}
+        settings = fingerprint(model, tokenizer, config, **inputs, **columns)
         parts = ResumeStore(out, settings)
         contigs: dict[str, None] = {}  # missing in the reference, in order
         total = _count_alleles(vcf)
