@@ -462,7 +462,8 @@ fn drawn_lengths_are_those_of_the_generator() {
     let files = [vec![record("a"), record("b")], vec![record("c"), record("d"), record("e")]];
     let folder = tempfile::tempdir().expect("a folder");
     let paths = write_files(folder.path(), &files, 60);
-    let drawn = WindowRule { min_window_bp: Some(5), seed: 77, ..rule(24, 24, 1) };
+    let seed = 77;
+    let drawn = WindowRule { min_window_bp: Some(5), seed, ..rule(24, 24, 1) };
     let unit = Unit { number: 3, files: paths.clone(), ..unit(folder.path(), &paths[0]) };
     let (_, shards) = build(&unit, settings(drawn, 0.0, 2));
     let found: Vec<_> = shards
@@ -473,12 +474,12 @@ fn drawn_lengths_are_those_of_the_generator() {
     for (file, record) in [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)] {
         for (begin, end) in [(0, 200), (201, 271)] {
             let run = split_mix((file << 32) + record) ^ begin;
-            let mut state = split_mix(split_mix(77 ^ split_mix(3)) ^ run);
+            let mut state = split_mix(split_mix(seed ^ split_mix(3)) ^ run);
             let mut at = begin;
             while at < end {
                 state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
                 let length =
-                    5 + u64::try_from(u128::from(split_mix(state)) * 20 >> 64).expect("20");
+                    5 + u64::try_from((u128::from(split_mix(state)) * 20) >> 64).expect("20");
                 right.push((at, end.min(at + length)));
                 at += length;
             }
