@@ -31,7 +31,7 @@ class ScoringConfig:
     label
         Class of a classifier whose probability is compared.
     background
-        A genome as FASTA, or a ``.json`` table of `Background`: its token frequencies are what
+        A genome as FASTA, or a .json table of `Background`: its token frequencies are what
         ``context_llr`` is relative to. Default: the table in the package, for the published
         vocabulary and for the one of ``mini``.
     batch_tokens
