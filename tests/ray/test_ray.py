@@ -177,11 +177,11 @@ def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
     with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):
         build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(**RULES))
     assert not (tmp_path / "c").exists()
-    by_uri = [SourceFile(f"file://{tmp_path}/x.fa", "s", "g", 1.0, None)]
+    by_uri = [SourceFile((tmp_path / "x.fa").as_uri(), "s", "g", 1.0, None)]
     counted = [by_uri[0]._replace(max_bp=4)]
     for name, files in (("u", by_uri), ("v", counted)):
         with pytest.raises(FastaError, match=f"^{tmp_path}/x.fa: there is a NUL byte"):
-            build_over_ray(files, f"file://{tmp_path}/{name}", tok, CorpusConfig(**RULES))
+            build_over_ray(files, (tmp_path / name).as_uri(), tok, CorpusConfig(**RULES))
 
 
 def test_duplicates_need_one_process(tmp_path):
