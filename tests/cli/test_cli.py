@@ -60,7 +60,7 @@ def test_usage(capsys):
     assert run(capsys, "--version")[1].strip()
     code, _, err = run(capsys, "frobnicate")
     assert code == 2
-    assert "frobnicate: there is no such command" in err
+    assert "frobnicate: is not a command" in err
     for command in cli.COMMANDS:
         code, out, _ = run(capsys, command, "--help")
         assert code == 0

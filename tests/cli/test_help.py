@@ -59,11 +59,20 @@ def test_none_unsets_an_option():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["embd"], "embd: there is no such command. Did you mean embed?"),
-        (["zzz"], "zzz: there is no such command. See dnabert2-fast --help for the commands."),
-        (["embed", "x", "--otu", "y"], "--otu: there is no such option. Did you mean --out?"),
-        (["demo", "--see_d=3"], "--see_d: there is no such option. Did you mean --seed?"),
-        (["gue", "--no-x"], "--no-x: there is no such option. See dnabert2-fast gue --help."),
+        (["embd"], "embd: is not a command. Did you mean embed?"),
+        (["zzz"], "zzz: is not a command. See dnabert2-fast --help for the commands."),
+        (
+            ["embed", "x", "--otu", "y"],
+            "--otu: is not an option of dnabert2-fast embed. Did you mean --out?",
+        ),
+        (
+            ["demo", "--see_d=3"],
+            "--see_d: is not an option of dnabert2-fast demo. Did you mean --seed?",
+        ),
+        (
+            ["gue", "--no-x"],
+            "--no-x: is not an option of dnabert2-fast gue. See dnabert2-fast gue --help.",
+        ),
     ],
 )
 def test_unknown(arguments, message, capsys):

@@ -58,7 +58,7 @@ def fingerprint(
 
     What comes through a pipe is never the same again.
 
-    The fields of `rules` and the names of `inputs` must differ.
+    The fields of `config` and the names of `inputs` must differ.
     """
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():

@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = arguments[0]
     if command not in COMMANDS:
         near = did_you_mean(command, COMMANDS) or " See dnabert2-fast --help for the commands."
-        print(f"error: {command}: there is no such command.{near}", file=sys.stderr)
+        print(f"error: {command}: is not a command.{near}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8

@@ -87,7 +87,7 @@ def require_known(arguments: list[str], known: set[str], prog: str) -> None:
         name = argument.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name != "--" and name not in known:
             near = did_you_mean(name, sorted(known)) or f" See {prog} --help."
-            raise ValueError(f"{argument.partition('=')[0]}: there is no such option.{near}")
+            raise ValueError(f"{argument.partition('=')[0]}: is not an option of {prog}.{near}")
 
 
 def flags(target: Callable[..., Any]) -> Iterator[str]:

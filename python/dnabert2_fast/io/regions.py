@@ -256,14 +256,14 @@ def _windows(
         for first in reversed(firsts) if back and ascending else firsts:
             window = piece.sequence[first : first + window_bp]
             start = piece.end - first - len(window) if back else piece.start + first
-            name = _place(piece.contig, start, start + len(window), piece.strand)
+            name = _region_name(piece.contig, start, start + len(window), piece.strand)
             yield Piece(name, piece.contig, start, window, piece.strand)
 
 
-def _place(contig: str, start: int, end: int, strand: str) -> str:
+def _region_name(contig: str, start: int, end: int, strand: str) -> str:
     """Return the name of a region without one, as `bedtools getfasta -s` writes the strand ``-``.
 
-    >>> _place("chr1", 4, 9, "+"), _place("chr1", 4, 9, "-")
+    >>> _region_name("chr1", 4, 9, "+"), _region_name("chr1", 4, 9, "-")
     ('chr1:4-9', 'chr1:4-9(-)')
     """
     return f"{contig}:{start}-{end}" + "(-)" * (strand == "-")
@@ -340,7 +340,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
                 "Correct it, or keep three columns: cut -f1-3."
             )
         strand = STRANDS[strand]
-        name = _place(contig, start, end, strand) if given in ("", ".") else given
+        name = _region_name(contig, start, end, strand) if given in ("", ".") else given
         spans.append(Span(name, contig, start, end, strand))
     return spans
 

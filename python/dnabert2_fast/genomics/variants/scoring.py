@@ -148,7 +148,7 @@ def score_variants(
     Warns
     -----
     UserWarning
-        When there is no background for the vocabulary of a masked language model.
+        When the vocabulary of a masked language model has no background.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def score_variants(
 
 
 def background_of(model: Model, tokenizer: Tokenizer, config: ScoringConfig) -> Background | None:
-    """Return the background for a masked language model; warns when there is none."""
+    """Return the background for a masked language model; warn if it has none."""
     model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
     if not isinstance(model, Dnabert2ForMaskedLM):
         return None

@@ -124,8 +124,8 @@ def score_vcf(
     -----
     UserWarning
         When header and reference differ in the length of a contig, when most REF alleles differ
-        from the reference, or when no allele could be scored: often another assembly. When there is
-        no background for the vocabulary: ``context_llr`` is left out.
+        from the reference, or when no allele could be scored: often another assembly. When the
+        vocabulary has no background: ``context_llr`` is left out.
 
     Examples
     --------
