@@ -285,6 +285,25 @@ fn estimates_that_are_wrong_are_repaired() {
     }
 }
 
+/// In longest match the borders of a homopolymer depend on where it begins, however far to the left.
+#[test]
+fn borders_that_are_wrong_are_repaired() {
+    let merges = [(0, 0), (4, 0), (2, 3)]; // AA, AAA, GT
+    let vocab = Vocab::new(b"ACGT", &merges, (0..7).collect()).expect("sound merges");
+    let automaton = Automaton::longest(&vocab).expect("few pieces");
+    let repeat = "A".repeat(66_000);
+    for begin in ["", "A", "C", "GT"] {
+        let text = begin.to_owned() + &repeat + "GTACAAAAG" + &repeat;
+        let want: Vec<_> =
+            longest_naively(&vocab, &codes(&text)).into_iter().map(|one| vocab.id(one)).collect();
+        let mut ids = Vec::new();
+        automaton.encode_run(text.as_bytes(), 2, &mut Scratch::default(), |some| {
+            ids.extend_from_slice(some);
+        });
+        assert!(ids == want, "{begin:?}");
+    }
+}
+
 #[test]
 fn letters_alone_have_a_state_each() {
     let letters = Vocab::new(b"ACGT", &[], (0..4).collect()).expect("letters");
