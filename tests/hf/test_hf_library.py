@@ -1,11 +1,13 @@
 """Parts of transformers and peft that work on models and tokenizers: they must work on ours."""
 
 import json
+import pickle
 import random
 
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from helpers.golden import Case, folder_of
 from peft import AutoPeftModelForSequenceClassification, LoraConfig, get_peft_model
 from transformers import (
@@ -33,7 +35,7 @@ from dnabert2_fast.hf import (
     HFDnabert2Model,
     HFDnabert2Tokenizer,
 )
-from dnabert2_fast.model import PackedBatch
+from dnabert2_fast.model import PackedBatch, export_onnx
 
 SIZES = {
     "hidden_size": 24,
@@ -394,3 +396,115 @@ def test_masks_that_do_not_fit_or_have_gaps():
         got = model(input_ids=ids, attention_mask=mask).last_hidden_state[0]
     without = model(input_ids=torch.cat([ids[:, :2], ids[:, 3:]], 1)).last_hidden_state[0]
     assert torch.allclose(got[mask[0].bool()], without, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CLASSES)
+def test_arguments_of_bert_and_of_the_published_code(kind):
+    model, batch = kind(small()).eval(), batch_of()
+    positions = torch.arange(batch["input_ids"].shape[1])[None]
+    nothing = {"head_mask": None, "position_ids": positions, "masked_tokens_mask": None}
+    nothing |= {"labels": None, "use_cache": True, "output_all_encoded_layers": False}
+    assert torch.equal(model(**batch, **nothing)[0], model(**batch)[0])
+    for name, value, remedy in (
+        ("position_ids", positions * 2, "ALiBi"),
+        ("head_mask", torch.ones(2, 3), "Leave it out"),
+        ("output_all_encoded_layers", True, "output_hidden_states=True"),
+        ("masked_tokens_mask", batch["attention_mask"], "rows of last_hidden_state"),
+        ("past_key_values", (), "decoder"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: is not supported.*{remedy}"):
+            model(**batch, **{name: value})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        model(**batch, colour=1)
+
+
+@torch.no_grad()
+def test_the_published_order_of_arguments_is_refused():
+    model, batch = HFDnabert2Model(small()).eval(), batch_of()
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    types = (torch.arange(ids.shape[1]) > 3).long() * mask  # a pair's
+    model(ids, mask, types)
+    for unlike in ((torch.zeros_like(ids), mask), (torch.zeros_like(ids),), (types, mask)):
+        with pytest.raises(ValueError, match="by name: the published code"):
+            model(ids, *unlike)
+    with pytest.raises(ValueError, match=r"labels: .*AutoModelForSequenceClassification"):
+        model(**batch, labels=torch.zeros(3))
+
+
+@torch.no_grad()
+def test_the_encoders_output_is_unpacked_like_a_tuple(tmp_path):
+    model, batch = HFDnabert2Model(small()).eval(), batch_of()
+    output = model(**batch)
+    states, pooled = output
+    assert states is output.last_hidden_state
+    assert pooled is output.pooler_output
+    assert list(output.keys()) == ["last_hidden_state", "pooler_output"]
+    assert dict(output)["pooler_output"] is pooled
+    assert len(pickle.loads(pickle.dumps(output))) == 2
+    model._is_replica = True  # as DataParallel has it, whose gather iterates over names
+    assert list(model(**batch)) == ["last_hidden_state", "pooler_output"]
+
+
+@torch.no_grad()
+def test_peft_for_classes_on_the_bare_encoder():
+    model, batch = HFDnabert2Model(small()).eval(), batch_of()
+    want = model(**batch)[0]
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["Wqkv"]))
+    assert torch.equal(adapted(**batch)[0], want)
+    with pytest.raises(TypeError, match=r"got PeftModel.*merge_and_unload"):
+        export_onnx(adapted, "model.onnx")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_same_model_without_transformers(kind):
+    model, batch = kind(small(initializer_range=0.3)).eval(), batch_of()
+    core = model.core()
+    found = core(PackedBatch.from_padded(batch["input_ids"], batch["attention_mask"]))
+    want = model(**batch)
+    if kind is HFDnabert2ForSequenceClassification:
+        assert torch.equal(found.logits, want.logits)
+    else:
+        rows = want[0][batch["attention_mask"].bool()]
+        assert torch.equal(found[0] if kind is HFDnabert2Model else found.logits, rows)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_noise_on_embeddings(tmp_path):
+    rows = [{**HFDnabert2Tokenizer()(row["sequence"]), "labels": 1} for row in labelled(8)]
+    trainer = Trainer(
+        model=HFDnabert2ForSequenceClassification(small()),
+        args=arguments(tmp_path, max_steps=1, neftune_noise_alpha=5.0),
+        train_dataset=rows,
+        data_collator=DataCollatorWithPadding(HFDnabert2Tokenizer()),
+    )
+    assert np.isfinite(trainer.train().training_loss)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", CLASSES)
+def test_weights_that_are_offloaded(kind):
+    model, batch = kind(small()).eval(), batch_of()
+    want = model(**batch)[0]
+    assert torch.equal(cpu_offload(model, execution_device=torch.device("cpu"))(**batch)[0], want)
+
+
+def test_captum_explains_embeddings():
+    """Integrated gradients over word embeddings, as captum computes them, sum to the change."""
+    attr = pytest.importorskip("captum.attr")
+    model, batch = HFDnabert2ForSequenceClassification(small(initializer_range=0.3)), batch_of()
+    explain = attr.LayerIntegratedGradients(
+        lambda ids, mask: model.eval()(ids, attention_mask=mask).logits,
+        model.bert.embeddings.word_embeddings,
+    )
+    found, delta = explain.attribute(
+        batch["input_ids"],
+        baselines=torch.full_like(batch["input_ids"], 4),
+        additional_forward_args=(batch["attention_mask"],),
+        target=1,
+        n_steps=200,
+        return_convergence_delta=True,
+    )
+    assert found.shape == (*batch["input_ids"].shape, 24)
+    assert delta.abs().max() < 0.01

@@ -120,6 +120,7 @@ def test_it_learns_and_says_so(undisturbed):
         "config.json",
         "model.safetensors",
         "tokenizer.json",
+        "tokenizer_config.json",
         "run.json",
         "metrics.jsonl",
         "loss.png",

@@ -323,11 +323,12 @@ def _run(
 
 def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
     model.save_pretrained(folder)
-    tokenizer.save(folder / tokenizer.file_name)
+    tokenizer.save_pretrained(folder, pairs=task.pairs, max_length=task.max_length)
     task.save(folder)
     # For transformers and for genomics, which do not read task.json.
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["window_bp"] = task.window_bp or None
+    config["pairs"] = task.pairs
     config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
     config["label2id"] = {name: i for i, name in enumerate(task.names)}
     if task.kind in HF_PROBLEMS:

@@ -7,6 +7,8 @@ real token, so that left padding changes nothing; or the mean of all real tokens
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +25,15 @@ from transformers.modeling_outputs import (
 from dnabert2_fast.hf.config import HFDnabert2Config
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.encoder import Bert
-from dnabert2_fast.model.heads import MaskedLMHead, classification_head
+from dnabert2_fast.model.heads import (
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2ForTokenClassification,
+    Dnabert2Model,
+    MaskedLMHead,
+    classification_head,
+)
+from dnabert2_fast.model.pretrained import Pretrained, fit
 
 __all__ = [
     "HFDnabert2ForMaskedLM",
@@ -33,6 +43,20 @@ __all__ = [
 ]
 
 EMBEDDING, DECODER = "embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+
+
+UNUSED = {
+    "use_cache": "",
+    "position_ids": "Leave it out: ALiBi depends on distances between tokens alone.",
+    "head_mask": "Leave it out.",
+    "labels": "Use AutoModelForSequenceClassification or another class with a loss.",
+    "output_all_encoded_layers": "Use output_hidden_states=True.",
+    "masked_tokens_mask": "Select rows of last_hidden_state.",
+    "encoder_hidden_states": "There is no decoder.",
+    "encoder_attention_mask": "There is no decoder.",
+    "past_key_values": "There is no decoder.",
+}
+"""Arguments without a use here, and what to do when they are set."""
 
 
 class Packed(NamedTuple):
@@ -59,6 +83,8 @@ class Packed(NamedTuple):
 class _Base(PreTrainedModel):  # type: ignore[misc]
     config_class = HFDnabert2Config
     base_model_prefix = "bert"
+    core_class: type[Pretrained]
+    accepts_loss_kwargs = False  # `Trainer` would conclude otherwise from the keyword arguments
     supports_gradient_checkpointing = True
     _no_split_modules = ["Layer", "Embeddings"]  # noqa: RUF012
     # A checkpoint may contain heads that this class does not use.
@@ -81,12 +107,20 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         inputs_embeds: torch.Tensor | None,
         output_attentions: bool | None,
         output_hidden_states: bool | None,
+        *,
+        unused: Mapping[str, Any],
     ) -> Packed:
+        _require_unused(unused)
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is None or (input_ids is not None and inputs_embeds is not None):
             raise ValueError("input_ids, inputs_embeds: give exactly one of them.")
         mask = given.new_ones(given.shape[:2]) if attention_mask is None else attention_mask
-        batch = PackedBatch.from_padded(given, mask, token_type_ids)
+        if not torch.compiler.is_compiling():
+            _require_order(mask, token_type_ids)
+        # Looked up before padding is removed: hooks on the embedding (NEFTune, captum) expect a
+        # rectangle.
+        words = self.get_input_embeddings()(given) if inputs_embeds is None else given
+        batch = PackedBatch.from_padded(words, mask, token_type_ids)
         real = mask.bool()
         if output_attentions is None:
             output_attentions = self.config.output_attentions
@@ -103,10 +137,47 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         }
         return Packed(rows, batch.cu_seqlens, real, looks)
 
+    def core(self) -> Pretrained:
+        """Return this library's model: a copy of the weights, on the CPU, in `eval` mode."""
+        model = self.core_class(self.config.core())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* has no pooler", category=UserWarning)
+            fit(model, self.state_dict(), self.config._name_or_path or "model")
+        return model.eval()
+
     def _finished(self, output: Any, return_dict: bool | None) -> Any:
         if return_dict is None:
             return_dict = getattr(self.config, "return_dict", True)
         return output if return_dict else output.to_tuple()
+
+
+def _require_unused(given: Mapping[str, Any]) -> None:
+    """Accept arguments of BERT and of the published code that change nothing; refuse others."""
+    for name, value in given.items():
+        if name not in UNUSED:
+            raise TypeError(f"forward() got an unexpected keyword argument '{name}'")
+        if value is None or value is False or name == "use_cache":
+            continue
+        if name == "position_ids" and (value.diff(dim=-1) == 1).all():
+            continue
+        raise ValueError(f"{name}: is not supported. {UNUSED[name]}")
+
+
+def _require_order(mask: torch.Tensor, types: torch.Tensor | None) -> None:
+    """Refuse token types as the mask: the published encoder has them as its second argument."""
+    if not mask.numel():
+        return
+    swapped = not mask.any()
+    if types is not None and types.shape == mask.shape and not swapped:
+        # A mask instead of types has its first 1 at [CLS], where types are 0.
+        first = types.bool().long().argmax(1, keepdim=True)
+        swapped = bool((types.any(1) & ~mask.gather(1, first).bool().any(1)).all())
+    if swapped:
+        raise ValueError(
+            "attention_mask: looks like token types, as it is 0 at the first tokens. Pass "
+            "attention_mask and token_type_ids by name: the published code has them in the other "
+            "order."
+        )
 
 
 def _unpack(rows: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -127,6 +198,16 @@ def _unpack_attentions(attentions: tuple[torch.Tensor, ...], real: torch.Tensor)
     return torch.stack(padded)
 
 
+class EncoderOutput(BaseModelOutputWithPooling):  # type: ignore[misc]
+    """The encoder's output; ``states, pooled = model(ids)`` works, as with the published code.
+
+    Iterating over it gives its values, not their names; ``keys()`` and ``items()`` are unchanged.
+    """
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self.to_tuple())
+
+
 class HFDnabert2Model(_Base):
     """The encoder, for ``AutoModel``.
 
@@ -137,6 +218,7 @@ class HFDnabert2Model(_Base):
     torch.Size([1, 3, 3, 3])
     """
 
+    core_class = Dnabert2Model
     # The core's encoder runs on this class's own modules, so that keys are those of a bare BERT.
     encode: Any = Bert.encode
     pool: Any = Bert.pool
@@ -159,10 +241,13 @@ class HFDnabert2Model(_Base):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        head_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        **others: Any,
     ) -> Any:
         """Encode (batch, length) ids into (batch, length, hidden_size)."""
         packed = self._pack_and_encode(
@@ -172,9 +257,12 @@ class HFDnabert2Model(_Base):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            unused={"position_ids": position_ids, "head_mask": head_mask, **others},
         )
         pooled = None if self.pooler is None else self.pool(packed.rows, packed.cu_seqlens)
-        output = BaseModelOutputWithPooling(
+        # torch.nn.DataParallel gathers the outputs of replicas by iterating over their names.
+        replica = getattr(self, "_is_replica", False)
+        output = (BaseModelOutputWithPooling if replica else EncoderOutput)(
             last_hidden_state=_unpack(packed.rows, packed.real),
             pooler_output=pooled,
             **packed.looks,
@@ -188,6 +276,8 @@ class HFDnabert2ForMaskedLM(_Base):
     _tied_weights_keys = {DECODER: f"bert.{EMBEDDING}"}  # noqa: RUF012 (transformers reads it here)
 
     accepts_loss_kwargs = True  # `Trainer` then passes the number of labels of a whole update
+
+    core_class = Dnabert2ForMaskedLM
 
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
@@ -208,12 +298,15 @@ class HFDnabert2ForMaskedLM(_Base):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        head_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        **others: Any,
     ) -> Any:
         """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
         packed = self._pack_and_encode(
@@ -223,6 +316,7 @@ class HFDnabert2ForMaskedLM(_Base):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            unused={"position_ids": position_ids, "head_mask": head_mask, **others},
         )
         logits = self.cls.predictions(packed.rows)
         output = MaskedLMOutput(
@@ -240,6 +334,8 @@ class HFDnabert2ForSequenceClassification(_Base):
     multi-label tasks, binary cross-entropy. If it is not set, the labels decide.
     """
 
+    core_class = Dnabert2ForSequenceClassification
+
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -252,11 +348,14 @@ class HFDnabert2ForSequenceClassification(_Base):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        head_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        **others: Any,
     ) -> Any:
         """Classify sequences: logits (batch, num_labels)."""
         packed = self._pack_and_encode(
@@ -266,6 +365,7 @@ class HFDnabert2ForSequenceClassification(_Base):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            unused={"position_ids": position_ids, "head_mask": head_mask, **others},
         )
         pooled = self.bert.pool(packed.rows, packed.cu_seqlens)
         logits = self.classifier(self.dropout(pooled))
@@ -283,6 +383,8 @@ class HFDnabert2ForTokenClassification(_Base):
 
     accepts_loss_kwargs = True  # `Trainer` then passes the number of labels of a whole update
 
+    core_class = Dnabert2ForTokenClassification
+
     def __init__(self, config: HFDnabert2Config) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -295,12 +397,15 @@ class HFDnabert2ForTokenClassification(_Base):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        head_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        **others: Any,
     ) -> Any:
         """Classify tokens: logits (batch, length, num_labels); labels are -100 where ignored."""
         packed = self._pack_and_encode(
@@ -310,6 +415,7 @@ class HFDnabert2ForTokenClassification(_Base):
             inputs_embeds,
             output_attentions,
             output_hidden_states,
+            unused={"position_ids": position_ids, "head_mask": head_mask, **others},
         )
         logits = self.classifier(self.dropout(packed.rows))
         output = TokenClassifierOutput(

@@ -66,7 +66,8 @@ def add_norm(
     >>> add_norm(x, x, nn.LayerNorm(3)).tolist()[0][1]
     0.0
     """
-    if fused(x):
+    # Offloaded weights (accelerate) are on the meta device until the module itself is called.
+    if fused(x) and not norm.weight.is_meta:
         from dnabert2_fast.kernels.triton_add_norm import add_norm as op
 
         seed = _seed(x, dropout_p, unused=norm.weight)

@@ -25,6 +25,7 @@ class Dnabert2Config:
     ``"cls"``, a sequence's first token, as in the published model, whose file lacks the field; or
     ``"mean"``, the mean of all its tokens, including [CLS] and [SEP]. ``window_bp`` is the length
     in bases of the longest sequence that a classifier was fine-tuned on, None for other models.
+    ``pairs`` is whether it was fine-tuned on pairs of sequences, whose tokens have types.
 
     Raises
     ------
@@ -55,6 +56,7 @@ class Dnabert2Config:
     pad_token_id: int = 3
     num_labels: int = 2
     window_bp: int | None = None
+    pairs: bool = False
     alibi_starting_size: int = 512
     max_position_embeddings: int = 512
 
@@ -98,8 +100,8 @@ class Dnabert2Config:
         if "num_labels" not in known and isinstance(values.get("id2label"), Mapping):
             known["num_labels"] = len(values["id2label"])
         for name, value in known.items():
-            wanted = (float, int) if hints[name] is float else hints[name]
-            if not isinstance(value, wanted) or isinstance(value, bool):
+            wanted = hints[name] if hints[name] in (bool, str) else hints[name] | int
+            if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 kind = getattr(hints[name], "__name__", hints[name])
                 raise CheckpointError(f"{source}: {name} must be of type {kind} (got {value!r}).")
         try:

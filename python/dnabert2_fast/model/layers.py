@@ -41,7 +41,8 @@ class Embeddings(nn.Module):
         given = batch.input_ids
         words: torch.Tensor = given if given.is_floating_point() else self.word_embeddings(given)
         if batch.token_type_ids is None:
-            types = self.token_type_embeddings.weight[0]
+            # Through the module, so that hooks which move weights (accelerate) run.
+            types = self.token_type_embeddings(batch.cu_seqlens.new_zeros(1))
         else:
             types = self.token_type_embeddings(batch.token_type_ids)
         normed: torch.Tensor = self.dropout(self.LayerNorm(words + types))

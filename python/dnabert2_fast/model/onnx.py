@@ -44,11 +44,14 @@ def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : Dnabert2Model, Dnabert2ForMaskedLM, Dnabert2For...Classification
+        Or the model of `transformers` that an Auto class returned for it.
     path : path
         File to write. Its inputs are ``input_ids`` and ``attention_mask``, both int64 of shape
-        (batch, length), the mask 0 at padding on either side. Its output is ``last_hidden_state``
-        (batch, length, hidden_size), zero at padding, of a `Dnabert2Model`; ``logits`` of the
-        others: (batch, length, ...), or (batch, num_labels) of a classifier of sequences.
+        (batch, length), the mask 0 at padding on either side; also ``token_type_ids`` if ``pairs``
+        in the model's config is true, as after fine-tuning on pairs. Its output is
+        ``last_hidden_state`` (batch, length, hidden_size), zero at padding, of a `Dnabert2Model`;
+        ``logits`` of the others: (batch, length, ...), or (batch, num_labels) of a classifier of
+        sequences.
 
     Raises
     ------
@@ -56,6 +59,8 @@ def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
         Without the extra ``onnx``.
     CheckpointError
         For a model in int8.
+    TypeError
+        For another kind of model, such as one with an adapter of peft that is not merged.
 
     Examples
     --------
@@ -67,22 +72,31 @@ def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
     """
     with needs("export_onnx"):
         import onnxscript as _  # noqa: F401 (torch's own message gives no remedy)
+    of_transformers = getattr(type(model), "core", None)  # peft wraps a model and its attributes
+    if of_transformers is not None:
+        model = of_transformers(model)
+    if not isinstance(model, Exportable):
+        raise TypeError(
+            f"model: must be a model of this library (got {type(model).__name__}). Merge an "
+            "adapter first, with merge_and_unload()."
+        )
     if is_int8(model):
         raise CheckpointError("model: int8 cannot be exported. Export the model it was read from.")
     padded = _Padded(deepcopy(model).cpu().float()).eval()
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if model.config.pairs else [])]
     # Sizes of 0 and 1 would be exported as constants.
-    example = (torch.ones(2, 3, dtype=torch.long), torch.ones(2, 3, dtype=torch.long))
+    example = tuple(torch.ones(2, 3, dtype=torch.long) for _ in names)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     with atomic_path(path) as temporary, torch.no_grad(), warnings.catch_warnings():
-        # Both inputs have the same two sizes, and torch warns about the second.
+        # All inputs have the same two sizes, and torch warns about the second one.
         warnings.filterwarnings("ignore", "# The axis name")
         torch.onnx.export(
             padded,
             example,
             temporary,
-            input_names=["input_ids", "attention_mask"],
+            input_names=names,
             output_names=["last_hidden_state" if isinstance(model, Dnabert2Model) else "logits"],
-            dynamic_shapes=(sizes, sizes),
+            dynamic_shapes=tuple(sizes for _ in names),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -97,9 +111,16 @@ class _Padded(nn.Module):
         self.model = model
         self.slopes = alibi_slopes(model.config.num_attention_heads)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         embeddings = self.model.bert.embeddings
-        types = embeddings.token_type_embeddings.weight[0]
+        if token_type_ids is None:
+            token_type_ids = input_ids.new_zeros(1, 1)
+        types = embeddings.token_type_embeddings(token_type_ids)
         x: torch.Tensor = embeddings.LayerNorm(embeddings.word_embeddings(input_ids) + types)
         positions = torch.arange(input_ids.shape[1])
         distance = (positions[:, None] - positions[None, :]).abs()

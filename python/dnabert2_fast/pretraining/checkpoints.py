@@ -92,7 +92,7 @@ class Checkpoints:
 
             def export() -> None:
                 weights.save_pretrained(part)
-                tokenizer.save(part / tokenizer.file_name)
+                tokenizer.save_pretrained(part)
                 atomic_json(part / POSITION, position)
 
             self._writing.append(self._exporter.submit(export))

@@ -510,8 +510,7 @@ class PretrainingRun:
         final = detached(self.model, self.shape)
         if self._reporter is not None:
             self._reporter.close()
-            tokenizer = self.corpus.tokenizer
-            tokenizer.save(self.folder.folder / tokenizer.file_name)
+            self.corpus.tokenizer.save_pretrained(self.folder.folder)
             final.save_pretrained(self.folder.folder)
         self.checkpoints.remove()
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast import _native
-from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast.io.arguments import Sequences, check_sequence, sequence_list
 from dnabert2_fast.ragged import Ragged, as_ids
 from dnabert2_fast.tokenizer._encode import (
@@ -38,12 +38,14 @@ from dnabert2_fast.tokenizer._encode import (
 from dnabert2_fast.tokenizer._results import EncodedBatch, Encoding, ReplacedCounts, Windows
 from dnabert2_fast.tokenizer._train import TrainingConfig, TrainingReport, train_text
 from dnabert2_fast.tokenizer._vocabulary import (
+    CONFIG,
     FILES,
     Case,
     Matching,
     Unknown,
     find_file,
     id_of,
+    saved_policies,
 )
 
 __all__ = ["Tokenizer"]
@@ -155,8 +157,8 @@ class Tokenizer:
         cls,
         name: str | os.PathLike[str],
         *,
-        case: Case = "upper",
-        unknown: Unknown = "unk",
+        case: Case | None = None,
+        unknown: Unknown | None = None,
         matching: Matching | None = None,
     ) -> Self:
         """Read a tokenizer by name.
@@ -167,13 +169,20 @@ class Tokenizer:
             ``"dnabert2"``, the published vocabulary, or ``"mini"``, the packaged model's; a folder
             with a ``tokenizer.json`` or a ``vocab.txt``; such a file; or a model id on the Hugging
             Face hub.
-        case, unknown, matching
+        case : {"upper", "compat"}, optional
+            How lower-case letters are read. Default: ``case`` in the folder's
+            ``tokenizer_config.json``, else ``"upper"``.
+        unknown : {"unk", "split", "error"}, optional
+            How letters outside the vocabulary are read. Default: ``unknown`` in that file, else
+            ``"unk"``.
+        matching
             As in `from_file`.
 
         Raises
         ------
         TokenizerError
-            As in `from_file`, and when the hub does not give the file.
+            As in `from_file`, when ``tokenizer_config.json`` is damaged, and when the hub does not
+            give the file.
         FileNotFoundError
             When there is no such file or folder, and the name is not a hub id.
 
@@ -183,7 +192,14 @@ class Tokenizer:
         >>> Tokenizer.from_pretrained("dnabert2", unknown="split").encode("ACNG").tolist()
         [1, 5, 6, 7, 2]
         """
-        return cls.from_file(find_file(name), case=case, unknown=unknown, matching=matching)
+        path = find_file(name)
+        saved = saved_policies(path)
+        return cls.from_file(
+            path,
+            case=case or saved.case,
+            unknown=unknown or saved.unknown,
+            matching=matching,
+        )
 
     @classmethod
     def train(
@@ -581,6 +597,61 @@ class Tokenizer:
         """
         with atomic_path(path) as temporary:
             temporary.write_text(self._native.text, encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        pairs: bool = False,
+        max_length: int | None = None,
+    ) -> None:
+        """Write the tokenizer's file and ``tokenizer_config.json``; create the folder if needed.
+
+        `from_pretrained` and ``AutoTokenizer`` then read sequence alike: the second file has
+        `case`, `unknown`, the special tokens and the names of the model's inputs. A vocabulary of
+        k-mers has only its ``vocab.txt``.
+
+        Parameters
+        ----------
+        folder : path
+        pairs : bool
+            Whether the model reads pairs of sequences, whose type ids ``AutoTokenizer`` then
+            returns.
+        max_length : int, optional
+            Maximum tokens of the model, special ones included; ``AutoTokenizer`` cuts there when
+            ``truncation=True``.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from dnabert2_fast import Tokenizer
+        >>> folder = tempfile.mkdtemp()
+        >>> Tokenizer.from_pretrained("dnabert2", case="compat").save_pretrained(folder)
+        >>> Tokenizer.from_pretrained(folder).case
+        'compat'
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / self.file_name)
+        if self.matching == "kmers":
+            return
+        roles = {
+            "unk_token": self.unk_id,
+            "cls_token": self.cls_id,
+            "sep_token": self.sep_id,
+            "pad_token": self.pad_id,
+            "mask_token": self.mask_id,
+        }
+        types = ["token_type_ids"] if pairs else []
+        content = {
+            "tokenizer_class": "HFDnabert2Tokenizer",
+            "case": self.case,
+            "unknown": self.unknown,
+            "model_input_names": ["input_ids", *types, "attention_mask"],
+            **{role: self.vocabulary[i] for role, i in roles.items() if i is not None},
+            **({} if max_length is None else {"model_max_length": max_length}),
+        }
+        atomic_json(folder / CONFIG, content)
 
     @property
     def text(self) -> str:

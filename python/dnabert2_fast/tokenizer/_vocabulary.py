@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
 
-__all__ = ["FILES", "PACKAGED", "Case", "Matching", "Unknown", "find_file", "id_of"]
+__all__ = [
+    "CONFIG",
+    "FILES",
+    "PACKAGED",
+    "Case",
+    "Matching",
+    "Policies",
+    "Unknown",
+    "find_file",
+    "id_of",
+    "saved_policies",
+]
 
 Case = Literal["upper", "compat"]
 Unknown = Literal["unk", "split", "error"]
@@ -22,6 +34,37 @@ PACKAGED = {
 }
 """Tokenizers in the package; a file or folder of that name comes first."""
 FILES = ("tokenizer.json", "vocab.txt")
+CONFIG = "tokenizer_config.json"
+
+
+class Policies(NamedTuple):
+    """How letters are read; see `Tokenizer`."""
+
+    case: Case = "upper"
+    unknown: Unknown = "unk"
+
+
+def saved_policies(path: Path) -> Policies:
+    """Return the policies in the ``tokenizer_config.json`` of a tokenizer's folder.
+
+    Raises
+    ------
+    TokenizerError
+        When that file is damaged, or has another value.
+    """
+    config = path.with_name(CONFIG)
+    if path.name not in FILES or not config.exists():
+        return Policies()
+    try:
+        values = read_object(config)
+    except ValueError as error:
+        raise TokenizerError(f"{config}: {error}. Copy it again.") from None
+    for name, allowed in (("case", get_args(Case)), ("unknown", get_args(Unknown))):
+        if values.get(name) not in (None, *allowed):
+            raise TokenizerError(
+                f"{config}: {name} must be one of {', '.join(allowed)} (got {values[name]!r})."
+            )
+    return Policies(values.get("case") or "upper", values.get("unknown") or "unk")
 
 
 def find_file(name: str | os.PathLike[str]) -> Path:
