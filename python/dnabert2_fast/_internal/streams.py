@@ -10,14 +10,18 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.errors import DataError
 
-__all__ = ["is_stdout", "is_stream", "refuse_url", "require_file", "text_output"]
+__all__ = ["PACKED", "is_stdout", "is_stream", "refuse_url", "require_file", "text_output"]
 
+
+PACKED = (".gz", ".bgz")  # endings of text that is written as bgzip
 
 # Normal paths have one of the two slashes.
 URL = re.compile("[A-Za-z][A-Za-z0-9]+:/")
@@ -84,6 +88,8 @@ def is_stdout(path: str | os.PathLike[str]) -> bool:
 def text_output(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open an output for text as bytes: a file that is whole or absent, or standard output.
 
+    A name that ends in .gz or .bgz is written as bgzip, which every reader of gzip reads.
+
     >>> import tempfile
     >>> from pathlib import Path
     >>> path = Path(tempfile.mkdtemp(), "x.tsv")
@@ -97,5 +103,16 @@ def text_output(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if os.fspath(path).endswith(PACKED):
+        with needs("a bgzip file"):
+            import pysam
+
+        with atomic_path(path) as temporary, closing(_bgzip(pysam, temporary)) as packed:
+            yield packed
+        return
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         yield handle
+
+
+def _bgzip(pysam: Any, path: Path) -> IO[bytes]:
+    return pysam.BGZFile(os.fsencode(path), "wb")  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from dnabert2_fast.cli._args import Folder, report, require_output
 from dnabert2_fast.cli._parser import parse
+from dnabert2_fast.io.tracks import is_segments, is_track
 
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
@@ -61,16 +62,19 @@ def predict(
     rows: Literal["records", "windows"] = "records",
     window_bp: int | None = None,
     stride_bp: int | None = None,
+    regions: Path | None = None,
+    both_strands: bool = False,
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: Dtype = "float32",
     device: str = "auto",
 ) -> None:
-    """Write the answers of a fine-tuned model for every record of a file.
+    """Write the answers of a fine-tuned model for every record of a file, or along a genome.
 
-    A record longer than a window is cut into windows; the last one ends with the record. The answer
-    is the mean over the windows (docs/guides/finetune.md).
+    Table: a record longer than a window is cut into windows; the last one ends with the record. The
+    answer is the mean over the windows. Track: each base has the answer of the window around the
+    middle of its bin of --stride-bp (docs/guides/finetune.md).
 
     Parameters
     ----------
@@ -78,15 +82,23 @@ def predict(
         A folder that finetune wrote.
     file
         FASTA or FASTQ (plain, gz, bgz, zst), or .csv or .csv.gz with a column sequence (or
-        sequence1 and sequence2) and optionally name.
+        sequence1 and sequence2) and optionally name; with --regions a genome as FASTA, plain or
+        bgzip.
     out
-        .csv or .parquet; - is standard output.
+        Table: .csv or .parquet; - is standard output. Track: .bw, .bigwig, .bedgraph, or .bed for
+        the segments in which a class is predicted; text also .gz or .bgz. Each class has its file:
+        x.NAME.bw for x.bw.
     rows
-        One row per record, or per window.
+        Table: one row per record or region, or per window.
     window_bp
         Length of a window in bases. Default: the longest training sequence.
     stride_bp
         Bases from one window to the next. Default: the window's length.
+    regions
+        BED file: predict for these regions of the genome instead of whole records. Regions on the
+        strand - are reverse complemented; positions stay those of the genome.
+    both_strands
+        Average the answers for a window and for its reverse complement.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -102,7 +114,8 @@ def predict(
     from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
 
-    require_output(out)
+    if not (is_track(out) or is_segments(out)):
+        require_output(out)
     written = run(
         model,
         file,
@@ -111,6 +124,8 @@ def predict(
             rows=rows,
             window_bp=window_bp,
             stride_bp=stride_bp,
+            regions=regions,
+            both_strands=both_strands,
             batch_tokens=batch_tokens,
             attention=attention,
             dtype=dtype,
@@ -118,7 +133,14 @@ def predict(
             rna=rna,
         ),
     )
-    report(out, f"{written:,} rows")
+    if is_track(out) or is_segments(out):
+        from dnabert2_fast.finetuning.predict_track import track_paths
+        from dnabert2_fast.finetuning.task import Task
+
+        paths = track_paths(out, Task.load(model).names)
+        print(f"{', '.join(map(str, paths))}: {written:,} windows")
+    else:
+        report(out, f"{written:,} rows")
 
 
 def evaluate(

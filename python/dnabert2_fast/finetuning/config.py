@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -127,6 +128,11 @@ class PredictConfig:
     stride_bp
         Bases from one window to the next. Default: `window_bp`. The last window ends with the
         record, and the answer of a record is the mean over its windows.
+    regions
+        BED file: predict for these regions of a genome. Around the middle of each bin of
+        `stride_bp` the model reads a window; regions on the strand ``-`` are reverse complemented.
+    both_strands
+        Average the answers of a window and of its reverse complement.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -144,6 +150,8 @@ class PredictConfig:
     rows: Literal["records", "windows"] = "records"
     window_bp: int | None = None
     stride_bp: int | None = None
+    regions: str | os.PathLike[str] | None = None
+    both_strands: bool = False
     batch_tokens: int = 16_384
     attention: str = "auto"
     dtype: str = "float32"

@@ -21,11 +21,16 @@ from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
+from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import FIRST, Row, Task, rows_of
+from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
+from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.regions import read_bed
 from dnabert2_fast.io.tables import delimiter_of
+from dnabert2_fast.io.tracks import SEGMENT_SUFFIX, TRACK_SUFFIXES, is_segments, is_track
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import require_known
 
@@ -52,9 +57,14 @@ def predict(
         ``sequence1`` and ``sequence2``) and perhaps ``name``.
     out : path
         .csv or .parquet (``-`` is standard output, as .csv): ``name``; ``start_bp`` and
-        ``end_bp`` of windows, tokens and bases;
-        ``prediction`` (the most probable class; of labels those with at least one half, joined by
-        ``;``); ``probability_NAME`` for each, or ``value_NAME`` for numbers.
+        ``end_bp`` of windows, tokens and bases; ``prediction`` (the most probable class; of labels
+        those with at least one half, joined by ``;``); ``probability_NAME`` for each, or
+        ``value_NAME`` for numbers. For regions also ``contig``, ``start_bp``, ``end_bp`` and
+        ``strand`` of each row.
+
+        Or a track for each class, ``x.NAME.bw`` for ``x.bw``: .bw, .bigwig, .bedgraph (values), or
+        .bed (segments in which the class is predicted), the last two also with .gz or .bgz.
+        Windows then lie around bins of `stride_bp`, as for regions.
     config : PredictConfig
 
     Raises
@@ -62,7 +72,8 @@ def predict(
     CheckpointError, DataError, FastaError
         When model or input cannot be read; no output is written then.
     ValueError
-        When `out` has another suffix, or the stride is not between 1 and the window.
+        When `out` has another suffix, the stride is not between 1 and the window, or the model's
+        task has no answer of the requested kind.
 
     Examples
     --------
@@ -81,8 +92,13 @@ def predict(
     '"name","prediction","probability_other","probability_promoter"'
     """
     out, file = Path(out), Path(file)
-    if not is_stdout(out) and out.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"out: must end in .csv or .parquet (got {out.name}).")
+    to_track = is_track(out) or is_segments(out)
+    if not (is_stdout(out) or to_track or out.suffix in (".csv", ".parquet")):
+        tracks = ", ".join((*TRACK_SUFFIXES, SEGMENT_SUFFIX))
+        raise ValueError(
+            f"out: must end in .csv or .parquet for a table, in {tracks} for a track "
+            f"(got {out.name})."
+        )
     predictor = Predictor.load(
         folder,
         attention=config.attention,
@@ -92,29 +108,33 @@ def predict(
     )
     settings = {
         "file": file,
+        "regions": None if config.regions is None else Path(config.regions),
         "cut_bp": config.window_bp,
         "stride_bp": config.stride_bp,
+        "both_strands": config.both_strands,
         "tokens": config.batch_tokens,
         "rna": config.rna,
     }
+    windows = None if to_track else _windows(predictor, file, config)
     model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
     store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
+    if windows is None:
+        with store.until_done():
+            return predict_track(predictor, file, out, config, store)
     stream = predictor.stream(
-        _records(file, predictor.tokenizer, config.rna),
-        window_bp=config.window_bp,
-        stride_bp=config.stride_bp,
+        windows,
         each_window=config.rows == "windows",
+        both_strands=config.both_strands,
         keep=store.take,
     )
-    with_positions = config.rows == "windows" or predictor.task.by_position
     written = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
     with store.until_done(), ExitStack() as stack, bar_of_all as bar:
         target = stack.enter_context(text_output(out))
         try:
-            for positions, answers in stream:
-                table = pa.table(_columns(predictor.task, positions, answers, with_positions))
+            for answered, answers in stream:
+                table = pa.table(_columns(task, answered, answers, config))
                 if writer is None:
                     kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
                     writer = kind(target, table.schema)
@@ -127,6 +147,15 @@ def predict(
         if writer is None:
             raise DataError(f"{file}: has no records. Give a file with at least one sequence.")
     return written
+
+
+def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterator[Window]:
+    sizes = {"window_bp": config.window_bp, "stride_bp": config.stride_bp}
+    if config.regions is None:
+        return predictor.windows_of(_records(file, predictor.tokenizer, config.rna), **sizes)
+    genome = Reference(file, rna=config.rna)
+    regions = regions_of(read_bed(config.regions, genome), genome)
+    return predictor.windows_along(regions, **sizes)
 
 
 def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
@@ -144,15 +173,26 @@ def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
 
 
 def _columns(
-    task: Task, positions: list[tuple[str, int, int]], answers: Answers, with_positions: bool
+    task: Task, windows: list[Window], answers: Answers, config: PredictConfig
 ) -> dict[str, Any]:
-    names = np.array([name for name, _, _ in positions], dtype=object)
-    spans = np.array([(start, end) for _, start, end in positions])
+    of_region, each_window = config.regions is not None, config.rows == "windows"
+    index = np.arange(len(windows))
+    spans = np.array([(w.start_bp, w.end_bp) for w in windows], np.int64)
     if answers.spans is not None and answers.lengths is not None:
-        names, spans = np.repeat(names, answers.lengths), answers.spans
-    columns: dict[str, Any] = {"name": pa.array(names, pa.string())}
-    if with_positions:
-        columns["start_bp"], columns["end_bp"] = spans.T.astype(np.int64)
+        index, spans = np.repeat(index, answers.lengths), answers.spans
+    elif of_region and not each_window:
+        spans = np.array([(w.row_start_bp, w.row_end_bp) for w in windows], np.int64)
+
+    def text(values: list[str]) -> pa.Array:
+        return pa.array(np.array(values, dtype=object)[index], pa.string())
+
+    columns: dict[str, Any] = {"name": text([w.name for w in windows])}
+    if of_region:
+        columns["contig"] = text([w.contig for w in windows])
+    if of_region or each_window or task.by_position:
+        columns["start_bp"], columns["end_bp"] = spans.T
+    if of_region:
+        columns["strand"] = text(["-" if w.reverse else "+" for w in windows])
     return {**columns, **answer_columns(task, answers.outputs)}
 
 

@@ -15,8 +15,9 @@ from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
-from dnabert2_fast.finetuning.windows import Window, chunks_of, windows_of
+from dnabert2_fast.finetuning.windows import Region, Window, chunks_of, windows_along, windows_of
 from dnabert2_fast.io.arguments import Sequences
+from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
@@ -164,87 +165,154 @@ class Predictor:
             seconds = known_texts(pairs, self.tokenizer, "pairs")
             if len(seconds) != len(texts):
                 raise ValueError(f"pairs: {len(seconds)} of them, but {len(texts)} sequences")
-        rows = (
-            Row(str(i), text, second, "")
-            for i, (text, second) in enumerate(zip(texts, seconds, strict=True))
-        )
+        rows = (Row("", text, second, "") for text, second in zip(texts, seconds, strict=True))
+        windows = self.windows_of(rows, window_bp=window_bp, stride_bp=stride_bp)
         outputs, spans = [np.empty((0, len(self.task.names)))], [np.empty((0, 2), np.int64)]
         lengths = np.zeros(len(texts), np.int64)
-        for positions, answers in self.stream(rows, window_bp=window_bp, stride_bp=stride_bp):
+        for answered, answers in self.stream(windows):
             outputs.append(answers.outputs)
             if answers.lengths is not None and answers.spans is not None:
                 spans.append(answers.spans)
-                np.add.at(lengths, [int(name) for name, _, _ in positions], answers.lengths)
+                np.add.at(lengths, [window.row for window in answered], answers.lengths)
         if not self.task.by_position:
             return Answers(np.concatenate(outputs))
         return Answers(np.concatenate(outputs), lengths, np.concatenate(spans))
 
-    def stream(
+    def window_sizes(self, window_bp: int | None, stride_bp: int | None) -> tuple[int, int]:
+        """Return window and stride; as in a call, None is that of training.
+
+        Raises
+        ------
+        ValueError
+            When the stride is not between 1 and the window.
+        """
+        if window_bp is None:
+            window_bp = max(self.task.window_bp, 1)
+        stride_bp = window_bp if stride_bp is None else stride_bp
+        if not 0 < stride_bp <= window_bp:
+            raise ValueError(
+                f"stride_bp: must be between 1 and window_bp, {window_bp} (got {stride_bp})."
+            )
+        return window_bp, stride_bp
+
+    def windows_of(
+        self, rows: Iterable[Row], *, window_bp: int | None = None, stride_bp: int | None = None
+    ) -> Iterator[Window]:
+        """Yield the windows of rows as the task reads them; `window_bp`, `stride_bp` as in a call.
+
+        Raises
+        ------
+        DataError
+            When rows are pairs and the task is not, or the reverse.
+        ValueError
+            When the stride is not between 1 and the window.
+        """
+        window, stride = self.window_sizes(window_bp, stride_bp)
+        whole = self.task.pairs or self.task.kind == "tokens"
+        return windows_of(_as_trained(rows, self.task), None if whole else window, stride)
+
+    def windows_along(
         self,
-        rows: Iterable[Row],
+        regions: Iterable[Region],
         *,
         window_bp: int | None = None,
         stride_bp: int | None = None,
+    ) -> Iterator[Window]:
+        """Yield the windows along regions of a genome; `window_bp`, `stride_bp` as in a call.
+
+        Raises
+        ------
+        ValueError
+            When the task has pairs or one answer per token, or the stride is not between 1 and the
+            window.
+        """
+        if self.task.pairs or self.task.kind == "tokens":
+            what = "pairs of sequences" if self.task.pairs else "one answer per token"
+            raise ValueError(
+                "model: tracks and regions require one answer per sequence or base (the model has "
+                f"{what}). Write a .csv or .parquet of whole records."
+            )
+        return windows_along(regions, *self.window_sizes(window_bp, stride_bp))
+
+    def stream(
+        self,
+        windows: Iterable[Window],
+        *,
         each_window: bool = False,
+        both_strands: bool = False,
         keep: Keep = lambda _number, _rows, compute: compute(),
-    ) -> Iterator[tuple[list[tuple[str, int, int]], Answers]]:
-        """Yield the answers for a stream of rows; memory contains one record and some windows.
+    ) -> Iterator[tuple[list[Window], Answers]]:
+        """Yield the answers for a stream of windows; memory contains some thousands of them.
 
         Parameters
         ----------
-        rows : iterable of Row
-        window_bp, stride_bp : int, optional
-            As in a call.
+        windows : iterable of Window
         each_window : bool
             Return the windows' answers, not their means.
+        both_strands : bool
+            Return the mean of a window's answer and that of its reverse complement.
         keep : callable
             ``keep(number, rows, compute)`` returns a chunk's outputs, computed or stored.
 
         Yields
         ------
-        spans : list of (name, start, end)
-            Of each answered sequence, record or window; for a task by token or base a window's.
+        windows : list of Window
+            Each answered one, or the last one of each row with an answer.
         answers : Answers
+
+        Raises
+        ------
+        ValueError
+            When the task has pairs, or answers per token or base, and `both_strands` is True.
         """
-        if window_bp is None:
-            window_bp = max(self.task.window_bp, 1)
-        stride_bp = stride_bp or window_bp
-        if not 0 < stride_bp <= window_bp:
+        if both_strands and (self.task.pairs or self.task.by_position):
             raise ValueError(
-                f"stride_bp: must be between 1 and window_bp, {window_bp} (got {stride_bp})."
+                "both_strands: requires one answer per sequence (the model has "
+                f"{'pairs' if self.task.pairs else self.task.kind}). Leave it out."
             )
-        whole = self.task.pairs or self.task.kind == "tokens"
-        rows = _as_trained(rows, self.task)
-        windows = windows_of(rows, None if whole else window_bp, stride_bp)
         total, count = np.zeros(len(self.task.names)), 0
         for number, chunk in enumerate(chunks_of(windows)):
-            answers = self._answer(chunk, partial(keep, number))
+            answers = self._answer(chunk, both_strands, partial(keep, number))
             if self.task.by_position:
-                yield self._placed(chunk, answers)
+                yield chunk, self._placed(chunk, answers)
                 continue
             if each_window:
-                yield [(w.name, w.start_bp, w.end_bp) for w in chunk], answers
+                yield chunk, answers
                 continue
-            positions, means = [], []
+            lasts, means = [], []
             for window, output in zip(chunk, answers.outputs, strict=True):
                 total, count = total + output, count + 1
                 if window.is_last:
-                    positions.append((window.name, 0, window.end_bp))
+                    lasts.append(window)
                     means.append(total / count)
                     total, count = np.zeros_like(total), 0
             if means:
-                yield positions, Answers(np.array(means))
+                yield lasts, Answers(np.array(means))
 
-    def _answer(self, windows: Sequence[Window], keep: Callable[..., Any]) -> Answers:
+    def _answer(
+        self, windows: Sequence[Window], both_strands: bool, keep: Callable[..., Any]
+    ) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
         # Pairs and sequences of labelled tokens are cut as in training.
         kept_whole = self.task.pairs or self.task.kind == "tokens"
         max_length = self.task.max_length if kept_whole else None
-        inputs = encode(self.task, self.tokenizer, [w.sequence for w in windows], pairs, max_length)
-        rows = int(inputs.ids.offsets[-1]) if self.task.by_position else len(windows)
+        texts = [w.sequence for w in windows]
+        if not self.task.by_position:
+
+            def compute() -> npt.NDArray[np.float64]:
+                outputs = self._outputs(
+                    encode(self.task, self.tokenizer, texts, pairs, max_length), len(texts)
+                )
+                if both_strands:
+                    other = [reverse_complement(text) for text in texts]
+                    back = self._outputs(encode(self.task, self.tokenizer, other), len(texts))
+                    outputs = (outputs + back) / 2
+                return outputs
+
+            return Answers(keep(len(texts), compute))
+        inputs = encode(self.task, self.tokenizer, texts, pairs, max_length)
+        rows = int(inputs.ids.offsets[-1])
         outputs = keep(rows, partial(self._outputs, inputs, rows))
-        if inputs.spans is None:
-            return Answers(outputs)
         return Answers(outputs, inputs.ids.lengths, inputs.spans)
 
     def _outputs(self, inputs: Inputs, rows: int) -> npt.NDArray[np.float64]:
@@ -266,9 +334,7 @@ class Predictor:
         self.model.train(was_training)
         return outputs
 
-    def _placed(
-        self, windows: Sequence[Window], answers: Answers
-    ) -> tuple[list[tuple[str, int, int]], Answers]:
+    def _placed(self, windows: Sequence[Window], answers: Answers) -> Answers:
         """Map tokens' answers to tokens of real characters, or to each of their bases."""
         assert answers.lengths is not None
         assert answers.spans is not None
@@ -278,17 +344,19 @@ class Predictor:
             own = answers.spans[at : at + length]
             if self.task.kind == "bases":
                 token_index, base = bases_of(own)
-                where = np.stack([base, base + 1], 1) + window.start_bp
+                where = np.stack([base, base + 1], 1)
             else:
                 token_index = np.flatnonzero(own[:, 1] > own[:, 0])
                 where = own[token_index]
-            new = where[:, 0] >= window.new_bp
+            if window.reverse:
+                token_index, where = token_index[::-1], len(window.sequence) - where[::-1, ::-1]
+            where = where + window.start_bp
+            new = (where[:, 0] >= window.own_start_bp) & (where[:, 0] < window.own_end_bp)
             outputs.append(answers.outputs[at + token_index[new]])
             spans.append(where[new])
             lengths.append(int(new.sum()))
             at += int(length)
-        positions = [(window.name, window.start_bp, window.end_bp) for window in windows]
-        return positions, Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
+        return Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
 
 
 def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:

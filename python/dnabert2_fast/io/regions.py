@@ -25,6 +25,7 @@ __all__ = [
     "read_bed",
     "read_in_order",
     "read_pieces",
+    "read_spans",
 ]
 
 
@@ -205,11 +206,7 @@ def read_in_order(
     else:
         genome = Reference(source.path, rna=source.rna)
         lengths = genome.lengths
-        rank = {name: i for i, name in enumerate(lengths)}
-        spans = read_bed(source.regions, genome)
-        spans.sort(key=lambda span: (rank[span.contig], span.start, span.end))
-        if disjoint:
-            _require_disjoint(spans, source.regions)
+        spans = read_spans(source.regions, genome, disjoint=disjoint)
         sizes, pieces = [span.end - span.start for span in spans], _fetched(spans, genome)
     max_bp, count = max(sizes, default=0), len(sizes)
     if source.window_bp is not None:
@@ -217,6 +214,24 @@ def read_in_order(
         max_bp = min(max_bp, source.window_bp)
     windows = _windows(pieces, source.window_bp, ascending=True)
     return OrderedPieces(lengths, count, max_bp, sum(sizes), windows)
+
+
+def read_spans(
+    regions: str | os.PathLike[str], genome: Reference, *, disjoint: bool = False
+) -> list[Span]:
+    """Return the regions of a BED file in the order of the genome.
+
+    Raises
+    ------
+    DataError
+        As `read_bed`, or when `disjoint` is True and two overlap.
+    """
+    rank = {name: i for i, name in enumerate(genome.lengths)}
+    spans = read_bed(regions, genome)
+    spans.sort(key=lambda span: (rank[span.contig], span.start, span.end))
+    if disjoint:
+        _require_disjoint(spans, regions)
+    return spans
 
 
 def _sequences(source: SequenceFile) -> Iterator[Piece]:

@@ -12,7 +12,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -25,7 +24,6 @@ import pyarrow as pa
 
 from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_path
-from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
@@ -276,7 +274,7 @@ def _write_vcf(
 ) -> None:
     own = {_field(prefix, name) for name in ("status", *DESCRIPTIONS)}
     replaced = (*(f"##INFO=<ID={field}," for field in own), f"##{PROVENANCE}=<ID={prefix},")
-    with _packed_output(path) if path.suffix == ".gz" else text_output(path) as sink:
+    with text_output(path) as sink:
 
         def put(line: str) -> None:
             sink.write(f"{line}\n".encode("utf-8", "surrogateescape"))
@@ -289,18 +287,6 @@ def _write_vcf(
         put(header[-1])
         for record, scores in scored:
             put(_with_info(record, scores, names, prefix, own))
-
-
-@contextmanager
-def _packed_output(path: Path) -> Iterator[Any]:
-    with needs("a bgzip file"):
-        import pysam
-
-    with (
-        atomic_path(path) as temporary,
-        closing(pysam.BGZFile(os.fsencode(temporary), "wb")) as sink,
-    ):
-        yield sink
 
 
 def _field(prefix: str, name: str) -> str:
