@@ -251,7 +251,8 @@ def likelihood(
     /,
     *,
     model: str = "mini",
-    out: Path,
+    out: Path | None = None,
+    hub: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None,
     track: TrackKind = "entropy",
     window_bp: int | None = None,
     column: str = "sequence",
@@ -280,6 +281,9 @@ def likelihood(
     out
         Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits per base). Track:
         .bedgraph, .bw or .bigwig.
+    hub
+        Folder to create instead of --out: bigWig files of the probabilities of A, C, G and T, and
+        hub.txt, with which the UCSC browser draws them as a logo.
     track
         entropy: of the base when its token is masked, in bits; log_likelihood: in nats per base.
     window_bp
@@ -309,21 +313,26 @@ def likelihood(
         Read U as T.
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
-    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track
     from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 
+    if (out is None) == (hub is None):
+        raise ValueError("out: give either --out for a table or track, or --hub.")
     require_output(out)
+    require_output(hub, folder=True)
     tok = load_tokenizer(tokenizer or model)
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
-    if is_track(out):
+    if out is None or is_track(out):
         config = TrackConfig(
             track, 512 if window_bp is None else window_bp, mask_stride, both_strands, batch_tokens
         )
-        source = SequenceFile(file, column, regions, rna=rna)
-        bases = likelihood_track(source, net, tok, out, config)
-        print(f"{out}: {bases:,} bases")
+        source, target = SequenceFile(file, column, regions, rna=rna), hub or out
+        assert target is not None
+        write = likelihood_track if hub is None else likelihood_hub
+        bases = write(source, net, tok, target, config)
+        print(f"{target}: {bases:,} bases")
         return
     source = SequenceFile(file, column, regions, window_bp, rna)
     rows = likelihood_table(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.likelihood.config import TrackConfig
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
-    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track
     from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant
     from dnabert2_fast.genomics.variants.background import Background
     from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -46,6 +46,7 @@ __all__ = [
     "embed_positions",
     "enriched_kmers",
     "fill_mask",
+    "likelihood_hub",
     "likelihood_table",
     "likelihood_track",
     "plot_attribution",
@@ -73,6 +74,7 @@ _HOME = {
     "embed_positions": "embedding.vectors",
     "enriched_kmers": "attribution.motifs",
     "fill_mask": "likelihood.scores",
+    "likelihood_hub": "likelihood.track",
     "likelihood_table": "likelihood.table",
     "likelihood_track": "likelihood.track",
     "plot_attribution": "attribution.plot",

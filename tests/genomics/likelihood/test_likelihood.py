@@ -16,7 +16,7 @@ from helpers.models import masked_lm, tok
 import dnabert2_fast
 from dnabert2_fast import PackedBatch, Ragged, Tokenizer, cli, fill_mask, pseudo_likelihood
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
-from dnabert2_fast.genomics import likelihood_track
+from dnabert2_fast.genomics import likelihood_hub, likelihood_track
 from dnabert2_fast.genomics.likelihood.config import TrackConfig
 from dnabert2_fast.genomics.likelihood.table import likelihood_table
 from dnabert2_fast.io import SequenceFile
@@ -201,6 +201,60 @@ def test_a_track_of_one_window_adds_up_to_the_sequence(fasta, tmp_path):
     got = read_bedgraph(tmp_path / "x.bedgraph", lengths)
     (whole,) = pseudo_likelihood([RECORDS["long"]], model, tok)
     assert np.nansum(got["long"]) == pytest.approx(whole.log_likelihood, abs=1e-3)
+
+
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_a_hub_holds_the_probabilities_of_bases(fasta, tmp_path, both_strands):
+    """The four add up to 1; on the other strand a base is its complement."""
+    hub = tmp_path / "new" / "hub"
+    config = TrackConfig(window_bp=24, both_strands=both_strands)
+    assert likelihood_hub(fasta, model, tok, hub, config) == 100
+    assert sorted(path.name for path in hub.iterdir()) == [*(f"{b}.bw" for b in "ACGT"), "hub.txt"]
+
+    def base_values(text):
+        ids, values = tok.encode(text).tolist(), np.full((len(text), 4), np.nan)
+        spans = tok.encode_detailed(text).offsets.tolist()
+        for position in real_positions(ids):
+            (row,) = probabilities(ids, [position])
+            start, end = spans[position]
+            for at in range(end - start):
+                masses = np.array([row[tokens_with(base, at)].sum() for base in "ACGT"])
+                values[start + at] = masses / masses.sum()
+        return values
+
+    text, wanted = RECORDS["long"].upper(), []
+    for start in range(0, len(text), 12):
+        end, before = min(start + 12, len(text)), max(start - 6, 0)
+        window = text[before : end + 6]
+        found = base_values(window)
+        if both_strands:
+            found = (found + base_values(reverse_complement(window))[::-1, ::-1]) / 2
+        wanted.append(found[start - before : end - before])
+    wanted = np.concatenate(wanted)
+    for number, base in enumerate("ACGT"):
+        with pyBigWig.open(str(hub / f"{base}.bw")) as opened:
+            got = opened.values("long", 0, len(text))
+            np.testing.assert_allclose(got, wanted[:, number], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.nansum(wanted, 1)[:90], 1, atol=1e-6)
+
+
+def test_the_hub_file_follows_ucsc(fasta, tmp_path):
+    """Stanzas are separated by blank lines; the container draws its four subtracks as a logo."""
+    likelihood_hub(fasta.rename(tmp_path / "hg38.fa"), model, tok, tmp_path / "hub")
+    blocks = (tmp_path / "hub" / "hub.txt").read_text().strip().split("\n\n")
+    stanzas = [dict(line.strip().split(" ", 1) for line in block.split("\n")) for block in blocks]
+    hub, genome, container, *subtracks = stanzas
+    assert {"hub", "shortLabel", "longLabel", "useOneFile", "email"} == set(hub)
+    assert genome == {"genome": "hg38"}
+    assert (container["container"], container["logo"]) == ("multiWig", "on")
+    assert [track["bigDataUrl"] for track in subtracks] == ["A.bw", "C.bw", "G.bw", "T.bw"]
+    for track in subtracks:
+        assert track["parent"] == container["track"]
+        assert track["type"] == "bigWig 0 1"
+        assert (tmp_path / "hub" / track["bigDataUrl"]).exists()
+    assert all(len(track["shortLabel"]) <= 17 for track in (hub, container, *subtracks))
+    with pytest.raises(DataError, match="exists already"):
+        likelihood_hub(tmp_path / "hg38.fa", model, tok, tmp_path / "hub")
 
 
 def test_the_other_strand_has_the_mirrored_track(tmp_path):

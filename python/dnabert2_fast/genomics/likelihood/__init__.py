@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.likelihood.config import TrackConfig
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
-    from dnabert2_fast.genomics.likelihood.track import likelihood_track
+    from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track
 
 __all__ = [
     "TrackConfig",
     "fill_mask",
+    "likelihood_hub",
     "likelihood_table",
     "likelihood_track",
     "pseudo_likelihood",
@@ -25,6 +26,7 @@ __all__ = [
 _HOME = {
     "TrackConfig": "config",
     "fill_mask": "scores",
+    "likelihood_hub": "track",
     "likelihood_table": "table",
     "likelihood_track": "track",
     "pseudo_likelihood": "scores",

@@ -1,20 +1,23 @@
-"""Certainty of a masked language model about every base along a genome, as a track."""
+"""Certainty of a masked language model about every base along a genome: a track, or a hub."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast._internal.atomic import require_writable
+from dnabert2_fast._internal.atomic import atomic_folder, require_writable
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast.genomics.likelihood.config import TrackConfig
+from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
 from dnabert2_fast.genomics.likelihood.scores import require_masked_lm
 from dnabert2_fast.genomics.masked import (
     Masks,
@@ -23,19 +26,22 @@ from dnabert2_fast.genomics.masked import (
     positions_of_bases,
     predictions,
 )
-from dnabert2_fast.io.regions import SequenceFile, read_in_order
+from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 
-__all__ = ["likelihood_track"]
+__all__ = ["likelihood_hub", "likelihood_track"]
 
-BASES = "ACGT"
+BASES = "ACGT"  # read backwards, they are the complements
+COLOURS = {"A": "0,128,0", "C": "0,0,255", "G": "255,166,0", "T": "255,0,0"}
 
 # Number of windows computed together.
 CHUNK_WINDOWS = 64
+
+_Kind = TrackKind | Literal["probability"]
 
 
 def likelihood_track(
@@ -85,32 +91,139 @@ def likelihood_track(
     >>> name, start, end, 0 <= float(bits) <= 2
     ('chr1', '0', '1', True)
     """
+    config = config or TrackConfig()
+    require_writable(out)
+    ordered = _ordered(source, model, tokenizer, config)
+    total = 0
+    with track(out, ordered.contig_lengths) as opened:
+        for contig, start, values in _values(ordered, model, tokenizer, config, config.kind):
+            opened.add(contig, start, values[:, 0])
+            total += int((~np.isnan(values[:, 0])).sum())
+    return total
+
+
+def likelihood_hub(
+    source: SequenceFile | str | os.PathLike[str],
+    model: Dnabert2ForMaskedLM,
+    tokenizer: Tokenizer,
+    folder: str | os.PathLike[str],
+    config: TrackConfig | None = None,
+) -> int:
+    r"""Write the probability of each base as a UCSC track hub; returns the number of bases.
+
+    Parameters
+    ----------
+    source, model, tokenizer
+        As in `likelihood_track`.
+    folder : path
+        Folder to create: ``A.bw``, ``C.bw``, ``G.bw``, ``T.bw`` with the probability of that base
+        when its token is masked (needs pyBigWig), and ``hub.txt``, which draws them as a logo. The
+        genome in it has the name of the file without suffixes.
+    config : TrackConfig, optional
+        Its `kind` is not used.
+
+    Raises
+    ------
+    FastaError, DataError, CheckpointError, ValueError
+        As in `likelihood_track`, or when the folder exists already.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "hg38.fa").write_text(">chr1\nACGTTGCATTAGCATTTACGGATTANN\n")
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> likelihood_hub(folder / "hg38.fa", model, tok, folder / "hub")
+    25
+    >>> sorted(path.name for path in (folder / "hub").iterdir())
+    ['A.bw', 'C.bw', 'G.bw', 'T.bw', 'hub.txt']
+    """
     source, config = SequenceFile.of(source), config or TrackConfig()
+    folder = Path(folder)
+    if folder.exists():
+        raise DataError(f"{folder}: exists already. Choose another folder or delete it.")
+    ordered = _ordered(source, model, tokenizer, config)
+    total = 0
+    with atomic_folder(folder) as made:
+        with ExitStack() as stack:
+            tracks = [
+                stack.enter_context(track(made / f"{base}.bw", ordered.contig_lengths))
+                for base in BASES
+            ]
+            for contig, start, values in _values(ordered, model, tokenizer, config, "probability"):
+                for opened, column in zip(tracks, values.T, strict=True):
+                    opened.add(contig, start, column)
+                total += int((~np.isnan(values[:, 0])).sum())
+        genome = Path(source.path).name.partition(".")[0]
+        (made / "hub.txt").write_text(_hub(genome, model.name_or_path), encoding="utf-8")
+    return total
+
+
+def _hub(genome: str, model: str) -> str:
+    """Return a hub of one file (UCSC, "Track Database Definition": useOneFile, multiWig, logo)."""
+    name = Path(model).name or "model"
+    lines = ["hub dnabert2_fast", f"shortLabel {name} bases"]
+    lines += [f"longLabel Probabilities of bases, masked language model {name}"]
+    lines += ["useOneFile on", "email you@example.org", "", f"genome {genome}", ""]
+    lines += ["track bases", "container multiWig", "type bigWig 0 1", f"shortLabel {name} bases"]
+    lines += [f"longLabel Probability of each base when its token is masked, {name}"]
+    lines += ["aggregate stacked", "logo on", "viewLimits 0:1", "autoScale off", "noInherit on"]
+    lines += ["maxHeightPixels 100:50:8", "visibility full", ""]
+    for number, base in enumerate(BASES, 1):
+        lines += [f"    track bases_{base}", "    parent bases", "    type bigWig 0 1"]
+        lines += [f"    shortLabel {base}", f"    longLabel Probability of {base}"]
+        lines += [f"    bigDataUrl {base}.bw", f"    color {COLOURS[base]}"]
+        lines += [f"    priority {number}", ""]
+    return "\n".join(lines)
+
+
+class _Source(NamedTuple):
+    """Sequences in the order of a track, and their file."""
+
+    path: str | os.PathLike[str]
+    contig_lengths: dict[str, int]
+    total_bp: int
+    pieces: Iterator[Piece]
+
+
+def _ordered(
+    source: SequenceFile | str | os.PathLike[str],
+    model: Dnabert2ForMaskedLM,
+    tokenizer: Tokenizer,
+    config: TrackConfig,
+) -> _Source:
+    """Read what a track contains; raises the errors of `likelihood_track`."""
+    source = SequenceFile.of(source)
     if source.window_bp is not None:
         raise ValueError("source: must not have window_bp. Set window_bp in TrackConfig.")
     require_masked_lm(model, tokenizer, config.mask_stride, config.batch_tokens)
-    require_writable(out)
     ordered = read_in_order(source, disjoint=True)
-    total = 0
+    return _Source(source.path, ordered.contig_lengths, ordered.total_bp, ordered.pieces)
+
+
+def _values(
+    ordered: _Source,
+    model: Dnabert2ForMaskedLM,
+    tokenizer: Tokenizer,
+    config: TrackConfig,
+    kind: _Kind,
+) -> Iterator[tuple[str, int, npt.NDArray[np.float64]]]:
+    """Yield contig, start and values of shape (bases, columns) along all sequences."""
     spell = _Spelling(tokenizer)
-    with (
-        track(out, ordered.contig_lengths) as opened,
-        progress(ordered.total_bp, "likelihood", "bases") as bar,
-    ):
+    with progress(ordered.total_bp, "likelihood", "bases") as bar:
         upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
-        for piece in known_pieces(upper, tokenizer, source.path):
+        for piece in known_pieces(upper, tokenizer, ordered.path):
             cores = _cores(piece.forward, config.window_bp)
             strand = "+" if config.both_strands else piece.strand
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
-                values = _by_base(chunk, strand, model, tokenizer, spell, config)
+                values = _by_base(chunk, strand, model, tokenizer, spell, config, kind)
                 if config.both_strands:
-                    back = _by_base(chunk, "-", model, tokenizer, spell, config)
+                    back = _by_base(chunk, "-", model, tokenizer, spell, config, kind)
                     values = [(a + b) / 2 for a, b in zip(values, back, strict=True)]
                 for core, found in zip(chunk, values, strict=True):
-                    opened.add(piece.contig, piece.start + core.position, found)
-                    total += int((~np.isnan(found)).sum())
+                    yield piece.contig, piece.start + core.position, found
                     bar.update(len(found))
-    return total
 
 
 class _Core(NamedTuple):
@@ -151,15 +264,14 @@ class _Spelling:
                 matrix[i, position, BASES.index(base)] = 1
         self.matrix = matrix.flatten(1)
 
-    def entropies(self, logits: torch.Tensor) -> npt.NDArray[np.float64]:
-        """Return bits by position in the token, (k, longest token), from logits (k, vocab)."""
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return those of A, C, G, T by position in the token, from logits of shape (k, vocab).
+
+        The shape is (k, bases of the longest token, 4).
+        """
         shares = logits.softmax(-1) @ self.matrix.to(logits.device)
         shares = shares.view(len(logits), self.longest, 4).double()
-        shares = shares / shares.sum(-1, keepdim=True)
-        bits: npt.NDArray[np.float64] = (
-            (torch.special.entr(shares).sum(-1) / math.log(2)).cpu().numpy()
-        )
-        return bits
+        return shares / shares.sum(-1, keepdim=True)
 
 
 def _by_base(
@@ -169,14 +281,17 @@ def _by_base(
     tokenizer: Tokenizer,
     spell: _Spelling,
     config: TrackConfig,
+    kind: _Kind,
 ) -> list[npt.NDArray[np.float64]]:
     """Return the values of the written part of every window, NaN at characters without a token.
 
-    The model reads the given strand; values are in the order of the forward strand.
+    The model reads the given strand; values are in the order of the forward strand, of shape
+    (bases, columns). The columns are A, C, G, T for `kind` "probability", else there is one.
     """
     if strand == "-":
         turned = [core.turned() for core in cores]
-        return [values[::-1] for values in _by_base(turned, "+", model, tokenizer, spell, config)]
+        found = _by_base(turned, "+", model, tokenizer, spell, config, kind)
+        return [values[::-1, ::-1] for values in found]
     encoded = tokenizer.encode_batch_detailed([core.text for core in cores])
     ids, positions = encoded.ids, []
     for row, core in enumerate(cores):
@@ -187,16 +302,22 @@ def _by_base(
     masks = Masks.of(positions, config.mask_stride)
     sequence_index = np.repeat(masks.rows, np.diff(masks.offsets))
     spans = encoded.offsets[ids.offsets[sequence_index] + masks.positions]
-    values = [np.full(core.end - core.start, np.nan) for core in cores]
+    columns = 4 if kind == "probability" else 1
+    values = [np.full((core.end - core.start, columns), np.nan) for core in cores]
     with evaluating(model):
         for batch in predictions(ids, masks, model, mask_id_of(tokenizer), config.batch_tokens):
-            if config.kind == "entropy":
-                found = spell.entropies(batch.logits)
-            else:
+            per_position: npt.NDArray[np.float64]
+            if kind == "log_likelihood":
                 logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])
                 lengths = spans[batch.which, 1] - spans[batch.which, 0]
-                found = np.repeat(logs.double().cpu().numpy() / lengths[:, None], spell.longest, 1)
-            for number, by_position in zip(batch.which.tolist(), found, strict=True):
+                per_base = logs.double().cpu().numpy() / lengths[:, None]
+                per_position = np.repeat(per_base[:, :, None], spell.longest, 1)
+            else:
+                shares = spell.probabilities(batch.logits)
+                if kind == "entropy":
+                    shares = torch.special.entr(shares).sum(-1, keepdim=True) / math.log(2)
+                per_position = shares.cpu().numpy()
+            for number, by_position in zip(batch.which.tolist(), per_position, strict=True):
                 core, target = cores[sequence_index[number]], values[sequence_index[number]]
                 start, end = spans[number]
                 first, last = max(start, core.start), min(end, core.end)
