@@ -54,6 +54,7 @@ def test_the_folder_holds_what_was_scored(result, tables):
         "config.json",
         "model.safetensors",
         "tokenizer.json",
+        "tokenizer_config.json",
         "metrics.json",
         "run.json",
         "task.json",
@@ -92,3 +93,54 @@ def test_bad_input(model, tables, result, tmp_path):
     with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer"):
         finetune(FinetuneConfig(str(tmp_path / "other"), str(tables), str(tmp_path / "out")))
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_sequences_shorter_than_the_kmers_of_the_baseline(model, tmp_path, pairs):
+    two = [(i, "ACGT"[i] * 4) for i in range(2)]
+    head = "sequence1,sequence2,label" if pairs else "sequence,label"
+    tables = write_toys(
+        tmp_path / "t", lambda i, s: f"{s},{i}" if pairs else i, head, sequences=two
+    )
+    out = tmp_path / "out"
+    result = finetune(FinetuneConfig(str(model), str(tables), str(out), **LEARNT))
+    assert result.metrics["test_baseline"]["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "said"),
+    [
+        ("promoter", "auto", "the label promoter"),
+        ("1;0", "auto", "the label 1;0"),
+        ("1.5", "auto", r"the label 1\.5"),
+        ("0", "tokens", "the label 0"),
+        (".", "tokens", "no label"),
+    ],
+)
+def test_labels_that_never_vary_are_refused_before_training(model, tmp_path, label, kind, said):
+    tables = write_toys(tmp_path / "t", lambda i, s: label, sequences=[(0, "A"), (0, "A")])
+    with pytest.raises(DataError, match=rf"train\.csv: every row has {said}\. Add rows"):
+        finetune(FinetuneConfig(str(model), str(tables), str(tmp_path / "out"), task=kind))
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_fault_of_the_baseline_costs_no_training(model, tables, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("baseline")
+
+    def trained(*_):
+        raise AssertionError("trained before the baseline")
+
+    monkeypatch.setattr("dnabert2_fast.finetuning.runs.kmer_baseline", broken)
+    monkeypatch.setattr("dnabert2_fast.finetuning.runs.train", trained)
+    with pytest.raises(RuntimeError, match="baseline"):
+        finetune(FinetuneConfig(str(model), str(tables), str(tmp_path / "out")))
+
+
+def test_a_test_table_of_one_row_gives_valid_json(model, tmp_path):
+    tables = write_toys(tmp_path / "t", lambda i, s: i / 2)
+    test = tables / "test.csv"
+    test.write_text("\n".join(test.read_text().splitlines()[:2]))
+    result = finetune(FinetuneConfig(str(model), str(tables), str(tmp_path / "out"), epochs=1))
+    assert "NaN" not in (result.folder / "metrics.json").read_text()
+    assert set(result.metrics["test"]) == {"pearson", "spearman", "mae", "rmse"}

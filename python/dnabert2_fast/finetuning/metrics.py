@@ -64,7 +64,7 @@ def scores(
         (``auroc`` and ``auprc`` without labels that have only one outcome), ``accuracy`` of single
         labels and ``exact``, the fraction of rows with every label correct. For ``regression``
         ``r2``, ``pearson``, ``spearman``, ``mae``, ``rmse``, means over outputs. A correlation
-        with a constant is 0.
+        with a constant is 0, and one row has no ``r2``.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def _of_numbers(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> 
     columns = [
         (y, p) for y, p in zip(labels.T, outputs.T, strict=True) if np.ptp(y) > 0 and np.ptp(p) > 0
     ]
-    values = {"r2": r2_score(labels, outputs)}
+    values = {"r2": r2_score(labels, outputs)} if len(labels) > 1 else {}
     for name, correlation in (("pearson", pearsonr), ("spearman", spearmanr)):
         values[name] = sum(correlation(y, p).statistic for y, p in columns) / labels.shape[1]
     return {
@@ -173,8 +173,10 @@ def kmer_baseline(
 ) -> npt.NDArray[np.float64]:
     """Return the predictions of a linear model on counts of k-mers, shape (n, outputs).
 
-    Logistic regression for classes and labels, ridge regression for numbers.
+    Logistic regression for classes and labels, ridge regression for numbers. When every sequence
+    is shorter than `k`, the k-mers have the length of the longest one.
     """
+    k = min(k, max(map(len, _texts(train))))
     counts = CountVectorizer(analyzer="char", ngram_range=(k, k), lowercase=False)
     logistic = LogisticRegression(max_iter=500)
     rows = len(test.sequences)

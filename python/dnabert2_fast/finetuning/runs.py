@@ -43,7 +43,13 @@ from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, 
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
-from dnabert2_fast.finetuning.task import Labelled, Task, checksum, read_splits
+from dnabert2_fast.finetuning.task import (
+    Labelled,
+    Task,
+    checksum,
+    read_splits,
+    require_variation,
+)
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import finetuning_rate
@@ -144,18 +150,20 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _done_before(config, data)
     class_weights(config.class_weights, task, tables["train"])  # raises before any output
+    require_variation(task, tables["train"])
+    job = _Job(task, tables, data, callbacks)
     if config.seeds == 1:
-        return _run(config, task, tables, data, callbacks)
+        return _run(config, job)
     unfinished = _unfinished(config, data)
     results = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
-        results.append(_finished(Path(one.out)) or _run(one, task, tables, data, callbacks))
+        results.append(_finished(Path(one.out)) or _run(one, job))
     result = _together(out, results)
     for run in results:  # they moved with the folder when it was published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
         atomic_json(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
-    best = int(np.argmax([run.metrics["dev"][BEST_BY[task.kind]] for run in results]))
+    best = int(np.argmax([run.metrics["dev"].get(BEST_BY[task.kind], 0.0) for run in results]))
     content = {
         "mean": result.metrics,
         "deviation": result.deviations,
@@ -257,14 +265,18 @@ def _together(out: Path, results: Sequence[FinetuneResult]) -> FinetuneResult:
     return FinetuneResult(out, means, deviations, results[0].trained, results[0].parameters)
 
 
-def _run(
-    config: FinetuneConfig,
-    task: Task,
-    tables: dict[str, Labelled],
-    data: str,
-    callbacks: Sequence[TrainerCallback],
-) -> FinetuneResult:
+class _Job(NamedTuple):
+    """What the runs with all seeds have in common."""
+
+    task: Task
+    tables: dict[str, Labelled]
+    checksum: str
+    callbacks: Sequence[TrainerCallback]
+
+
+def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     """Train with one seed."""
+    task, tables, data, callbacks = job
     tokenizer = Tokenizer.from_pretrained(config.model)
     for table in tables.values():
         require_known_rows(tokenizer, table)
@@ -289,6 +301,10 @@ def _run(
         rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
     folder = _unfinished(config, data)
+    baseline = None  # before training: a fault of it must not cost a trained model
+    if not task.by_position:
+        outputs_of_kmers = kmer_baseline(task, tables["train"], tables["test"])
+        baseline = scores(tables["test"].labels, outputs_of_kmers, task.kind)
     scaled, centre, scale = standardised(task, tables)
     rated = replace(config, learning_rate=rate)
     train(rated, predictor, scaled, weights, folder / "epochs", callbacks)
@@ -308,9 +324,8 @@ def _run(
             "config.json.",
             stacklevel=3,
         )
-    if not task.by_position:
-        baseline = kmer_baseline(task, tables["train"], tables["test"])
-        metrics["test_baseline"] = scores(tables["test"].labels, baseline, task.kind)
+    if baseline is not None:
+        metrics["test_baseline"] = baseline
     write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
     shutil.rmtree(folder / "epochs")
     _save(model, tokenizer, task, folder)

@@ -35,6 +35,7 @@ __all__ = [
     "read_labelled",
     "read_rows",
     "read_splits",
+    "require_variation",
     "rows_of",
 ]
 
@@ -180,6 +181,28 @@ def read_splits(
                     f"{folder}: {split} has class {strange[0]}, which is not in train. Add it."
                 )
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
+
+
+def require_variation(task: Task, train: Labelled) -> None:
+    """Raise unless the labels of a training table differ.
+
+    Raises
+    ------
+    DataError
+        When they do not; names the label.
+    """
+    labels = train.labels
+    if task.by_position:
+        labels = labels[labels != IGNORED]
+    if len(labels) and (labels != labels[0]).any():
+        return
+    same = "no label"
+    if len(labels):
+        names = (
+            [f"{value:g}" for value in labels[0]] if labels.ndim == 2 else [task.names[labels[0]]]
+        )
+        same = f"the label {';'.join(names)}"
+    raise DataError(f"{train.path}: every row has {same}. Add rows with another one.")
 
 
 def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
