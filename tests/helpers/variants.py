@@ -12,7 +12,7 @@ from helpers.models import classifier, encoder, masked_lm, tok
 from helpers.project import ROOT
 
 from dnabert2_fast import PackedBatch, Ragged
-from dnabert2_fast.genomics.variants.alleles import Variant
+from dnabert2_fast.genomics.variants.alleles import SCORED, Variant, readings
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.reference import Reference
 
@@ -87,17 +87,22 @@ def twin(model, variant, contig, config):
     for offset in config.offsets:
         left = contig[max(start - half + offset, 0) : start]
         right = contig[start + len(ref) : start + len(ref) + half + offset]
-        texts = [left + ref + right, left + alt + right]
-        frames.append(texts)
-        if config.both_strands:
-            frames.append([reverse_complement(text) for text in texts])
+        first = max(start - half + offset, 0)
+        flanks = readings(left, first), readings(right, start + len(ref))
+        others = sum(letter not in "ACGT" for letter in left + right)
+        for reading in range(4 if others else 1):
+            left, right = (read[reading] if len(read) > 1 else read[0] for read in flanks)
+            texts = [left + ref + right, left + alt + right]
+            frames.append([texts, others])
+            if config.both_strands:
+                frames.append([[reverse_complement(text) for text in texts], others])
     found = []
     model.eval()
-    for texts in frames:
+    for texts, others in frames:
         a, b = (tok.encode(text).tolist() for text in texts)
         u, v = vector(model, a), vector(model, b)
         numbers = {"cosine": 1 - float(u @ v / u.norm() / v.norm()), "l2": float((u - v).norm())}
-        numbers["other_letters"] = sum(letter not in "ACGT" for letter in texts[0])
+        numbers["other_letters"] = others
         if model is mlm:
             apart = tokens_apart(a, b)
             numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])
@@ -126,7 +131,7 @@ def twin(model, variant, contig, config):
 
 
 def check(score, wanted):
-    assert score.status == "scored"
+    assert score.status in SCORED
     for name, value in wanted.items():
         assert getattr(score, name) == pytest.approx(value, abs=2e-5), name
     given_numbers = {n for n, v in score._asdict().items() if isinstance(v, float) and v == v}

@@ -102,19 +102,22 @@ def score_variants(
     rna
         Read U as T.
     """
-    from dnabert2_fast.genomics.variants.alleles import STATUSES
+    from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
 
     require_output(out)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
-    report(out, f"{sum(counts.values()):,} alleles, {counts.get('scored', 0):,} scored")
+    scored = sum(counts.get(status, 0) for status in SCORED)
+    report(out, f"{sum(counts.values()):,} alleles, {scored:,} scored")
     for status, number in counts.items():
-        if status != "scored":
+        if status == "scored_near_n":
+            print(f"warning: {number:,} alleles {status} ({STATUSES[status]})", file=sys.stderr)
+        elif status not in SCORED:
             reason = f"{status} ({STATUSES[status]})"
             print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
-    if counts and "scored" not in counts:
+    if counts and not scored:
         raise DataError(
             f"{vcf}: none of its {sum(counts.values()):,} alleles could be scored. See the "
             "warnings above for the reasons."

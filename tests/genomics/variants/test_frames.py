@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.genomics.variants import ScoringConfig, Variant, score_variants, scoring
+from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.genomics.variants.scoring import (
     VariantScore,
     Windows,
@@ -95,6 +96,47 @@ def test_located():
     for length, status in ((8, "scored"), (9, "too_long")):
         assert located(variant_at(300, length, ""), GENOME, config).status == status
     assert located(Variant("x", 3, "A", "C"), GENOME, config) == VariantScore("unknown_contig")
+
+
+def test_unknown_bases_are_read_as_each_base():
+    text = "NACGTRANNNB"
+    found = readings(text, 40)
+    assert len(found) == len(set(found)) == 4
+    allowed = {"R": "AG", "B": "CGT", "N": "ACGT"}
+    for letter, *bases in zip(text, *found, strict=True):
+        assert set(bases) == set(allowed.get(letter, letter))
+    assert readings(text[7:], 47) == [one[7:] for one in found]  # equal in all windows
+    assert readings("ACGT", 40) == ["ACGT"]
+    assert len({one[7:10] for one in found} | {"AAA", "CCC", "GGG", "TTT"}) > 4  # not one letter
+
+
+def test_the_model_never_reads_n():
+    """A score beside N is the mean of those with each base there."""
+    at, alt = 300, {"A": "C"}.get(CONTIG[300], "A")
+    variant, model = Variant("chr1", at, CONTIG[at], alt), masked_lm()
+    config = ScoringConfig(window_bp=60, offsets_bp=(0,))
+
+    def score(base):
+        genome = Reference({"chr1": f"{CONTIG[: at - 1]}{base}{CONTIG[at:]}"})
+        return score_variants([variant], genome, model, tok, config)[0]
+
+    each = [score(base) for base in "ACGT"]
+    beside = score("N")
+    for name in ("llr", "context_llr", "cosine", "l2", "ref_tokens", "alt_tokens"):
+        mean = np.mean([getattr(one, name) for one in each])
+        assert getattr(beside, name) == pytest.approx(mean, abs=1e-5), name
+    assert (beside.status, beside.other_letters) == ("scored_near_n", 1)
+    assert [one.status for one in each] == ["scored"] * 4
+
+
+@pytest.mark.parametrize(("distance", "status"), [(8, "scored_near_n"), (9, "scored")])
+def test_near_an_unknown_base(distance, status):
+    config = ScoringConfig(window_bp=60)
+    left = Reference({"chr1": f"{CONTIG[: 300 - distance]}N{CONTIG[301 - distance :]}"})
+    right = Reference({"chr1": f"{CONTIG[: 300 + distance]}N{CONTIG[301 + distance :]}"})
+    for genome in (left, right):
+        alt = {"A": "C"}.get(CONTIG[300], "A")
+        assert located(Variant("chr1", 300, CONTIG[300], alt), genome, config).status == status
 
 
 def test_chunks_are_reported(monkeypatch):

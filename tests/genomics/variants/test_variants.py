@@ -1,7 +1,6 @@
 """Variants score as in a plain definition, however they are written, batched and named."""
 
 import gzip
-import math
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -147,12 +146,10 @@ def test_what_is_not_scored_says_why(given_variant, status):
 
 
 def test_letters_around_a_variant_may_be_unknown():
-    """An N next to a variant is one [UNK], which is never masked."""
-    contig = CONTIG[:299] + "N" + CONTIG[300] + "n" + CONTIG[302:]
+    contig = CONTIG[:299] + "N" + CONTIG[300] + "n" + CONTIG[302:330] + "R" + CONTIG[331:]
     (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, CONFIG)
-    assert score.status == "scored"
-    assert (score.ref_tokens, score.alt_tokens) == (1, 1)
-    assert math.isfinite(score.llr + score.cosine)
+    assert score.status == "scored_near_n"
+    check(score, twin(mlm, VARIANTS[0], contig.upper(), CONFIG))
 
 
 def test_a_token_that_is_deleted_whole_is_looked_at_from_both_sides():
@@ -306,7 +303,7 @@ def test_other_letters_of_the_window_by_hand():
     config = ScoringConfig(window_bp=20, offsets_bp=(0,))
     variants = [Variant("1", 10, "A", "G"), Variant("1", 13, "G", "A"), Variant("1", 40, "A", "G")]
     scores = score_variants(variants, genome, mlm, tok, config)
-    assert [score.status for score in scores[:2]] == ["scored", "scored"]
+    assert [score.status for score in scores] == ["scored_near_n"] * 2 + ["scored"]
     assert [score.other_letters for score in scores[:2]] == [4, 1]
     shifted = score_variants(variants[:1], genome, mlm, tok, ScoringConfig(20, (-2, 0, 2)))
     assert shifted[0].other_letters == pytest.approx((4 + 4 + 2) / 3)

@@ -24,6 +24,7 @@ from dnabert2_fast.genomics.attribution.tokens import (
     occlude,
 )
 from dnabert2_fast.genomics.masked import evaluating
+from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
 from dnabert2_fast.io.arguments import check_sequence
 from dnabert2_fast.io.strand import reverse_complement
@@ -309,10 +310,13 @@ def _ratios(
     """Return log-likelihood ratios of changed sequences, computed as for variants."""
     assert isinstance(model, Dnabert2ForMaskedLM), "likelihood needs a masked language model"
     windows = Windows()
+    unchanged = readings(sequence, 0)
     for number, text in enumerate(texts):
-        windows.add_frame(number, sequence, text)
+        for ref, alt in zip(unchanged, readings(text, 0), strict=True):
+            windows.add_frame(number, ref, alt)
     ids = tokenizer.encode_batch(list(windows.texts))
-    return likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)["llr"]
+    found = likelihood_ratios(ids, windows, model, tokenizer, config.batch_tokens)["llr"]
+    return np.bincount(windows.variant, found) / len(unchanged)
 
 
 def _answers(

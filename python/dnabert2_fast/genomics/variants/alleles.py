@@ -7,15 +7,28 @@ variants", Bioinformatics 2015). So equivalent variants are equal values.
 
 from __future__ import annotations
 
+import random
+import re
 from typing import NamedTuple
 
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.vcf import VcfRecord
 
-__all__ = ["STATUSES", "Variant", "normalise", "status_of", "variants_of"]
+__all__ = [
+    "OTHER_LETTER",
+    "READINGS",
+    "SCORED",
+    "STATUSES",
+    "Variant",
+    "normalise",
+    "readings",
+    "status_of",
+    "variants_of",
+]
 
 STATUSES = {
     "scored": "has scores",
+    "scored_near_n": "has scores, with N or another letter within 8 bases",
     "ref_mismatch": "REF differs from the reference",
     "unknown_contig": "the reference has no such contig",
     "off_contig": "the position is outside the contig",
@@ -24,6 +37,9 @@ STATUSES = {
     "no_change": "ALT equals REF",
     "too_long": "more bases change than the window has around them",
 }
+
+# Statuses of alleles with scores.
+SCORED = ("scored", "scored_near_n")
 
 # The bases of each ambiguity code (NC-IUB 1984). N is left out, because VCF writes it as N.
 IUPAC = {
@@ -38,6 +54,11 @@ IUPAC = {
     "H": "ACT",
     "V": "ACG",
 }
+
+OTHER_LETTER = re.compile("[^ACGT]")
+
+# Number of sequences that a sequence with unknown bases is read as.
+READINGS = len("ACGT")
 
 # Number of bases read at a time when an indel is shifted to the left.
 SHIFT_BP = 256
@@ -111,6 +132,33 @@ def status_of(variant: Variant, reference: Reference) -> str:
         return "no_change"
     letters = set(changed + alt + bases[head : head + len(changed)])
     return "scored" if letters <= set("ACGT") else "ambiguous"
+
+
+def readings(text: str, start: int) -> list[str]:
+    """Return the sequences that a sequence with unknown bases is read as; alone if it has none.
+
+    Each letter besides A, C, G, T becomes each base of its code in turn, N all four. The
+    first of them is random, but always the same at a position of the contig (`start` is that of
+    `text`), so that overlapping windows have equal sequences.
+
+    >>> readings("ACRT", 0)
+    ['ACGT', 'ACAT', 'ACGT', 'ACAT']
+    >>> [sorted(bases) for bases in zip(*readings("AN", 10))]
+    [['A', 'A', 'A', 'A'], ['A', 'C', 'G', 'T']]
+    """
+    chosen: list[tuple[int, str]] = []
+    for found in OTHER_LETTER.finditer(text):
+        bases = IUPAC.get(found[0], "ACGT")
+        first = random.Random(start + found.start()).randrange(len(bases))
+        chosen.append((found.start(), bases[first:] + bases[:first]))
+    if not chosen:
+        return [text]
+    letters, found_texts = list(text), []
+    for reading in range(READINGS):
+        for position, bases in chosen:
+            letters[position] = bases[reading % len(bases)]
+        found_texts.append("".join(letters))
+    return found_texts
 
 
 def _is_read_of(ref: str, bases: str) -> bool:

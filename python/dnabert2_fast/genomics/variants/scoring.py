@@ -28,7 +28,15 @@ from dnabert2_fast.genomics.masked import (
     require_finite,
     token_log_likelihood,
 )
-from dnabert2_fast.genomics.variants.alleles import Variant, normalise, status_of
+from dnabert2_fast.genomics.variants.alleles import (
+    OTHER_LETTER,
+    READINGS,
+    SCORED,
+    Variant,
+    normalise,
+    readings,
+    status_of,
+)
 from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.reference import Reference
@@ -57,19 +65,23 @@ __all__ = [
 # Number of alleles scored together; windows that occur twice among them are computed once.
 CHUNK_ALLELES = 128
 
+# Beside N within this distance, scores are much less certain: a token has up to some ten bases.
+NEAR_BP = 8
+
 NAN = float("nan")
 
 
 class VariantScore(NamedTuple):
     """Scores of one allele; numbers are alternate minus reference, averaged over frames.
 
-    A frame is one strand with one offset of the window. NaN means that the allele is not scored, or
-    that the model does not provide the number.
+    A frame is one strand with one offset of the window, and one reading of its unknown bases. NaN
+    means that the allele is not scored, or that the model does not provide the number.
 
     Attributes
     ----------
     status : str
-        ``"scored"``, or why not; see `dnabert2_fast.genomics.variants.alleles.STATUSES`.
+        ``"scored"``, ``"scored_near_n"``, or why not; see
+        `dnabert2_fast.genomics.variants.alleles.STATUSES`.
     normal : Variant or None
         The variant without shared bases, shifted as far left as possible.
     llr, llr_sd : float
@@ -85,7 +97,8 @@ class VariantScore(NamedTuple):
     log_odds, probability : float
         Differences of a classifier's ``log(p / (1 - p))`` and ``p`` of the chosen class.
     other_letters : float
-        Letters other than A, C, G, T in the reference window. Scores beside them are less certain.
+        Letters other than A, C, G, T in the reference window, each read as every base of its code.
+        Scores beside them are less certain.
 
     Examples
     --------
@@ -242,6 +255,7 @@ class Windows:
     variant: list[int] = field(default_factory=list)  # of each frame
     ref: list[int] = field(default_factory=list)  # text of each frame
     alt: list[int] = field(default_factory=list)
+    other_letters: list[int] = field(default_factory=list)
 
     def add(
         self,
@@ -260,14 +274,19 @@ class Windows:
             after = reference.fetch(variant.contig, variant.end, variant.end + half + offset)
             for text, start in ((before, first), (after, variant.end)):
                 require_known(tokenizer, text, reference.path, variant.contig, start)
-            ref, alt = (before + middle + after for middle in (variant.ref, variant.alt))
-            self.add_frame(number, ref, alt)
-            if config.both_strands:
-                self.add_frame(number, *(reverse_complement(t) for t in (ref, alt)))
+            others = sum(len(OTHER_LETTER.findall(text)) for text in (before, after))
+            flanks = readings(before, first), readings(after, variant.end)
+            for reading in range(READINGS if others else 1):
+                left, right = (texts[reading % len(texts)] for texts in flanks)
+                ref, alt = (left + middle + right for middle in (variant.ref, variant.alt))
+                self.add_frame(number, ref, alt, others)
+                if config.both_strands:
+                    self.add_frame(number, reverse_complement(ref), reverse_complement(alt), others)
 
-    def add_frame(self, number: int, ref: str, alt: str) -> None:
+    def add_frame(self, number: int, ref: str, alt: str, other_letters: int = 0) -> None:
         """Add two texts to compare."""
         self.variant.append(number)
+        self.other_letters.append(other_letters)
         self.ref.append(self.texts.setdefault(ref, len(self.texts)))
         self.alt.append(self.texts.setdefault(alt, len(self.texts)))
 
@@ -282,6 +301,10 @@ def located(variant: Variant, reference: Reference, config: ScoringConfig) -> Va
         and max(len(normal.ref), len(normal.alt)) > config.window_bp
     ):
         status = "too_long"
+    elif normal is not None:
+        start = max(normal.start - NEAR_BP, 0)
+        if OTHER_LETTER.search(reference.fetch(normal.contig, start, normal.end + NEAR_BP)):
+            status = "scored_near_n"
     return VariantScore(status, normal)
 
 
@@ -297,7 +320,7 @@ def _score_chunk(
     windows = Windows()
     for number, variant in enumerate(chunk):
         score = located(variant, reference, config)
-        if score.status == "scored" and score.normal is not None:
+        if score.status in SCORED and score.normal is not None:
             windows.add(number, score.normal, reference, tokenizer, config)
         scores.append(score)
     if not windows.variant:
@@ -309,8 +332,7 @@ def _score_chunk(
             by_frame |= likelihood_ratios(
                 ids, windows, model, tokenizer, config.batch_tokens, background
             )
-    others = np.array([len(text) - sum(map(text.count, "ACGT")) for text in windows.texts])
-    by_frame["other_letters"] = others[windows.ref]
+    by_frame["other_letters"] = np.array(windows.other_letters, np.float64)
     variant_index = np.array(windows.variant)
     frames = np.bincount(variant_index, minlength=len(chunk))
     with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN for a variant that is not scored

@@ -28,7 +28,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.genomics.variants.alleles import STATUSES, Variant, variants_of
+from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.scoring import (
@@ -249,7 +249,8 @@ def _warn_of_counts(
             f"{_some(list(genome.lengths))}",
             stacklevel=3,
         )
-    mismatches, found = counts["ref_mismatch"], counts["ref_mismatch"] + counts["scored"]
+    mismatches = counts["ref_mismatch"]
+    found = mismatches + sum(counts[status] for status in SCORED)
     if mismatches * 2 > found:
         warnings.warn(
             f"{vcf}: REF differs from {genome.label} for {mismatches:,} of {found:,} alleles "
