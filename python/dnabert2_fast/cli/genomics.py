@@ -29,11 +29,7 @@ Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
 
 
 def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
-    """Read a model as a classifier, a masked language model or an encoder, by its weights.
-
-    A checkpoint that is not a safetensors file is read as a masked language model, like the
-    published one.
-    """
+    """Read a model as a classifier, a masked language model or an encoder, by its weights."""
     from dnabert2_fast.model.auto import model_class
     from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 

@@ -328,7 +328,9 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
         metrics["test_baseline"] = baseline
     write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
     shutil.rmtree(folder / "epochs")
-    _save(model, tokenizer, task, folder)
+    model.save_pretrained(folder)
+    for target in (folder, *([] if adapted is None else [folder / "adapter"])):
+        _describe(model, tokenizer, task, target)
     counts = {"trained": trained, "parameters": parameters}
     atomic_json(folder / "run.json", {**_settings(config, data), **counts})
     atomic_json(folder / "metrics.json", metrics)  # written last: it marks a finished run
@@ -336,12 +338,12 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
 
 
-def _save(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
-    model.save_pretrained(folder)
+def _describe(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:
+    """Write everything but the weights; an adapter has its own copy, for its base model's."""
     tokenizer.save_pretrained(folder, pairs=task.pairs, max_length=task.max_length)
     task.save(folder)
     # For transformers and for genomics, which do not read task.json.
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = model.config.to_dict()
     config["window_bp"] = task.window_bp or None
     config["pairs"] = task.pairs
     config["id2label"] = {str(i): name for i, name in enumerate(task.names)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from transformers import (
@@ -32,6 +33,7 @@ from dnabert2_fast.hf.models import (
     HFDnabert2Model,
 )
 from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
+from dnabert2_fast.model.adapter import base_of
 from dnabert2_fast.model.config import MODEL_TYPE, is_ours
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
 
 # Arguments for the Auto classes only; the classes behind them do not accept these.
 OF_AUTO = ("trust_remote_code", "code_revision", "use_fast", "tokenizer_type", "config")
+OF_ADAPTER = ("adapter_config.json", "config.json")
 HUB = (
     "cache_dir",
     "force_download",
@@ -89,6 +92,13 @@ def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any
         values = config.to_dict()
         if is_ours(values):
             kwargs["config"] = HFDnabert2Config.from_dict(values)
+    if config is None and all((Path(name) / file).exists() for file in OF_ADAPTER):
+        # Labels and pooling are in the adapter's config; transformers would read the base model's.
+        config = AutoConfig.from_pretrained(name)
+        if isinstance(config, HFDnabert2Config):
+            model = otherwise(base_of(Path(name)), *inputs, **{**kwargs, "config": config})
+            model.load_adapter(str(name))
+            return model
     return otherwise(name, *inputs, **kwargs)
 
 

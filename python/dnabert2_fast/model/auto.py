@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from dnabert2_fast.model.heads import (
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
 )
+from dnabert2_fast.model.weights import weight_names
 
 __all__ = ["Model", "model_class"]
 
@@ -21,8 +19,8 @@ Model = Dnabert2ForSequenceClassification | Dnabert2ForMaskedLM | Dnabert2Model
 def model_class(name: str | os.PathLike[str]) -> type[Model]:
     """Return the model class for a checkpoint's weights.
 
-    A sequence classifier, a masked language model, or an encoder. A checkpoint that is not a
-    safetensors file is read as a masked language model, like the published one.
+    A sequence classifier, a masked language model, or an encoder. A hub id is read as a masked
+    language model, like the published one.
 
     Parameters
     ----------
@@ -34,16 +32,9 @@ def model_class(name: str | os.PathLike[str]) -> type[Model]:
     >>> model_class("mini").__name__
     'Dnabert2ForMaskedLM'
     """
-    path = Path(name)
-    weights = path / "model.safetensors" if path.is_dir() else path
-    if weights.suffix == ".safetensors" and weights.is_file():
-        try:
-            with safe_open(weights, "pt") as file:
-                keys = set(file.keys())
-        except SafetensorError:
-            keys = set()  # `from_pretrained` reports what is wrong
-        if "classifier.weight" in keys:
-            return Dnabert2ForSequenceClassification
-        if keys and not any(key.startswith("cls.") for key in keys):
-            return Dnabert2Model
+    keys = weight_names(name)
+    if "classifier.weight" in keys:
+        return Dnabert2ForSequenceClassification
+    if keys and not any(key.startswith("cls.") for key in keys):
+        return Dnabert2Model
     return Dnabert2ForMaskedLM

@@ -31,7 +31,7 @@ from dnabert2_fast.model.weights import (
     locate,
     match,
     read_config,
-    read_weights,
+    read_files,
 )
 
 __all__ = ["Pretrained", "fit", "has_bfloat16", "init_empty_weights", "initialise", "pick_device"]
@@ -71,9 +71,10 @@ class Pretrained(nn.Module):
         Parameters
         ----------
         name_or_path : str or path
-            ``"mini"``, the small model in the package; a folder with ``config.json`` and weights;
-            a weights file (``config.json`` is read from its folder; without one the published 117M
-            model is assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
+            ``"mini"``, the small model in the package; a folder with ``config.json`` and weights,
+            or with a LoRA adapter of peft, which is merged into its base model; a weights file
+            (``config.json`` is read from its folder; without one the published 117M model is
+            assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
         dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
@@ -118,7 +119,9 @@ class Pretrained(nn.Module):
         select(attention, device, DTYPES[dtype])
         files = locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
-        weights = read_weights(files.weights)
+        weights = read_files(files)
+        if files.adapter is not None and "classifier.weight" in weights:
+            config = replace(config, num_labels=len(weights["classifier.weight"]))
         if num_labels is not None and num_labels != config.num_labels:
             config = replace(config, num_labels=num_labels)
             weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}

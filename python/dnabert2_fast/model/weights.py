@@ -1,9 +1,10 @@
 """Files of a checkpoint: where they are, and which parameters they fill.
 
 Weights are read from ``model.safetensors`` or the published ``pytorch_model.bin`` (tensors only; no
-other pickle is opened). Reading is strict: every key must be known and every shape must match.
-There are two exceptions for published files. The tied matrix may have either name or both, and a
-bare encoder may lack the ``bert.`` prefix.
+other pickle is opened), whole or in shards with an index, or as an adapter with its base model.
+Reading is strict: every key must be known and every shape must match. There are exceptions: the
+tied matrix may have either name or both, a bare encoder may lack the ``bert.`` prefix, and names
+may begin with those of wrappers (``module.``, ``_orig_mod.``).
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.model import adapter as adapters
 from dnabert2_fast.model.config import Dnabert2Config
 
 __all__ = [
@@ -34,13 +36,24 @@ __all__ = [
     "locate",
     "match",
     "read_config",
-    "read_weights",
+    "read_files",
+    "weight_names",
 ]
 
 PACKAGED = {"mini": Path(__file__).parents[1] / "data" / "mini"}
 """Models in the package (docs/models); a file or folder of that name has priority."""
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+Value = TypeVar("Value")
+
+INDEX = ".index.json"  # of shards
+WEIGHTS = (
+    "model.safetensors",
+    f"model.safetensors{INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX}",
+)
+# Names that DataParallel, torch.compile, and a class with the model as an attribute put in front.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 DECODER = "cls.predictions.decoder.weight"
 HEADS = ("bert.pooler.", "cls.", "classifier.")
@@ -51,10 +64,14 @@ FRESH = {
 
 
 class Files(NamedTuple):
-    """Paths of a checkpoint's two files; a weights file may come without a config."""
+    """Paths of a checkpoint's files; a weights file may come without a config.
+
+    Those of an adapter are the base model's weights and the adapter's folder.
+    """
 
     config: Path | None
     weights: Path
+    adapter: Path | None = None
 
 
 def read_config(path: Path) -> Dnabert2Config:
@@ -72,19 +89,68 @@ def read_config(path: Path) -> Dnabert2Config:
     return Dnabert2Config.from_dict(values, source=str(path))
 
 
+def read_files(files: Files) -> dict[str, torch.Tensor]:
+    """Read a checkpoint's weights under the released names, an adapter merged into its base.
+
+    Raises
+    ------
+    CheckpointError
+        As in `read_weights` and `merge_adapter`.
+    """
+    weights = _released_names(read_weights(files.weights))
+    if files.adapter is not None:
+        path = _first(files.adapter, adapters.WEIGHTS)
+        if path is None:
+            raise CheckpointError(f"{files.adapter}: has no {adapters.WEIGHTS[0]}. Copy it again.")
+        own = {
+            name.removeprefix("base_model.model."): tensor
+            for name, tensor in read_weights(path).items()
+        }
+        adapters.merge_adapter(weights, _released_names(own), files.adapter)
+    return weights
+
+
+def weight_names(name: str | os.PathLike[str]) -> set[str]:
+    """Return the released names of a local checkpoint's weights; none if it cannot be read."""
+    try:
+        files = locate(name, None, local=True) if Path(name).exists() else None
+        if files is None:
+            return set()
+        if files.weights.suffix == ".safetensors":
+            with safe_open(files.weights, "pt") as file:
+                found = dict.fromkeys(file.keys())
+        elif files.weights.name.endswith(INDEX):
+            found = dict.fromkeys(_shards(files.weights))
+        else:
+            found = torch.load(files.weights, map_location="meta", weights_only=True)
+        names = set(_released_names(found))
+        adapter = files.adapter and _first(files.adapter, adapters.WEIGHTS)
+        if adapter:
+            names |= {key.removeprefix("base_model.model.") for key in read_weights(adapter)}
+    except (CheckpointError, SafetensorError, RuntimeError, EOFError, ValueError, KeyError,
+            pickle.UnpicklingError):  # fmt: skip
+        return set()  # `from_pretrained` reports what is wrong
+    return names
+
+
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a weights file into memory, without running code in it.
+    """Read a weights file, or the shards of an index, without running code in it.
 
     Raises
     ------
     CheckpointError
         When the file is damaged or truncated, or contains anything but tensors.
     """
+    if path.name.endswith(INDEX):
+        tensors: dict[str, torch.Tensor] = {}
+        for file in dict.fromkeys(_shards(path).values()):
+            tensors |= read_weights(path.with_name(file))
+        return tensors
     damaged = f"{path}: damaged, truncated, or not a weights file"
     try:
         if path.suffix == ".safetensors":
-            tensors: dict[str, torch.Tensor] = load_file(path)
-            return tensors
+            whole: dict[str, torch.Tensor] = load_file(path)
+            return whole
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(
@@ -97,6 +163,29 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(loaded, dict) or not all(map(torch.is_tensor, loaded.values())):
         raise CheckpointError(f"{path}: is not a table of named tensors. Use a safetensors file.")
     return loaded
+
+
+def _index(index: Path) -> dict[str, str]:
+    """Return the file of every tensor, all of them in the folder of the index."""
+    try:
+        shards: dict[str, str] = read_object(index)["weight_map"]
+        if not all(Path(file).name == file for file in shards.values()):
+            raise ValueError("a shard is in another folder")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: damaged ({first_line(error)}). Copy it again.") from None
+    return shards
+
+
+def _shards(index: Path) -> dict[str, str]:
+    shards = _index(index)
+    absent = [file for file in shards.values() if not index.with_name(file).exists()]
+    if absent:
+        raise CheckpointError(f"{index}: the shard {absent[0]} is missing. Copy it again.")
+    return shards
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def check_layers(config: Dnabert2Config, weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -161,9 +250,11 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
         return Files(config if config.exists() else None, path)
     if path.is_dir():
         config = path / "config.json"
-        weights = next((path / w for w in WEIGHTS if (path / w).exists()), None)
+        weights = _first(path, WEIGHTS)
+        if weights is None and (path / adapters.CONFIG).exists():
+            return _adapted(path, config if config.exists() else None, revision, local)
         if not config.exists() or weights is None:
-            lacking = "config.json" if not config.exists() else " or ".join(WEIGHTS)
+            lacking = "config.json" if not config.exists() else " or ".join(WEIGHTS[::2])
             raise CheckpointError(
                 f"{path}: is not a checkpoint, because it has no {lacking}. Give a folder that "
                 "contains both files."
@@ -173,6 +264,20 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
     if str(name).count("/") != 1 or path.parent.is_dir():
         raise CheckpointError(f"{name}: no such checkpoint folder or file. Check the path.")
     return _download(str(name), revision, local)
+
+
+def _adapted(path: Path, config: Path | None, revision: str | None, local: bool) -> Files:
+    base = adapters.base_of(path)
+    try:
+        files = locate(base, revision, local)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path}: is an adapter, whose base model is not found ({error}) Correct "
+            f"base_model_name_or_path in {adapters.CONFIG}, or give a merged model."
+        ) from None
+    if files.adapter is not None:
+        raise CheckpointError(f"{path}: is an adapter of an adapter, {base}. Merge that one first.")
+    return Files(config or files.config, files.weights, path)
 
 
 def _download(name: str, revision: str | None, local: bool) -> Files:
@@ -188,10 +293,18 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
 
     try:
         config = get("config.json")
-        try:
-            return Files(config, get(WEIGHTS[0]))
-        except EntryNotFoundError:
-            return Files(config, get(WEIGHTS[1]))
+        for file in WEIGHTS:
+            try:
+                weights = get(file)
+            except EntryNotFoundError:
+                if file == WEIGHTS[-1]:
+                    raise
+                continue
+            if file.endswith(INDEX):
+                for shard in dict.fromkeys(_index(weights).values()):
+                    get(shard)
+            break
+        return Files(config, weights)
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{name}: is not a folder here, and the hub returned no model ({first_line(error)}). "
@@ -199,7 +312,11 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
         ) from None
 
 
-def _released_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _released_names(weights: Mapping[str, Value]) -> dict[str, Value]:
+    while wrapper := next((w for w in WRAPPERS if all(n.startswith(w) for n in weights)), None):
+        if not weights:
+            break
+        weights = {name.removeprefix(wrapper): tensor for name, tensor in weights.items()}
     bare = ("embeddings.", "encoder.", "pooler.")
     return {f"bert.{n}" if n.startswith(bare) else n: tensor for n, tensor in weights.items()}
 

@@ -73,6 +73,8 @@ def find_file(name: str | os.PathLike[str]) -> Path:
     if not path.exists():
         path = PACKAGED.get(str(name), path)
     if path.is_dir():
+        path = _base_of_adapter(path)
+    if path.is_dir():
         path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
     if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
         path = _download(str(name))
@@ -86,6 +88,18 @@ def id_of(vocabulary: Sequence[str], *names: str) -> int | None:
     1
     """
     return next((vocabulary.index(name) for name in names if name in vocabulary), None)
+
+
+def _base_of_adapter(folder: Path) -> Path:
+    """Return the folder of the base model for an adapter of peft without a tokenizer."""
+    config = folder / "adapter_config.json"
+    if not config.exists() or any((folder / file).exists() for file in FILES):
+        return folder
+    try:
+        base = read_object(config).get("base_model_name_or_path")
+    except ValueError as error:
+        raise TokenizerError(f"{config}: {error}. Copy it again.") from None
+    return find_file(base) if isinstance(base, str) else folder
 
 
 def _download(name: str) -> Path:
