@@ -26,7 +26,15 @@ from transformers import (
 )
 from transformers.modeling_outputs import ModelOutput
 
-from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification, Dnabert2Model
+from dnabert2_fast import (
+    Dnabert2ForMaskedLM,
+    Dnabert2ForSequenceClassification,
+    Dnabert2Model,
+    Tokenizer,
+    embed,
+)
+from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.genomics import fill_mask
 from dnabert2_fast.hf import (
     HFDnabert2Config,
     HFDnabert2ForMaskedLM,
@@ -508,3 +516,35 @@ def test_captum_explains_embeddings():
     )
     assert found.shape == (*batch["input_ids"].shape, 24)
     assert delta.abs().max() < 0.01
+
+
+def test_names_of_attention(folder):
+    want = AutoModel.from_pretrained(folder).eval()
+    found = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
+    batch = batch_of()
+    assert torch.equal(found(**batch)[0], want(**batch)[0])
+    assert found(**batch, output_attentions=True).attentions[0].ndim == 4
+    for name in ("flash_attention_2", "flex_attention"):
+        with pytest.raises(ValueError, match=f'"eager" or "sdpa".*got "{name}".*doctor'):
+            AutoModel.from_pretrained(folder, attn_implementation=name)
+
+
+@torch.no_grad()
+def test_rows_beyond_the_vocabulary(folder, tmp_path):
+    """Embeddings that were padded to a multiple keep their answers everywhere."""
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    model.resize_token_embeddings(4097, pad_to_multiple_of=64)
+    model.save_pretrained(tmp_path / "padded")
+    HFDnabert2Tokenizer().save_pretrained(tmp_path / "padded")
+    texts = ["ACGTTGCATCGGATC", "TTGACAG"]
+    assert np.array_equal(embed(texts, str(tmp_path / "padded")), embed(texts, str(folder)))
+    core = Dnabert2ForMaskedLM.from_pretrained(tmp_path / "padded")
+    tokenizer = Tokenizer.from_pretrained(tmp_path / "padded")
+    assert core.config.vocab_size == 4160
+    (filled,) = fill_mask("ACGTT[MASK]TTGACAG", core, tokenizer, top_k=4096)
+    pipe = pipeline("fill-mask", model=str(tmp_path / "padded"), device="cpu", top_k=1)
+    (wanted,) = pipe("ACGTT[MASK]TTGACAG")
+    assert filled[0].token_id == wanted["token"]
+    assert filled[0].probability == pytest.approx(wanted["score"], rel=1e-5)
+    with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 1024"):
+        core.config.from_dict({}).require_vocabulary(1024, "x")

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers.checkpoints import save_tiny
 from helpers.toys import TOY_MODEL
+from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -21,6 +23,7 @@ from dnabert2_fast import Dnabert2ForSequenceClassification, Tokenizer
 from dnabert2_fast.cli import main
 from dnabert2_fast.cli._args import load_tokenizer
 from dnabert2_fast.cli.genomics import load_model
+from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning import FinetuneConfig, Predictor, evaluate, finetune
 from dnabert2_fast.genomics.attribution.tokens import AttributionTarget
 from dnabert2_fast.model.onnx import export_onnx
@@ -234,6 +237,26 @@ def by_attribution(folder, kind, pairs, tmp_path):
     return np.array(found)
 
 
+@torch.no_grad()
+def by_adapter(folder, kind, pairs, tmp_path):
+    """The base model with the adapter of `--mode lora`, through three libraries."""
+    if not (folder / "adapter").exists():
+        return None
+    adapter = folder / "adapter"
+    found = Predictor.load(adapter, device="cpu")(*texts_of(pairs)).outputs
+    if kind in ("bases", "tokens"):
+        return found
+    batch = batch_of(adapter, pairs)
+    whole = AutoModelForSequenceClassification.from_pretrained(adapter).eval()
+    assert np.abs(answers_of(kind, whole(**batch).logits) - found).max() <= 1e-5
+    config = AutoConfig.from_pretrained(adapter)
+    name = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    base = AutoModelForSequenceClassification.from_pretrained(name, config=config)
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload().eval()
+    assert np.abs(answers_of(kind, merged(**batch).logits) - found).max() <= 1e-5
+    return found
+
+
 INTERFACES = {
     "predict": by_predict,
     "evaluate": by_evaluate,
@@ -242,6 +265,7 @@ INTERFACES = {
     "pipeline": by_pipeline,
     "traced": by_traced,
     "attribute": by_attribution,
+    "adapter": by_adapter,
 }
 SETTINGS = [  # every kind, every mode and both poolings occur, and each pair of two of them
     ("multiclass", False, "full", "mean"),
@@ -296,7 +320,8 @@ def test_one_answer(folder_of, setting, interface, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("setting", ALL, ids=str)
 def test_one_answer_of_all_settings(folder_of, setting, tmp_path):
-    for name, interface in {**INTERFACES, "onnx": by_onnx}.items():
+    exports = {"onnx": by_onnx} if setting[2] == "full" else {}  # each takes seconds
+    for name, interface in {**INTERFACES, **exports}.items():
         (tmp_path / name).mkdir()
         check(folder_of(*setting), interface, *setting[:2], tmp_path / name)
 
@@ -332,3 +357,77 @@ def test_the_maximum_length_is_that_of_truncation(base, tmp_path):
     with torch.no_grad():
         found = answers_of("multiclass", model(**batch).logits)
     assert np.abs(found - table_of(folder / "test_predictions.csv")).max() <= 1e-5
+
+
+def saved_by_transformers(base, folder, auto, task=None, **config):
+    """A classifier of `transformers` whose folder has no task.json, and its tokenizer."""
+    torch.manual_seed(0)
+    model = auto.from_pretrained(base, **config).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(30)
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=12)
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("multiclass", {"id2label": {0: "no", 1: "maybe", 2: "yes"}, "num_labels": 3}),
+        ("multilabel", {"problem_type": "multi_label_classification", "num_labels": 2}),
+        ("regression", {"num_labels": 1}),
+        ("tokens", {"num_labels": 2}),
+    ],
+)
+def test_folders_that_trainer_saved(base, tmp_path, kind, config):
+    auto = AutoModelForSequenceClassification
+    if kind == "tokens":
+        auto = AutoModelForTokenClassification
+    folder = tmp_path / "saved"
+    model, tokenizer = saved_by_transformers(base, folder, auto, **config)
+    predictor = Predictor.load(folder, device="cpu")
+    assert predictor.task.kind == kind
+    assert list(predictor.task.names) == list(model.config.id2label.values())
+    # As in training: lower case is one [UNK] per letter, and sequences end at the maximum length.
+    texts = [s if i % 2 else s.lower() for i, s in enumerate(SEQUENCES)]
+    batch = tokenizer(
+        texts,
+        padding=True,
+        truncation=True,
+        return_tensors="pt",
+        return_special_tokens_mask=True,
+        return_offsets_mapping=True,
+    )
+    special, offsets = batch.pop("special_tokens_mask"), batch.pop("offset_mapping")
+    assert batch["input_ids"].shape[1] == 12
+    wanted = answers_of(kind, model(**batch).logits)
+    if kind == "tokens":
+        wanted = rows_of(kind, wanted, special, offsets)
+    found = predictor(texts)
+    assert np.abs(found.outputs - wanted).max() <= 1e-5
+    if kind != "tokens":
+        longer = predictor([SEQUENCES[0]], window_bp=20).outputs
+        halves = [SEQUENCES[0][i : i + 20] for i in (0, 20, 37)]
+        assert np.abs(longer - predictor(halves).outputs.mean(0)).max() <= 1e-12
+
+    (tmp_path / "x.fa").write_text("".join(f">{i}\n{s}\n" for i, s in enumerate(texts)))
+    out = tmp_path / "out.csv"
+    arguments = ["predict", str(folder), str(tmp_path / "x.fa"), "--out", str(out)]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    if kind != "tokens":
+        assert np.abs(table_of(out) - wanted).max() <= 1e-5
+    if kind == "multiclass":
+        rows = "".join(f"{s},{i % 3}\n" for i, s in enumerate(SEQUENCES))
+        (tmp_path / "test.csv").write_text(f"sequence,label\n{rows}")
+        assert "accuracy" in evaluate(folder, tmp_path / "test.csv", tmp_path / "e", device="cpu")
+        (folder / "model.safetensors").rename(tmp_path / "w")
+        torch.save(load_file(tmp_path / "w"), folder / "pytorch_model.bin")
+        assert load_model(str(folder), "auto", "float32", "cpu").config.num_labels == 3
+
+
+def test_a_folder_without_a_classifier_is_named(base):
+    with pytest.raises(CheckpointError, match=r"has no task.json, and its weights have no class"):
+        Predictor.load(base)

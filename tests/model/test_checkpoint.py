@@ -17,6 +17,7 @@ from dnabert2_fast import (
     Dnabert2Model,
 )
 from dnabert2_fast.errors import BackendUnavailableError, CheckpointError
+from dnabert2_fast.model.auto import model_class
 
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
 DECODER = "cls.predictions.decoder.weight"
@@ -82,6 +83,51 @@ def test_released_bin_and_single_files(folder):
     (folder / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"has 2 layers, the config has"):
         Dnabert2Model.from_pretrained(folder / "pytorch_model.bin")  # taken for the 117M model
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_shards(folder, suffix):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    stem = "model" if suffix == "safetensors" else "pytorch_model"
+    shards = [f"{stem}-0000{i}-of-00002.{suffix}" for i in (1, 2)]
+    file_of = {name: shards[i % 2] for i, name in enumerate(weights)}
+    for shard in shards:
+        part = {name: weights[name] for name in weights if file_of[name] == shard}
+        if suffix == "bin":
+            torch.save(part, folder / shard)
+        else:
+            save_file(part, folder / shard)
+    index = folder / f"{stem}.{suffix}.index.json"
+    index.write_text(json.dumps({"weight_map": file_of}))
+    assert is_right(Dnabert2ForMaskedLM.from_pretrained(folder))
+    assert model_class(folder) is Dnabert2ForSequenceClassification
+    (folder / shards[1]).unlink()
+    with pytest.raises(CheckpointError, match=f"the shard {shards[1]} is missing"):
+        Dnabert2ForMaskedLM.from_pretrained(folder)
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(file_of, "../secret.bin")}))
+    with pytest.raises(CheckpointError, match=r"damaged .a shard is in another folder"):
+        Dnabert2ForMaskedLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_names_of_wrappers(folder, prefix):
+    edit(folder, lambda weights: {prefix + name: weights[name] for name in weights})
+    assert is_right(Dnabert2ForMaskedLM.from_pretrained(folder))
+    assert model_class(folder) is Dnabert2ForSequenceClassification
+    edit(folder, lambda weights: {name.replace(prefix, "net."): weights[name] for name in weights})
+    with pytest.raises(CheckpointError, match="has 0 layers"):
+        Dnabert2ForMaskedLM.from_pretrained(folder)
+
+
+def test_classes_by_weights(folder):
+    """A file of torch and one of safetensors name the same model."""
+    assert model_class(folder) is Dnabert2ForSequenceClassification
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert model_class(folder) is Dnabert2ForSequenceClassification
+    (folder / "pytorch_model.bin").write_bytes(b"damaged")
+    assert model_class(folder) is Dnabert2ForMaskedLM  # whose reader reports the damage
 
 
 def test_random_heads_warn(folder):

@@ -8,6 +8,7 @@ import torch
 from helpers.golden import CASES, MODELS, Case, folder_of
 
 from dnabert2_fast import (
+    Dnabert2Config,
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
@@ -162,3 +163,19 @@ def test_devices_that_are_not_there(monkeypatch):
     assert pick_device("cuda:1").index == 1
     with pytest.raises(ValueError, match=r'device: the index must be below 2 .got "cuda:2"'):
         pick_device("cuda:2")
+
+
+def test_one_output_learns_numbers():
+    model = Dnabert2ForSequenceClassification(
+        Dnabert2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=3, num_labels=1)
+    ).eval()
+    batch = PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 9, 8, 2]]))
+    logits = model(batch).logits
+    for labels in (torch.tensor([0.5, 2.0]), torch.tensor([[0.5], [2.0]])):
+        want = (logits[:, 0] - labels.flatten()).square().mean()
+        assert torch.allclose(model(batch, labels=labels).loss, want)
+    two = Dnabert2ForSequenceClassification(
+        Dnabert2Config(hidden_size=12, num_hidden_layers=1, num_attention_heads=3)
+    )
+    with pytest.raises(ValueError, match=r"labels: must be classes, int64 .got torch.float32"):
+        two(batch, labels=torch.rand(2, 2))

@@ -184,10 +184,13 @@ class Predictor:
         Raises
         ------
         ValueError
-            When the stride is not between 1 and the window.
+            When the stride is not between 1 and the window, or the length of training is unknown.
         """
-        if window_bp is None:
-            window_bp = max(self.task.window_bp, 1)
+        if window_bp is None and not self.task.window_bp:
+            raise ValueError(
+                "window_bp: is required, because the model's folder has no length of training."
+            )
+        window_bp = self.task.window_bp if window_bp is None else window_bp
         stride_bp = window_bp if stride_bp is None else stride_bp
         if not 0 < stride_bp <= window_bp:
             raise ValueError(
@@ -207,9 +210,12 @@ class Predictor:
         ValueError
             When the stride is not between 1 and the window.
         """
+        rows = _as_trained(rows, self.task)
+        if not self.task.window_bp and window_bp is None and stride_bp is None:
+            return windows_of(rows, None, 1)
         window, stride = self.window_sizes(window_bp, stride_bp)
         whole = self.task.pairs or self.task.kind == "tokens"
-        return windows_of(_as_trained(rows, self.task), None if whole else window, stride)
+        return windows_of(rows, None if whole else window, stride)
 
     def windows_along(
         self,
@@ -293,8 +299,9 @@ class Predictor:
         self, windows: Sequence[Window], both_strands: bool, keep: Callable[..., Any]
     ) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
-        # Pairs and sequences of labelled tokens are cut as in training.
-        kept_whole = self.task.pairs or self.task.kind == "tokens"
+        # Pairs and sequences of labelled tokens are cut as in training, and so is every sequence if
+        # that had no window.
+        kept_whole = self.task.pairs or self.task.kind == "tokens" or not self.task.window_bp
         max_length = self.task.max_length if kept_whole else None
         texts = [w.sequence for w in windows]
         if not self.task.by_position:

@@ -24,6 +24,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.config import Kind
 from dnabert2_fast.io.content import TableLetters, open_bytes
+from dnabert2_fast.model.weights import weight_names
 
 __all__ = [
     "FIRST",
@@ -69,7 +70,8 @@ class Task:
     max_length : int or None
         Maximum tokens of a training sequence, special ones included; longer ones were cut.
     window_bp : int
-        Length of the longest training sequence; longer input is cut into windows of this length.
+        Length of the longest training sequence; longer input is cut into windows of this length. 0
+        if unknown: then each sequence is one window, and ends at `max_length`.
     """
 
     kind: Kind
@@ -91,12 +93,16 @@ class Task:
     def load(cls, folder: str | os.PathLike[str]) -> Task:
         """Read ``task.json`` of a fine-tuned model's folder.
 
+        A classifier that ``transformers.Trainer`` saved has none: its task is in ``config.json``.
+
         Raises
         ------
         CheckpointError
-            When it is missing or damaged.
+            When both are missing or damaged.
         """
         path = Path(folder) / "task.json"
+        if not path.exists() and (Path(folder) / "config.json").exists():
+            return _task_of_config(Path(folder))
         try:
             values = read_object(path)
             if values["kind"] not in get_args(Kind):
@@ -108,6 +114,40 @@ class Task:
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path}: damaged: {error}. Copy the folder again.") from None
+
+
+def _task_of_config(folder: Path) -> Task:
+    """Return the task of a classifier that `transformers` saved, without a window length."""
+    path = folder / "config.json"
+    weights = weight_names(folder)
+    if "classifier.weight" not in weights:
+        raise CheckpointError(
+            f"{folder}: has no task.json, and its weights have no classifier. Give a folder that "
+            "finetune or Trainer wrote."
+        )
+    try:
+        config = read_object(path)
+        problem, names = config.get("problem_type"), config.get("id2label")
+        if not names:  # transformers omits the default ones
+            names = {i: f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
+        kind: Kind = "multiclass"
+        if "bert.pooler.dense.weight" not in weights:
+            kind = "tokens"
+        elif problem == "multi_label_classification":
+            kind = "multilabel"
+        elif problem == "regression" or len(names) == 1:
+            kind = "regression"
+        saved = folder / "tokenizer_config.json"
+        length = read_object(saved).get("model_max_length") if saved.exists() else None
+        return Task(
+            kind,
+            tuple(str(names[number]) for number in sorted(names, key=int)),
+            pairs=bool(config.get("pairs")),
+            # Without a maximum, transformers writes a number near 1e30.
+            max_length=length if isinstance(length, int) and length < 1 << 30 else None,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}. Copy the folder again.") from None
 
 
 class Row(NamedTuple):

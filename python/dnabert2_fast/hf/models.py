@@ -137,6 +137,18 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         }
         return Packed(rows, batch.cu_seqlens, real, looks)
 
+    def _check_and_adjust_attn_implementation(
+        self, attn_implementation: str | None, *_: Any, **__: Any
+    ) -> str:
+        """Accept the names whose result is that of every backend; the core selects the backend."""
+        if attn_implementation in (None, "eager", "sdpa"):
+            return "eager"  # with which transformers allows output_attentions
+        raise ValueError(
+            f'attn_implementation: must be "eager" or "sdpa", or be left out (got '
+            f'"{attn_implementation}"). The fastest backend is selected in any case: dnabert2-fast '
+            "doctor."
+        )
+
     def core(self) -> Pretrained:
         """Return this library's model: a copy of the weights, on the CPU, in `eval` mode."""
         model = self.core_class(self.config.core())

@@ -77,6 +77,8 @@ def merge_adapter(
             weights[name] = tensor
         elif part[2] == "A":
             target, after = f"{part[1]}.weight", name.replace(".lora_A", ".lora_B")
+            if target not in weights and target.startswith("bert.pooler."):
+                continue  # randomly initialised in training, and not saved with the adapter
             if target not in weights or after not in adapter:
                 raise CheckpointError(
                     f"{folder}: not an adapter of this base model: {target} is missing. Correct "

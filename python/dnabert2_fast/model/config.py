@@ -13,6 +13,7 @@ __all__ = ["Dnabert2Config", "is_ours"]
 
 MAX_SIZE = 1 << 24  # a larger size comes from damage, and would exhaust the memory
 MODEL_TYPE = "dnabert2"
+MAX_SPARE = 128  # the largest multiple that embeddings are padded to
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,12 @@ class Dnabert2Config:
             raise CheckpointError(f"{source}: {error}") from None
 
     def require_vocabulary(self, vocab_size: int, source: str) -> None:
-        """Raise `CheckpointError` unless tokenizer and model have the same number of ids."""
-        if vocab_size != self.vocab_size:
+        """Raise `CheckpointError` unless tokenizer and model have the same number of ids.
+
+        The model may have a few more when their number was padded to a multiple of 8 or more.
+        """
+        spare = self.vocab_size - vocab_size
+        if spare and (self.vocab_size % 8 or not 0 < spare < MAX_SPARE):
             raise CheckpointError(
                 f"{source}: the model has {self.vocab_size} ids, the tokenizer {vocab_size}. "
                 "Use the tokenizer that the model was trained with."

@@ -272,17 +272,33 @@ class Dnabert2ForSequenceClassification(Pretrained):
         ----------
         batch : PackedBatch
         labels : Tensor of int64, shape (n,), optional
-            Classes, for a loss: the mean cross-entropy, in nats.
+            Classes, for a loss: the mean cross-entropy, in nats. For a model with one output
+            numbers, float of shape (n,) or (n, 1): the mean squared error.
 
         Returns
         -------
         ClassifierOutput
+
+        Raises
+        ------
+        ValueError
+            When labels are floats, and the model has several outputs.
         """
         batch = batch.to(self.device)
         logits = self.classifier(self.dropout(self.bert.encode_pooled(batch)))
         if labels is None:
             return ClassifierOutput(None, logits)
-        return ClassifierOutput(F.cross_entropy(logits.float(), labels.to(self.device)), logits)
+        labels = labels.to(self.device)
+        if self.config.num_labels == 1:
+            return ClassifierOutput(
+                F.mse_loss(logits.float()[:, 0], labels.float().flatten()), logits
+            )
+        if labels.is_floating_point():
+            raise ValueError(
+                f"labels: must be classes, int64 (got {labels.dtype}). Use finetune for several "
+                "labels or numbers."
+            )
+        return ClassifierOutput(F.cross_entropy(logits.float(), labels), logits)
 
     if TYPE_CHECKING:  # in torch, every call has the type Any
         __call__ = forward

@@ -137,7 +137,8 @@ def fill_mask(
     with evaluating(model):
         logits = model(batch, labels).logits
         assert logits is not None, "with_logits is True"
-        best = logits.float().softmax(-1).topk(top_k)
+        # A padded model has rows beyond the vocabulary.
+        best = logits.float().softmax(-1)[:, : tokenizer.vocab_size].topk(top_k)
     words = tokenizer.vocabulary
     return [
         [FilledToken(words[i], i, p) for i, p in zip(chosen, shares, strict=True)]

@@ -269,7 +269,7 @@ class _Spelling:
 
         The shape is (k, bases of the longest token, 4).
         """
-        shares = logits.softmax(-1) @ self.matrix.to(logits.device)
+        shares = logits.softmax(-1)[:, : len(self.matrix)] @ self.matrix.to(logits.device)
         shares = shares.view(len(logits), self.longest, 4).double()
         return shares / shares.sum(-1, keepdim=True)
 
