@@ -240,7 +240,6 @@ BAD = [
     (("info", "model", "--plot", "x.png"), "--plot: shows a tokenizer on genomes"),
     (("info", "nowhere"), "nowhere"),
     (("info", "nowhere", "--verify"), "nowhere"),
-    (("info", "x.fa"), "x.fa"),
     (("info", "."), "neither a corpus (corpus.json) nor a checkpoint"),
     (("demo", "--out", "model"), "exists and is not a demo's folder"),
     (("demo", "--out", "thesis"), "exists and is not a demo's folder"),

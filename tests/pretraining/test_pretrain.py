@@ -24,6 +24,7 @@ from dnabert2_fast import (
     build_corpus,
     pretrain,
 )
+from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
@@ -235,7 +236,9 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(undisturbed, corpus, tmp_pat
     assert saved[-1].name == f"step-{stop_at:07d}"
     assert len(saved) <= config.keep
     assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert f"stopped at step {stop_at} of " in stopped_run(tmp_path / "run")
     pretrain(config)
+    assert stopped_run(tmp_path / "run") is None
     assert contents(tmp_path / "run") == contents(undisturbed.folder)
 
 
@@ -328,6 +331,8 @@ def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corp
     assert again.eval_loss == undisturbed.eval_loss
     with pytest.raises(CheckpointError, match=r"other settings: seed 0 \(requested 1\)\. "):
         pretrain(settings(corpus, undisturbed.folder, seed=1))
+    with pytest.raises(CheckpointError, match=r"finished after .* \(requested 99\).*--init-from"):
+        pretrain(settings(corpus, undisturbed.folder, steps=99))
 
 
 def test_bad_input(corpus, tmp_path):

@@ -98,7 +98,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
     "fill-mask": ("predict tokens at [MASK]", _from("genomics", "fill_mask")),
     "likelihood": ("compute likelihoods of sequences or bases", _from("genomics", "likelihood")),
     "gue": ("run the GUE benchmark beside the paper's figures", _gue),
-    "info": ("describe a tokenizer, corpus or checkpoint", _function(show_info)),
+    "info": ("describe a tokenizer, corpus, model or sequence file", _function(show_info)),
     "doctor": ("show installed libraries and attention backends", _function(_doctor)),
     "demo": ("run all of this on a small real genome, offline", _function(_demo)),
 }

@@ -1,4 +1,4 @@
-"""A short description of a tokenizer, a corpus, or a checkpoint."""
+"""A short description of a tokenizer, a corpus, a checkpoint, or a sequence file."""
 
 from __future__ import annotations
 
@@ -8,40 +8,77 @@ from pathlib import Path
 from typing import Any
 
 from dnabert2_fast._internal.checks import check_utf8
+from dnabert2_fast._internal.names import advice
+from dnabert2_fast._internal.stopped import stopped_run
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import Dnabert2Error
+from dnabert2_fast.io.content import is_sequence_file, open_input
+from dnabert2_fast.tokenizer._vocabulary import PACKAGED
 
 __all__ = ["describe"]
 
+CLASSES = 10
+"""Class names to show."""
+
 
 def describe(path: str | os.PathLike[str], *, verify: bool = False) -> str:
-    """Return a description of a tokenizer.json, a corpus folder, or a checkpoint folder.
+    """Return a description of a tokenizer, a corpus or checkpoint folder, or a sequence file.
 
     Parameters
     ----------
     path : path
+        ``mini`` and ``dnabert2``, unless they are here, are what the package contains.
     verify : bool
         Recompute every checksum of a corpus.
 
     Raises
     ------
-    FileNotFoundError
-        When `path` does not exist.
     Dnabert2Error
-        When it is not one of the three, or damaged.
+        When `path` does not exist, is something else, or damaged.
     """
-    path = Path(path)
+    given, path = path, Path(path)
+    if not path.exists():
+        path = PACKAGED.get(os.fspath(given), path)
+        path = path.parent if path.name == "tokenizer.json" else path  # of a model
+    if not path.exists() and stopped_run(path) is None:
+        raise Dnabert2Error(f"{path}: no such file or folder. {advice(path, PACKAGED)}")
     if (path / "corpus.json").exists():
         return _corpus(path, verify)
     if verify and path.exists():
         raise Dnabert2Error(f"{path}: is not a corpus; --verify needs one. Omit --verify.")
+    if (unfinished := stopped_run(path)) is not None:
+        return f"run {path}\n  {unfinished}"
     if path.is_dir():
         if (path / "config.json").exists():
             return _checkpoint(path)
         raise Dnabert2Error(
             f"{path}: contains neither a corpus (corpus.json) nor a checkpoint (config.json). Give "
-            "one of these folders, or a tokenizer.json."
+            "one of these folders, a tokenizer.json, or a FASTA or FASTQ file."
         )
+    if path.exists() and is_sequence_file(open_input(path)):
+        return _sequences(path)
     return _tokenizer(path)
+
+
+def _sequences(path: Path) -> str:
+    from dnabert2_fast.io import read_fasta
+
+    count = bases = other = longest = 0
+    first, shortest = "", None
+    for record in read_fasta(path):
+        first = first or record.name
+        length = len(record.sequence)
+        count, bases = count + 1, bases + length
+        other += length - sum(record.sequence.upper().count(base) for base in "ACGT")
+        longest, shortest = max(longest, length), min(shortest or length, length)
+    shape = f"{shortest:,} to {longest:,} letters" if count else "no records"
+    return "\n".join(
+        [
+            f"sequences {path}",
+            f"  {count:,} records of {shape}, the first is {first}",
+            f"  {bases:,} letters, {other:,} of them other than A, C, G, T",
+        ]
+    )
 
 
 def _tokenizer(path: Path) -> str:
@@ -135,7 +172,31 @@ def _checkpoint(path: Path) -> str:
         lines.append(f"  {count:,} numbers in {len(names)} tensors; heads: {', '.join(heads)}")
     tokenizer = path / "tokenizer.json"
     lines.append(f"  tokenizer.json: {'here' if tokenizer.exists() else 'missing'}")
-    return "\n".join(lines)
+    return "\n".join(lines + _task(path))
+
+
+def _task(path: Path) -> list[str]:
+    """Return what a folder of `finetune` was trained for, and its scores."""
+    if not (path / "task.json").exists():
+        return []
+    task = read_object(path / "task.json")
+    names = task.get("names") or []
+    shown = ", ".join(names[:CLASSES])
+    if len(names) > CLASSES:
+        shown += f" and {len(names) - CLASSES} more"
+    lines = [f"  task: {task.get('kind')}" + (f" of {len(names)}: {shown}" if names else "")]
+    if window := task.get("window_bp"):
+        lines.append(f"  longest training sequence: {window:,} bp, the window of predict")
+    if (path / "run.json").exists():
+        run = read_object(path / "run.json")
+        source, data, mode = (run.get(name) for name in ("model", "data", "mode"))
+        lines.append(f"  fine-tuned from {source} on {data}, mode {mode}")
+    if (path / "metrics.json").exists():
+        content = read_object(path / "metrics.json")
+        for split, scores in content.get("mean", content).items():
+            listed = [f"{k} {v:.3f}" for k, v in dict(scores).items() if isinstance(v, float)]
+            lines.append(f"  {split}: {', '.join(listed)}")
+    return lines
 
 
 def _product(shape: list[int]) -> int:

@@ -207,12 +207,13 @@ def info(
     plot: Path | None = None,
     rna: bool = False,
 ) -> None:
-    """Describe a tokenizer, corpus or checkpoint, and how a tokenizer suits genomes.
+    """Describe a tokenizer, corpus, model or sequence file; how a tokenizer suits genomes.
 
     Parameters
     ----------
     path
-        A tokenizer.json, a corpus folder, or a checkpoint folder.
+        A tokenizer.json, a folder of a corpus, model or run, a FASTA or FASTQ file; or mini or
+        dnabert2, which the package contains.
     verify
         Recompute every checksum of a corpus.
     on

@@ -22,6 +22,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dnabert2_fast._internal.checks import check_utf8
+from dnabert2_fast._internal.names import advice, is_hub_id
+from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model import adapter as adapters
@@ -245,6 +247,8 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
     check_utf8("model", path)
     if not path.exists():
         path = PACKAGED.get(str(name), path)
+    if (unfinished := stopped_run(path)) is not None:
+        raise CheckpointError(f"{path}: {unfinished}.")
     if path.is_file():
         config = path.with_name("config.json")
         return Files(config if config.exists() else None, path)
@@ -260,9 +264,10 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
                 "contains both files."
             )
         return Files(config, weights)
-    # "owner/name" is a hub id, unless its first half is a folder here: then the path is misspelt.
-    if str(name).count("/") != 1 or path.parent.is_dir():
-        raise CheckpointError(f"{name}: no such checkpoint folder or file. Check the path.")
+    if not is_hub_id(name):
+        raise CheckpointError(
+            f"{name}: no such checkpoint folder or file. {advice(name, PACKAGED)}"
+        )
     return _download(str(name), revision, local)
 
 

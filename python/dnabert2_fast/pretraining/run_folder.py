@@ -46,6 +46,12 @@ class RunFolder:
                 theirs = read_object(about)
             except ValueError as error:
                 raise CheckpointError(f"{about}: damaged: {error}. Delete {self.folder}.") from None
+            if self.finished and theirs.get("steps") != settings["steps"]:
+                raise CheckpointError(
+                    f"{self.folder}: finished after {theirs.get('steps')} steps (requested "
+                    f"{settings['steps']}). To train it further, choose another --out and give "
+                    f"--init-from {self.folder}."
+                )
             require_same(self.folder, theirs, settings)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise CheckpointError(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dnabert2_fast._internal.names import advice, is_hub_id
+from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import TokenizerError
 
@@ -76,8 +78,13 @@ def find_file(name: str | os.PathLike[str]) -> Path:
         path = _base_of_adapter(path)
     if path.is_dir():
         path = next((path / file for file in FILES if (path / file).exists()), path / FILES[0])
-    if not path.exists() and str(name).count("/") == 1 and not path.parent.is_dir():
-        path = _download(str(name))
+    if not path.exists():
+        if (unfinished := stopped_run(Path(name))) is not None:
+            raise TokenizerError(f"{name}: {unfinished}.")
+        if is_hub_id(name):
+            return _download(str(name))
+        if not path.suffix:
+            raise TokenizerError(f"{name}: no such tokenizer. {advice(name, PACKAGED)}")
     return path
 
 

@@ -1,0 +1,45 @@
+"""The state of a run that was stopped, and the way to finish it, for messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dnabert2_fast._internal.strict_json import read_object
+
+__all__ = ["stopped_run"]
+
+
+def stopped_run(folder: Path) -> str | None:
+    """Return how far an unfinished run in `folder` is, and how to finish it; None for others.
+
+    Parameters
+    ----------
+    folder : Path
+        The output of `pretrain` or `finetune`; that of `finetune` appears only at its end.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = (run / "run.json").write_text(json.dumps({"corpus": "corpus", "steps": 40}))
+    >>> stopped_run(run)  # doctest: +ELLIPSIS
+    'pre-training stopped before the first checkpoint (40 steps). Run its command again ...
+    """
+    if Path(f"{folder}.unfinished", "run.json").exists():
+        return "fine-tuning stopped before its end. Run its command again to finish it"
+    try:
+        settings = read_object(folder / "run.json")
+    except (OSError, ValueError):
+        return None
+    if "corpus" not in settings or "steps" not in settings or (folder / "config.json").exists():
+        return None
+    finish = f"Run its command again to finish it (pretrain {settings['corpus']} --out {folder})"
+    newest = max((folder / "checkpoints").glob("step-*"), default=None)
+    if newest is None:
+        steps = settings["steps"]
+        return f"pre-training stopped before the first checkpoint ({steps:,} steps). {finish}"
+    step = int(newest.name.removeprefix("step-"))
+    return (
+        f"pre-training stopped at step {step:,} of {settings['steps']:,}. {finish}, or use the "
+        f"model so far: {newest}"
+    )
