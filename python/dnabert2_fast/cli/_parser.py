@@ -55,6 +55,7 @@ METAVARS = {
     "reference": "FILE",
     "regions": "FILE",
     "sequences": "SEQUENCE",
+    "signal": "FILE",
     "table": "FILE",
     "tasks": "TASK",
     "tokenizer": "TOKENIZER",

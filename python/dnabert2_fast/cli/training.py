@@ -36,8 +36,11 @@ def finetune(arguments: list[str], prog: str) -> None:
     from dnabert2_fast.finetuning.config import FinetuneConfig
 
     config = parse(FinetuneConfig, arguments, prog)
+    from dnabert2_fast.finetuning.genome_tables import make_tables
     from dnabert2_fast.finetuning.runs import finetune as run
 
+    if config.regions is not None:
+        print(make_tables(config), flush=True)
     try:
         result = run(config)
     except KeyboardInterrupt:

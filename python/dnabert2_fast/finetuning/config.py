@@ -28,7 +28,8 @@ class FinetuneConfig:
         A checkpoint folder or a hub id; its tokenizer is used.
     data
         Folder with train, dev and test (.csv or .csv.gz; columns sequence, label, or sequence1,
-        sequence2, label), and labels.txt (label,label_name) if classes have names.
+        sequence2, label), and labels.txt (label,label_name) if classes have names. With `regions`
+        the tables are written there.
     out
         Folder to create: the model of the best epoch on dev, metrics.json and
         test_predictions.csv. The same command resumes a stopped run from its last epoch; a finished
@@ -69,8 +70,20 @@ class FinetuneConfig:
         Dropout before the adapters.
     lora_targets
         Matrices of the encoder with adapters.
+    regions
+        BED file: make the tables from windows around these regions of `reference`. Each name is a
+        class. Regions of one class get as many others as negatives, with like GC on the same
+        contig. Dev and test are contigs of their own.
+    reference
+        The genome of `regions` as FASTA, plain or bgzip.
+    label
+        Column of `regions` with the classes: name or score.
+    signal
+        bigWig file: predict the mean signal of each region instead of classes.
+    window_bp
+        Length of the windows around regions. Default: the median of the regions.
     seed
-        Seed of the order, the dropout and the random classifier.
+        Seed of the order, the dropout, the random classifier and the negatives.
     seeds
         Number of runs, with the seeds seed, seed + 1, ...; scores are then means with deviations.
     batch_tokens
@@ -107,6 +120,11 @@ class FinetuneConfig:
     lora_alpha: float = 16
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = LORA_TARGETS
+    regions: str | None = None
+    reference: str | None = None
+    label: Literal["name", "score"] = "name"
+    signal: str | None = None
+    window_bp: int | None = None
     seed: int = 42
     seeds: int = 1
     batch_tokens: int = 16384

@@ -20,15 +20,13 @@ from dnabert2_fast._internal.streams import PACKED
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.task import Task
-from dnabert2_fast.finetuning.windows import Region, Window
+from dnabert2_fast.finetuning.windows import Region, Window, has_bases
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import SequenceFile, Span, read_in_order, read_spans
 from dnabert2_fast.io.tracks import is_segments, track
 from dnabert2_fast.tokenizer.unknown import require_known
 
 __all__ = ["predict_track", "track_paths"]
-
-MIN_BASES = 0.5  # fraction of A, C, G, T below which a window has no answer
 
 
 def track_paths(out: Path, names: tuple[str, ...]) -> list[Path]:
@@ -109,7 +107,7 @@ def predict_track(
     def with_bases() -> Iterator[Window]:
         nonlocal skipped
         for window in windows:
-            if _has_bases(window.sequence):
+            if has_bases(window.sequence):
                 yield window
             else:
                 skipped += window.own_end_bp - window.own_start_bp
@@ -186,10 +184,6 @@ def regions_of(spans: list[Span], genome: Reference) -> Iterator[Region]:
 
 def _part_of(text: str, start: int, end: int) -> str:
     return text[start:end]
-
-
-def _has_bases(sequence: str) -> bool:
-    return sum(map(sequence.count, "ACGTacgt")) >= MIN_BASES * len(sequence)
 
 
 def _chosen(task: Task, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

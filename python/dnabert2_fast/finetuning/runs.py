@@ -31,6 +31,7 @@ from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
+from dnabert2_fast.finetuning.genome_tables import make_tables
 from dnabert2_fast.finetuning.inputs import require_known_rows
 from dnabert2_fast.finetuning.losses import (
     Classifier,
@@ -142,7 +143,11 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     out = Path(config.out)
     if not out.is_dir():  # a finished run is only read
         require_writable(out, folder=True)
-    task, tables = read_splits(config.data, config.task, rna=config.rna)
+    kind = config.task
+    if config.regions is not None:
+        make_tables(config)
+        kind = "regression" if config.signal is not None else kind
+    task, tables = read_splits(config.data, kind, rna=config.rna)
     if task.by_position and config.pooling is not None:
         raise ValueError(f"pooling: must be omitted for {task.kind}, which have one answer each.")
     task = replace(task, max_length=config.max_length)
@@ -178,6 +183,15 @@ def _check(config: FinetuneConfig) -> None:
     check_choice("mode", config.mode, get_args(Mode))
     check_choice("task", config.task, (*get_args(Kind), "auto"))
     check_choice("pooling", config.pooling, (None, *get_args(Pooling)))
+    if config.regions is None:
+        for name in ("reference", "signal", "window_bp"):
+            if getattr(config, name) is not None:
+                raise ValueError(f"{name}: requires --regions. Give a BED file, or leave it out.")
+    elif config.task not in ("auto", "multiclass", "regression"):
+        raise ValueError(
+            f"task: must be multiclass or regression with --regions (got {config.task})."
+        )
+    check_at_least("window_bp", config.window_bp, 1)
     for name in ("epochs", "batch_size", "lora_rank", "seeds", "batch_tokens"):
         check_at_least(name, getattr(config, name), 1)
     check_at_least("patience", config.patience, 1)

@@ -21,7 +21,16 @@ from dnabert2_fast.finetuning.task import Row
 from dnabert2_fast.io.regions import Span
 from dnabert2_fast.io.strand import reverse_complement
 
-__all__ = ["Region", "Window", "bins_of", "chunks_of", "cut", "windows_along", "windows_of"]
+__all__ = [
+    "Region",
+    "Window",
+    "bins_of",
+    "chunks_of",
+    "cut",
+    "has_bases",
+    "windows_along",
+    "windows_of",
+]
 
 CHUNK_WINDOWS = 4096
 CHUNK_BP = 1 << 22  # bases in memory together, including the windows cut from them
@@ -147,6 +156,15 @@ def windows_along(regions: Iterable[Region], window_bp: int, stride_bp: int) -> 
                 row_start_bp=span.start,
                 row_end_bp=span.end,
             )
+
+
+def has_bases(sequence: str) -> bool:
+    """Return whether at least half of the characters are bases; other windows mean nothing.
+
+    >>> has_bases("ACNN"), has_bases("ANNN")
+    (True, False)
+    """
+    return 2 * sum(map(sequence.count, "ACGTacgt")) >= len(sequence)
 
 
 def chunks_of(windows: Iterable[Window]) -> Iterator[list[Window]]:

@@ -60,13 +60,14 @@ class Piece(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A region of a genome, 0-based half-open, and the strand that is read: + or -."""
+    """A region of a genome, 0-based half-open, the strand that is read (+ or -), and the score."""
 
     name: str
     contig: str
     start: int
     end: int
     strand: str = "+"
+    score: str = "."
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def _sequences(source: SequenceFile) -> Iterator[Piece]:
 
 def _fetched(spans: Iterable[Span], genome: Reference) -> Iterator[Piece]:
     """Yield the bases of regions."""
-    for name, contig, start, end, strand in spans:
+    for name, contig, start, end, strand, _ in spans:
         bases = genome.fetch(contig, start, end)
         read = reverse_complement(bases) if strand == "-" else bases
         yield Piece(name, contig, start, read, strand)
@@ -348,7 +349,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
                 f"{genome.length(contig)}). Use the genome of the regions."
             )
         # BED writes a missing value as a point.
-        given, strand = (cells[i] if len(cells) > i else "." for i in (3, 5))
+        given, score, strand = (cells[i] if len(cells) > i else "." for i in (3, 4, 5))
         if strand not in STRANDS:
             raise DataError(
                 f"{at}: the sixth column is the strand and must be +, - or . (got {strand!r}). "
@@ -356,7 +357,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
             )
         strand = STRANDS[strand]
         name = _region_name(contig, start, end, strand) if given in ("", ".") else given
-        spans.append(Span(name, contig, start, end, strand))
+        spans.append(Span(name, contig, start, end, strand, score))
     return spans
 
 
