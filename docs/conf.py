@@ -44,6 +44,7 @@ def command_line_page() -> str:
 
     os.environ.update(COLUMNS="80", NO_COLOR="1")
     parts = ["# Command line", "", "Every command, as `dnabert2-fast COMMAND --help` prints it."]
+    parts += ["To complete them with Tab, see [Installation](guides/install.md).", ""]
     for command, (summary, _) in cli.COMMANDS.items():
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):

@@ -182,15 +182,15 @@ BAD = [
     (("tokenize", "x.fa", "--tokenizer", "nowhere"), "nowhere"),
     (("train-tokenizer", "none.fa", "--out", "t.json"), "none.fa: No such file"),
     (("train-tokenizer", "cut.fa.gz", "--out", "t.json"), "gzip stream is damaged"),
-    (("train-tokenizer", "x.fa", "--out", "t.json", "--vocab-size", "5"), "vocab_size"),
+    (("train-tokenizer", "x.fa", "--out", "t.json", "--vocab-size", "5"), "--vocab-size: must be"),
     (
         ("train-tokenizer", "x.fa", "--out", "t.json", "--window-bp", "0"),
-        "window_bp: must be at least",
+        "--window-bp: must be at least",
     ),
-    (("tokenize", "x.fa", "--out", "ids.tsv", "--max-length", "-1"), "max_length: must be"),
+    (("tokenize", "x.fa", "--out", "ids.tsv", "--max-length", "-1"), "--max-length: must be"),
     (
         ("embed", "x.fa", "--model", "model", "--out", "v.npy", "--window-bp", "0"),
-        "window_bp: must",
+        "--window-bp: must",
     ),
     (("build-corpus", "none.fa", "--out", "c"), "none.fa: No such file"),
     (("build-corpus", "x.csv", "--out", "c"), "x.csv: begins with"),
@@ -221,7 +221,7 @@ BAD = [
     (("likelihood", "x.fa", "--model", "model", "--out", "y.bw"), "model/model.safetensors"),
     (("fill-mask",), "sequences: give at least one"),
     (("fill-mask", "ACG[MASK]", "ACGT"), "sequence: has no [MASK]"),
-    (("fill-mask", "[MASK]", "--top-k", "0"), "top_k: must be"),
+    (("fill-mask", "[MASK]", "--top-k", "0"), "--top-k: must be"),
     (("fill-mask", "[MASK]", "--model", "nowhere"), "nowhere"),
     (("pretrain", "nowhere", "--out", "run"), "nowhere: is not a corpus"),
     (("pretrain", "model", "--out", "run"), "not a corpus"),
@@ -325,7 +325,7 @@ def test_parts_of_a_manifest_are_merged(capsys, files, monkeypatch):
     for part in ("0/2", "3/2", "x", "1/"):
         code, _, err = run(capsys, *common, "--out", files / "e", "--part", part)
         assert code == 2
-        assert err.startswith("error: part: ")
+        assert err.startswith("error: --part: ")
 
 
 def test_ctrl_c_of_a_real_process(tmp_path):

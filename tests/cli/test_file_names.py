@@ -99,7 +99,9 @@ def test_where_a_library_needs_utf8(inputs, tmp_path, monkeypatch, capsys, line)
     names = {"fa": inputs / os.fsdecode(b"x\xff.fa"), "out": tmp_path / os.fsdecode(b"out\xff")}
     assert cli.main([part.format(model=inputs / "m", **names) for part in line.split()]) == 2
     said = capsys.readouterr().err
-    assert re.search(r"^error: \w+: the path must be UTF-8 \(got .*\\xff.*\)\. Rename it\.$", said)
+    assert re.search(
+        r"^error: (--)?\w+: the path must be UTF-8 \(got .*\\xff.*\)\. Rename it\.$", said
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -19,9 +19,7 @@ from typing import Any
 
 from dnabert2_fast._internal.extras import EXTRA_OF, needs
 from dnabert2_fast.cli._args import Folder
-from dnabert2_fast.cli._parser import did_you_mean, parse
-from dnabert2_fast.cli.tokenizers import info as show_info
-from dnabert2_fast.cli.tokenizers import tokenize, train_tokenizer, vocab_sizes
+from dnabert2_fast.cli._parser import SHELLS, as_typed, call, completion, did_you_mean
 from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
 
@@ -47,65 +45,42 @@ def _demo(out: Folder = Path("demo-out"), seed: int = 0) -> None:
     print(run(out, seed=seed))
 
 
-def _pretrain(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.training import pretrain
-
-    pretrain(arguments, prog)
-
-
-def _finetune(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.training import finetune
-
-    finetune(arguments, prog)
+def _at(path: str) -> Callable[[], Callable[..., None]]:
+    module, _, name = path.partition(".")
+    return lambda: getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
 
 
-def _gue(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.benchmark import gue
-
-    gue(arguments, prog)
-
-
-def _build_corpus(arguments: list[str], prog: str) -> None:
-    from dnabert2_fast.cli.corpora import build_corpus
-
-    parse(build_corpus, arguments, prog)
-
-
-def _from(module: str, name: str) -> Callable[[list[str], str], None]:
-    def run(arguments: list[str], prog: str) -> None:
-        command = getattr(import_module(f"dnabert2_fast.cli.{module}"), name)
-        parse(command, arguments, prog)
-
-    return run
-
-
-def _function(run: Callable[..., None]) -> Callable[[list[str], str], None]:
-    return lambda arguments, prog: parse(run, arguments, prog)
-
-
-COMMANDS: dict[str, tuple[str, Callable[[list[str], str], None]]] = {
-    "tokenize": ("convert sequences to token ids", _function(tokenize)),
-    "train-tokenizer": ("train a vocabulary on genomes", _function(train_tokenizer)),
-    "vocab-sizes": ("compare vocabulary sizes", _function(vocab_sizes)),
-    "build-corpus": ("convert genomes to memory-mapped token shards", _build_corpus),
-    "pretrain": ("train a masked language model on a corpus", _pretrain),
-    "finetune": ("train a classifier or regressor on labelled tables", _finetune),
-    "predict": ("apply a fine-tuned model to sequences", _from("training", "predict")),
-    "evaluate": ("compare a fine-tuned model with labels", _from("training", "evaluate")),
-    "embed": ("convert sequences to vectors", _from("embedding", "embed")),
-    "score-variants": ("add scores to a VCF file", _from("genomics", "score_variants")),
-    "attribute": ("score the contribution of each base", _from("genomics", "attribute")),
-    "fill-mask": ("predict tokens at [MASK]", _from("genomics", "fill_mask")),
-    "likelihood": ("compute likelihoods of sequences or bases", _from("genomics", "likelihood")),
-    "gue": ("run the GUE benchmark beside the paper's figures", _gue),
-    "info": ("describe a tokenizer, corpus, model or sequence file", _function(show_info)),
-    "doctor": ("show installed libraries and attention backends", _function(_doctor)),
-    "demo": ("run all of this on a small real genome, offline", _function(_demo)),
+# What a command does, and how its function is imported.
+COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., None]]]] = {
+    "tokenize": ("convert sequences to token ids", _at("tokenizers.tokenize")),
+    "train-tokenizer": ("train a vocabulary on genomes", _at("tokenizers.train_tokenizer")),
+    "vocab-sizes": ("compare vocabulary sizes", _at("tokenizers.vocab_sizes")),
+    "build-corpus": (
+        "convert genomes to memory-mapped token shards",
+        _at("corpora.build_corpus"),
+    ),
+    "pretrain": ("train a masked language model on a corpus", _at("training.pretrain")),
+    "finetune": (
+        "train a classifier or regressor on labelled tables",
+        _at("training.finetune"),
+    ),
+    "predict": ("apply a fine-tuned model to sequences", _at("training.predict")),
+    "evaluate": ("compare a fine-tuned model with labels", _at("training.evaluate")),
+    "embed": ("convert sequences to vectors", _at("embedding.embed")),
+    "score-variants": ("add scores to a VCF file", _at("genomics.score_variants")),
+    "attribute": ("score the contribution of each base", _at("genomics.attribute")),
+    "fill-mask": ("predict tokens at [MASK]", _at("genomics.fill_mask")),
+    "likelihood": ("compute likelihoods of sequences or bases", _at("genomics.likelihood")),
+    "gue": ("run the GUE benchmark beside the paper's figures", _at("benchmark.gue")),
+    "info": ("describe a tokenizer, corpus, model or sequence file", _at("tokenizers.info")),
+    "doctor": ("show installed libraries and attention backends", lambda: _doctor),
+    "demo": ("run all of this on a small real genome, offline", lambda: _demo),
 }
 
 
 # Taken out before a command reads its own options.
 STRICT = "--strict"
+COMPLETION = "--tyro-print-completion"
 
 
 def usage() -> str:
@@ -113,7 +88,8 @@ def usage() -> str:
     lines = [f"  {command:16s} {what}" for command, (what, _) in COMMANDS.items()]
     head = "usage: dnabert2-fast COMMAND [options]      (options: dnabert2-fast COMMAND --help)\n"
     strict = "\n  --strict, with any command: warnings about input files are errors"
-    return "\n".join([head, *lines, strict])
+    complete = f"  {COMPLETION} SHELL: print completion with Tab for bash, zsh or fish"
+    return "\n".join([head, *lines, strict, complete])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -125,9 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(version("dnabert2-fast"))
         return 0
+    if arguments[0] == COMPLETION:
+        return _print_completion(arguments[1:])
     command = arguments[0]
     if command not in COMMANDS:
-        near = did_you_mean(command, COMMANDS) or " See dnabert2-fast --help for the commands."
+        near = did_you_mean(command, COMMANDS) or " Run dnabert2-fast --help."
         print(f"error: {command}: is not a command.{near}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -138,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
             if STRICT in arguments:
                 arguments = [argument for argument in arguments if argument != STRICT]
                 warnings.simplefilter("error", InputWarning)
-            COMMANDS[command][1](arguments[1:], f"dnabert2-fast {command}")
+            call(COMMANDS[command][1](), arguments[1:], f"dnabert2-fast {command}")
     except BrokenPipeError:  # the reader of a pipe such as `| head` has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -151,8 +129,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (Dnabert2Error, OSError, ValueError, OverflowError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {as_typed(_one_line(error), arguments)}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _print_completion(shells: list[str]) -> int:
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        got = " ".join(shells) or "nothing"
+        print(f"error: {COMPLETION}: must be bash, zsh or fish (got {got}).", file=sys.stderr)
+        return 2
+    functions = {name: function() for name, (_, function) in COMMANDS.items()}
+    print(completion(functions, shells[0]))
     return 0
 
 

@@ -1,14 +1,16 @@
 """How commands read their options, and how ``--help`` shows them.
 
 The options of a command are the parameters of its function, or the fields of its config. tyro
-makes the parser. This module names the values (MODEL, FILE, ...), hides ``None`` and suggests the
-closest option for an unknown one.
+makes the parser. This module names the values (MODEL, FILE, ...), hides ``None``, suggests the
+closest option for an unknown one, and raises errors of one line.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+import io
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial
@@ -24,7 +26,12 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-__all__ = ["did_you_mean", "parse"]
+try:  # a private module: without it, tyro prints its own errors, of several lines
+    from tyro import _errors as tyro_errors
+except ImportError:
+    tyro_errors = None  # type: ignore[assignment]
+
+__all__ = ["SHELLS", "as_typed", "call", "completion", "did_you_mean", "parse", "target_of"]
 
 T = TypeVar("T")
 
@@ -64,17 +71,108 @@ METAVARS = {
 }
 """What an option takes, by its name; `tyro.conf.arg(metavar=...)` overrides it."""
 
+SHELLS = ("bash", "zsh", "fish")
+# tyro completes no positional arguments: bash then completes names of files.
+BASH_FILES = """
+_dnabert2_fast() {
+  _tyro_dnabert2_fast
+  [[ -n "${COMPREPLY[*]}" ]] || COMPREPLY=()
+}
+complete -o default -F _dnabert2_fast dnabert2-fast"""
+
+CONFIG = (tyro.conf.OmitArgPrefixes,)
+NUMBERS = {int: ("an integer", "INT"), float: ("a number", "FLOAT")}
 REGISTRY = ConstructorRegistry()
 _passed_on: set[Any] = set()
 
 
+def call(function: Callable[..., None], arguments: list[str], prog: str) -> None:
+    """Call the function of a command with the options of a command line."""
+    target = target_of(function)
+    if target is function:
+        parse(function, arguments, prog)
+    else:
+        function(parse(target, arguments, prog))
+
+
+def target_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what has the options of a command: its config if it takes only that, else itself."""
+    kinds = [kind for name, kind in get_type_hints(function).items() if name != "return"]
+    return kinds[0] if len(kinds) == 1 and is_dataclass(kinds[0]) else function  # type: ignore[return-value]
+
+
 def parse(target: Callable[..., T], arguments: list[str], prog: str) -> T:
     """Call a function or make a config with the options of a command line."""
-    require_known(arguments, set(flags(target)), prog)
-    if isinstance(target, FunctionType):
-        target = labelled(target)
-    config = (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(target, args=arguments, prog=prog, config=config, registry=REGISTRY)
+    require_known(arguments, target, prog)
+    one_line = tyro_errors.on_parse_error(raise_one_line) if tyro_errors else nullcontext()
+    with one_line:
+        result: T = tyro.cli(
+            described(target), args=arguments, prog=prog, config=CONFIG, registry=REGISTRY
+        )
+    return result
+
+
+def raise_one_line(event: tyro_errors.ParseErrorEvent) -> None:
+    """Raise ValueError with one line for what tyro rejects; tyro itself would print a box."""
+    match event:
+        case tyro_errors.MissingArgs():
+            names = [shown(missing.arg) for missing in event.missing_arguments]
+            wrong = f"{' and '.join(names)}: required (got nothing)."
+        case tyro_errors.InvalidChoice():
+            near = did_you_mean(event.value, event.choices)
+            listed = ", ".join(f'"{choice}"' for choice in event.choices)
+            name = shown(event.argument)
+            wrong = f'{name}: must be one of {listed} (got "{event.value}").{near}'
+        case tyro_errors.BadValue():
+            metavar = event.argument.lowered.metavar
+            wrong = f"{shown(event.argument)}: requires a value (got nothing, expected {metavar})."
+        case tyro_errors.UnrecognizedArgs():
+            word = event.tokens[0]
+            kind = "an option" if word.startswith("-") else "an argument"
+            wrong = f"{word}: is not {kind} of {event.prog}."
+        case tyro_errors.InstantiationFailure(argument=None):  # the message of a config
+            raise ValueError(event.message)
+        case tyro_errors.InstantiationFailure():
+            wrong = f"{shown(event.argument)}: {event.message}."
+        case _:
+            return
+    raise ValueError(f"{wrong} Run {event.prog} --help.")
+
+
+def shown(argument: Any) -> str:
+    """Return the name of an argument as the help shows it."""
+    return str(argument.lowered.metavar if argument.is_positional() else argument.display_name())
+
+
+def as_typed(message: str, arguments: list[str]) -> str:
+    """Return a message that begins with an option, with that option as it was typed.
+
+    >>> as_typed("batch_tokens: must be at least 1 (got 0).", ["embed", "--batch-tokens=0"])
+    '--batch-tokens: must be at least 1 (got 0).'
+    """
+    name, colon, rest = message.partition(": ")
+    if not colon or name in arguments:  # a file of that name
+        return message
+    for argument in arguments:
+        typed = argument.partition("=")[0]
+        if typed.startswith("--") and typed[2:].replace("-", "_") == name:
+            return f"{typed}: {rest}"
+    return message
+
+
+def completion(functions: dict[str, Callable[..., Any]], shell: str) -> str:
+    """Return the script by which a shell completes the commands and their options."""
+    targets = {name: described(target_of(function)) for name, function in functions.items()}
+    printed = io.StringIO()
+    with redirect_stdout(printed), suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            targets,
+            prog="dnabert2-fast",
+            args=["--tyro-write-completion", shell, "-"],
+            config=CONFIG,
+            registry=REGISTRY,
+        )
+    return printed.getvalue() + (BASH_FILES if shell == "bash" else "")
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
@@ -82,28 +180,44 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     return "".join(f" Did you mean {near}?" for near in get_close_matches(word, words, 1, 0.7))
 
 
-def require_known(arguments: list[str], known: set[str], prog: str) -> None:
+def require_known(arguments: list[str], target: Callable[..., Any], prog: str) -> None:
     """Raise ValueError for an option that the command does not have."""
+    known, positional = flags(target)
     for argument in arguments:
-        name = argument.partition("=")[0].replace("_", "-")
-        if name.startswith("--") and name != "--" and name not in known:
-            near = did_you_mean(name, sorted(known)) or f" See {prog} --help."
-            raise ValueError(f"{argument.partition('=')[0]}: is not an option of {prog}.{near}")
-
-
-def flags(target: Callable[..., Any]) -> Iterator[str]:
-    """Yield the options of a function or config, those of the configs in it included."""
-    yield "--help"
-    hints = get_type_hints(target, include_extras=True)
-    for name in inspect.signature(target).parameters:
-        kind = get_args(hints[name])[0] if get_origin(hints[name]) is Annotated else hints[name]
-        if is_dataclass(kind):
-            yield from flags(kind)  # type: ignore[arg-type]
+        typed = argument.partition("=")[0]
+        name = typed.replace("_", "-")
+        if not name.startswith("--") or name == "--" or name in known:
             continue
-        flag = name.replace("_", "-")
-        yield f"--{flag}"
-        if kind is bool:
-            yield f"--no-{flag}"
+        if name in positional:
+            raise ValueError(f"{typed}: is not an option of {prog}. Write its value alone.")
+        near = did_you_mean(name, sorted(known)) or f" Run {prog} --help."
+        raise ValueError(f"{typed}: is not an option of {prog}.{near}")
+
+
+def flags(target: Callable[..., Any]) -> tuple[set[str], set[str]]:
+    """Return the options of a function or config, and the parameters that are positional."""
+    known, positional = {"--help"}, set()
+    hints = get_type_hints(target, include_extras=True)
+    for name, parameter in inspect.signature(target).parameters.items():
+        kind, *extras = (
+            get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
+        )
+        flag = f"--{name.replace('_', '-')}"
+        if is_dataclass(kind):
+            inner = flags(kind)  # type: ignore[arg-type]
+            known |= inner[0]
+            positional |= inner[1]
+        elif parameter.kind is parameter.POSITIONAL_ONLY or tyro.conf.Positional in extras:
+            positional.add(flag)
+        else:
+            known.add(flag)
+            known |= {f"--no-{flag[2:]}"} if kind is bool else set()
+    return known, positional
+
+
+def described(target: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a target that tyro shows with metavars and help without line breaks."""
+    return labelled(target) if isinstance(target, FunctionType) else target
 
 
 def labelled(function: FunctionType) -> Callable[..., Any]:
@@ -143,6 +257,28 @@ def option(name: str, hint: Any) -> Any:
 def default_of(value: str) -> str:
     """Return the default as shown in the help; the text of an option explains an empty one."""
     return f"(default: {value})" if value not in ("", UNSET) else ""
+
+
+@REGISTRY.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> Any:
+    """Read a number; its error names what was got and expected."""
+    if info.type not in NUMBERS:
+        return None
+    expected, metavar = NUMBERS[info.type]
+
+    def read(words: list[str]) -> Any:
+        try:
+            return info.type(words[0])
+        except ValueError:
+            raise ValueError(f'must be {expected} (got "{words[0]}")') from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, info.type),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 @REGISTRY.primitive_rule

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from dnabert2_fast.cli._parser import parse
+from dnabert2_fast.benchmark.config import GueConfig
 
 __all__ = ["gue"]
 
 
-def gue(arguments: list[str], prog: str) -> None:
-    """Parse `GueConfig` from the command line and run it."""
-    from dnabert2_fast.benchmark.config import GueConfig
-
-    config = parse(GueConfig, arguments, prog)
+def gue(config: GueConfig) -> None:
+    """Run the benchmark that a config describes, and print its scores."""
     from dnabert2_fast.benchmark.gue_run import gue as run
 
     try:

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from dnabert2_fast.cli._args import Folder, report, require_output
-from dnabert2_fast.cli._parser import parse
+from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.io.tracks import is_segments, is_track
+from dnabert2_fast.pretraining.config import PretrainConfig
 
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
 Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 
 
-def pretrain(arguments: list[str], prog: str) -> None:
-    """Parse `PretrainConfig` from the command line and run it."""
-    from dnabert2_fast.pretraining.config import PretrainConfig
-
-    config = parse(PretrainConfig, arguments, prog)
+def pretrain(config: PretrainConfig) -> None:
+    """Run the pre-training that a config describes, and print its result."""
     from dnabert2_fast.pretraining.train import pretrain as run
 
     result = run(config)
@@ -31,11 +29,8 @@ def pretrain(arguments: list[str], prog: str) -> None:
         )
 
 
-def finetune(arguments: list[str], prog: str) -> None:
-    """Parse `FinetuneConfig` from the command line and run it."""
-    from dnabert2_fast.finetuning.config import FinetuneConfig
-
-    config = parse(FinetuneConfig, arguments, prog)
+def finetune(config: FinetuneConfig) -> None:
+    """Run the fine-tuning that a config describes, and print its result."""
     from dnabert2_fast.finetuning.genome_tables import make_tables
     from dnabert2_fast.finetuning.runs import finetune as run
 

@@ -339,5 +339,5 @@ def test_command_line(files, capsys):
         assert pq.read_table(out)[column].null_count == 4
     wrong = [*common, "--model", str(files / "cls"), "--out", str(files / "n.vcf"), "--label", "7"]
     assert cli.main(wrong) == 2
-    assert capsys.readouterr().err.startswith("error: label: must be between 0 and 2 (got 7)")
+    assert capsys.readouterr().err.startswith("error: --label: must be between 0 and 2 (got 7)")
     assert not (files / "n.vcf").exists()
