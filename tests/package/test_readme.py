@@ -1,4 +1,4 @@
-"""The code of README and guides runs as printed, and their commands exist."""
+"""The code of README and guides runs as printed, and pages have their form."""
 
 import re
 import subprocess
@@ -7,8 +7,6 @@ import sys
 import pytest
 from helpers.processes import run
 from helpers.project import ROOT
-
-from dnabert2_fast.cli import COMMANDS, COMPLETION, main
 
 DOCS = ROOT / "docs"
 README, GUIDES = ROOT / "README.md", sorted((DOCS / "guides").glob("*.md"))
@@ -27,10 +25,6 @@ programs = [*python_blocks, *("\n".join(blocks(guide, "python")) for guide in GU
 names = [*(f"README-{i}" for i in range(len(python_blocks))), *(guide.stem for guide in GUIDES)]
 WHOLE_TOOLS = ("transformers", "gue")
 PAGES = [README, *GUIDES, *(DOCS / f"{page}.md" for page in ("formats", "models/mini", "why_bpe"))]
-shell = "\n".join(code for page in PAGES for code in blocks(page, "sh")).replace("\\\n", " ")
-# Also after `torchrun -m` and within a loop; to the end of the command, without its comment.
-COMMAND = re.compile(r"(?:^|do )(?:.*-m dnabert2_fast\.cli|dnabert2-fast) (\S+)([^\n#;&|]*)", re.M)
-commands = COMMAND.findall(shell)
 
 
 def test_the_first_screen():
@@ -81,18 +75,3 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "site"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_commands_exist():
-    named = [command for command, _ in commands]
-    assert named
-    assert set(named) <= {*COMMANDS, COMPLETION}
-
-
-@pytest.mark.parametrize("command", sorted({command for command, _ in commands} - {COMPLETION}))
-def test_commands_have_the_options_shown(command, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    there = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
-    shown = {option for name, rest in commands if name == command for option in rest.split()}
-    assert {option for option in shown if option.startswith("--")} <= there
