@@ -152,7 +152,7 @@ def mutagenesis():
     sequence = test.sequences[int(test.labels.argmax())]
     model, tokenizer = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
     found = attribute(sequence, model, tokenizer, AttributionConfig(target="similarity"))
-    plot_attribution(found, IMAGES / "mutagenesis.png", title="a human promoter, model mini")
+    plot_attribution(found, IMAGES / "mutagenesis.png", title="a human promoter", model="mini")
 
 
 def entropy():

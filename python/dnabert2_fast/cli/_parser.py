@@ -57,6 +57,7 @@ METAVARS = {
     "out": "FILE",
     "part": "I/N",
     "plot": "FILE",
+    "plot_by": "NAME",
     "plots": "FOLDER",
     "prefix": "NAME",
     "reference": "FILE",

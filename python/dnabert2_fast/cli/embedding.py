@@ -26,6 +26,7 @@ def embed(
     rna: bool = False,
     part: str | None = None,
     plot: Path | None = None,
+    plot_by: str | None = None,
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
@@ -66,6 +67,8 @@ def embed(
         command without it then joins the parts.
     plot
         Plot of the two directions of largest variance: .png, .svg or .pdf.
+    plot_by
+        Column of the table by which the points of --plot are coloured.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -84,6 +87,7 @@ def embed(
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
     from dnabert2_fast.io.arguments import printable
     from dnabert2_fast.io.regions import SequenceFile
+    from dnabert2_fast.io.tables import read_labels
 
     if plot is not None and out.suffix != ".npy":
         raise ValueError("--plot: needs vectors in a .npy. Use --out vectors.npy.")
@@ -91,8 +95,14 @@ def embed(
         raise ValueError(f"--plot: must end in {', '.join(PICTURES)} (got {plot.name}).")
     if plot is not None and part is not None:
         raise ValueError("--plot: cannot be used with --part. Use it when the parts are joined.")
+    if plot_by is not None and (plot is None or window_bp is not None or regions is not None):
+        raise ValueError(
+            "--plot-by: needs --plot and one row of a table per vector. Leave out --window-bp and "
+            "--regions."
+        )
     require_output(out)
     require_output(plot)
+    labels = None if plot_by is None else read_labels(file, plot_by)
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     with count_scores() as scores:
@@ -115,5 +125,11 @@ def embed(
     if plot is not None:
         import numpy as np
 
-        plot_embeddings(np.load(out, mmap_mode="r"), plot, title=printable(str(file)))
+        plot_embeddings(
+            np.load(out, mmap_mode="r"),
+            plot,
+            labels=labels,
+            title=f"{printable(str(file))}, model {printable(Path(model).name)}",
+            legend=plot_by or "",
+        )
         print(f"{plot}: one point per vector")

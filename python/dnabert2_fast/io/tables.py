@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dnabert2_fast import _native
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.io.content import TableLetters, as_bytes, is_sequence_file, open_input
 
-__all__ = ["delimiter_of", "read_column", "values_of"]
+__all__ = ["delimiter_of", "read_column", "read_labels", "values_of"]
 
 
 # What separates the cells of a line. That of a list never occurs, so a line is one cell.
@@ -68,6 +70,38 @@ def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False)
             else f"{path}: is not a table with column {column!r}. Name the column in the header."
         )
     yield from values_of(opened, path, column, delimiter, rna=rna)
+
+
+def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
+    r"""Return the text in a column of a .csv or .tsv file.
+
+    Raises
+    ------
+    DataError
+        When there is no such column, or the file is a pipe.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "x.tsv")
+    >>> _ = open(path, "w").write("sequence\tlength\nACGT\t4\nTTAAA\t5\n")
+    >>> read_labels(path, "length")
+    ['4', '5']
+    """
+    require_file(path, "its columns are read one after the other")
+    opened = open_input(path)
+    delimiter = delimiter_of(opened, path, column)
+    if delimiter in (None, LINES):
+        raise DataError(f"{path}: is not a table, so it has no column {column!r}. Give a .csv.")
+    csv.field_size_limit(1 << 30)  # a chromosome in one cell
+    with io.TextIOWrapper(as_bytes(opened), encoding="utf-8", newline="") as text:
+        rows = csv.DictReader(text, delimiter=str(delimiter))
+        names = rows.fieldnames or []
+        if column not in names:
+            raise DataError(
+                f"{path}: has no column {column!r} (got {', '.join(names)[:200]}). Name another."
+            )
+        return [row[column] or "" for row in rows]
 
 
 def values_of(

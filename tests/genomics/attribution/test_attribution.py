@@ -4,6 +4,7 @@ import gzip
 import math
 import random
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -332,6 +333,41 @@ def test_plots(tmp_path):
         plot_attribution(long, tmp_path / "y.png")
 
 
+def texts_of(path):
+    """Text elements of an SVG file, which exist only if letters are not drawn as paths."""
+    found = ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()) for element in found]
+
+
+def test_a_plot_names_method_model_unit_and_position(tmp_path):
+    found, path = random_mutagenesis(20), tmp_path / "x.svg"
+    options = {"title": "peak", "model": "mini", "contig": "chr7", "start": 1995}
+    plot_attribution(found, path, **options)
+    texts = texts_of(path)
+    assert "peak: mutagenesis, log-odds, model mini" in texts
+    assert "position in chr7 (0-based), strand +; dots: bases of the sequence" in texts
+    assert "N" in texts  # a character without a score
+    assert [text for text in texts if text.startswith("2,0")][:3] == ["2,000", "2,005", "2,010"]
+    plot_attribution(found, path, **options, strand="-")
+    descending = [text for text in texts_of(path) if text.startswith(("2,0", "1,99"))]
+    assert descending[:4] == ["2,010", "2,005", "2,000", "1,995"]
+    assert {"log-odds", "(nats)", "change of", "log-odds (nats)"} <= set(texts)
+    plot_attribution(found, path, title="a long name " * 8)
+    assert max(map(len, texts_of(path))) < 70  # lines of the title, none wider than the figure
+
+
+def test_dots_mark_the_bases_of_the_sequence(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    drawn = []
+    monkeypatch.setattr(Axes, "scatter", lambda _, x, y, **_options: drawn.append((x, y)))
+    found = random_mutagenesis(20)
+    plot_attribution(found, tmp_path / "x.png")
+    ((index, rows),) = drawn
+    assert index.tolist() == [*range(19)]  # none for N
+    assert "".join("ACGT"[row] for row in rows) == found.sequence[:-1]
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plots_of_two_lines(tmp_path, suffix):
@@ -424,7 +460,7 @@ def test_regions_keep_the_genomes_coordinates(files):
 def test_regions_of_the_other_strand_stay_in_forward_coordinates(files, window_bp, monkeypatch):
     titles = []
 
-    def plot(found, path, *, title):
+    def plot(found, path, *, title, **_place):
         titles.append((found.sequence, title))
         path.write_text("")
 

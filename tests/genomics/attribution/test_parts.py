@@ -268,7 +268,7 @@ def test_rows_of_a_table(fasta, method):
 def test_plots_are_named_and_titled(fasta, monkeypatch):
     drawn = []
 
-    def plot(found, path, *, title):
+    def plot(found, path, *, title, **_place):
         drawn.append((found.sequence, path.name, title))
         path.write_text("")
 

@@ -208,10 +208,35 @@ def test_picture(tmp_path):
     assert abs(left - right) > 5
     text = (tmp_path / "x.svg").read_text()
     assert "<svg" in text
+    assert ">a</text>" in text  # a class of the legend, as text
+    numbers = [f"{value:.2f}" for value in vectors[:, 1]]
+    plot_embeddings(vectors, tmp_path / "z.svg", labels=numbers, legend="GC")
+    scale = (tmp_path / "z.svg").read_text()
+    assert ">GC</text>" in scale
+    assert not any(f">{number}</text>" in scale for number in numbers)  # a scale, not a legend
     with pytest.raises(ValueError, match="at least 3"):
         plot_embeddings(vectors[:2], tmp_path / "y.png")
     with pytest.raises(ValueError, match="labels: must have one per vector, 30"):
         plot_embeddings(vectors, tmp_path / "y.png", labels=[0, 1])
+
+
+def test_points_are_coloured_by_a_column(folder, tmp_path, capsys):
+    rows = [f"{random_text(40)},{kind}\n" for kind in ["gene", "other"] * 3]
+    (tmp_path / "x.csv").write_text("sequence,kind\n" + "".join(rows))
+    command = ["embed", str(tmp_path / "x.csv"), "--model", str(folder), "--plot-by", "kind"]
+    command += ["--out", str(tmp_path / "v.npy"), "--plot", str(tmp_path / "v.svg")]
+    assert cli.main(command) == 0
+    text = (tmp_path / "v.svg").read_text()
+    for label in ("kind", "gene", "other"):
+        assert f">{label}</text>" in text
+    assert f"model {folder.name}</text>" in text
+    for wrong, message in (
+        (["--plot-by", "length"], "has no column 'length' (got sequence, kind). Name another."),
+        (["--window-bp", "9"], "--plot-by: needs --plot and one row of a table per vector"),
+    ):
+        capsys.readouterr()
+        assert cli.main([*command, *wrong]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_command_line(folder, tmp_path, capsys):

@@ -95,7 +95,15 @@ def attribute_file(
                 plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
                 picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
                 turned = piece.strand == "-" and not piece.name.endswith("(-)")
-                plot_attribution(found, picture, title=piece.name + " (-)" * turned)
+                plot_attribution(
+                    found,
+                    picture,
+                    title=piece.name + " (-)" * turned,
+                    model=Path(model.name_or_path).name,
+                    contig=piece.contig,
+                    start=piece.start,
+                    strand=piece.strand,
+                )
             if table is not None:
                 kept.append(found)
             bar.update()

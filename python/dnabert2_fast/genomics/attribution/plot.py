@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution
+from dnabert2_fast.genomics.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +22,33 @@ __all__ = ["plot_attribution"]
 # Number of bases per line of a plot, and the maximum per plot.
 LINE_BP = 100
 MAX_BP = 2000
+LETTER_INCHES = 0.085  # width of a character of the title
+
+# What the scores of a target are, with their unit.
+QUANTITIES = {
+    "log_odds": "log-odds (nats)",
+    "probability": "probability",
+    "likelihood": "log-likelihood (nats)",
+    "similarity": "cosine similarity",
+    "attention": "attention weight",
+}
 
 
 def plot_attribution(
-    attribution: Attribution, path: str | os.PathLike[str], *, title: str = ""
+    attribution: Attribution,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "",
+    model: str = "",
+    contig: str = "",
+    start: int = 0,
+    strand: str = "+",
 ) -> None:
     """Plot a logo of the scores and, for mutagenesis or attention, a heat map.
 
-    For mutagenesis it shows every mutation. For attention it is below the logo and shows every pair
-    of bases, with one row per attending base.
+    For mutagenesis it shows every mutation, and a dot for each base of the sequence. For attention
+    it is below the logo and shows every pair of bases, with one row per attending base. Characters
+    other than A, C, G, T are written in grey.
 
     Parameters
     ----------
@@ -36,8 +56,14 @@ def plot_attribution(
         Of 1 to 2,000 bases.
     path : path
         File to write; ``.png`` or ``.svg``.
-    title : str
-        Name of the sequence.
+    title, model : str
+        Names of the sequence and of the model.
+    contig : str
+        Where the sequence lies, for the axis.
+    start : int
+        Position of its first base in forward coordinates, from 0.
+    strand : {"+", "-"}
+        Strand of the contig that was read; on ``-`` positions descend.
 
     Raises
     ------
@@ -75,20 +101,39 @@ def plot_attribution(
     letters = [1.3] * lines if attribution.effects is None else [1.3, 1.3] * lines
     square = [] if attribution.weights is None else [0.1 * width]
     heights = [*letters, *square]
-    figure = Figure(figsize=(2 + 0.14 * width, 0.6 + sum(heights)), layout="constrained")
+    inches = max(2 + 0.14 * width, 4.0)
+    quantity = QUANTITIES[attribution.target].partition(" (")[0]
+    parts = [attribution.method] + [quantity] * (attribution.method != attribution.target)
+    parts += [f"model {model}"] * bool(model)
+    text = (f"{title}: " if title else "") + ", ".join(parts)
+    text = textwrap.fill(text, round(inches / LETTER_INCHES))
+    inches_high = 0.6 + sum(heights) + 0.2 * text.count("\n")
+    figure = Figure(figsize=(inches, inches_high), layout="constrained")
     grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     step = len(letters) // lines
     _draw_letters(attribution, list(grid[: len(letters) : step]), width)
+    label = f"position in {contig} (0-based), strand {strand}" if contig else "position (0-based)"
     if attribution.effects is not None:
         _draw_effects(attribution, list(grid[1::2]), width)
+        label += "; dots: bases of the sequence"
+    positions = np.arange(start, start + length)[:: 1 if strand == "+" else -1]
+    for number, first in enumerate(range(0, length, width)):
+        ticks, labels = _round_ones(positions[first : first + width], width)
+        grid[number * step + step - 1].set_xticks(first + ticks, labels)
     if attribution.weights is not None:
-        _draw_weights(attribution, grid[-1])
-    grid[len(letters) - 1].set_xlabel("position (0-based)", fontsize=8)
-    name = f"{title}: " if title else ""
-    kind = dict.fromkeys((attribution.method, attribution.target))  # attention is both
-    figure.suptitle(name + ", ".join(kind), fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        _draw_weights(attribution, grid[-1], *_round_ones(positions, length))
+    grid[len(letters) - 1].set_xlabel(label, fontsize=8)
+    figure.suptitle(text, fontsize=10)
+    save_figure(figure, path, dpi=120)
+
+
+def _round_ones(
+    positions: npt.NDArray[np.int64], count: int
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return index and text of the round positions, at most seven among `count`."""
+    step = next((size for size in (1, 2, 5, 10, 20, 50, 100, 200) if count <= 7 * size), 500)
+    found = np.flatnonzero(positions % step == 0)
+    return found, [f"{position:,}" for position in positions[found]]
 
 
 def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> None:
@@ -108,8 +153,11 @@ def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> Non
             Logo(table, ax=axes, show_spines=False, baseline_width=0.5)
         axes.set_xlim(start - 0.5, start + width - 0.5)
         axes.set_ylim(low - margin, high + margin)
-        axes.set_ylabel("score", fontsize=8)
+        axes.set_ylabel(QUANTITIES[attribution.target].replace(" (", "\n("), fontsize=7)
         axes.tick_params(labelsize=7)
+        for index, letter in enumerate(attribution.sequence[start : start + width], start):
+            if letter not in BASES:
+                axes.text(index, 0, letter, color="grey", fontsize=7, ha="center", va="bottom")
         if attribution.effects is not None:
             axes.set_xticks([])
 
@@ -130,18 +178,31 @@ def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> Non
             interpolation="nearest",
             extent=(start - 0.5, start + len(some) - 0.5, 3.5, -0.5),
         )
+        own = [
+            (at, BASES.index(letter))
+            for at, letter in enumerate(attribution.sequence[start : start + width], start)
+            if letter in BASES
+        ]
+        if own:
+            index, row = np.array(own).T
+            axes.scatter(index, row, s=3, color="black", linewidths=0)
         axes.set_xlim(start - 0.5, start + width - 0.5)
+        axes.set_ylim(3.5, -0.5)
         axes.set_yticks(range(4), list(BASES), fontsize=7)
         axes.tick_params(labelsize=7)
     bar = grid[0].figure.colorbar(image, ax=list(grid), fraction=0.015, pad=0.01)
-    bar.set_label(f"change of {attribution.target}", fontsize=8)
+    bar.set_label(f"change of\n{QUANTITIES[attribution.target]}", fontsize=7)
     bar.ax.tick_params(labelsize=7)
 
 
-def _draw_weights(attribution: Attribution, axes: Axes) -> None:
+def _draw_weights(
+    attribution: Attribution, axes: Axes, ticks: npt.NDArray[np.int64], labels: list[str]
+) -> None:
     """Draw the attention weights of every pair of bases."""
     assert attribution.weights is not None, "only attention has weights"
     image = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels)
     axes.set_xlabel("attended position", fontsize=8)
     axes.set_ylabel("attending position", fontsize=8)
     axes.tick_params(labelsize=7)

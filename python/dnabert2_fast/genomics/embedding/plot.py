@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.checks import check_choice
 from dnabert2_fast._internal.extras import needs
+from dnabert2_fast.genomics.figures import save_figure
 
 __all__ = ["PICTURES", "plot_embeddings"]
 
 PICTURES = (".png", ".svg", ".pdf")
+MAX_CLASSES = 20  # in a legend
 
 
 def plot_embeddings(
@@ -25,6 +26,7 @@ def plot_embeddings(
     labels: Sequence[object] | None = None,
     method: Literal["pca", "umap"] = "pca",
     title: str = "",
+    legend: str = "",
     seed: int = 0,
 ) -> npt.NDArray[np.float64]:
     """Plot vectors in a plane and write the plot; returns the points.
@@ -36,11 +38,13 @@ def plot_embeddings(
     path : path
         .png, .svg or .pdf
     labels : sequence, optional
-        One class per row, each with its own colour.
+        One class per row, each with its own colour. More than 20 different numbers have a colour
+        scale.
     method : {"pca", "umap"}
         PCA shows the two directions of largest variance and their fraction of it; UMAP (McInnes et
         al. 2018, needs ``umap-learn``) shows neighbourhoods, not distances.
-    title : str
+    title, legend : str
+        Of the plot, and of the labels.
     seed : int
         Seed of UMAP.
 
@@ -91,15 +95,33 @@ def plot_embeddings(
         names = ["UMAP 1", "UMAP 2"]
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.add_subplot()
-    classes = [None] if labels is None else sorted(set(labels), key=str)
-    for number, name in enumerate(classes):
-        mine = whole if labels is None else whole & np.array([label == name for label in labels])
-        x, y = points[mine].T
-        axes.scatter(x, y, s=8, alpha=0.7, color=f"C{number % 10}", label=str(name))
-    if labels is not None and len(classes) <= 20:
-        axes.legend(markerscale=2, frameon=False)
+    classes: list[object] = [None] if labels is None else sorted(set(labels), key=str)
+    values = _numbers(classes) if len(classes) > MAX_CLASSES else None
+    if labels is not None and values is not None:
+        number_of = dict(zip(classes, values, strict=True))
+        shown = [number_of[label] for label, draw in zip(labels, whole, strict=True) if draw]
+        x, y = points[whole].T
+        drawn = axes.scatter(x, y, s=8, alpha=0.7, c=shown, cmap="viridis")
+        figure.colorbar(drawn, label=legend)
+    else:
+        for number, name in enumerate(classes):
+            mine = whole if labels is None else whole & np.array([la == name for la in labels])
+            x, y = points[mine].T
+            axes.scatter(x, y, s=8, alpha=0.7, color=f"C{number % 10}", label=str(name))
+        if labels is not None and len(classes) <= MAX_CLASSES:
+            axes.legend(markerscale=2, frameon=False, title=legend)
     axes.set(xlabel=names[0], ylabel=names[1], title=title)
-    with atomic_path(path) as temporary:
-        kind = os.fspath(path).rpartition(".")[2]
-        figure.savefig(temporary, format=kind, dpi=150)
+    save_figure(figure, path, dpi=150)
     return points
+
+
+def _numbers(labels: Sequence[object]) -> list[float] | None:
+    """Return labels as numbers, None when one is not.
+
+    >>> _numbers(["1", 2.5]), _numbers(["1", "gene"])
+    ([1.0, 2.5], None)
+    """
+    try:
+        return [float(str(label)) for label in labels]
+    except ValueError:
+        return None
