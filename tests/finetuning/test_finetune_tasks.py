@@ -349,3 +349,17 @@ def test_bad_settings(model, four, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"got cuda:1.* CUDA_VISIBLE_DEVICES"):
         finetune(settings(model, four, tmp_path / "out", device="cuda:1"))
     assert not list(tmp_path.iterdir())
+
+
+def test_max_length_holds_for_dev_and_test(model, tmp_path):
+    """The part beyond it is noise."""
+    rng = np.random.default_rng(0)
+    tails = ["".join(rng.choice([*"ACGT"], 400)) for _ in range(8)]
+    rows = [(i % 2, "AT"[i % 2] * 64 + tail) for i, tail in enumerate(tails)]
+    data = write_toys(tmp_path / "t", lambda i, s: i, sequences=rows)
+    result = finetune(settings(model, data, tmp_path / "out", max_length=8, pooling="mean"))
+    assert result.metrics["test"]["mcc"] == 1
+    task = Task.load(tmp_path / "out")
+    read = max(tok.encode_detailed(s, max_length=8).offsets[:, 1].max() for _, s in rows)
+    assert (task.max_length, task.window_bp) == (8, read)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["window_bp"] == read

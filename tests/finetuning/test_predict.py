@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.predictors import RECORDS, WINDOW, make, tok
+from matplotlib import image
 
 from dnabert2_fast import (
     PackedBatch,
@@ -20,7 +22,9 @@ from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError
 from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
+from dnabert2_fast.finetuning.plot import plot_answers
 from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.io.strand import reverse_complement
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +223,78 @@ def test_predict_on_the_command_line(files, tmp_path, capsys):
     arguments = ["predict", str(files / "multiclass"), str(files / "x.fa"), "--out", str(out)]
     assert main([*arguments, "--device", "cpu", "--rows", "windows"]) == 0
     assert f"{len(read(out))} rows" in capsys.readouterr().out
+
+
+def test_records_are_cut_to_the_tokens_of_training(files, tmp_path):
+    """One answer by a call, `predict` and `evaluate`: that of the first tokens."""
+    task = Task("multiclass", ("no", "yes"), max_length=9, window_bp=40)
+    predictor = Predictor.load(make(tmp_path / "cut", task))
+    read_of = {}
+    for name, sequence in RECORDS.items():
+        spans = tok.encode_detailed(sequence, max_length=9).offsets
+        read_of[name] = sequence[: spans[:, 1].max()]
+    whole, cut = list(RECORDS.values()), list(read_of.values())
+    assert sum(map(len, cut)) < sum(map(len, whole)) / 2
+    want = predictor(cut).outputs
+    np.testing.assert_allclose(predictor(whole).outputs, want, atol=1e-6)
+    turned = [reverse_complement(text) for text in cut]
+    both = (want + predictor(turned).outputs) / 2
+
+    def written(config):
+        predict(tmp_path / "cut", files / "x.fa", tmp_path / "p.csv", config)
+        return read(tmp_path / "p.csv")
+
+    for config, answers in ((PredictConfig(), want), (PredictConfig(both_strands=True), both)):
+        got = [float(row["probability_yes"]) for row in written(config)]
+        np.testing.assert_allclose(got, answers[:, 1], atol=1e-6)
+    windows = written(PredictConfig(rows="windows"))
+    assert max(int(row["end_bp"]) - int(row["start_bp"]) for row in windows) == 40
+    assert max(int(row["end_bp"]) for row in windows) == max(map(len, whole))
+    table = "sequence,label\n" + "".join(f"{s},{i % 2}\n" for i, s in enumerate(whole))
+    (tmp_path / "t.csv").write_text(table)
+    evaluate(tmp_path / "cut", tmp_path / "t.csv", tmp_path / "ev")
+    got = [float(row["probability_yes"]) for row in read(tmp_path / "ev" / "predictions.csv")]
+    np.testing.assert_allclose(got, want[:, 1], atol=1e-6)
+
+
+def test_many_classes_are_evaluated_without_a_large_plot(tmp_path):
+    names = tuple(f"species_{i:03}" for i in range(300))
+    folder = make(tmp_path / "m", Task("multiclass", names, window_bp=WINDOW))
+    rows = [f"{sequence},{names[i % 3]}" for i, sequence in enumerate(RECORDS.values())]
+    (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
+    evaluate(folder, tmp_path / "t.csv", tmp_path / "ev")
+    assert {path.name for path in (tmp_path / "ev").iterdir()} == {
+        "metrics.json", "predictions.csv", "confusions.csv", "curves.png",
+    }  # fmt: skip
+    answers = Predictor.load(folder)(list(RECORDS.values())).outputs.argmax(1)
+    labels = [i % 3 for i in range(len(RECORDS))]
+    wrong = Counter((names[a], names[b]) for a, b in zip(labels, answers, strict=True) if a != b)
+    found = read(tmp_path / "ev" / "confusions.csv")
+    assert {(r["label"], r["prediction"]): int(r["count"]) for r in found} == wrong
+    counts = [int(row["count"]) for row in found]
+    assert counts == sorted(counts, reverse=True)
+    first = found[0]
+    share = int(first["count"]) / labels.count(names.index(first["label"]))
+    assert float(first["fraction_of_label"]) == pytest.approx(share)
+
+
+def test_plots_of_many_outputs_have_a_limit(tmp_path):
+    rng = np.random.default_rng(0)
+    names = tuple(map(str, range(100)))
+    plot_answers(tmp_path, Task("regression", names), rng.normal(size=(5, 100)), np.ones((5, 100)))
+    labels = rng.integers(0, 2, (5, 100))
+    plot_answers(tmp_path, Task("multilabel", names), labels, rng.random((5, 100)))
+    for path in tmp_path.iterdir():
+        assert max(image.imread(path).shape) < 8000, path
+
+
+def test_a_plot_that_fails_costs_no_results(files, tmp_path, monkeypatch):
+    def broken(*_):
+        raise MemoryError("40 GB")
+
+    monkeypatch.setattr("dnabert2_fast.finetuning.evaluation.plot_answers", broken)
+    (tmp_path / "t.csv").write_text("sequence,label\nACGT,no\nTTAA,yes\n")
+    with pytest.warns(UserWarning, match=r"ev: a plot failed \(MemoryError: 40 GB\)"):
+        evaluate(files / "multiclass", tmp_path / "t.csv", tmp_path / "ev")
+    names = {path.name for path in (tmp_path / "ev").iterdir()}
+    assert names == {"metrics.json", "predictions.csv"}

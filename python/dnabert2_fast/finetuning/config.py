@@ -60,8 +60,8 @@ class FinetuneConfig:
     class_weights
         none, balanced (rare classes count more), or one number per class, separated by commas.
     max_length
-        Maximum tokens of a training sequence, special ones included; longer ones are cut at the
-        end.
+        Maximum tokens of a sequence, special ones included; longer ones are cut at the end, also in
+        dev, test and prediction.
     lora_rank
         Rank of the adapters.
     lora_alpha
@@ -142,7 +142,9 @@ class PredictConfig:
     rows
         records writes one row per record, windows one row per window.
     window_bp
-        Length of a window in bases; longer records are cut. Default: the longest training sequence.
+        Length of a window in bases; longer records are cut into windows. Default: the longest
+        training sequence. A model of `max_length` tokens reads only the first ones of a record by
+        default, as in training.
     stride_bp
         Bases from one window to the next. Default: `window_bp`. The last window ends with the
         record, and the answer of a record is the mean over its windows.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.inputs import require_known_rows
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.plot import plot_answers
+from dnabert2_fast.finetuning.plot import plot_answers, require_plots
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.task import read_labelled
@@ -39,7 +40,8 @@ def evaluate(
         .csv or .csv.gz, with labels as in training.
     out : path
         Folder to create: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
-        ``curves.png`` (ROC and precision-recall) or, for regression, ``scatter.png``.
+        ``curves.png`` (ROC and precision-recall) or, for regression, ``scatter.png``. With more
+        than 40 classes ``confusions.csv`` lists the most frequent confusions instead of a plot.
     batch_tokens, attention, dtype, device
         As in `predict`.
     rna : bool
@@ -56,6 +58,11 @@ def evaluate(
         When model or table cannot be read, or `out` exists.
     ModuleNotFoundError
         Without the extra ``plots``.
+
+    Warns
+    -----
+    UserWarning
+        When a plot fails; metrics and predictions are complete then.
 
     Examples
     --------
@@ -78,6 +85,7 @@ def evaluate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out}: exists already. Choose another folder or delete it.")
     require_writable(out, folder=True)
+    require_plots()
     predictor = Predictor.load(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
@@ -90,5 +98,12 @@ def evaluate(
     with atomic_folder(out) as temporary:
         write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
         atomic_json(temporary / "metrics.json", values)
-        plot_answers(temporary, task, labels, outputs)
+    try:
+        plot_answers(out, task, labels, outputs)
+    except Exception as error:
+        warnings.warn(
+            f"{out}: a plot failed ({type(error).__name__}: {error}). Metrics and predictions are "
+            "complete.",
+            stacklevel=2,
+        )
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,18 @@ from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import require_known
 
-__all__ = ["Inputs", "bases_of", "encode", "require_known_row", "require_known_rows", "targets"]
+__all__ = [
+    "Inputs",
+    "as_read",
+    "bases_of",
+    "encode",
+    "read_bp",
+    "require_known_row",
+    "require_known_rows",
+    "targets",
+]
+
+CHUNK_ROWS = 4096
 
 
 class Inputs(NamedTuple):
@@ -66,6 +78,28 @@ def encode(
     if task.pairs:
         return Inputs(whole.ids, type_ids=whole.type_ids)
     return Inputs(whole.ids, spans=whole.offsets)
+
+
+def as_read(tokenizer: Tokenizer, sequences: Sequence[str], max_length: int | None) -> list[str]:
+    """Return the part of each sequence that a model reads: the first `max_length` tokens.
+
+    >>> tokenizer = Tokenizer.from_pretrained("mini")
+    >>> [len(text) for text in as_read(tokenizer, ["A" * 400, "ACGT"], 4)]
+    [32, 4]
+    """
+    if max_length is None:
+        return list(sequences)
+    whole = tokenizer.encode_batch_detailed(sequences, max_length=max_length)
+    borders = whole.ids.offsets
+    ends = [int(whole.offsets[start:end, 1].max(initial=0)) for start, end in pairwise(borders)]
+    return [text[:end] for text, end in zip(sequences, ends, strict=True)]
+
+
+def read_bp(tokenizer: Tokenizer, sequences: Sequence[str], max_length: int | None) -> int:
+    """Return the maximum number of characters that a model reads of one of the sequences."""
+    chunks = range(0, len(sequences), CHUNK_ROWS)
+    parts = (as_read(tokenizer, sequences[i : i + CHUNK_ROWS], max_length) for i in chunks)
+    return max(len(text) for part in parts for text in part)
 
 
 def require_known_row(tokenizer: Tokenizer, row: Row, path: Path, number: int) -> None:

@@ -7,14 +7,26 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pc
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
+from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.finetuning.task import IGNORED, Task
 
-__all__ = ["plot_answers"]
+__all__ = ["plot_answers", "require_plots"]
 
 MAX_NAMED = 12  # maximum curves in a legend, and classes with counts in the matrix
+MAX_DRAWN = 40  # maximum classes of a matrix, and curves: at 0.5 inch a class 600 would take 22 GB
+MAX_CONFUSIONS = 1000  # rows of the table that replaces a larger matrix
+PANELS = 4  # scatter plots in a row
+
+
+def require_plots() -> None:
+    """Raise ModuleNotFoundError with the command that installs the plots, if they are missing."""
+    with needs("a plot"):
+        import matplotlib.figure  # noqa: F401
 
 
 def plot_answers(
@@ -26,7 +38,9 @@ def plot_answers(
     ----------
     folder : Path
         Folder for ``confusion.png`` (not for multilabel) and ``curves.png``, or ``scatter.png`` for
-        regression.
+        regression. With more than 40 classes ``confusions.csv`` replaces the first: pairs of a true
+        and a wrongly predicted class, by descending count. At most 40 curves or scatter plots are
+        drawn: those of the most frequent labels, or of the first numbers.
     task : Task
     labels, outputs : ndarray
         As in `dnabert2_fast.finetuning.metrics.scores`.
@@ -35,23 +49,41 @@ def plot_answers(
         _scatter(folder / "scatter.png", task.names, labels, outputs)
         return
     if task.kind == "multilabel":
-        _curves(folder / "curves.png", task.names, labels > 0.5, outputs)
+        wanted = labels > 0.5
+        chosen = _most_frequent(wanted.sum(0))
+        names = [task.names[c] for c in chosen]
+        _curves(
+            folder / "curves.png", names, wanted[:, chosen], outputs[:, chosen], len(task.names)
+        )
         return
     asked = labels != IGNORED
     labels, outputs = labels[asked], outputs[asked]
-    _confusion(folder / "confusion.png", task.names, labels, outputs.argmax(1))
-    classes = range(len(task.names))
-    chosen = classes[1:] if len(classes) == 2 else classes
-    wanted = np.stack([labels == c for c in chosen], 1)
-    _curves(folder / "curves.png", [task.names[c] for c in chosen], wanted, outputs[:, chosen])
+    count = len(task.names)
+    if count <= MAX_DRAWN:
+        _confusion(folder / "confusion.png", task.names, labels, outputs.argmax(1))
+    else:
+        _confusions(folder / "confusions.csv", task.names, labels, outputs.argmax(1))
+    chosen = np.arange(1, 2) if count == 2 else _most_frequent(np.bincount(labels, minlength=count))
+    wanted = labels[:, None] == chosen
+    names = [task.names[c] for c in chosen]
+    _curves(folder / "curves.png", names, wanted, outputs[:, chosen], count)
+
+
+def _most_frequent(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Return the labels that are drawn, in their own order."""
+    return np.sort(np.argsort(-counts, kind="stable")[:MAX_DRAWN])
 
 
 def _figure(width: float, height: float) -> Any:
     # The object interface does not change pyplot's global state and the user's backend.
-    with needs("a plot"):
-        from matplotlib.figure import Figure
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _confusion(
@@ -76,14 +108,37 @@ def _confusion(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     figure.colorbar(image, label="fraction of the true class", shrink=0.8)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
+
+
+def _confusions(
+    path: Path,
+    names: tuple[str, ...],
+    labels: npt.NDArray[Any],
+    predicted: npt.NDArray[np.integer],
+) -> None:
+    wrong = labels != predicted
+    pairs, counts = np.unique(
+        np.stack([labels[wrong], predicted[wrong]], 1), axis=0, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
+    of_label = np.bincount(labels, minlength=len(names))
+    columns = {
+        "label": [names[c] for c in pairs[order, 0]],
+        "prediction": [names[c] for c in pairs[order, 1]],
+        "count": counts[order],
+        "fraction_of_label": counts[order] / of_label[pairs[order, 0]],
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        pc.write_csv(pa.table(columns), handle)
 
 
 def _curves(
     path: Path,
-    names: tuple[str, ...] | list[str],
+    names: list[str],
     wanted: npt.NDArray[np.bool_],
     outputs: npt.NDArray[np.floating],
+    total: int,
 ) -> None:
     figure = _figure(9, 4.2)
     roc, recall = figure.subplots(1, 2)
@@ -108,8 +163,9 @@ def _curves(
     if len(names) <= MAX_NAMED:
         roc.legend(frameon=False, loc="lower right", title="dashed: chance")
     else:
-        roc.set_title(f"{len(names)} labels; dashed: chance", fontsize="medium")
-    figure.savefig(path, dpi=150)
+        of_all = f"the {len(names)} most frequent of " if len(names) < total else ""
+        roc.set_title(f"{of_all}{total} labels; dashed: chance", fontsize="medium")
+    _save(figure, path)
 
 
 def _scatter(
@@ -118,13 +174,16 @@ def _scatter(
     labels: npt.NDArray[Any],
     outputs: npt.NDArray[np.floating],
 ) -> None:
-    figure = _figure(4.5 * len(names), 4.2)
-    for axes, name, true, given in zip(
-        figure.subplots(1, len(names), squeeze=False)[0], names, labels.T, outputs.T, strict=True
+    drawn = names[:MAX_DRAWN]
+    rows, width = -(-len(drawn) // PANELS), min(len(drawn), PANELS)
+    figure = _figure(4.5 * width, 4.2 * rows)
+    for number, (name, true, given) in enumerate(
+        zip(drawn, labels.T[:MAX_DRAWN], outputs.T[:MAX_DRAWN], strict=True), start=1
     ):
+        axes = figure.add_subplot(rows, width, number)
         low, high = min(true.min(), given.min()), max(true.max(), given.max())
         axes.plot([low, high], [low, high], color="grey", ls="--", lw=1)
         axes.scatter(true, given, s=8, alpha=0.6)
         axes.set_xlabel(f"true {name}")
         axes.set_ylabel(f"predicted {name}")
-    figure.savefig(path, dpi=150)
+    _save(figure, path)

@@ -150,8 +150,12 @@ def predict(
 
 
 def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterator[Window]:
+    sizes: dict[str, int | None]
     sizes = {"window_bp": config.window_bp, "stride_bp": config.stride_bp}
     if config.regions is None:
+        if config.rows == "windows":
+            window, stride = predictor.window_sizes(config.window_bp, config.stride_bp)
+            sizes = {"window_bp": window, "stride_bp": stride}
         return predictor.windows_of(_records(file, predictor.tokenizer, config.rna), **sizes)
     genome = Reference(file, rna=config.rna)
     regions = regions_of(read_bed(config.regions, genome), genome)

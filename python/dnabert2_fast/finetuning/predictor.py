@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.errors import DataError
-from dnabert2_fast.finetuning.inputs import Inputs, bases_of, encode
+from dnabert2_fast.finetuning.inputs import Inputs, as_read, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.task import Row, Task
 from dnabert2_fast.finetuning.windows import Region, Window, chunks_of, windows_along, windows_of
@@ -148,7 +148,8 @@ class Predictor:
         pairs : the same, optional
             The second sequences, for a task of pairs.
         window_bp : int, optional
-            Length of a window in bases; the longest training sequence's if omitted.
+            Length of a window in bases; the longest training sequence's if omitted. If both are
+            omitted and the task has `max_length`, only the first tokens are read, as in training.
         stride_bp : int, optional
             Bases from one window to the next; `window_bp` if omitted.
 
@@ -211,7 +212,9 @@ class Predictor:
             When the stride is not between 1 and the window.
         """
         rows = _as_trained(rows, self.task)
-        if not self.task.window_bp and window_bp is None and stride_bp is None:
+        cut = self.task.max_length is not None and self.task.kind != "bases"
+        as_trained = (cut or not self.task.window_bp) and window_bp is None and stride_bp is None
+        if as_trained:
             return windows_of(rows, None, 1)
         window, stride = self.window_sizes(window_bp, stride_bp)
         whole = self.task.pairs or self.task.kind == "tokens"
@@ -299,10 +302,9 @@ class Predictor:
         self, windows: Sequence[Window], both_strands: bool, keep: Callable[..., Any]
     ) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
-        # Pairs and sequences of labelled tokens are cut as in training, and so is every sequence if
-        # that had no window.
-        kept_whole = self.task.pairs or self.task.kind == "tokens" or not self.task.window_bp
-        max_length = self.task.max_length if kept_whole else None
+        # A window of bases has an answer for each of them, also where it has more tokens.
+        windowed = self.task.kind == "bases" and self.task.window_bp
+        max_length = None if windowed else self.task.max_length
         texts = [w.sequence for w in windows]
         if not self.task.by_position:
 
@@ -311,8 +313,11 @@ class Predictor:
                     encode(self.task, self.tokenizer, texts, pairs, max_length), len(texts)
                 )
                 if both_strands:
-                    other = [reverse_complement(text) for text in texts]
-                    back = self._outputs(encode(self.task, self.tokenizer, other), len(texts))
+                    read = as_read(self.tokenizer, texts, max_length)
+                    other = [reverse_complement(text) for text in read]
+                    back = self._outputs(
+                        encode(self.task, self.tokenizer, other, None, max_length), len(texts)
+                    )
                     outputs = (outputs + back) / 2
                 return outputs
 

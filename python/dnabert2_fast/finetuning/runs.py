@@ -32,7 +32,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.genome_tables import make_tables
-from dnabert2_fast.finetuning.inputs import require_known_rows
+from dnabert2_fast.finetuning.inputs import read_bp, require_known_rows
 from dnabert2_fast.finetuning.losses import (
     Classifier,
     add_lora,
@@ -294,6 +294,7 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     tokenizer = Tokenizer.from_pretrained(config.model)
     for table in tables.values():
         require_known_rows(tokenizer, table)
+    task = replace(task, window_bp=read_bp(tokenizer, tables["train"].sequences, config.max_length))
     set_seed(config.seed)
     model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
     model.config.require_vocabulary(tokenizer.vocab_size, config.model)

@@ -68,10 +68,10 @@ class Task:
     pairs : bool
         Whether a row has two sequences.
     max_length : int or None
-        Maximum tokens of a training sequence, special ones included; longer ones were cut.
+        Maximum tokens of a sequence, special ones included; the model reads the first ones.
     window_bp : int
-        Length of the longest training sequence; longer input is cut into windows of this length. 0
-        if unknown: then each sequence is one window, and ends at `max_length`.
+        Maximum bases that the model read of a training sequence. Windows have this length. 0 if
+        unknown: then each sequence is one window, and ends at `max_length`.
     """
 
     kind: Kind
