@@ -7,8 +7,9 @@ import pytest
 
 from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import DataError, Dnabert2Error
-from dnabert2_fast.finetuning import task as labelled
-from dnabert2_fast.finetuning.task import read_labelled, read_rows, read_splits
+from dnabert2_fast.finetuning import rows
+from dnabert2_fast.finetuning.rows import read_rows
+from dnabert2_fast.finetuning.task import read_labelled, read_splits
 from dnabert2_fast.io import read_manifest
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed
@@ -27,7 +28,7 @@ BAD = {
     "nothing": (b"", 'no column "sequence"'),
     "binary": (bytes(range(256)), "damaged or truncated"),
     "UTF-16": ((HEAD + "ACGT,1\n").encode("utf-16"), "damaged or truncated"),
-    "another delimiter": (b"sequence;label\nACGT;1\n", 'no column "sequence"'),
+    "another delimiter": (b"sequence|label\nACGT|1\n", r'no column "sequence" \(got .sequence\|l'),
     "no header": (b"ACGT,1\nTTTT,0\n", 'no column "sequence"'),
     "a column twice": (b"sequence,label,label\nACGT,1,0\n", 'two columns "label"'),
     "more columns than the header": (
@@ -43,8 +44,10 @@ BAD = {
     "NUL": (b"sequence,label\nAC\0GT,1\n", "NUL byte"),
     "a label that is text among numbers": (b"sequence,label\nA,1\nC,x\n", ":3"),
     "a negative class": (b"sequence,label\nA,1\nC,-1\nG,x\n", ":3"),
-    "a class of a billion": (b"sequence,label\nA,1000000000\n", "got 1,000,000,000"),
-    "a class of 30 digits": (b"sequence,label\nA," + b"9" * 30 + b"\n", ":2"),
+    "65,537 classes": (
+        b"sequence,label\n" + b"".join(b"A,%d\n" % (3 * i) for i in range(65_537)),
+        r"at most 65,536 classes \(got 65,537\)",
+    ),
     "gzip damaged inside": (damaged(b"sequence,label\n" + b"ACGT,1\n" * 3000), "damaged|not a tab"),
     "gzip cut off": (
         gzip.compress(b"sequence,label\n" + b"ACGT,1\n" * 99)[:-9],
@@ -70,6 +73,11 @@ GOOD = {
     "empty lines": b"sequence,label\n\nACGT,1\n\n\nTT,0\n",
     "other columns": b"id,label,sequence\nx,1,ACGT\ny,0,TT\n",
     "spaces around labels": b"sequence,label\nACGT, 1\nTT,0 \n",
+    "tabs": b"sequence\tlabel\nACGT\t1\nTT\t0\n",
+    "semicolons": b"sequence;label\r\nACGT;1\r\nTT;0\r\n",
+    "other case and spaces": b"Sequence, Label\nACGT,1\nTT,0\n",
+    "names of the Hub": b"text,labels\nACGT,1\nTT,0\n",
+    "numbers as pandas writes them": b"sequence,label\nACGT,1.0\nTT,0.0\n",
 }
 
 
@@ -88,7 +96,7 @@ def test_line_numbers_are_those_of_the_file(tmp_path):
 
 def test_a_packed_line_without_end_has_a_limit(tmp_path, monkeypatch):
     """A few kilobytes that would fill the memory."""
-    monkeypatch.setattr(labelled, "MAX_LINE", 1 << 16)
+    monkeypatch.setattr(rows, "MAX_LINE", 1 << 16)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"sequence,label\n" + b"A" * (1 << 20)))
     with pytest.raises(DataError, match="more than 65,536 characters"):
         list(read_rows(tmp_path / "t.csv.gz"))

@@ -172,7 +172,7 @@ def test_tables_and_reads(files, tmp_path):
 
 def test_bad_input_leaves_nothing(files, tmp_path):
     (tmp_path / "pairs.csv").write_text("sequence1,sequence2\nACGT,AC\n")
-    (tmp_path / "other.csv").write_text("seq\nACGT\n")
+    (tmp_path / "other.csv").write_text("dna\nACGT\n")
     (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(b">a\n" + b"ACGT" * 999)[:-9])
     before = set(tmp_path.iterdir())
     bad = [

@@ -23,13 +23,13 @@ from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
 from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
-from dnabert2_fast.finetuning.task import FIRST, Row, Task, rows_of
+from dnabert2_fast.finetuning.rows import Row, is_table, rows_of
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed
-from dnabert2_fast.io.tables import delimiter_of
 from dnabert2_fast.io.tracks import SEGMENT_SUFFIX, TRACK_SUFFIXES, is_segments, is_track
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import require_known
@@ -164,7 +164,7 @@ def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterato
 
 def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
     opened = open_input(file)
-    if any(delimiter_of(opened, file, column) == "," for column in FIRST):
+    if is_table(opened, file):
         rows = rows_of(as_bytes(opened), file, labelled=False, rna=rna)
         for number, row in enumerate(rows):
             row = row._replace(name=row.name or str(number))

@@ -14,7 +14,8 @@ import torch
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.inputs import Inputs, as_read, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
-from dnabert2_fast.finetuning.task import Row, Task
+from dnabert2_fast.finetuning.rows import Row
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Region, Window, chunks_of, windows_along, windows_of
 from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.io.strand import reverse_complement

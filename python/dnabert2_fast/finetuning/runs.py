@@ -50,6 +50,7 @@ from dnabert2_fast.finetuning.task import (
     checksum,
     read_splits,
     require_variation,
+    warn_of_shared,
 )
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
 from dnabert2_fast.model.pretrained import pick_device
@@ -156,6 +157,7 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
         return _done_before(config, data)
     class_weights(config.class_weights, task, tables["train"])  # raises before any output
     require_variation(task, tables["train"])
+    warn_of_shared(tables)
     job = _Job(task, tables, data, callbacks)
     if config.seeds == 1:
         return _run(config, job)

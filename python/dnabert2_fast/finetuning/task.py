@@ -1,50 +1,51 @@
-"""Labelled tables in CSV files, and the task that their labels define.
+"""Labelled tables, and the task that their labels define.
 
-A table has a column ``sequence`` (or ``sequence1``), optionally ``sequence2``, and ``label``. The
-meaning of a label is a `Task`: set by name, or detected from the training table's labels.
+The meaning of a label is a `Task`: set by name, or detected from the training table's labels. What
+labels could also mean is said in a warning.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
-from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.errors import CheckpointError, DataError, InputWarning
 from dnabert2_fast.finetuning.config import Kind
-from dnabert2_fast.io.content import TableLetters, open_bytes
+from dnabert2_fast.finetuning.rows import Row, read_rows, shortened
 from dnabert2_fast.model.weights import weight_names
 
 __all__ = [
-    "FIRST",
     "IGNORED",
     "Labelled",
-    "Row",
     "Task",
     "checksum",
     "read_labelled",
-    "read_rows",
     "read_splits",
     "require_variation",
-    "rows_of",
+    "warn_of_shared",
 ]
 
 SPLITS = ("train", "dev", "test")
 IGNORED = -100  # the label of a token or base without a class; "." in a table
-MAX_LINE = 1 << 30  # characters: more than any chromosome, but not enough to exhaust memory
+NAMES = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MAX_CLASSES = 65_536
-FIRST, SECOND = ("sequence", "sequence1"), "sequence2"
+MISSING = ("nan", "na", "none", "null", "n/a", "<na>")  # names of classes that may be gaps
+COMMA = re.compile(r"[+-]?\d+,\d+")
 
 _EXPECTED = {
     "multiclass": "a label 0, 1, 2, ...",
@@ -150,15 +151,6 @@ def _task_of_config(folder: Path) -> Task:
         raise CheckpointError(f"{path}: damaged: {error}. Copy the folder again.") from None
 
 
-class Row(NamedTuple):
-    """One row of a table as written; absent columns are empty, `pair` is None."""
-
-    name: str
-    sequence: str
-    pair: str | None
-    label: str
-
-
 class Labelled(NamedTuple):
     """A labelled table.
 
@@ -190,9 +182,10 @@ def read_splits(
     *,
     rna: bool = False,
 ) -> tuple[Task, dict[str, Labelled]]:
-    """Read ``train``, ``dev`` and ``test`` (.csv or .csv.gz) of a folder, the layout of GUE.
+    """Read ``train``, ``dev`` (or ``val``) and ``test`` of a folder, the layout of GUE.
 
-    Names come from ``labels.txt`` (a table ``label,label_name``) if the folder has one.
+    They are .csv, .tsv, .csv.gz or .tsv.gz. Names come from ``labels.txt`` (a table
+    ``label,label_name``) if the folder has one.
 
     Raises
     ------
@@ -200,18 +193,11 @@ def read_splits(
         When one is missing or damaged, or a class of dev or test is not in train.
     """
     folder = Path(folder)
-    paths = {}
-    for split in SPLITS:
-        choices = [folder / f"{split}.csv", folder / f"{split}.csv.gz"]
-        path = next((path for path in choices if path.exists()), None)
-        if path is None:
-            raise DataError(f"{folder}: has no {split}.csv or {split}.csv.gz. Add one of them.")
-        paths[split] = path
-    rows = list(read_rows(paths["train"], rna=rna))
-    task = _task_of(rows, kind, paths["train"], _names_in(folder / "labels.txt"))
-    tables = {"train": _parsed(rows, task, paths["train"])}
-    for split in SPLITS[1:]:
-        tables[split] = read_labelled(paths[split], task, rna=rna)
+    paths = {split: _path_of(folder, split) for split in SPLITS}
+    names = _names_in(folder / "labels.txt")
+    rows = {split: _named(list(read_rows(paths[split], rna=rna)), names) for split in SPLITS}
+    task = _task_of(rows["train"], kind, paths["train"], tuple(names.values()))
+    tables = {split: _parsed(rows[split], task, paths[split]) for split in SPLITS}
     if task.kind not in ("regression", "multilabel"):
         known = set(tables["train"].labels.tolist()) | {IGNORED}
         for split in SPLITS[1:]:
@@ -221,6 +207,46 @@ def read_splits(
                     f"{folder}: {split} has class {strange[0]}, which is not in train. Add it."
                 )
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
+
+
+def _path_of(folder: Path, split: str) -> Path:
+    """Return the table of a split."""
+    choices = [folder / (name + suffix) for name in NAMES[split] for suffix in SUFFIXES]
+    path = next((path for path in choices if path.exists()), None)
+    if path is None:
+        files = sorted(file.name for file in folder.glob("*.*") if file.is_file())
+        found = f" (got {', '.join(files[:5])})" if files else ""
+        raise DataError(
+            f"{folder}: has no {split}.csv, {split}.tsv or either with .gz{found}. Add one of them."
+        )
+    if not path.name.startswith(split):
+        warnings.warn(f"{folder}: read {path.name} as {split}.", InputWarning, stacklevel=3)
+    return path
+
+
+def warn_of_shared(tables: Mapping[str, Labelled]) -> None:
+    """Warn of sequences of dev and test that are in train too."""
+    known = _sequences(tables["train"])
+    said = []
+    for split in SPLITS[1:]:
+        own = _sequences(tables[split])
+        both = len(known.intersection(own))
+        if both:
+            said.append(f"{both:,} of the {len(own):,} sequences of {split}")
+    if said:
+        warnings.warn(
+            f"{tables['train'].path.parent}: {' and '.join(said)} are in train too. Scores on them "
+            "are too good; remove them.",
+            InputWarning,
+            stacklevel=2,
+        )
+
+
+def _sequences(table: Labelled) -> set[tuple[str, ...]]:
+    firsts = map(str.upper, table.sequences)
+    if table.pairs is None:
+        return {(text,) for text in firsts}
+    return set(zip(firsts, map(str.upper, table.pairs), strict=True))
 
 
 def require_variation(task: Task, train: Labelled) -> None:
@@ -281,135 +307,153 @@ def read_labelled(
     return _parsed(rows, task or _task_of(rows, "auto", path, ()), path)
 
 
-def read_rows(
-    path: str | os.PathLike[str], *, labelled: bool = True, rna: bool = False
-) -> Iterator[Row]:
-    """Yield the rows of a CSV, packed or not, with labels or without; `rna` reads U as T.
+def _finite(text: str) -> float | None:
+    """Return a finite number, with a decimal point or comma; None for other text.
 
-    Raises
-    ------
-    DataError
-        As in `read_labelled`; labels are not parsed.
+    >>> _finite("0,5"), _finite("-1"), _finite("nan"), _finite("a")
+    (0.5, -1.0, None, None)
     """
-    with open_bytes(path) as handle:
-        yield from rows_of(handle, path, labelled=labelled, rna=rna)
-
-
-def rows_of(
-    opened: io.BufferedReader, path: str | os.PathLike[str], *, labelled: bool, rna: bool
-) -> Iterator[Row]:
-    """Yield the rows of an open table; see `read_rows`."""
-    # A chromosome in one field is fine; csv's limit is one for the whole process.
-    csv.field_size_limit(MAX_LINE)
-    number, letters_of = 1, TableLetters(path, rna=rna)
     try:
-        handle = io.TextIOWrapper(opened, encoding="utf-8", newline="")
-        table = csv.DictReader(_lines(handle), strict=True)
-        columns = table.fieldnames or []
-        twice = [name for name in columns if columns.count(name) > 1]
-        if twice:
-            raise DataError(f'{path}: has two columns "{twice[0]}". Remove one.')
-        first = next((column for column in FIRST if column in columns), None)
-        lacking = "sequence" if first is None else "label"
-        if first is None or (labelled and "label" not in columns):
-            raise DataError(
-                f'{path}: has no column "{lacking}". Add a header "sequence,label" or '
-                '"sequence1,sequence2,label".'
-            )
-        for row in table:
-            number = table.line_num
-            if None in row:
-                raise DataError(
-                    f"{path}:{number}: must have {len(columns)} columns, as the header (got "
-                    "more). Put quotes around text with commas."
-                )
-            where = f"{path}:{number}"
-            sequence = letters_of(row[first] or "", where)
-            pair = letters_of(row[SECOND] or "", where) if SECOND in columns else None
-            label = (row.get("label") or "").strip()
-            if not sequence or pair == "" or (labelled and not label):
-                raise DataError(
-                    f"{where}: must have a sequence and a label (got "
-                    f"{_short(row[first])}, {_short(label)})."
-                )
-            yield Row(row.get("name") or "", sequence, pair, label)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: damaged or truncated ({error}). Copy it again.") from None
-    except csv.Error as error:
-        raise DataError(f"{path}:{table.line_num + 1}: is not CSV: {error}") from None
-    if number == 1:
-        raise DataError(f"{path}: has no rows. Add at least one.")
-
-
-def _lines(handle: IO[str]) -> Iterator[str]:
-    """Yield lines like a file, but none that would exhaust the memory."""
-    while line := handle.readline(MAX_LINE + 1):
-        if len(line) > MAX_LINE:
-            raise csv.Error(f"a line has more than {MAX_LINE:,} characters")
-        if "\0" in line:
-            raise csv.Error("it contains a NUL byte. Copy the file again.")
-        yield line
-
-
-def _short(text: str | None) -> str:
-    return repr(text if text is None or len(text) <= 40 else f"{text[:40]}...")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
+        value = float(text.replace(",", ".") if COMMA.fullmatch(text) else text)
     except ValueError:
-        return False
-    return True
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _plain(label: str) -> str:
+    """Return a label without what does not distinguish numbers.
+
+    >>> _plain("1.0"), _plain("-1"), _plain("0.5"), _plain("007"), _plain("yes")
+    ('1', '-1', '0.5', '7', 'yes')
+    """
+    if label.isdecimal():
+        return label.lstrip("0") or "0"
+    value = _finite(label)
+    if value is None:
+        return label
+    return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else repr(value)
+
+
+def _kind_of(labels: set[str]) -> Kind:
+    """Return what the labels of a training table mean; mixtures are classes, and refused later."""
+    if any(";" in label for label in labels):
+        return "multilabel"
+    values = {_finite(label) for label in labels}
+    if None in values or all(map(str.isdecimal, labels)):
+        return "multiclass"
+    whole = all(value is not None and value.is_integer() for value in values)
+    if whole and (len(values) == 2 or values == set(range(len(values)))):
+        return "multiclass"  # -1 and 1; 0.0, 1.0, 2.0 as pandas writes classes after a gap
+    return "regression"
 
 
 def _task_of(
     rows: list[Row], kind: Kind | Literal["auto"], path: Path, names: tuple[str, ...]
 ) -> Task:
-    labels = [row.label for row in rows]
-    if kind == "auto":
-        kind = "multiclass"
-        if any(";" in label for label in labels):
-            kind = "multilabel"
-        elif all(map(_is_number, labels)) and not all(map(str.isdecimal, labels)):
-            kind = "regression"
-    if kind == "multiclass" and not any(map(_is_number, labels)):
-        return Task(kind, tuple(sorted(set(labels))), rows[0].pair is not None)
-    if kind in ("multilabel", "regression"):
-        count = labels[0].count(";") + 1
-    else:
-        values = _classes(rows, Task(kind, ()), path)[0]
-        count = max(int(values.max(initial=0)) + 1, 2)
-        if count > MAX_CLASSES:
-            raise DataError(
-                f"{path}: classes must be 0, 1, 2, ..., at most {MAX_CLASSES - 1:,} (got "
-                f"{count - 1:,}). For numbers, use --task regression."
-            )
-    if names and len(names) != count:
-        raise DataError(
-            f"{path.parent / 'labels.txt'}: must have {count} names for the labels of {path.name} "
-            f"(got {len(names)})."
-        )
+    labels = {row.label for row in rows}
+    is_auto = kind == "auto"
+    kind = _kind_of(labels) if kind == "auto" else kind
     pairs = rows[0].pair is not None
     if pairs and kind in ("tokens", "bases"):
         raise DataError(f"{path}: labels of {kind} cannot be used with pairs of sequences.")
-    return Task(kind, names or tuple(map(str, range(count))), pairs)
+    if kind in ("multilabel", "regression"):
+        count = rows[0].label.count(";") + 1
+        if kind == "regression":
+            _say_numbers(labels, path, is_auto)
+        found = tuple(map(str, range(count)))
+    else:
+        found = _classes_in(rows, kind, path)
+        if kind == "multiclass" and not names:
+            _say_classes(labels, found, path)
+        if names and all(map(str.isdecimal, found)) and not {*found} <= {*names}:
+            # The names are those of 0, 1, ...
+            found = tuple(map(str, range(int(found[-1]) + 1)))
+    if names and len(names) != len(found):
+        raise DataError(
+            f"{path.parent / 'labels.txt'}: must have {len(found)} names for the labels of "
+            f"{path.name} (got {len(names)})."
+        )
+    return Task(kind, names or found, pairs)
 
 
-def _names_in(path: Path) -> tuple[str, ...]:
+def _classes_in(rows: list[Row], kind: Kind, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes, in the order of the outputs."""
+    labels = {_plain(row.label) for row in rows}
+    values = {label: _finite(label) for label in labels}
+    if kind != "multiclass":
+        whole = _classes(rows, Task(kind, ()), path)[0]
+        found = tuple(str(value) for value in np.unique(whole) if value != IGNORED)
+    elif all(value is None for value in values.values()):
+        return tuple(sorted(labels))
+    elif None in values.values():
+        _classes(rows, Task(kind, ()), path)  # raises for the first that is not a number
+        raise AssertionError(path)
+    else:
+        found = tuple(sorted(labels, key=lambda label: values[label] or 0.0))
+    if len(found) > MAX_CLASSES:
+        raise DataError(
+            f"{path}: must have at most {MAX_CLASSES:,} classes (got {len(found):,}). For numbers, "
+            "use --task regression."
+        )
+    return ("0", "1") if found in ((), ("0",)) else found
+
+
+def _say_classes(labels: set[str], found: tuple[str, ...], path: Path) -> None:
+    """Warn of classes that may be meant otherwise."""
+    numbers = _finite(found[0]) is not None
+    if numbers:
+        usual = found == tuple(map(str, range(len(found)))) and all(map(str.isdecimal, labels))
+    else:
+        usual = not any(label.lower() in MISSING for label in labels)
+    if usual or len(found) < 2:
+        return
+    listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+    remedy = " For numbers, use --task regression." if numbers and len(found) > 2 else ""
+    warnings.warn(
+        f"{path}: read label as {len(found):,} classes: {listed}.{remedy}",
+        InputWarning,
+        stacklevel=2,
+    )
+
+
+def _say_numbers(labels: set[str], path: Path, is_auto: bool) -> None:
+    """Warn of numbers that may be meant otherwise."""
+    parts = {part.strip() for label in labels for part in label.split(";")}
+    commas = sorted(part for part in parts if COMMA.fullmatch(part))
+    values = [_finite(part) for part in parts]
+    said = []
+    if commas:
+        said.append(f"read label with decimal commas: {commas[0]} is {_finite(commas[0]):g}.")
+    if is_auto and all(value is not None and value.is_integer() for value in values):
+        said.append("read label as numbers. For classes, use --task multiclass.")
+    if said:
+        warnings.warn(f"{path}: {' '.join(said)}", InputWarning, stacklevel=2)
+
+
+def _names_in(path: Path) -> dict[str, str]:
+    """Return the names of ``labels.txt`` by label, in the order of the labels."""
     if not path.exists():
-        return ()
+        return {}
     with path.open(encoding="utf-8-sig", newline="") as handle:
         rows = list(csv.DictReader(handle))
     try:
         if len(rows) > 1:
             rows.sort(key=lambda row: int(row["label"]))
-        names = tuple(row["label_name"] for row in rows)
-    except (KeyError, ValueError, TypeError):
+        names = {row["label"].strip(): row["label_name"].strip() for row in rows}
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise DataError(f'{path}: must have the header "label,label_name".') from None
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: a name occurs twice. Rename one.")
+    for what, found in (("label", names), ("name", {*names.values()})):
+        if len(found) < len(rows):
+            raise DataError(f"{path}: a {what} occurs twice. Rename one.")
     return names
+
+
+def _named(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
+    """Return rows with the names of ``labels.txt`` instead of labels, where both are numbers."""
+    ordered = [str(i) for i in range(len(names))]
+    if list(names) == ordered and all(_finite(name) is None for name in names.values()):
+        return rows
+    return [row._replace(label=names.get(_plain(row.label), row.label)) for row in rows]
 
 
 def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
@@ -424,61 +468,72 @@ def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
     return Labelled(sequences, labels, pairs, lengths if task.by_position else None, path)
 
 
-def _wrong(path: Path, number: int, row: Row, task: Task, why: str = "") -> DataError:
+def _wrong(path: Path, row: Row, task: Task, why: str = "") -> DataError:
     return DataError(
-        f"{path}:{number}: must have a sequence and {_EXPECTED[task.kind]}{why} (got "
-        f"{_short(row.sequence)}, {_short(row.label)})."
+        f"{path}:{row.line}: must have a sequence and {_EXPECTED[task.kind]}{why} (got "
+        f"{shortened(row.sequence)}, {shortened(row.label)})."
     )
 
 
 def _numbers(rows: list[Row], task: Task, path: Path) -> npt.NDArray[np.float64]:
     values = np.empty((len(rows), len(task.names)))
-    for number, row in enumerate(rows, start=2):
+    for index, row in enumerate(rows):
         parts = [part.strip() for part in row.label.split(";")]
         if len(parts) != len(task.names):
-            raise _wrong(path, number, row, task, f" ({len(task.names)} of them)")
-        good = all(part in ("0", "1") for part in parts)
-        if task.kind == "regression":
-            good = all(map(_is_number, parts)) and all(np.isfinite([float(p) for p in parts]))
+            raise _wrong(path, row, task, f" ({len(task.names)} of them)")
+        numbers = [_finite(part) for part in parts]
+        good = None not in numbers
+        if task.kind == "multilabel":
+            good = all(part in ("0", "1") for part in parts)
         if not good:
-            raise _wrong(path, number, row, task)
-        values[number - 2] = [float(part) for part in parts]
+            raise _wrong(path, row, task)
+        values[index] = numbers
     return values
 
 
 def _classes(
     rows: list[Row], task: Task, path: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return classes one after the other, and how many each row has."""
+    """Return classes one after the other, and how many each row has.
+
+    A class is given by its name, or by its number if no name is a number.
+    """
     class_of = {name: i for i, name in enumerate(task.names)}
+    numbered = all(_finite(name) is None for name in task.names)
+
+    def number(part: str) -> int | None:
+        plain = _plain(part)
+        found = class_of.get(part, class_of.get(plain))
+        if part == "." and task.by_position:
+            return IGNORED
+        if found is not None or not numbered:
+            return found
+        known = plain.isdecimal() and len(plain) < 19
+        return int(plain) if known and (not task.names or int(plain) < len(task.names)) else None
+
+    found: dict[str, int] = {}
     labels: list[int] = []
     lengths = np.ones(len(rows), np.int64)
-    for number, row in enumerate(rows, start=2):
+    for index, row in enumerate(rows):
         parts = [row.label]
         if task.by_position:
             split = ";" in row.label or task.kind == "tokens"
             parts = [part.strip() for part in row.label.split(";")] if split else [*row.label]
             if task.kind == "bases" and len(parts) != len(row.sequence):
                 why = f" (the sequence has {len(row.sequence)} bases, the label {len(parts)})"
-                raise _wrong(path, number, row, task, why)
+                raise _wrong(path, row, task, why)
         for part in parts:
-            if (
-                part.isdecimal()
-                and len(part) < 19
-                and (not task.names or int(part) < len(task.names))
-            ):
-                labels.append(int(part))
-            elif part in class_of:
-                labels.append(class_of[part])
-            elif part == "." and task.by_position:
-                labels.append(IGNORED)
-            else:
-                if part.isdecimal():
+            if part not in found:
+                value = number(part)
+                if value is None and (task.names or part.isdecimal()):
                     table = path.name.partition(".")[0]
                     raise DataError(
-                        f"{path}:{number}: {table} has class {part}, which is not in train. Add "
+                        f"{path}:{row.line}: {table} has class {part}, which is not in train. Add "
                         "rows of it to train."
                     )
-                raise _wrong(path, number, row, task)
-        lengths[number - 2] = len(parts)
+                if value is None:
+                    raise _wrong(path, row, task)
+                found[part] = value
+            labels.append(found[part])
+        lengths[index] = len(parts)
     return np.array(labels, dtype=np.int64), lengths

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from dnabert2_fast.finetuning.task import Row
+from dnabert2_fast.finetuning.rows import Row
 from dnabert2_fast.io.regions import Span
 from dnabert2_fast.io.strand import reverse_complement
 
