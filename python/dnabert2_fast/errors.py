@@ -25,7 +25,7 @@ class FastaError(Dnabert2Error, ValueError):
 
 
 class TokenizerError(Dnabert2Error, ValueError):
-    """A tokenizer file or a vocabulary is not valid; names the file and the position in it."""
+    """A tokenizer file or vocabulary is not valid; names the file and position."""
 
 
 class CorpusError(Dnabert2Error, ValueError):
@@ -41,7 +41,7 @@ class DataError(Dnabert2Error, ValueError):
 
 
 class InputWarning(Dnabert2Error, UserWarning):
-    """A file can be read and may not be what it should be: cut off at a block border, or RNA.
+    """An input file is readable but suspect: it is cut off, or RNA.
 
     ``warnings.simplefilter("error", InputWarning)`` makes it an error; so does ``--strict`` on the
     command line.

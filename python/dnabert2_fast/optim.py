@@ -20,8 +20,25 @@ BETAS, EPS = (0.9, 0.98), 1e-6  # of MosaicBERT and the DNABERT-2 paper
 def learning_rate(
     step: int, *, peak: float, warmup_steps: int, decay_steps: int, steps: int
 ) -> float:
-    """Return the rate of a step counted from 0: linear rise, constant part, linear decay to 0.
+    """Return the rate of a step: linear rise, constant part, linear decay to 0.
 
+    Parameters
+    ----------
+    step : int
+        Counted from 0.
+    peak : float
+        Maximum rate.
+    warmup_steps, decay_steps : int
+        Steps of the rise, and of the decay.
+    steps : int
+        Number of all steps.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
     >>> arguments = dict(peak=1.0, warmup_steps=2, decay_steps=4, steps=6)
     >>> [learning_rate(step, **arguments) for step in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
@@ -32,11 +49,24 @@ def learning_rate(
 
 
 def finetuning_rate(mode: str, hidden_size: int) -> float:
-    """Return the maximum rate of a fine-tuning mode; narrower models have higher rates.
+    """Return the maximum learning rate of a fine-tuning mode.
 
     With Adam the best rate of a matrix is inversely proportional to its width (Yang et al., "Tensor
     Programs V", 2022). The packaged model was measured at this rate (docs/gue_results.md).
 
+    Parameters
+    ----------
+    mode : str
+        ``"full"``, ``"lora"`` or ``"frozen"``.
+    hidden_size : int
+        Width of the model; narrower models have higher rates.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
     >>> finetuning_rate("full", 768), round(finetuning_rate("full", 256), 6)
     (3e-05, 9e-05)
     """
@@ -46,11 +76,24 @@ def finetuning_rate(mode: str, hidden_size: int) -> float:
 def make_optimizers(
     model: nn.Module, kind: str, weight_decay: float
 ) -> Sequence[torch.optim.Optimizer]:
-    """Return the optimizers of a masked language model; the caller sets their rates at each step.
+    """Return the optimizers of a masked language model.
 
     Biases and norms have no weight decay. Under ``"muon"`` the matrices of the encoder's layers use
     Muon, with updates scaled to those of AdamW so that one learning rate fits both (Liu et al.
     2025); all other parameters use AdamW.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The caller sets the learning rate at each step.
+    kind : str
+        ``"adamw"`` or ``"muon"``.
+    weight_decay : float
+        Of matrices.
+
+    Returns
+    -------
+    list of torch.optim.Optimizer
 
     Raises
     ------

@@ -55,6 +55,15 @@ class Ragged:
     def from_list(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
         """Join rows of ids to a batch; ``from_list([])`` is the empty batch.
 
+        Parameters
+        ----------
+        rows : sequence of array_like of int
+            Ids of each sequence.
+
+        Returns
+        -------
+        Ragged
+
         Raises
         ------
         ValueError
@@ -74,6 +83,17 @@ class Ragged:
     def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
         """Join batches, one after the other.
 
+        Parameters
+        ----------
+        parts : sequence of Ragged
+            Batches in the order of the result.
+
+        Returns
+        -------
+        Ragged
+
+        Examples
+        --------
         >>> Ragged.concatenate([Ragged.from_list([[7]]), Ragged.from_list([[8, 9]])]).to_list()
         [[7], [8, 9]]
         """
@@ -104,6 +124,18 @@ class Ragged:
     def take(self, indices: npt.ArrayLike) -> Ragged:
         """Return the given sequences, in the given order, as a new batch.
 
+        Parameters
+        ----------
+        indices : array_like of int, shape (k,)
+            Numbers of sequences.
+
+        Returns
+        -------
+        Ragged
+            `k` sequences.
+
+        Examples
+        --------
         >>> Ragged.from_list([[7], [8, 9]]).take([1, 0]).to_list()
         [[8, 9], [7]]
         """
@@ -116,7 +148,12 @@ class Ragged:
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
 
     def to_list(self) -> list[list[int]]:
-        """Return plain Python lists: convenient and slow (one Python int per token)."""
+        """Return plain Python lists: convenient and slow (one Python int per token).
+
+        Returns
+        -------
+        list of list of int
+        """
         return [row.tolist() for row in self]
 
     def to_padded(
@@ -130,6 +167,12 @@ class Ragged:
             Id written at padding; 3 is [PAD] in the DNABERT-2 vocabulary.
         side : {"right", "left"}
             The side that is padded.
+
+        Returns
+        -------
+        input_ids : ndarray of int64, shape (n, longest)
+        attention_mask : ndarray of int64, shape (n, longest)
+            1 for tokens, 0 for padding.
 
         Raises
         ------
@@ -153,7 +196,13 @@ class Ragged:
         return ids, mask.astype(np.int64)
 
     def to_arrow(self) -> pa.LargeListArray:
-        """Return an Arrow ``large_list<uint16>`` array over the same memory, without a copy."""
+        """Return an Arrow ``large_list<uint16>`` array over the same memory.
+
+        Returns
+        -------
+        pyarrow.LargeListArray
+            One list per sequence, without a copy.
+        """
         import pyarrow as pa
 
         from dnabert2_fast._internal.arrow import numbers
@@ -162,6 +211,12 @@ class Ragged:
 
     def to_torch(self) -> tuple[Any, Any]:
         """Return ``(input_ids, cu_seqlens)`` as torch tensors (int64, int32).
+
+        Returns
+        -------
+        input_ids : torch.Tensor of int64, shape (tokens,)
+        cu_seqlens : torch.Tensor of int32, shape (n + 1,)
+            Start of each sequence, and the end of the last one.
 
         Raises
         ------

@@ -53,7 +53,17 @@ class _Backend(NamedTuple):
 
 
 class BackendStatus(NamedTuple):
-    """Whether a backend runs here, and the reason."""
+    """Whether a backend runs here, and the reason.
+
+    Attributes
+    ----------
+    name : str
+        Name of the backend.
+    runs : bool
+        Whether it runs.
+    reason : str
+        Why it was chosen, or why it does not run.
+    """
 
     name: str
     runs: bool
@@ -142,7 +152,28 @@ def attention(
 def select(
     backend: str, device: torch.device, dtype: torch.dtype, head_dim: int = PROBED_HEAD_DIM
 ) -> str:
-    """Return the name of the backend that runs; raises like `attention`."""
+    """Return the name of the backend that runs.
+
+    Parameters
+    ----------
+    backend : str
+        Name of a backend, or ``"auto"``.
+    device : torch.device
+        Where the model is.
+    dtype : torch.dtype
+        Of queries, keys and values.
+    head_dim : int
+        Size of a head.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BackendUnavailableError
+        When the backend does not run there.
+    """
     if backend != "auto" and backend not in _BACKENDS:
         known = ", ".join(f'"{name}"' for name in ("auto", *_BACKENDS))
         raise BackendUnavailableError(f'attention: must be one of {known} (got "{backend}").')
@@ -158,14 +189,45 @@ def select(
 
 
 def report(device: torch.device, dtype: torch.dtype) -> list[BackendStatus]:
-    """Return the backends that run on a device, in the order of preference, then the others."""
+    """Return all backends: those that run, by preference, then the others.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the model is.
+    dtype : torch.dtype
+        Of queries, keys and values.
+
+    Returns
+    -------
+    list of BackendStatus
+    """
     reasons = {name: _unavailable_reason(name, device, dtype) for name in _BACKENDS}
     statuses = [BackendStatus(name, why is None, why or "") for name, why in reasons.items()]
     return sorted(statuses, key=lambda status: not status.runs)
 
 
 def explain(backend: str, device: torch.device, dtype: torch.dtype) -> BackendStatus:
-    """Return the backend that runs, and why it was chosen; raises like `attention`."""
+    """Return the backend that runs, and why it was chosen.
+
+    Parameters
+    ----------
+    backend : str
+        Name of a backend, or ``"auto"``.
+    device : torch.device
+        Where the model is.
+    dtype : torch.dtype
+        Of queries, keys and values.
+
+    Returns
+    -------
+    BackendStatus
+
+    Raises
+    ------
+    BackendUnavailableError
+        When the backend does not run there.
+    """
     name = select(backend, device, dtype)
     if backend != "auto":
         return BackendStatus(name, True, "requested")

@@ -19,6 +19,17 @@ def alibi_slopes(heads: int) -> torch.Tensor:
     For a power of two the slopes are ``2 ** (-8 * (i + 1) / heads)``. Otherwise those of the next
     lower power come first, then every second one of the next higher power (appendix of the paper).
 
+    Parameters
+    ----------
+    heads : int
+        Number of attention heads.
+
+    Returns
+    -------
+    torch.Tensor of float32, shape (heads,)
+
+    Examples
+    --------
     >>> [round(slope, 4) for slope in alibi_slopes(3).tolist()]
     [0.0625, 0.0039, 0.25]
     """

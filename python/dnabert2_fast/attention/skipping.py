@@ -25,7 +25,15 @@ SLACK = 1e-3
 
 @dataclass
 class Scores:
-    """Numbers of attention scores (pairs of tokens per head): in total, and computed."""
+    """Numbers of attention scores, one per pair of tokens and head.
+
+    Attributes
+    ----------
+    computed : int
+        Scores that were computed.
+    total : int
+        Scores of full attention.
+    """
 
     computed: int = 0
     total: int = 0
@@ -45,6 +53,13 @@ def count_scores() -> Iterator[Scores]:
 
     Only the backends that leave out distant keys are counted: ``sdpa`` and ``triton``.
 
+    Yields
+    ------
+    Scores
+        Grows with each forward pass.
+
+    Examples
+    --------
     >>> from dnabert2_fast.attention import alibi_slopes, attention
     >>> q, borders = torch.zeros(1000, 1, 16), torch.tensor([0, 1000], dtype=torch.int32)
     >>> with count_scores() as scores:

@@ -34,13 +34,18 @@ def attention_weights(
     cu_seqlens: torch.Tensor,
     alibi_slopes: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
-    """Return the weights of every sequence, each (heads, length, length); row i belongs to token i.
+    """Return the attention weights of every sequence.
 
     Parameters
     ----------
     q, k : Tensor, shape (total_tokens, heads, head_dim)
     cu_seqlens : Tensor of int32, shape (n + 1,)
     alibi_slopes : Tensor of float32, shape (heads,)
+
+    Returns
+    -------
+    tuple of torch.Tensor, each (heads, length, length)
+        One per sequence; row `i` belongs to token `i`.
 
     Examples
     --------

@@ -28,7 +28,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Convert sequences to counts of overlapping k-mers over A, C, G, T, weighted by tf-idf.
+    """Convert sequences to tf-idf weighted counts of overlapping k-mers.
 
     Lower case counts as upper case; k-mers with other characters are not counted.
 
@@ -65,12 +65,44 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.both_strands = both_strands
 
     def fit(self, X: Sequences, y: object = None) -> Self:
-        """Learn the document frequencies."""
+        """Learn the document frequencies.
+
+        Parameters
+        ----------
+        X : list of str, shape (n,)
+            Sequences.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        KmerVectorizer
+            The fitted transformer.
+        """
         self.fit_transform(X)
         return self
 
     def fit_transform(self, X: Sequences, y: object = None, **_: Any) -> sparse.csr_matrix:
-        """Learn the document frequencies and return the rows of `X`."""
+        """Learn the document frequencies and return the rows of `X`.
+
+        Parameters
+        ----------
+        X : list of str, shape (n,)
+            Sequences.
+        y : None
+            Ignored.
+        **_
+            Ignored.
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n, sum of 4 ** k)
+
+        Raises
+        ------
+        ValueError
+            When `k` is empty or contains a length below 1 or above 8.
+        """
         if not self.k or not all(1 <= k <= 8 for k in self.k):
             raise ValueError(f"k: must be lengths between 1 and 8 (got {self.k}).")
         self.tfidf_ = TfidfTransformer(sublinear_tf=True) if self.tfidf else None
@@ -78,13 +110,33 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return counts if self.tfidf_ is None else self.tfidf_.fit_transform(counts)
 
     def transform(self, X: Sequences) -> sparse.csr_matrix:
-        """Return float32 of shape (n, sum of 4 ** k), sparse."""
+        """Return the weighted counts of each sequence.
+
+        Parameters
+        ----------
+        X : list of str, shape (n,)
+            Sequences.
+
+        Returns
+        -------
+        csr_matrix of float32, shape (n, sum of 4 ** k)
+        """
         check_is_fitted(self, "tfidf_")
         counts = self._counts(X)
         return counts if self.tfidf_ is None else self.tfidf_.transform(counts)
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
-        """Return the k-mers, by length and then alphabetically."""
+        """Return the k-mers, by length and then alphabetically.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str, shape (sum of 4 ** k,)
+        """
         return np.array([kmer for k in self.k for kmer in _kmers(k)], dtype=object)
 
     def __sklearn_tags__(self) -> Any:

@@ -52,9 +52,19 @@ NOBODY = _Whose("", "", 1.0)
 
 
 def as_table(corpus: Corpus) -> pa.Table:
-    r"""Return the windows as an Arrow table with one column ``input_ids``, over the mapped files.
+    r"""Return the windows as an Arrow table, over the mapped files.
 
     Nothing is read until it is looked at, and nothing is copied.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Stays open as long as the table.
+
+    Returns
+    -------
+    pyarrow.Table
+        One column, ``input_ids``.
 
     Examples
     --------
@@ -74,9 +84,19 @@ def as_table(corpus: Corpus) -> pa.Table:
 
 
 def as_dataset(corpus: Corpus) -> Any:
-    """Return the windows as a ``datasets.Dataset`` of Hugging Face, over the mapped files.
+    """Return the windows as a ``datasets.Dataset``, over the mapped files.
 
     Needs the package ``datasets``. Pickling it copies the ids; open the corpus again in workers.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Stays open as long as the dataset.
+
+    Returns
+    -------
+    datasets.Dataset
+        One column, ``input_ids``.
     """
     with needs("as_dataset"):
         from datasets import Dataset
@@ -86,10 +106,17 @@ def as_dataset(corpus: Corpus) -> Any:
 
 
 def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
-    r"""Write ids, origins and weights of all windows to a Parquet file, a shard a row group.
+    r"""Write ids, origins and weights of all windows to a Parquet file.
 
     Columns: ``input_ids``, those of `Corpus.origins`, and ``weight``, how often a window is drawn
     in training.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Each shard becomes a row group.
+    path : path
+        File to write.
 
     Examples
     --------

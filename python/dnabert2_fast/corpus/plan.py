@@ -103,7 +103,12 @@ class CorpusConfig:
                 )
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings, with those that were left out filled in."""
+        """Return all settings, with those that were left out filled in.
+
+        Returns
+        -------
+        dict
+        """
         length = self.min_window_bp or self.window_bp
         return {
             **asdict(self),
@@ -174,16 +179,43 @@ class CorpusPlan:
         return self.out.with_name(f".{self.out.name}.building")
 
     def unit_folder(self, unit: int) -> Path:
-        """Return the folder in which a unit is built."""
+        """Return the folder in which a unit is built.
+
+        Parameters
+        ----------
+        unit : int
+            Number of the unit.
+
+        Returns
+        -------
+        pathlib.Path
+        """
         return self.folder / f"unit-{unit:05d}"
 
     def part(self, part: int, parts: int) -> list[int]:
-        """Return the numbers of the units of part 1, 2, ... `parts`."""
+        """Return the numbers of the units of part 1, 2, ... `parts`.
+
+        Parameters
+        ----------
+        part : int
+            Number of the part, from 1.
+        parts : int
+            Number of parts.
+
+        Returns
+        -------
+        list of int
+        """
         check_between("part", part, 1, parts)
         return list(range(part - 1, len(self.units), parts))
 
     def prepare(self) -> list[float]:
-        """Make the plan's folder or check that it is its own; returns each unit's share to keep.
+        """Make the plan's folder, or check that it belongs to this plan.
+
+        Returns
+        -------
+        list of float
+            Share of the windows to keep, for each unit.
 
         Raises
         ------
@@ -203,11 +235,33 @@ class CorpusPlan:
         return shares
 
     def contents(self, shares: list[float]) -> dict[str, Any]:
-        """Return what ``plan.json`` stores: the settings, the state of the files, the shares."""
+        """Return the contents of ``plan.json``: settings, state of the files, shares.
+
+        Parameters
+        ----------
+        shares : list of float
+            Share of the windows to keep, for each unit.
+
+        Returns
+        -------
+        dict
+        """
         return {"settings": self.settings, "stamps": self._stamps, "shares": shares}
 
     def shares_of(self, contents: bytes, folder: Path | str) -> list[float]:
         """Return the shares of the ``plan.json`` in a folder, which must be of this plan.
+
+        Parameters
+        ----------
+        contents : bytes
+            The file.
+        folder : path
+            Its folder, for errors.
+
+        Returns
+        -------
+        list of float
+            Share of the windows to keep, for each unit.
 
         Raises
         ------
@@ -230,7 +284,12 @@ class CorpusPlan:
         return shares
 
     def is_being_built(self) -> bool:
-        """Whether another process is at work in the plan's folder."""
+        """Return whether another process builds in the plan's folder.
+
+        Returns
+        -------
+        bool
+        """
         try:
             for folder in (self.folder, *self.folder.glob("unit-*")):
                 with locked(folder):
@@ -242,7 +301,18 @@ class CorpusPlan:
         return False
 
     def check_unchanged(self, unit: int) -> None:
-        """Raise CorpusError when a file of the unit is not as it was when the plan was made."""
+        """Raise `CorpusError` when a file of the unit has changed since the plan was made.
+
+        Parameters
+        ----------
+        unit : int
+            Number of the unit.
+
+        Raises
+        ------
+        CorpusError
+            When a file has another size or modification time.
+        """
         for number in self.units[unit]:
             if _stamp(Path(self.inputs[number].path)) != self._stamps[number]:
                 raise _changed(self.inputs[number], self.folder)
@@ -260,12 +330,35 @@ class CorpusPlan:
         return units
 
     def count_bases(self, path: Path, report: Callable[[int], object]) -> int:
-        """Count the bases of a file, as the tokenizer reads letters."""
+        """Count the bases of a file, as the tokenizer reads letters.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            FASTA or FASTQ.
+        report : callable
+            Receives the number of letters read so far.
+
+        Returns
+        -------
+        int
+        """
         fold_case, rna = self.resolved["case"] == "upper", self.resolved["rna"]
         return _native.count_bases(path, fold_case=fold_case, rna=rna, report=report)
 
     def shares(self, bases_of: Callable[[Path], int]) -> list[float]:
-        """Return the share of each unit's windows that its species' `max_bp` leaves."""
+        """Return the share of each unit's windows that its species' `max_bp` leaves.
+
+        Parameters
+        ----------
+        bases_of : callable
+            Returns the bases of a file.
+
+        Returns
+        -------
+        list of float
+            One per unit, above 0 and at most 1.
+        """
         bases: Counter[str] = Counter()
         for item in self.inputs:
             if item.max_bp is not None:
@@ -277,7 +370,19 @@ class CorpusPlan:
         ]
 
     def moved(self, out: Path, inputs: dict[int, Path]) -> CorpusPlan:
-        """Return the same plan with copies instead of some files, for a build elsewhere."""
+        """Return the same plan with copies instead of some files, for a build elsewhere.
+
+        Parameters
+        ----------
+        out : pathlib.Path
+            Output folder of the copy.
+        inputs : dict of int to pathlib.Path
+            Copies of files, by the number of the file.
+
+        Returns
+        -------
+        CorpusPlan
+        """
         plan = copy(self)
         plan.out, plan.inputs, plan._stamps = out, list(self.inputs), list(self._stamps)
         for number, path in inputs.items():

@@ -32,9 +32,20 @@ __all__ = ["Corpus", "Window"]
 
 
 class Window(NamedTuple):
-    """Where a window lies: 0-based half-open on the forward strand of a record of a file.
+    """Origin of a window, 0-based half-open on the forward strand of a record.
 
     Species and group are empty when no manifest told them.
+
+    Attributes
+    ----------
+    file, record : str
+        File, and name of the record in it.
+    start, end : int
+        Span in bases.
+    strand : int
+        1, or -1 for the reverse complement.
+    species, group : str
+        From the manifest; empty without one.
     """
 
     file: str
@@ -47,7 +58,7 @@ class Window(NamedTuple):
 
 
 class Corpus:
-    r"""One split of a corpus folder, memory-mapped; made by `Corpus.open` or `build_corpus`.
+    r"""One memory-mapped split of a corpus folder.
 
     Opening reads no tokens, and a corpus may be larger than memory. It can be pickled: workers open
     the same folder again.
@@ -85,6 +96,11 @@ class Corpus:
         ----------
         folder : path
         split : {"train", "valid"}
+
+        Returns
+        -------
+        Corpus
+            The split, memory-mapped.
 
         Raises
         ------
@@ -170,7 +186,16 @@ class Corpus:
         return self.lengths_of(np.arange(len(self)))
 
     def lengths_of(self, windows: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return the tokens of the given windows, special ones included; int64, shape (k,).
+        """Return the number of tokens of the given windows, special ones included.
+
+        Parameters
+        ----------
+        windows : array_like of int, shape (k,)
+            Numbers of windows.
+
+        Returns
+        -------
+        ndarray of int64, shape (k,)
 
         Raises
         ------
@@ -181,6 +206,16 @@ class Corpus:
 
     def gather(self, windows: npt.ArrayLike) -> Ragged:
         r"""Return the given windows in the given order; ids include the special tokens.
+
+        Parameters
+        ----------
+        windows : array_like of int, shape (k,)
+            Numbers of windows, in any order; repetitions are allowed.
+
+        Returns
+        -------
+        Ragged
+            One row per window.
 
         Raises
         ------
@@ -207,6 +242,16 @@ class Corpus:
     def where(self, window: int) -> Window:
         """Return where a window came from; negative numbers count from the end.
 
+        Parameters
+        ----------
+        window : int
+            Number of the window.
+
+        Returns
+        -------
+        Window
+            File, record, span and strand.
+
         Raises
         ------
         IndexError
@@ -222,7 +267,13 @@ class Corpus:
         return Window(**row)
 
     def origins(self) -> pa.Table:
-        """Return where every window came from, a row each, in memory."""
+        """Return where every window came from, a row each, in memory.
+
+        Returns
+        -------
+        pyarrow.Table
+            Columns ``file``, ``record``, ``start``, ``end``, ``strand``, ``species`` and ``group``.
+        """
         tables = [self.origins_of(shard) for shard in range(len(self._shards))]
         if not tables:
             return ORIGIN.empty_table()
@@ -280,7 +331,23 @@ class Corpus:
         return mapped
 
     def origins_of(self, shard: int) -> pa.Table:
-        """Return where the windows of one of `shards` came from, a row each."""
+        """Return where the windows of one of `shards` came from, a row each.
+
+        Parameters
+        ----------
+        shard : int
+            Position in `shards`.
+
+        Returns
+        -------
+        pyarrow.Table
+            The columns of `origins`.
+
+        Raises
+        ------
+        CorpusError
+            When the table cannot be read.
+        """
         path = self.folder / shard_files(self._shards[shard]["number"])[1]
         try:
             with path.open("rb") as handle:

@@ -124,7 +124,20 @@ class Mixture:
         return int(self._draws[-1])
 
     def draw(self, positions: Numbers, seed: int, epoch: int) -> Numbers:
-        """Return the windows at positions ``0 .. len(self) - 1`` of an epoch."""
+        """Return the windows at positions ``0 .. len(self) - 1`` of an epoch.
+
+        Parameters
+        ----------
+        positions : ndarray of int64, shape (k,)
+            Positions in the epoch, from 0 to ``len(self) - 1``.
+        seed, epoch : int
+            Together they determine the order.
+
+        Returns
+        -------
+        ndarray of int64, shape (k,)
+            Numbers of windows.
+        """
         slots = shuffled(positions, len(self), seed, epoch)
         if len(self._spans) == 1 and self._spans[0].draws == self._spans[0].windows:
             return slots + self._spans[0].first
@@ -141,14 +154,35 @@ class Mixture:
         return windows
 
     def lengths_of(self, windows: Numbers) -> Numbers:
-        """Return the tokens of the given windows."""
+        """Return the number of tokens of the given windows, special ones included.
+
+        Parameters
+        ----------
+        windows : ndarray of int64, shape (k,)
+            Numbers of windows, over all corpora.
+
+        Returns
+        -------
+        ndarray of int64, shape (k,)
+        """
         lengths = np.empty_like(windows)
         for corpus, here, numbers in self._by_corpus(windows):
             lengths[here] = corpus.lengths_of(numbers)
         return lengths
 
     def gather(self, windows: Numbers) -> Ragged:
-        """Return the given windows in the given order."""
+        """Return the given windows in the given order.
+
+        Parameters
+        ----------
+        windows : ndarray of int64, shape (k,)
+            Numbers of windows, over all corpora.
+
+        Returns
+        -------
+        Ragged
+            One row per window.
+        """
         if len(self.corpora) == 1:
             return self.corpora[0].gather(windows)
         parts, order = [], []
@@ -276,9 +310,20 @@ class TokenBatches:
         return self.of_worker(0, 1)
 
     def of_worker(self, worker: int, workers: int) -> Iterator[Batch]:
-        """Yield every `workers`-th of the batches, from number `worker` on, and read no others.
+        """Yield the batches of one of several workers, and read no others.
 
         Workers 0, 1, ... that take turns yield the batches of iterating over this object.
+
+        Parameters
+        ----------
+        worker : int
+            Number of this worker, from 0.
+        workers : int
+            Number of workers.
+
+        Yields
+        ------
+        Batch
         """
         mine = np.empty(0, np.int64)
         for number, (windows, state) in enumerate(self._all()):

@@ -161,6 +161,8 @@ class PredictConfig:
         float32, bfloat16, float16, int8 or auto, as in ``from_pretrained``.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    rna : bool
+        Read U as T.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def evaluate(
     device: str = "auto",
     rna: bool = False,
 ) -> dict[str, float]:
-    r"""Compare a fine-tuned model's answers with the labels of a table; needs the extra ``plots``.
+    r"""Compare a fine-tuned model's answers with the labels of a table.
 
     Parameters
     ----------

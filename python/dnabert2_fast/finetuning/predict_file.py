@@ -43,7 +43,7 @@ def predict(
     out: str | os.PathLike[str],
     config: PredictConfig = PredictConfig(),  # noqa: B008 (it is frozen)
 ) -> int:
-    r"""Write the predictions for every record of a file, and return the number of rows.
+    r"""Write the predictions for every record of a file.
 
     A repeated call resumes a stopped one: finished chunks are in ``OUT.parts`` until the output is
     complete.
@@ -66,6 +66,11 @@ def predict(
         .bed (segments in which the class is predicted), the last two also with .gz or .bgz.
         Windows then lie around bins of `stride_bp`, as for regions.
     config : PredictConfig
+
+    Returns
+    -------
+    int
+        Number of rows or values written.
 
     Raises
     ------

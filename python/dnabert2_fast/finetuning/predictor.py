@@ -109,6 +109,10 @@ class Predictor:
             As in ``from_pretrained``.
         batch_tokens : int
 
+        Returns
+        -------
+        Predictor
+
         Raises
         ------
         CheckpointError
@@ -183,6 +187,18 @@ class Predictor:
     def window_sizes(self, window_bp: int | None, stride_bp: int | None) -> tuple[int, int]:
         """Return window and stride; as in a call, None is that of training.
 
+        Parameters
+        ----------
+        window_bp : int, optional
+            Length of a window in bases.
+        stride_bp : int, optional
+            Bases from one window to the next. Default: the window.
+
+        Returns
+        -------
+        window_bp : int
+        stride_bp : int
+
         Raises
         ------
         ValueError
@@ -203,7 +219,18 @@ class Predictor:
     def windows_of(
         self, rows: Iterable[Row], *, window_bp: int | None = None, stride_bp: int | None = None
     ) -> Iterator[Window]:
-        """Yield the windows of rows as the task reads them; `window_bp`, `stride_bp` as in a call.
+        """Yield the windows of rows as the task reads them.
+
+        Parameters
+        ----------
+        rows : iterable of Row
+            Names and sequences.
+        window_bp, stride_bp : int, optional
+            Window and stride in bases, as in a call.
+
+        Yields
+        ------
+        Window
 
         Raises
         ------
@@ -228,7 +255,18 @@ class Predictor:
         window_bp: int | None = None,
         stride_bp: int | None = None,
     ) -> Iterator[Window]:
-        """Yield the windows along regions of a genome; `window_bp`, `stride_bp` as in a call.
+        """Yield the windows along regions of a genome.
+
+        Parameters
+        ----------
+        regions : iterable of Region
+            In the order of the output.
+        window_bp, stride_bp : int, optional
+            Window and stride in bases, as in a call.
+
+        Yields
+        ------
+        Window
 
         Raises
         ------
@@ -252,7 +290,7 @@ class Predictor:
         both_strands: bool = False,
         keep: Keep = lambda _number, _rows, compute: compute(),
     ) -> Iterator[tuple[list[Window], Answers]]:
-        """Yield the answers for a stream of windows; memory contains some thousands of them.
+        """Yield the answers for a stream of windows, some thousands at a time.
 
         Parameters
         ----------

@@ -91,7 +91,7 @@ class FinetuneResult(NamedTuple):
 
 
 def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) -> FinetuneResult:
-    r"""Train a model on a labelled table; the output folder appears when everything is complete.
+    r"""Train a model on a labelled table.
 
     Parameters
     ----------

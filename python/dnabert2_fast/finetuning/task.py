@@ -87,7 +87,13 @@ class Task:
         return self.kind in ("tokens", "bases")
 
     def save(self, folder: Path) -> None:
-        """Write ``task.json``."""
+        """Write ``task.json``.
+
+        Parameters
+        ----------
+        folder : path
+            An existing folder.
+        """
         atomic_json(folder / "task.json", asdict(self))
 
     @classmethod
@@ -95,6 +101,15 @@ class Task:
         """Read ``task.json`` of a fine-tuned model's folder.
 
         A classifier that ``transformers.Trainer`` saved has none: its task is in ``config.json``.
+
+        Parameters
+        ----------
+        folder : path
+            Folder written by `finetune` or ``transformers.Trainer``.
+
+        Returns
+        -------
+        Task
 
         Raises
         ------

@@ -25,5 +25,10 @@ class HFDnabert2Config(PretrainedConfig):  # type: ignore[misc]
         super().__init__(**{**defaults, "tie_word_embeddings": True, **values})
 
     def core(self) -> Dnabert2Config:
-        """Return the config for the encoder."""
+        """Return the config for the encoder.
+
+        Returns
+        -------
+        Dnabert2Config
+        """
         return Dnabert2Config.from_dict(self.to_dict(), source=self._name_or_path or "config")

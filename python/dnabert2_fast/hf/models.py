@@ -150,7 +150,13 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         )
 
     def core(self) -> Pretrained:
-        """Return this library's model: a copy of the weights, on the CPU, in `eval` mode."""
+        """Return this library's model: a copy of the weights, on the CPU, in `eval` mode.
+
+        Returns
+        -------
+        torch.nn.Module
+            With the class of `core_class`.
+        """
         model = self.core_class(self.config.core())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".* has no pooler", category=UserWarning)
@@ -320,7 +326,7 @@ class HFDnabert2ForMaskedLM(_Base):
         num_items_in_batch: torch.Tensor | int | None = None,
         **others: Any,
     ) -> Any:
-        """Predict tokens: logits (batch, length, vocab_size); labels are -100 where ignored."""
+        """Return logits (batch, length, vocab_size); labels of -100 are ignored."""
         packed = self._pack_and_encode(
             input_ids,
             attention_mask,
@@ -419,7 +425,7 @@ class HFDnabert2ForTokenClassification(_Base):
         num_items_in_batch: torch.Tensor | int | None = None,
         **others: Any,
     ) -> Any:
-        """Classify tokens: logits (batch, length, num_labels); labels are -100 where ignored."""
+        """Return logits (batch, length, num_labels); labels of -100 are ignored."""
         packed = self._pack_and_encode(
             input_ids,
             attention_mask,

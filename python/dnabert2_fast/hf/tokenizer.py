@@ -29,7 +29,7 @@ FILE = "tokenizer.json"
 
 
 class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
-    """`Tokenizer` for `transformers`: the class that ``AutoTokenizer`` returns for these models.
+    """`Tokenizer` for `transformers`, as ``AutoTokenizer`` returns it.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     # Ids to text
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Join tokens with spaces, as the stock tokenizer does; `Tokenizer.decode` joins bases."""
+        """Join tokens with spaces, as the stock tokenizer does."""
         return " ".join(tokens)
 
     def _decode(

@@ -95,7 +95,21 @@ def records_of(opened: _native.Input, *, rna: bool) -> Iterator[FastaRecord]:
 def read_chunks(
     path: str | os.PathLike[str], *, rna: bool = False
 ) -> Iterator[tuple[list[str], list[str | bytes]]]:
-    """Yield names and sequences of some records at a time, about `CHUNK_BP` letters together."""
+    """Yield names and sequences of some records at a time.
+
+    Parameters
+    ----------
+    path : path
+        FASTA or FASTQ.
+    rna : bool
+        Read U as T.
+
+    Yields
+    ------
+    names : list of str
+    sequences : list of str or bytes
+        About `CHUNK_BP` letters together.
+    """
     names: list[str] = []
     sequences: list[str | bytes] = []
     waiting = 0

@@ -59,6 +59,11 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
         ``max_bp`` belong to a species: all its lines must agree. A line without species may have
         its own weight.
 
+    Returns
+    -------
+    list of SourceFile
+        In the order of the lines.
+
     Raises
     ------
     DataError
@@ -140,6 +145,16 @@ def _input(folder: Path, row: dict[str, str | None], where: str) -> SourceFile:
 
 def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:
     r"""Return the species of every file that a manifest names, by path.
+
+    Parameters
+    ----------
+    path : path
+        Manifest; see `read_manifest`.
+
+    Returns
+    -------
+    dict of str to str
+        Empty for files without a species.
 
     Examples
     --------

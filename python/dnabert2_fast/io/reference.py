@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def source(self) -> Path | str:
-        """The file, or a hash of the sequences that were given; differs between references."""
+        """File of the reference, or a hash of sequences given as strings."""
         if not isinstance(self._source, Mapping):
             return self.path
         digest = hashlib.sha256()
@@ -110,15 +110,37 @@ class Reference:
         return self._lengths
 
     def length(self, name: str) -> int:
-        """Bases of a record."""
+        """Return the length of a record in bases.
+
+        Parameters
+        ----------
+        name : str
+            As the reference names it.
+
+        Returns
+        -------
+        int
+        """
         return self._lengths[name]
 
     def resolve(self, name: str) -> str | None:
-        """Return what the reference calls a chromosome, None when it has no such record.
+        """Return the reference's name for a chromosome, or None.
 
         ``chr20`` and ``20`` are one, ``chrM`` and ``MT``, an accession inside an NCBI name such as
         ``gi|1|ref|NC_000001.1|``, and an accession with and without its version.
 
+        Parameters
+        ----------
+        name : str
+            As another file names it.
+
+        Returns
+        -------
+        str or None
+            None when the reference has no such record.
+
+        Examples
+        --------
         >>> Reference({"gi|1|ref|NC_000001.1|": "ACGT"}).resolve("NC_000001")
         'gi|1|ref|NC_000001.1|'
         """
@@ -143,7 +165,19 @@ class Reference:
         return {alias: min(records) for alias, records in found.items() if len(records) == 1}
 
     def fetch(self, name: str, start: int, end: int) -> str:
-        """Return bases of a record in upper case; what lies outside the record is left out."""
+        """Return bases of a record in upper case.
+
+        Parameters
+        ----------
+        name : str
+            As the reference names it.
+        start, end : int
+            0-based half-open; what lies outside the record is left out.
+
+        Returns
+        -------
+        str
+        """
         start, end = max(start, 0), min(end, self._lengths[name])
         if start >= end:
             return ""

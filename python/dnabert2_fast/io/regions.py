@@ -38,6 +38,21 @@ class Piece(NamedTuple):
 
     On the strand ``-`` the sequence is the reverse complement of the contig's bases.
 
+    Attributes
+    ----------
+    name : str
+        Name of the sequence in outputs.
+    contig : str
+        Record that contains it.
+    start : int
+        First base, 0-based.
+    sequence : str
+        As read, on `strand`.
+    strand : str
+        ``"+"`` or ``"-"``.
+
+    Examples
+    --------
     >>> Piece("peak", "chr1", 4, "AACG", "-").forward
     'CGTT'
     """
@@ -60,7 +75,21 @@ class Piece(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A region of a genome, 0-based half-open, the strand that is read (+ or -), and the score."""
+    """A region of a genome, 0-based half-open.
+
+    Attributes
+    ----------
+    name : str
+        Name in outputs.
+    contig : str
+        Record of the genome.
+    start, end : int
+        Span in bases.
+    strand : str
+        Strand that is read, ``"+"`` or ``"-"``.
+    score : str
+        Fifth column of the BED file, unchanged.
+    """
 
     name: str
     contig: str
@@ -123,6 +152,17 @@ class SequenceFile:
     def of(cls, source: SequenceFile | str | os.PathLike[str]) -> SequenceFile:
         """Return `source`, or the file at that path with all its sequences whole.
 
+        Parameters
+        ----------
+        source : SequenceFile or path
+            A path means all sequences of the file, whole.
+
+        Returns
+        -------
+        SequenceFile
+
+        Examples
+        --------
         >>> SequenceFile.of("x.fa").column
         'sequence'
         """
@@ -149,11 +189,16 @@ class OrderedPieces(NamedTuple):
 
 
 def read_pieces(source: SequenceFile | str | os.PathLike[str]) -> Iterator[Piece]:
-    r"""Yield the sequences of a file, in its order; those of regions in the order of the BED file.
+    r"""Yield the sequences of a file, or of regions of it, in the order of the file.
 
     Parameters
     ----------
     source : SequenceFile or path
+
+    Yields
+    ------
+    Piece
+        Regions come in the order of the BED file.
 
     Raises
     ------
@@ -298,6 +343,17 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
     r"""Return the regions of a BED file or pipe, in its order.
 
     The strand is that of the sixth column, ``+`` where it is ``.`` or missing.
+
+    Parameters
+    ----------
+    path : path
+        BED file; ``-`` is standard input.
+    genome : Reference
+        Must contain the regions.
+
+    Returns
+    -------
+    list of Span
 
     Raises
     ------

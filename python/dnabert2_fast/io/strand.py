@@ -16,6 +16,11 @@ def reverse_complement(sequence: str) -> str:
         IUPAC letters keep their case; U becomes A. S, W, N and all other characters stay as they
         are.
 
+    Returns
+    -------
+    str
+        Other letters of IUPAC are complemented; case is kept.
+
     Examples
     --------
     >>> reverse_complement("AACGnRt")

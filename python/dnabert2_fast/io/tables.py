@@ -48,6 +48,10 @@ def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False)
     rna : bool
         Read U as T.
 
+    Yields
+    ------
+    str
+
     Raises
     ------
     DataError

@@ -71,7 +71,16 @@ class Track:
         self._at = (0, 0)
 
     def add(self, name: str, start: int, values: npt.NDArray[np.floating]) -> None:
-        """Write one value per base from `start` (0-based) on; NaN leaves a base without one.
+        """Write one value per base; NaN leaves a base without one.
+
+        Parameters
+        ----------
+        name : str
+            Record.
+        start : int
+            First base, 0-based.
+        values : ndarray of float, shape (n,)
+            Values of bases `start` to ``start + n - 1``.
 
         Raises
         ------
@@ -89,6 +98,15 @@ class Track:
         values: npt.NDArray[np.floating],
     ) -> None:
         """Write one value per span; spans ascend and do not overlap. NaN leaves one out.
+
+        Parameters
+        ----------
+        name : str
+            Record.
+        starts, ends : ndarray of int64, shape (n,)
+            Spans, 0-based half-open.
+        values : ndarray of float, shape (n,)
+            Value of each span.
 
         Raises
         ------
@@ -134,6 +152,10 @@ def track(
         Bases of every sequence, in the order in which they will be written.
     label : str
         Name of the segments of a ``.bed``.
+
+    Yields
+    ------
+    Track
 
     Raises
     ------

@@ -52,7 +52,18 @@ class VcfRecord(NamedTuple):
 
 @contextmanager
 def read_vcf(path: str | os.PathLike[str]) -> Iterator[tuple[list[str], Iterator[VcfRecord]]]:
-    r"""Open a VCF file or pipe; yield its header lines and an iterator of records.
+    r"""Open a VCF file or pipe for reading, as a context manager.
+
+    Parameters
+    ----------
+    path : path
+        Plain, gz or bgz; ``-`` is standard input.
+
+    Yields
+    ------
+    header : list of str
+        Lines that begin with ``#``, without line ends.
+    records : iterator of VcfRecord
 
     Raises
     ------

@@ -46,6 +46,18 @@ class PackedBatch:
     def from_ragged(cls, ragged: Ragged) -> PackedBatch:
         """Return a batch of the tokenizer or a corpus as tensors.
 
+        Parameters
+        ----------
+        ragged : Ragged
+            One row of ids per sequence.
+
+        Returns
+        -------
+        PackedBatch
+            On the CPU.
+
+        Examples
+        --------
         >>> PackedBatch.from_ragged(Ragged.from_list([[1, 5, 2], [1, 2]])).cu_seqlens.tolist()
         [0, 3, 5]
         """
@@ -65,6 +77,11 @@ class PackedBatch:
         input_ids, token_type_ids : Tensor of int64, shape (batch, length)
         attention_mask : Tensor, shape (batch, length)
             Nonzero at real tokens.
+
+        Returns
+        -------
+        PackedBatch
+            On the device of `input_ids`.
 
         Raises
         ------
@@ -117,7 +134,17 @@ class PackedBatch:
         return len(self.cu_seqlens) - 1
 
     def to(self, device: torch.device | str) -> PackedBatch:
-        """Return the batch on a device; the same object if it is there already."""
+        """Return the batch on a device; the same object if it is there already.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Such as ``"cpu"`` or ``"cuda:1"``.
+
+        Returns
+        -------
+        PackedBatch
+        """
         types = self.token_type_ids
         return PackedBatch(
             self.input_ids.to(device, non_blocking=True),

@@ -20,13 +20,43 @@ MAX_SPARE = 128  # the largest multiple that embeddings are padded to
 class Dnabert2Config:
     """Sizes and rates of an encoder; the defaults are the published 117M model.
 
-    Fields have the names of Hugging Face. ``intermediate_size`` is the width after gating.
-    ``alibi_starting_size`` and ``max_position_embeddings`` limit nothing here and are kept for
-    other readers of the file. ``classifier_pooling``, as in ModernBERT, is the input of the pooler:
-    ``"cls"``, a sequence's first token, as in the published model, whose file lacks the field; or
-    ``"mean"``, the mean of all its tokens, including [CLS] and [SEP]. ``window_bp`` is the length
-    in bases of the longest sequence that a classifier was fine-tuned on, None for other models.
-    ``pairs`` is whether it was fine-tuned on pairs of sequences, whose tokens have types.
+    Fields have the names of Hugging Face.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of token ids.
+    hidden_size : int
+        Width of the states; a multiple of `num_attention_heads`.
+    num_hidden_layers, num_attention_heads : int
+        Layers, and heads per layer.
+    intermediate_size : int
+        Width of the feed-forward part after gating.
+    type_vocab_size : int
+        Number of token types.
+    hidden_act : str
+        Only ``"gelu"``.
+    hidden_dropout_prob, attention_probs_dropout_prob : float
+        Dropout rates of hidden states and of attention weights, from 0 to 1.
+    classifier_dropout : float, optional
+        Dropout rate before a classifier's head. Default: `hidden_dropout_prob`.
+    classifier_pooling : {"cls", "mean"}
+        Input of the pooler: a sequence's first token, as in the published model, or the mean of all
+        its tokens, [CLS] and [SEP] included. The name is that of ModernBERT.
+    layer_norm_eps : float
+        Term that avoids division by zero in layer norms.
+    initializer_range : float
+        Standard deviation of random initial weights.
+    pad_token_id : int
+        Id of [PAD].
+    num_labels : int
+        Number of outputs of a classifier.
+    window_bp : int, optional
+        Length in bases of the longest sequence that a classifier was fine-tuned on.
+    pairs : bool
+        Whether a classifier was fine-tuned on pairs of sequences, whose tokens have types.
+    alibi_starting_size, max_position_embeddings : int
+        Without effect; kept for other readers of the file.
 
     Raises
     ------
@@ -86,6 +116,17 @@ class Dnabert2Config:
     def from_dict(cls, values: Mapping[str, Any], source: str = "config.json") -> Dnabert2Config:
         """Read the fields of this class from a ``config.json``; other fields are ignored.
 
+        Parameters
+        ----------
+        values : mapping
+            Contents of the file.
+        source : str
+            Name of the file, for errors.
+
+        Returns
+        -------
+        Dnabert2Config
+
         Raises
         ------
         CheckpointError
@@ -114,6 +155,18 @@ class Dnabert2Config:
         """Raise `CheckpointError` unless tokenizer and model have the same number of ids.
 
         The model may have a few more when their number was padded to a multiple of 8 or more.
+
+        Parameters
+        ----------
+        vocab_size : int
+            Number of ids of the tokenizer.
+        source : str
+            Name of the model or tokenizer, for the error.
+
+        Raises
+        ------
+        CheckpointError
+            When the model has fewer ids, or more than padding explains.
         """
         spare = self.vocab_size - vocab_size
         if spare and (self.vocab_size % 8 or not 0 < spare < MAX_SPARE):
@@ -123,7 +176,12 @@ class Dnabert2Config:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the contents of a ``config.json``."""
+        """Return the contents of a ``config.json``.
+
+        Returns
+        -------
+        dict
+        """
         return {"model_type": MODEL_TYPE, **asdict(self)}
 
 

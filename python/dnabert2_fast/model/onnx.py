@@ -39,7 +39,7 @@ MASKED = -1e9  # finite, so that a row of padding does not become NaN
 
 
 def export_onnx(model: Exportable, path: str | os.PathLike[str]) -> None:
-    """Write a model to an ONNX file, in float32, for any number of sequences of any length.
+    """Write a model to an ONNX file, in float32, for any number and length of inputs.
 
     Parameters
     ----------

@@ -32,14 +32,30 @@ class EncoderOutput(NamedTuple):
 
 
 class MaskedLMOutput(NamedTuple):
-    """Loss (None without labels) and logits, of labelled rows only when there are labels."""
+    """Loss and logits of a masked language model.
+
+    Attributes
+    ----------
+    loss : torch.Tensor, shape (), or None
+        None without labels.
+    logits : torch.Tensor, shape (tokens, vocab_size)
+        With labels, only the rows of labelled tokens.
+    """
 
     loss: torch.Tensor | None
     logits: torch.Tensor | None
 
 
 class ClassifierOutput(NamedTuple):
-    """Loss (None without labels) and logits of shape (n, num_labels), float32 at least."""
+    """Loss and logits of a classifier.
+
+    Attributes
+    ----------
+    loss : torch.Tensor, shape (), or None
+        None without labels.
+    logits : torch.Tensor, shape (n, num_labels)
+        At least float32.
+    """
 
     loss: torch.Tensor | None
     logits: torch.Tensor

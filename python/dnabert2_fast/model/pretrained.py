@@ -93,6 +93,11 @@ class Pretrained(nn.Module):
         local_files_only : bool
             Use only files that were downloaded before.
 
+        Returns
+        -------
+        Dnabert2Model
+            Of the class on which it is called, in evaluation mode.
+
         Raises
         ------
         CheckpointError
@@ -141,10 +146,15 @@ class Pretrained(nn.Module):
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into a folder; create it if needed.
+        """Write ``config.json`` and ``model.safetensors`` into a folder.
 
         Every key of the published layout is written, the tied matrix under both of its names, so
         that any reader can load the file without a key map.
+
+        Parameters
+        ----------
+        folder : path
+            Created if it does not exist.
 
         Raises
         ------
@@ -168,6 +178,11 @@ class Pretrained(nn.Module):
         """Store only layers' inputs for the backward pass and recompute the rest.
 
         A training step then takes about a third longer and needs the memory of one layer at a time.
+
+        Parameters
+        ----------
+        enabled : bool
+            False stores all activations again.
         """
         self.bert.checkpoints_activations = enabled
 

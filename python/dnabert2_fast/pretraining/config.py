@@ -226,6 +226,12 @@ class PretrainConfig:
     def resolved(self) -> ResolvedConfig:
         """Return the values of all options that a recipe provides.
 
+        Returns
+        -------
+        ResolvedConfig
+
+        Examples
+        --------
         >>> PretrainConfig("corpus", "run").resolved().warmup_steps
         30000
         >>> PretrainConfig("corpus", "run", steps=100).resolved()[-2:]
@@ -252,7 +258,12 @@ class PretrainConfig:
         )
 
     def shaping(self) -> dict[str, Any]:
-        """Return all settings that affect the result, as in ``run.json``."""
+        """Return all settings that affect the result, as in ``run.json``.
+
+        Returns
+        -------
+        dict
+        """
         every = {**asdict(self), **self.resolved()._asdict()}
         return {name: value for name, value in every.items() if name not in NOT_SHAPING}
 

@@ -97,18 +97,47 @@ class PretrainingCallback:
     """
 
     def on_step(self, run: PretrainingRun) -> None:
-        """Run after every update; `run.done` counts updates."""
+        """Run after every update; `run.done` counts updates.
+
+        Parameters
+        ----------
+        run : PretrainingRun
+            The run in progress.
+        """
 
     def on_metrics(self, run: PretrainingRun, line: dict[str, float]) -> None:
-        """Run after every line of ``metrics.jsonl`` with its values; the first has step 0."""
+        """Run after every line of ``metrics.jsonl`` with its values; the first has step 0.
+
+        Parameters
+        ----------
+        run : PretrainingRun
+            The run in progress.
+        line : dict of str to float
+            Values of the line.
+        """
 
     def on_evaluation(self, run: PretrainingRun, scores: Scores) -> None:
-        """Run after every evaluation on the held-out split."""
+        """Run after every evaluation on the held-out split.
+
+        Parameters
+        ----------
+        run : PretrainingRun
+            The run in progress.
+        scores : Scores
+            Loss and accuracy on the held-out split.
+        """
 
     def on_checkpoint(self, run: PretrainingRun, folder: Path) -> None:
         """Run after the content of a checkpoint was copied.
 
         It is written during training; `folder` appears when it is complete.
+
+        Parameters
+        ----------
+        run : PretrainingRun
+            The run in progress.
+        folder : pathlib.Path
+            Folder of the checkpoint.
         """
 
 
@@ -218,7 +247,7 @@ def _fresh_or_given(
 
 
 class PretrainingRun:
-    """A run in progress; `train` runs its steps, from the newest checkpoint to the end.
+    """A run in progress: `train` runs its steps from the newest checkpoint to the end.
 
     Parameters
     ----------
@@ -336,7 +365,7 @@ class PretrainingRun:
         self._finish()
 
     def step(self, batch: GlobalBatch) -> None:
-        """Update the weights once, by the mean loss over all labelled tokens of a global batch.
+        """Update the weights once, by the mean loss over a global batch.
 
         Parameters
         ----------
@@ -381,7 +410,12 @@ class PretrainingRun:
         self._corpus_state = batch.state
 
     def evaluate(self) -> Scores:
-        """Return the scores on the held-out split; the model is left in `eval` mode."""
+        """Return the scores on the held-out split; the model is left in `eval` mode.
+
+        Returns
+        -------
+        Scores
+        """
         scores = self._evaluation(self.model, self.bfloat16)
         for callback in self._callbacks:
             callback.on_evaluation(self, scores)

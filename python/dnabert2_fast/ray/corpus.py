@@ -44,9 +44,10 @@ def build_corpus(
     num_cpus: int = 1,
     **settings: Any,
 ) -> Corpus | None:
-    """Build a corpus with the tasks of a Ray cluster; call ``ray.init`` first to choose one.
+    """Build a corpus with the tasks of a Ray cluster.
 
-    The corpus is that of `dnabert2_fast.build_corpus`, to the byte.
+    Call ``ray.init`` first to choose the cluster. The corpus equals that of
+    `dnabert2_fast.build_corpus`, byte by byte.
 
     Parameters
     ----------

@@ -43,10 +43,10 @@ def embed_file(
     attention: str = "auto",
     dtype: Literal["float32", "bfloat16", "int8"] = "float32",
 ) -> int:
-    """Embed every record of a file by a Ray cluster; call ``ray.init`` first to choose one.
+    """Embed every record of a file with the tasks of a Ray cluster.
 
-    The output is that of `dnabert2_fast.embed_file`, bit for bit where the devices are alike.
-    Stopped and started again with the same arguments, it resumes.
+    Call ``ray.init`` first to choose the cluster. The output equals that of
+    `dnabert2_fast.embed_file`, bit by bit on equal devices. A repeated call resumes a stopped one.
 
     Parameters
     ----------

@@ -123,7 +123,17 @@ class ReplacedCounts(NamedTuple):
     unknown: dict[str, int]
 
     def plus(self, other: ReplacedCounts) -> ReplacedCounts:
-        """Add up the counts of two parts."""
+        """Add up the counts of two parts.
+
+        Parameters
+        ----------
+        other : ReplacedCounts
+            Counts of another part.
+
+        Returns
+        -------
+        ReplacedCounts
+        """
         return ReplacedCounts(
             self.folded + other.folded, dict(Counter(self.unknown) + Counter(other.unknown))
         )

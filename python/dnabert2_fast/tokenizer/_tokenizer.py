@@ -112,6 +112,10 @@ class Tokenizer:
         matching : {"bpe", "longest", "longest-first"}, optional
             How pieces are found; the one in the file if omitted.
 
+        Returns
+        -------
+        Tokenizer
+
         Raises
         ------
         TokenizerError
@@ -133,7 +137,18 @@ class Tokenizer:
 
     @classmethod
     def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
-        """Read the text of a ``tokenizer.json`` or ``vocab.txt``; arguments as in `from_file`.
+        """Read the text of a ``tokenizer.json`` or ``vocab.txt``.
+
+        Parameters
+        ----------
+        text : str
+            Contents of the file.
+        case, unknown : str
+            As in `from_file`.
+
+        Returns
+        -------
+        Tokenizer
 
         Raises
         ------
@@ -178,6 +193,10 @@ class Tokenizer:
         matching
             As in `from_file`.
 
+        Returns
+        -------
+        Tokenizer
+
         Raises
         ------
         TokenizerError
@@ -213,7 +232,7 @@ class Tokenizer:
         checkpoint: str | os.PathLike[str] | None = None,
         threads: int = 0,
     ) -> Tokenizer:
-        """Train a vocabulary: the merges of Hugging Face's ``BpeTrainer`` on the same pieces.
+        """Train a vocabulary with the merges of Hugging Face's ``BpeTrainer``.
 
         Parameters
         ----------
@@ -368,6 +387,20 @@ class Tokenizer:
     ) -> Encoding:
         """Return ids, type ids and offsets; arguments and errors as in `encode`.
 
+        Parameters
+        ----------
+        sequence, pair : str or bytes
+            As in `encode`; `pair` is optional.
+        add_special_tokens, max_length, truncation, truncation_side
+            As in `encode`.
+
+        Returns
+        -------
+        Encoding
+            With offsets in letters of `sequence` or `pair`.
+
+        Examples
+        --------
         >>> from dnabert2_fast import Tokenizer
         >>> tok = Tokenizer.from_pretrained("dnabert2")
         >>> tok.encode_detailed("ACNNGT").offsets.tolist()
@@ -459,6 +492,10 @@ class Tokenizer:
         threads : int
             0 uses every core.
 
+        Returns
+        -------
+        EncodedBatch
+
         Raises
         ------
         ValueError
@@ -503,6 +540,11 @@ class Tokenizer:
         threads : int
             0 uses every core.
 
+        Returns
+        -------
+        Windows
+            Ids of each window, its sequence and its span in bases.
+
         Raises
         ------
         ValueError
@@ -528,6 +570,19 @@ class Tokenizer:
         Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
         ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
 
+        Parameters
+        ----------
+        ids : array_like of int, shape (n,)
+            Token ids of one sequence.
+        unknown : str
+            Text for each [UNK].
+        separator : str
+            Text between tokens.
+
+        Returns
+        -------
+        str
+
         Raises
         ------
         ValueError
@@ -542,14 +597,35 @@ class Tokenizer:
         return self._native.decode(as_ids(ids), unknown, separator)
 
     def tokens(self, ids: npt.ArrayLike) -> list[str]:
-        """Return the token behind every id, special ones included."""
+        """Return the token behind every id, special ones included.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (n,)
+            Token ids.
+
+        Returns
+        -------
+        list of str
+            `n` tokens.
+
+        Raises
+        ------
+        ValueError
+            When an id lies outside the vocabulary.
+        """
         listed = as_ids(ids).tolist()
         if listed and max(listed) >= self.vocab_size:
             raise ValueError(f"ids: must be below {self.vocab_size} (got {max(listed)})")
         return [self.vocabulary[i] for i in listed]
 
     def offsets(self, ids: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return start and end of every token of one encoded sequence, from its ids alone.
+        """Return start and end of every token of one sequence, from its ids alone.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (tokens,)
+            Token ids of one sequence.
 
         Returns
         -------
@@ -567,11 +643,23 @@ class Tokenizer:
     def reverse_complement(
         self, ids: Ragged | npt.NDArray[np.uint16]
     ) -> Ragged | npt.NDArray[np.uint16]:
-        """Return the ids of the other strand: decoded, reversed, complemented, encoded again.
+        """Return the ids of the reverse complement of one or many sequences.
 
         Pieces of the two strands have other borders, so the number of tokens may differ. Special
         tokens are put around again if the ids have them; [UNK] stays [UNK].
 
+        Parameters
+        ----------
+        ids : ndarray of uint16, shape (n,), or Ragged
+            Token ids of one sequence, or of a batch.
+
+        Returns
+        -------
+        ndarray of uint16 or Ragged
+            Of the kind of `ids`. The sequence is decoded, reverse complemented and encoded again.
+
+        Examples
+        --------
         >>> tok = Tokenizer.from_pretrained("dnabert2")
         >>> tok.decode(tok.reverse_complement(tok.encode("AACGTG")))
         'CACGTT'
@@ -581,10 +669,21 @@ class Tokenizer:
         return whole if isinstance(ids, Ragged) else whole.values
 
     def replaced(self, sequences: Sequences) -> ReplacedCounts:
-        """Count the letters that the policies change: those folded, and those without a token.
+        """Count the letters that are folded to upper case or have no token.
 
         `sequences` are as in `encode_batch`.
 
+        Parameters
+        ----------
+        sequences : list of str or bytes
+            As in `encode_batch`.
+
+        Returns
+        -------
+        ReplacedCounts
+
+        Examples
+        --------
         >>> Tokenizer.from_pretrained("dnabert2").replaced(["acGTN", "NNR"])
         ReplacedCounts(folded=2, unknown={'N': 3, 'R': 1})
         """
@@ -594,6 +693,11 @@ class Tokenizer:
         """Write the ``tokenizer.json`` that Hugging Face `tokenizers` and this class read.
 
         A vocabulary of k-mers is written as its ``vocab.txt``; `file_name` is its name.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
         """
         with atomic_path(path) as temporary:
             temporary.write_text(self._native.text, encoding="utf-8")
@@ -605,7 +709,7 @@ class Tokenizer:
         pairs: bool = False,
         max_length: int | None = None,
     ) -> None:
-        """Write the tokenizer's file and ``tokenizer_config.json``; create the folder if needed.
+        """Write the tokenizer's file and ``tokenizer_config.json`` into a folder.
 
         `from_pretrained` and ``AutoTokenizer`` then read sequence alike: the second file has
         `case`, `unknown`, the special tokens and the names of the model's inputs. A vocabulary of
@@ -660,7 +764,7 @@ class Tokenizer:
 
     @property
     def file_name(self) -> str:
-        """What the file is called in a folder: ``tokenizer.json``, or ``vocab.txt`` for k-mers."""
+        """Name of the file in a folder: ``tokenizer.json``, or ``vocab.txt`` for k-mers."""
         return FILES[self.matching == "kmers"]
 
     @property
@@ -710,12 +814,12 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids of tokens that are not spelled by bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
+        """Ids of tokens that bases do not spell: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
         return frozenset(np.flatnonzero(self.special_mask).tolist())
 
     @cached_property
     def special_mask(self) -> npt.NDArray[np.bool_]:
-        """Whether each id is one of `special_ids`, shape (vocab_size,): index it with token ids."""
+        """Whether each id is in `special_ids`; bool of shape (vocab_size,)."""
         return self._native.special()
 
     @cached_property

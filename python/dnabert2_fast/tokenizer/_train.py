@@ -150,7 +150,13 @@ class TrainingReport(NamedTuple):
     sources: list[Source]
 
     def by_species(self) -> dict[str, int]:
-        """Return the bases used of every species."""
+        """Return the bases used of every species.
+
+        Returns
+        -------
+        dict of str to int
+            Bases per species.
+        """
         total: Counter[str] = Counter()
         for source in self.sources:
             total[source.species] += source.used_bp

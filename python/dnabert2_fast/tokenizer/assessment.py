@@ -94,7 +94,17 @@ class Assessment(NamedTuple):
         return float(((self.counts < RARE) & (self.lengths > 0)).sum() / (self.lengths > 0).sum())
 
     def plus(self, other: Assessment) -> Assessment:
-        """Add up two genomes of one species."""
+        """Add up two genomes of one species.
+
+        Parameters
+        ----------
+        other : Assessment
+            Of another genome with the same tokenizer.
+
+        Returns
+        -------
+        Assessment
+        """
         return Assessment(self.name, self.counts + other.counts, self.lengths)
 
 
@@ -163,7 +173,17 @@ def table(genomes: Sequence[Assessment]) -> str:
 
 
 def overlap(one: Tokenizer, other: Tokenizer) -> float:
-    """Return the share of tokens that two vocabularies have in common, of all that either has.
+    """Return the share of tokens that two vocabularies have in common.
+
+    Parameters
+    ----------
+    one, other : Tokenizer
+        The vocabularies.
+
+    Returns
+    -------
+    float
+        Tokens in both, divided by tokens in either, without special tokens.
 
     Examples
     --------
@@ -201,7 +221,7 @@ def vocab_sizes(
     *,
     rna: bool = False,
 ) -> list[dict[str, float]]:
-    r"""Measure the trade-off between sizes of a vocabulary: shorter sequences, rarer tokens.
+    r"""Measure what larger vocabularies gain and cost on given genomes.
 
     Parameters
     ----------
@@ -264,9 +284,16 @@ def vocab_sizes(
 
 
 def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]) -> None:
-    """Draw lengths of the tokens that occur, and their counts by rank, one line a genome.
+    """Plot the lengths of tokens and their counts by rank, one line per genome.
 
     Needs the extra ``plots``; the suffix of `path` sets the format.
+
+    Parameters
+    ----------
+    genomes : sequence of Assessment
+        One per line of the plot.
+    path : path
+        .png, .svg or .pdf.
     """
     with needs("a plot"):
         from matplotlib.figure import Figure
@@ -289,7 +316,15 @@ def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]
 
 
 def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw what `vocab_sizes` measured. Needs the extra ``plots``."""
+    """Draw what `vocab_sizes` measured. Needs the extra ``plots``.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Result of `vocab_sizes`.
+    path : path
+        .png, .svg or .pdf.
+    """
     with needs("a plot"):
         from matplotlib.figure import Figure
 

@@ -63,6 +63,11 @@ def tokenize_file(
     threads : int
         0 takes every core.
 
+    Returns
+    -------
+    Tokenized
+        Number of records, and the letters that were replaced.
+
     Raises
     ------
     FastaError

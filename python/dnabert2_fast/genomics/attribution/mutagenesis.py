@@ -89,6 +89,12 @@ class Attribution:
     def turned(self) -> Attribution:
         """Return the same numbers at the bases of the other strand.
 
+        Returns
+        -------
+        Attribution
+
+        Examples
+        --------
         >>> scores, effects = np.array([1.0, 2.0]), np.array([[0, 1, 2, 3], [4, 0, 5, 6]])
         >>> found = Attribution("AC", "mutagenesis", "log_odds", scores, effects).turned()
         >>> found.sequence, found.scores.tolist(), found.effects.tolist()

@@ -51,7 +51,7 @@ def embed_file(
     *,
     part: tuple[int, int] | None = None,
 ) -> int:
-    r"""Embed every record of a file; returns the number of vectors.
+    r"""Embed every record of a file.
 
     The same call resumes a stopped run from finished chunks, which are in ``OUT.parts`` until the
     output is complete.
@@ -72,6 +72,11 @@ def embed_file(
         ``(i, n)``: compute only part `i` of `n`, 1 <= i <= n, into ``OUT.parts``. Parts may be
         computed at the same time, on other devices and machines that share the folder. The same
         call without `part` then joins them.
+
+    Returns
+    -------
+    int
+        Number of vectors.
 
     Raises
     ------

@@ -66,14 +66,37 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, X: Sequences, y: object = None) -> Self:
-        """Read the model; `X` is only checked to hold sequences, `y` is ignored."""
+        """Read the model; `X` is only checked to hold sequences, `y` is ignored.
+
+        Parameters
+        ----------
+        X : list of str, shape (n,)
+            Sequences.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        DnaEmbedder
+            The fitted transformer.
+        """
         sequence_list(X, "X")
         self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
         self.tokenizer_ = Tokenizer.from_pretrained(self.model)
         return self
 
     def transform(self, X: Sequences) -> npt.NDArray[np.float32]:
-        """Return one row per sequence, float32 of shape (n, hidden_size)."""
+        """Return one vector per sequence.
+
+        Parameters
+        ----------
+        X : list of str, shape (n,)
+            Sequences.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, hidden_size)
+        """
         check_is_fitted(self)
         return embed(
             sequence_list(X, "X"),
@@ -87,7 +110,17 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
-        """Return the names of the columns: ``embedding0``, ``embedding1``, ..."""
+        """Return the names of the columns: ``embedding0``, ``embedding1``, ...
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str, shape (hidden_size,)
+        """
         check_is_fitted(self)
         width = self.model_.config.hidden_size
         return np.array([f"embedding{i}" for i in range(width)], dtype=object)

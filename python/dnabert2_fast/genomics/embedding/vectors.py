@@ -161,7 +161,7 @@ def embed_positions(
     layers: Sequence[int] = (-1,),
     batch_tokens: int = 16_384,
 ) -> list[npt.NDArray[np.float32]]:
-    """Return the state of every token of real bases, or of every character, of each sequence.
+    """Return the state of every token of bases, or of every character.
 
     Parameters
     ----------

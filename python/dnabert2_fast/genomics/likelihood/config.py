@@ -14,7 +14,7 @@ TrackKind = Literal["entropy", "log_likelihood"]
 
 @dataclass(frozen=True)
 class TrackConfig:
-    """Value that `likelihood_track` writes for each base, and the windows of its computation.
+    """Value that `likelihood_track` writes for each base, and its windows.
 
     Parameters
     ----------

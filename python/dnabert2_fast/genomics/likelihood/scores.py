@@ -88,7 +88,7 @@ class Likelihood(NamedTuple):
 def fill_mask(
     sequence: str, model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, *, top_k: int = 5
 ) -> list[list[FilledToken]]:
-    """Return the most probable tokens at every ``[MASK]`` of a sequence, in descending order.
+    """Return the most probable tokens at every ``[MASK]`` of a sequence.
 
     A mask is one token of any number of bases; predictions for several masks are independent.
 
@@ -169,6 +169,11 @@ def pseudo_likelihood(
         difference). Default: one token at a time.
     batch_tokens : int
         Maximum number of tokens per batch; a longer sequence has its own batch.
+
+    Returns
+    -------
+    list of Likelihood
+        One per sequence.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def likelihood_table(
     mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> int:
-    r"""Write the likelihood of every sequence of a file; returns their number.
+    r"""Write the likelihood of every sequence of a file.
 
     Parameters
     ----------
@@ -61,6 +61,11 @@ def likelihood_table(
     out : path
         ``.tsv`` or ``.parquet`` (``-`` is standard output, as ``.tsv``): name, log_likelihood,
         tokens, bases, perplexity, bits_per_base, strand.
+
+    Returns
+    -------
+    int
+        Number of sequences.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def likelihood_track(
     out: str | os.PathLike[str],
     config: TrackConfig | None = None,
 ) -> int:
-    r"""Write one number per base along every sequence; returns the number of bases written.
+    r"""Write one number per base along every sequence.
 
     Parameters
     ----------
@@ -66,6 +66,11 @@ def likelihood_track(
         ``.bedgraph``, or ``.bw`` or ``.bigwig`` (needs pyBigWig); coordinates are 0-based
         half-open.
     config : TrackConfig, optional
+
+    Returns
+    -------
+    int
+        Number of bases written.
 
     Raises
     ------
@@ -109,7 +114,7 @@ def likelihood_hub(
     folder: str | os.PathLike[str],
     config: TrackConfig | None = None,
 ) -> int:
-    r"""Write the probability of each base as a UCSC track hub; returns the number of bases.
+    r"""Write the probability of each base as a UCSC track hub.
 
     Parameters
     ----------
@@ -121,6 +126,11 @@ def likelihood_hub(
         genome in it has the name of the file without suffixes.
     config : TrackConfig, optional
         Its `kind` is not used.
+
+    Returns
+    -------
+    int
+        Number of bases written.
 
     Raises
     ------

@@ -65,7 +65,7 @@ SHIFT_BP = 256
 
 
 class Variant(NamedTuple):
-    """One allele: `ref` at ``start`` becomes `alt`; either may be empty in the normal form.
+    """One allele: `ref` at `start` becomes `alt`.
 
     Attributes
     ----------

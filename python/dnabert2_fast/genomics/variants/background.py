@@ -62,13 +62,18 @@ class Background:
     def of(
         cls, tokenizer: Tokenizer, path: str | os.PathLike[str] | None = None
     ) -> Background | None:
-        """Return the background of a file, or the one in the package for a vocabulary, if any.
+        """Return the background of a file, or the packaged one of a vocabulary.
 
         Parameters
         ----------
         tokenizer : Tokenizer
         path : path, optional
             A FASTA file, which is counted, or a ``.json`` table of `save`.
+
+        Returns
+        -------
+        Background or None
+            None when the package has no background for the vocabulary.
 
         Raises
         ------
@@ -96,7 +101,18 @@ class Background:
 
     @classmethod
     def count(cls, genomes: Sequence[str | os.PathLike[str]], tokenizer: Tokenizer) -> Background:
-        r"""Count the tokens of FASTA files; tokens of other letters than A, C, G, T are left out.
+        r"""Count the tokens of FASTA files, without tokens of letters other than ACGT.
+
+        Parameters
+        ----------
+        genomes : sequence of path
+            FASTA or FASTQ.
+        tokenizer : Tokenizer
+            Its vocabulary is counted.
+
+        Returns
+        -------
+        Background
 
         Examples
         --------
@@ -120,6 +136,20 @@ class Background:
     def load(cls, path: str | os.PathLike[str]) -> Background:
         """Read a table that `save` wrote.
 
+        Parameters
+        ----------
+        path : path
+            JSON file.
+
+        Returns
+        -------
+        Background
+
+        Raises
+        ------
+        CheckpointError
+            When it is not such a table.
+
         Examples
         --------
         >>> import tempfile
@@ -138,7 +168,13 @@ class Background:
             ) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the counts as JSON."""
+        """Write the counts as JSON.
+
+        Parameters
+        ----------
+        path : path
+            File to write.
+        """
         content = {"vocabulary": self.vocabulary, "genomes": self.genomes, "counts": self.counts}
         atomic_json(Path(path), content)
 
@@ -151,6 +187,16 @@ class Background:
         """Return the log-probability of each token, with one added to each count.
 
         Special tokens have NaN.
+
+        Parameters
+        ----------
+        tokenizer : Tokenizer
+            With the vocabulary of the counts.
+
+        Returns
+        -------
+        ndarray of float64, shape (vocab_size,)
+            In nats.
         """
         raised = np.array(self.counts, np.float64) + 1
         raised[tokenizer.special_mask] = np.nan

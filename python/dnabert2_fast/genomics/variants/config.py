@@ -72,6 +72,15 @@ class ScoringConfig:
     def for_model(self, model: Dnabert2Config) -> ScoringConfig:
         """Return these settings with the window for a model.
 
+        Parameters
+        ----------
+        model : Dnabert2Config
+            Its ``window_bp`` is the default of a fine-tuned classifier.
+
+        Returns
+        -------
+        ScoringConfig
+
         Warns
         -----
         UserWarning

@@ -72,7 +72,7 @@ NAN = float("nan")
 
 
 class VariantScore(NamedTuple):
-    """Scores of one allele; numbers are alternate minus reference, averaged over frames.
+    """Scores of one allele: alternate minus reference, averaged over frames.
 
     A frame is one strand with one offset of the window, and one reading of its unknown bases. NaN
     means that the allele is not scored, or that the model does not provide the number.
