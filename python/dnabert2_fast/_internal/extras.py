@@ -61,6 +61,7 @@ UNLOCKS = {
     "umap": "UMAP plots of vectors",
     "tracks": "bigWig files",
     "attribution": "attribute, enriched k-mers",
+    "motifs": "attribute --jaspar",
     "onnx": "export_onnx; running its files",
     "gue": "gue and its plots",
     "anndata": "embed to .h5ad",

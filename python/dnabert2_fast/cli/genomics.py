@@ -173,11 +173,13 @@ def attribute(
     require_output(output.out)
     require_output(output.plots, folder=True)
     require_output(output.motifs)
+    require_output(output.modisco, folder=True)
+    require_output(output.hits)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
     source = SequenceFile(file, column, regions, window_bp, rna)
     number = attribute_file(source, net, tok, output, config)
-    written = (output.out, output.plots, output.motifs)
+    written = (output.out, output.plots, output.motifs, output.modisco, output.hits)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
 
 

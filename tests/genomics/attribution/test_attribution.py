@@ -559,7 +559,7 @@ def test_command_line(files, capsys):
     assert cli.main([*common, "--out", str(files / "n.bw"), "--target", "log_odds"]) == 2
     assert capsys.readouterr().err.startswith("error: --target: log_odds needs")
     assert cli.main(common) == 2
-    assert "out, plots, motifs: give at least one of them" in capsys.readouterr().err
+    assert "out, plots, motifs, modisco, hits: give at least one of them" in capsys.readouterr().err
 
 
 @pytest.mark.full

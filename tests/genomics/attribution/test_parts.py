@@ -219,14 +219,16 @@ def test_outputs():
         assert AttributionOutput(Path(name)).kmer == 6
     with pytest.raises(ValueError, match=r"^out: must end in .*\.bw.*, \.parquet .got y\.tsv"):
         AttributionOutput(Path("y.tsv"))
-    with pytest.raises(ValueError, match=r"^motifs: must end in \.tsv .got y\.csv"):
+    with pytest.raises(ValueError, match=r"^motifs: must end in \.tsv or \.meme .got y\.csv"):
         AttributionOutput(motifs=Path("y.csv"))
     with pytest.raises(ValueError, match=r"^kmer: must be at least 1 \(got 0\)"):
         AttributionOutput(motifs=Path("y.tsv"), kmer=0)
     assert AttributionOutput(motifs=Path("y.tsv"), kmer=1).plot_format == "png"
     for given in ({"plots": Path("p")}, {"motifs": Path("y.tsv")}, {"out": Path("y.bw")}):
         AttributionOutput(**given)
-    with pytest.raises(ValueError, match=r"^out, plots, motifs: give at least one of them"):
+    with pytest.raises(
+        ValueError, match=r"^out, plots, motifs, modisco, hits: give at least one of them"
+    ):
         AttributionOutput(kmer=3)
 
 

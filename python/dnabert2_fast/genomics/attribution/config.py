@@ -74,7 +74,7 @@ class AttributionConfig:
 
 @dataclass(frozen=True)
 class AttributionOutput:
-    """Where results are written; at least one of out, plots, motifs is required.
+    """Where results are written; at least one output is required.
 
     Parameters
     ----------
@@ -85,11 +85,18 @@ class AttributionOutput:
     plot_format
         Format of the plots.
     motifs
-        .tsv of k-mers in regions of high scores, with a hypergeometric test.
+        .tsv of k-mers in regions of high scores, with a hypergeometric test; or .meme: those with
+        q <= 0.05 as matrices in MEME format.
     kmer
         Length of the motifs' k-mers.
     background
         FASTA of sequences to test the motifs against. Default: the sequences' own positions.
+    modisco
+        Folder to create, with sequences.npz and scores.npz for `modisco motifs` of TF-MoDISco.
+    jaspar
+        Motifs in JASPAR format, which are searched in all sequences.
+    hits
+        .tsv of the matches of `jaspar`, with the scores of their bases.
     """
 
     out: Path | None = None
@@ -98,13 +105,20 @@ class AttributionOutput:
     motifs: Path | None = None
     kmer: int = 6
     background: Path | None = None
+    modisco: Path | None = None
+    jaspar: Path | None = None
+    hits: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.out is None and self.plots is None and self.motifs is None:
-            raise ValueError("out, plots, motifs: give at least one of them.")
+        if not any((self.out, self.plots, self.motifs, self.modisco, self.hits)):
+            raise ValueError("out, plots, motifs, modisco, hits: give at least one of them.")
+        if (self.jaspar is None) != (self.hits is None):
+            raise ValueError("jaspar, hits: give both, the motifs and the file of their matches.")
         suffixes = (*TRACK_SUFFIXES, ".parquet")
         if self.out is not None and self.out.suffix not in suffixes:
             raise ValueError(f"out: must end in {', '.join(suffixes)} (got {self.out.name}).")
-        if self.motifs is not None and self.motifs.suffix != ".tsv":
-            raise ValueError(f"motifs: must end in .tsv (got {self.motifs.name}).")
+        if self.motifs is not None and self.motifs.suffix not in (".tsv", ".meme"):
+            raise ValueError(f"motifs: must end in .tsv or .meme (got {self.motifs.name}).")
+        if self.hits is not None and self.hits.suffix != ".tsv":
+            raise ValueError(f"hits: must end in .tsv (got {self.hits.name}).")
         check_at_least("kmer", self.kmer, 1)

@@ -15,7 +15,14 @@ import pyarrow as pa
 from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_path, require_writable
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.streams import text_output
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
+from dnabert2_fast.genomics.attribution.exchange import (
+    Hit,
+    JasparMotifs,
+    write_meme,
+    write_modisco,
+)
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
@@ -28,6 +35,8 @@ from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["attribute_file"]
+
+HIT_COLUMNS = ("name", "contig", "start", "end", "strand", *Hit._fields[:2], *Hit._fields[5:])
 
 
 def attribute_file(
@@ -59,7 +68,9 @@ def attribute_file(
     FastaError, DataError
         When a file is damaged, regions overlap where a track is written, or names repeat.
     """
-    for file in (output.out, output.motifs):
+    if output.modisco is not None and (config or AttributionConfig()).method != "mutagenesis":
+        raise ValueError("modisco: requires --method mutagenesis, which scores every base.")
+    for file in (output.out, output.motifs, output.hits):
         if file is not None:
             require_writable(file)
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
@@ -74,6 +85,7 @@ def attribute_file(
     if output.background is not None:
         rna = SequenceFile.of(source).rna
         background = [record.sequence for record in read_fasta(output.background, rna=rna)]
+    scanner = None if output.jaspar is None else JasparMotifs(output.jaspar)
     kept: list[Attribution] = []
     with ExitStack() as stack:
         write = (
@@ -85,6 +97,13 @@ def attribute_file(
         if output.plots is not None:
             folder = stack.enter_context(atomic_folder(output.plots))
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
+        modisco = None
+        if output.modisco is not None:
+            modisco = stack.enter_context(atomic_folder(output.modisco))
+        hits = None
+        if output.hits is not None:
+            hits = stack.enter_context(text_output(output.hits))
+            hits.write(("\t".join(HIT_COLUMNS) + "\n").encode())
         bar = stack.enter_context(progress(ordered.sequence_count, "attributing", "sequences"))
         upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
         for number, piece in enumerate(known_pieces(upper, tokenizer, source.path), 1):
@@ -104,11 +123,20 @@ def attribute_file(
                     start=piece.start,
                     strand=piece.strand,
                 )
-            if table is not None:
+            if table is not None or modisco is not None:
                 kept.append(found)
+            if hits is not None and scanner is not None:
+                lines = (_hit_line(piece, hit) for hit in scanner.scan(found))
+                hits.write("".join(lines).encode())
             bar.update()
         if table is not None:
-            _write_motifs(table, enriched_kmers(kept, output.kmer, background=background))
+            enriched = enriched_kmers(kept, output.kmer, background=background)
+            if table.suffix == ".meme":
+                write_meme(table, enriched, kept)
+            else:
+                _write_motifs(table, enriched)
+        if modisco is not None:
+            write_modisco(modisco, kept)
     return ordered.sequence_count
 
 
@@ -156,6 +184,18 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
             writer.write_table(pa.table(columns, schema=schema))
 
         yield write
+
+
+def _hit_line(piece: Piece, hit: Hit) -> str:
+    """Return a line of the file of hits, in coordinates of the contig."""
+    start, end, strand = piece.start + hit.start, piece.start + hit.end, hit.strand
+    if piece.strand == "-":
+        start, end = piece.end - hit.end, piece.end - hit.start
+        strand = "+" if strand == "-" else "-"
+    cells = [piece.name, piece.contig, start, end, strand, hit.motif, hit.motif_name]
+    cells += [f"{hit.score:.6g}", f"{hit.p_value:.4g}", f"{hit.attribution:.6g}"]
+    cells += [f"{hit.z_score:.4g}", hit.high_bp]
+    return "\t".join(map(str, cells)) + "\n"
 
 
 def _write_motifs(path: Path, found: Sequence[EnrichedKmer]) -> None:
