@@ -283,7 +283,7 @@ def test_refusals(files, capsys):
     with pytest.raises(ValueError, match="task: must be multiclass or regression with --regions"):
         finetune(replace(config, task="bases"))
     assert main(["finetune", "mini", "--data", "d", "--out", "o", "--window-bp", "9"]) == 2
-    assert "window_bp: requires --regions" in capsys.readouterr().err
+    assert "--window-bp: requires --regions" in capsys.readouterr().err
 
 
 def test_finetune_from_a_genome(files, capsys):
