@@ -62,10 +62,13 @@ def test_the_folder_holds_what_was_scored(result, tables):
     }
     assert json.loads((result.folder / "metrics.json").read_text()) == result.metrics
     with (result.folder / "test_predictions.csv").open() as handle:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
-    written = np.array([[row[f"probability_{i}"] for i in range(3)] for row in rows])
+        rows = list(csv.DictReader(handle))
+    written = np.array([[float(row[f"probability_{i}"]) for i in range(3)] for row in rows])
     test = read_labelled(tables / "test.csv")
-    assert [row["label"] for row in rows] == test.labels.tolist()
+    assert [row["name"] for row in rows] == [str(i) for i in range(len(rows))]
+    assert [row["sequence"] for row in rows] == test.sequences
+    assert [row["label"] for row in rows] == list(map(str, test.labels))
+    assert [row["prediction"] for row in rows] == list(map(str, written.argmax(1)))
     model = Dnabert2ForSequenceClassification.from_pretrained(result.folder)
     tok = Tokenizer.from_pretrained(result.folder)
     with torch.inference_mode():

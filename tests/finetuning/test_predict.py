@@ -19,11 +19,12 @@ from dnabert2_fast import (
     predict,
 )
 from dnabert2_fast.cli import main
-from dnabert2_fast.errors import CheckpointError, DataError, FastaError
+from dnabert2_fast.errors import CheckpointError, DataError, FastaError, InputWarning
 from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
+from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.plot import plot_answers
-from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.finetuning.task import Task, read_labelled
 from dnabert2_fast.io.strand import reverse_complement
 
 
@@ -211,7 +212,7 @@ def test_evaluate(files, tmp_path, capsys, kind, label, plots):
     assert names == {"metrics.json", "predictions.csv", *plots}
     if kind == "multiclass":
         rows = read(tmp_path / "ev" / "predictions.csv")
-        want = np.mean([r["prediction"] == ("no", "yes", "maybe")[int(r["label"])] for r in rows])
+        want = np.mean([r["prediction"] == r["label"] for r in rows])
         got = evaluate(files / kind, tmp_path / "t.csv", tmp_path / "again")["accuracy"]
         assert got == pytest.approx(want)
         assert main([*arguments, "--out", str(tmp_path / "ev")]) == 2
@@ -298,3 +299,76 @@ def test_a_plot_that_fails_costs_no_results(files, tmp_path, monkeypatch):
         evaluate(files / "multiclass", tmp_path / "t.csv", tmp_path / "ev")
     names = {path.name for path in (tmp_path / "ev").iterdir()}
     assert names == {"metrics.json", "predictions.csv"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "expected"),
+    [
+        ("multiclass", "yes", "yes"),
+        ("labels", "1;1", "a;b"),
+        ("labels", "0;0", ""),
+        ("numbers", "1.5", "1.5"),
+        ("bases", "0.1101", ["out", ".", "in", "in", "out", "in"]),
+    ],
+)
+def test_labels_and_predictions_have_one_form(files, tmp_path, kind, label, expected):
+    table = f"id,sequence,label\nfirst,ACGTTA,{label}\nsecond,ACGTTA,{label}\n"
+    (tmp_path / "t.csv").write_text(table)
+    evaluate(files / kind, tmp_path / "t.csv", tmp_path / "ev")
+    rows = read(tmp_path / "ev" / "predictions.csv")
+    each = expected if isinstance(expected, list) else [expected]
+    assert [row["label"] for row in rows] == 2 * each
+    assert [row["name"] for row in rows] == ["first"] * len(each) + ["second"] * len(each)
+    if kind == "bases":
+        assert [row["start_bp"] for row in rows] == 2 * list("012345")
+    else:
+        assert {row["sequence"] for row in rows} == {"ACGTTA"}
+    names = {"bases": ("out", "in"), "multiclass": ("no", "yes", "maybe")}.get(kind)
+    assert names is None or {row["prediction"] for row in rows} <= {*names}
+
+
+PROTEIN = "MKVLPFQWERYIPLKHDESMKVL"
+
+
+def test_records_without_bases_have_no_answer(files, tmp_path):
+    texts = {
+        "dna": "ACGTTA",
+        "gap": "N" * 200,
+        "protein": PROTEIN,
+        "mixed": "N" * 120 + "ACGTTA" * 20,
+    }
+    with pytest.warns(UserWarning, match=r"3 answers are NaN\. A sequence without"):
+        got = Predictor.load(files / "multiclass")([*texts.values(), ""]).outputs
+    assert np.isnan(got[:, 0]).tolist() == [False, True, True, False, True]
+    # Windows without a base do not count for the mean of their record.
+    windows = [softmax(slow_logits(files / "multiclass", w)) for w in ("ACGTTA" * 10,) * 2]
+    np.testing.assert_allclose(got[3], np.mean(windows, 0)[0], atol=1e-6)
+    (tmp_path / "x.fa").write_text("".join(f">{n}\n{s}\n" for n, s in texts.items()))
+    said = r"x\.fa: letters outside .*: 'N' 320, .*more than half of 2 records: gap, protein\."
+    with pytest.warns(UserWarning, match=said):
+        predict(files / "multiclass", tmp_path / "x.fa", tmp_path / "p.csv")
+    rows = read(tmp_path / "p.csv")
+    assert [row["prediction"] == "" for row in rows] == [False, True, True, False]
+    assert [row["probability_yes"] == "nan" for row in rows] == [False, True, True, False]
+
+
+def test_rows_without_bases_are_left_out_of_scores(files, tmp_path):
+    rows = ["ACGT,no", f"{PROTEIN},yes", "NNN,no", "TTAA,yes"]
+    (tmp_path / "t.csv").write_text("\n".join(["sequence,label", *rows]))
+    with pytest.warns(
+        InputWarning, match=r"t\.csv: 2 of 4 sequences have no base and are left out"
+    ):
+        evaluate(files / "multiclass", tmp_path / "t.csv", tmp_path / "ev")
+    assert [row["name"] for row in read(tmp_path / "ev" / "predictions.csv")] == ["0", "3"]
+    (tmp_path / "t.csv").write_text(f"sequence,label\n{PROTEIN},no\n")
+    with pytest.raises(DataError, match=r"t\.csv: no sequence has a base"):
+        evaluate(files / "multiclass", tmp_path / "t.csv", tmp_path / "ev2")
+
+
+def test_rows_of_labelled_bases_are_left_out_with_their_labels(files, tmp_path):
+    (tmp_path / "t.csv").write_text("sequence,label\nACGT,0011\nNNN,111\nTTAAC,00000\n")
+    table = read_labelled(tmp_path / "t.csv", Task.load(files / "bases"))
+    with pytest.warns(InputWarning):
+        kept = rows_with_bases(tok, table)
+    assert kept.labels.tolist() == [0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert (kept.lengths.tolist(), kept.names) == ([4, 5], ["0", "2"])

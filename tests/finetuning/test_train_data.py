@@ -240,7 +240,7 @@ def test_sequences_of_train_in_test_are_counted(tmp_path):
     (tmp_path / "test.csv").write_text("sequence,label\nacgt,0\nTTAA,1\nGG,0\nGG,0\n")
     (tmp_path / "dev.csv").write_text("sequence,label\nG,0\nGG,1\n")
     tables = read_splits(tmp_path)[1]
-    with pytest.warns(InputWarning, match=r": 2 of the 3 sequences of test are in train too\."):
+    with pytest.warns(UserWarning, match=r": 2 of the 3 sequences of test are in train too\."):
         warn_of_shared(tables)
     (tmp_path / "test.csv").write_text("sequence,label\nG,0\n")
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.finetuning.inputs import require_known_rows
+from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers, require_plots
 from dnabert2_fast.finetuning.predict_file import write_labelled
@@ -90,13 +90,12 @@ def evaluate(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
     task = predictor.task
-    labelled = read_labelled(table, task, rna=rna)
-    require_known_rows(predictor.tokenizer, labelled)
+    labelled = rows_with_bases(predictor.tokenizer, read_labelled(table, task, rna=rna))
     answers = predictor(labelled.sequences, labelled.pairs)
     labels, outputs = aligned(task, labelled, answers)
     values = scores(labels, outputs, task.kind)
     with atomic_folder(out) as temporary:
-        write_labelled(temporary / "predictions.csv", task, labels, outputs, answers)
+        write_labelled(temporary / "predictions.csv", task, labelled, labels, answers)
         atomic_json(temporary / "metrics.json", values)
     try:
         plot_answers(out, task, labels, outputs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.finetuning.rows import Row
 from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.tokenizer.unknown import require_known
+from dnabert2_fast.tokenizer.unknown import UnknownLetters, require_known
 
 __all__ = [
     "Inputs",
@@ -27,7 +28,7 @@ __all__ = [
     "encode",
     "read_bp",
     "require_known_row",
-    "require_known_rows",
+    "rows_with_bases",
     "targets",
 ]
 
@@ -57,6 +58,13 @@ class Inputs(NamedTuple):
             return batch
         types = [self.type_ids[self.ids.offsets[i] : self.ids.offsets[i + 1]] for i in rows]
         return replace(batch, token_type_ids=torch.from_numpy(np.concatenate(types)))
+
+    def without_bases(self, special_ids: Collection[int]) -> npt.NDArray[np.bool_]:
+        """Return for each sequence whether all of its tokens are special or unknown."""
+        real = ~np.isin(self.ids.values, list(special_ids))
+        before = np.concatenate([[0], np.cumsum(real)])
+        empty: npt.NDArray[np.bool_] = np.diff(before[self.ids.offsets]) == 0
+        return empty
 
     def spans_of(self, row: int) -> npt.NDArray[np.int64] | None:
         """Return start and end of one sequence's tokens, shape (tokens, 2)."""
@@ -109,11 +117,36 @@ def require_known_row(tokenizer: Tokenizer, row: Row, path: Path, number: int) -
         require_known(tokenizer, text, f"{path}:{number + 2}", row.name)
 
 
-def require_known_rows(tokenizer: Tokenizer, table: Labelled) -> None:
-    """Raise the error of `require_known` for the rows of a table that was read from a file."""
+def rows_with_bases(tokenizer: Tokenizer, table: Labelled) -> Labelled:
+    """Return a table from a file without the rows that have no base; warns of unknown letters.
+
+    Raises
+    ------
+    TokenizerError
+        As `require_known`.
+    DataError
+        When no row is left.
+    """
+    letters = UnknownLetters(tokenizer, table.path)
     pairs = table.pairs or [""] * len(table.sequences)
     for number, (sequence, pair) in enumerate(zip(table.sequences, pairs, strict=True)):
         require_known_row(tokenizer, Row(str(number), sequence, pair, ""), table.path, number)
+        letters.add(sequence + pair, table.names[number])
+    letters.warn()
+    ids = Inputs(
+        tokenizer.encode_batch([a + b for a, b in zip(table.sequences, pairs, strict=True)])
+    )
+    empty = ids.without_bases(tokenizer.special_ids)
+    if empty.all():
+        raise DataError(f"{table.path}: no sequence has a base of the vocabulary. Give DNA.")
+    if not empty.any():
+        return table
+    warnings.warn(
+        f"{table.path}: {empty.sum():,} of {len(empty):,} sequences have no base and are left out.",
+        InputWarning,
+        stacklevel=2,
+    )
+    return table.take(~empty)
 
 
 def targets(

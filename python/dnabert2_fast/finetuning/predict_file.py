@@ -22,9 +22,9 @@ from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
 from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
-from dnabert2_fast.finetuning.predictor import Answers, Predictor
+from dnabert2_fast.finetuning.predictor import Answers, Predictor, warn_of_empty
 from dnabert2_fast.finetuning.rows import Row, is_table, rows_of
-from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
 from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
@@ -32,7 +32,7 @@ from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed
 from dnabert2_fast.io.tracks import SEGMENT_SUFFIX, TRACK_SUFFIXES, is_segments, is_track
 from dnabert2_fast.tokenizer import Tokenizer
-from dnabert2_fast.tokenizer.unknown import require_known
+from dnabert2_fast.tokenizer.unknown import UnknownLetters, require_known
 
 __all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
 
@@ -132,7 +132,7 @@ def predict(
         both_strands=config.both_strands,
         keep=store.take,
     )
-    written = 0
+    written = empty = 0
     writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
     with store.until_done(), ExitStack() as stack, bar_of_all as bar:
@@ -145,12 +145,14 @@ def predict(
                     writer = kind(target, table.schema)
                 writer.write_table(table)
                 written += len(table)
+                empty += int(np.isnan(answers.outputs[:, 0]).sum())
                 bar.update(len(table))
         finally:
             if writer is not None:
                 writer.close()
         if writer is None:
             raise DataError(f"{file}: has no records. Give a file with at least one sequence.")
+    warn_of_empty(empty)
     return written
 
 
@@ -169,16 +171,21 @@ def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterato
 
 def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
     opened = open_input(file)
+    letters = UnknownLetters(tokenizer, file)
     if is_table(opened, file):
         rows = rows_of(as_bytes(opened), file, labelled=False, rna=rna)
         for number, row in enumerate(rows):
             row = row._replace(name=row.name or str(number))
             require_known_row(tokenizer, row, file, number)
+            letters.add(row.sequence + (row.pair or ""), row.name)
             yield row
+        letters.warn()
         return
     for name, sequence in records_of(opened, rna=rna):
         require_known(tokenizer, sequence, file, name)
+        letters.add(sequence, name)
         yield Row(name, sequence, None, "")
+    letters.warn()
 
 
 def _columns(
@@ -206,38 +213,59 @@ def _columns(
 
 
 def answer_columns(task: Task, outputs: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return the columns ``prediction`` and ``probability_NAME``, or ``value_NAME``."""
+    """Return the columns ``prediction`` and ``probability_NAME``, or ``value_NAME``.
+
+    A row of NaN has no prediction.
+    """
     # float32 has the precision of the model's computation, and is short in CSV.
     numbers = outputs.astype(np.float32).T
     if task.kind == "regression":
         return {f"value_{name}": column for name, column in zip(task.names, numbers, strict=True)}
     columns = {f"probability_{n}": column for n, column in zip(task.names, numbers, strict=True)}
-    if task.kind == "multilabel":
-        chosen = [";".join(np.array(task.names)[row]) for row in outputs >= 0.5]
-        return {"prediction": chosen, **columns}
-    best = np.array(task.names, dtype=object)[outputs.argmax(1)]
-    return {"prediction": pa.array(best, pa.string()), **columns}
+    chosen = _joined(task, outputs >= 0.5)
+    if task.kind != "multilabel":
+        chosen = np.array(task.names, dtype=object)[outputs.argmax(1)]
+    missing = np.isnan(outputs).any(1)
+    return {"prediction": pa.array(chosen, pa.string(), mask=missing), **columns}
+
+
+def _joined(task: Task, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Return the names of the labels that each row has, joined by ``;``."""
+    names = np.array(task.names)
+    return np.array([";".join(names[row]) for row in chosen], dtype=object)
 
 
 def write_labelled(
-    path: Path,
-    task: Task,
-    labels: npt.NDArray[Any],
-    outputs: npt.NDArray[np.float64],
-    answers: Answers,
+    path: Path, task: Task, table: Labelled, labels: npt.NDArray[Any], answers: Answers
 ) -> None:
     """Write a table of labels and answers, as CSV.
 
-    Columns: ``label`` as in the input (a class by its number), for tokens and bases ``row`` (from
-    0), ``start_bp``, ``end_bp`` before it, then `answer_columns`.
+    Columns: ``name``; for tokens and bases ``start_bp`` and ``end_bp``, else the sequences;
+    ``label`` in the form of ``prediction``, so that they can be compared; then `answer_columns`.
+
+    Parameters
+    ----------
+    path : Path
+    task : Task
+    table : Labelled
+    labels : ndarray
+        One per row of the answers.
+    answers : Answers
     """
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {"name": list(table.names)}
     if answers.lengths is not None and answers.spans is not None:
-        columns["row"] = np.repeat(np.arange(len(answers.lengths)), answers.lengths)
+        columns["name"] = np.repeat(np.array(table.names, dtype=object), answers.lengths)
         columns["start_bp"], columns["end_bp"] = answers.spans.T
-    columns["label"] = labels
-    if labels.ndim == 2:
-        kind = int if task.kind == "multilabel" else float
-        columns["label"] = [";".join(map(str, row)) for row in labels.astype(kind).tolist()]
+    elif table.pairs is not None:
+        columns |= {"sequence1": table.sequences, "sequence2": table.pairs}
+    else:
+        columns["sequence"] = table.sequences
+    if task.kind == "regression":
+        columns["label"] = [";".join(map(str, row)) for row in labels.tolist()]
+    elif task.kind == "multilabel":
+        columns["label"] = _joined(task, labels > 0.5)
+    else:
+        named = np.array([*task.names, "."], dtype=object)
+        columns["label"] = named[np.where(labels == IGNORED, len(task.names), labels)]
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        pc.write_csv(pa.table({**columns, **answer_columns(task, outputs)}), handle)
+        pc.write_csv(pa.table({**columns, **answer_columns(task, answers.outputs)}), handle)

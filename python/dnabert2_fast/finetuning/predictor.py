@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from dnabert2_fast.model.batching import length_sorted_batches
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 
-__all__ = ["Answers", "Predictor"]
+__all__ = ["Answers", "Predictor", "warn_of_empty"]
 
 # Returns the outputs of a chunk from its number, its rows, and a function that computes them.
 Keep = Callable[
@@ -39,7 +40,7 @@ class Answers(NamedTuple):
     ----------
     outputs : ndarray of float64, shape (rows, outputs)
         Probabilities in the order of the task's names, or numbers. One row per sequence, or one row
-        per token or base, sequence by sequence.
+        per token or base, sequence by sequence. NaN for sequences without a base.
     lengths : ndarray of int64, shape (n,), or None
         Number of tokens or bases of each sequence, for such tasks.
     spans : ndarray of int64, shape (rows, 2), or None
@@ -180,6 +181,7 @@ class Predictor:
             if answers.lengths is not None and answers.spans is not None:
                 spans.append(answers.spans)
                 np.add.at(lengths, [window.row for window in answered], answers.lengths)
+        warn_of_empty(int(np.isnan(np.concatenate(outputs)[:, 0]).sum()))
         if not self.task.by_position:
             return Answers(np.concatenate(outputs))
         return Answers(np.concatenate(outputs), lengths, np.concatenate(spans))
@@ -329,10 +331,11 @@ class Predictor:
                 continue
             lasts, means = [], []
             for window, output in zip(chunk, answers.outputs, strict=True):
-                total, count = total + output, count + 1
+                if not np.isnan(output).any():  # a window without bases
+                    total, count = total + output, count + 1
                 if window.is_last:
                     lasts.append(window)
-                    means.append(total / count)
+                    means.append(total / count if count else np.full_like(total, np.nan))
                     total, count = np.zeros_like(total), 0
             if means:
                 yield lasts, Answers(np.array(means))
@@ -383,6 +386,8 @@ class Predictor:
                     )
                 outputs[positions] = probabilities(self.task.kind, logits).cpu().numpy()
         self.model.train(was_training)
+        empty = inputs.without_bases(self.tokenizer.special_ids)
+        outputs[np.repeat(empty, lengths) if self.task.by_position else empty] = np.nan
         return outputs
 
     def _placed(self, windows: Sequence[Window], answers: Answers) -> Answers:
@@ -408,6 +413,14 @@ class Predictor:
             lengths.append(int(new.sum()))
             at += int(length)
         return Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
+
+
+def warn_of_empty(rows: int) -> None:
+    """Warn of a number of rows whose answers are NaN."""
+    if rows:
+        warnings.warn(
+            f"{rows:,} answers are NaN. A sequence without a base has no answer.", stacklevel=3
+        )
 
 
 def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:

@@ -32,7 +32,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.genome_tables import make_tables
-from dnabert2_fast.finetuning.inputs import read_bp, require_known_rows
+from dnabert2_fast.finetuning.inputs import read_bp, rows_with_bases
 from dnabert2_fast.finetuning.losses import (
     Classifier,
     add_lora,
@@ -294,8 +294,7 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     """Train with one seed."""
     task, tables, data, callbacks = job
     tokenizer = Tokenizer.from_pretrained(config.model)
-    for table in tables.values():
-        require_known_rows(tokenizer, table)
+    tables = {split: rows_with_bases(tokenizer, table) for split, table in tables.items()}
     task = replace(task, window_bp=read_bp(tokenizer, tables["train"].sequences, config.max_length))
     set_seed(config.seed)
     model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
@@ -343,7 +342,9 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
         )
     if baseline is not None:
         metrics["test_baseline"] = baseline
-    write_labelled(folder / "test_predictions.csv", task, *outputs["test"], answers["test"])
+    write_labelled(
+        folder / "test_predictions.csv", task, tables["test"], outputs["test"][0], answers["test"]
+    )
     shutil.rmtree(folder / "epochs")
     model.save_pretrained(folder)
     for target in (folder, *([] if adapted is None else [folder / "adapter"])):

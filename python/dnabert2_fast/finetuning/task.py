@@ -13,8 +13,9 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -182,6 +183,8 @@ class Labelled(NamedTuple):
         Number of tokens or bases of each sequence.
     path : Path
         The file.
+    names : sequence of str
+        The column ``name``, or the number of the row, from 0.
     """
 
     sequences: list[str]
@@ -189,6 +192,19 @@ class Labelled(NamedTuple):
     pairs: list[str] | None = None
     lengths: npt.NDArray[np.int64] | None = None
     path: Path = Path()
+    names: Sequence[str] = ()
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> Labelled:
+        """Return the chosen rows."""
+        positions = rows if self.lengths is None else np.repeat(rows, self.lengths)
+        return Labelled(
+            list(compress(self.sequences, rows)),
+            self.labels[positions],
+            None if self.pairs is None else list(compress(self.pairs, rows)),
+            None if self.lengths is None else self.lengths[rows],
+            self.path,
+            list(compress(self.names, rows)),
+        )
 
 
 def read_splits(
@@ -231,9 +247,7 @@ def _path_of(folder: Path, split: str) -> Path:
     if path is None:
         files = sorted(file.name for file in folder.glob("*.*") if file.is_file())
         found = f" (got {', '.join(files[:5])})" if files else ""
-        raise DataError(
-            f"{folder}: has no {split}.csv, {split}.tsv or either with .gz{found}. Add one of them."
-        )
+        raise DataError(f"{folder}: has no {split}.csv or {split}.csv.gz{found}. Add one of them.")
     if not path.name.startswith(split):
         warnings.warn(f"{folder}: read {path.name} as {split}.", InputWarning, stacklevel=3)
     return path
@@ -252,7 +266,6 @@ def warn_of_shared(tables: Mapping[str, Labelled]) -> None:
         warnings.warn(
             f"{tables['train'].path.parent}: {' and '.join(said)} are in train too. Scores on them "
             "are too good; remove them.",
-            InputWarning,
             stacklevel=2,
         )
 
@@ -477,10 +490,11 @@ def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
         raise DataError(f"{path}: must have {wanted} per row, as in training.")
     sequences = [row.sequence for row in rows]
     pairs = [row.pair or "" for row in rows] if task.pairs else None
+    names = [row.name or str(number) for number, row in enumerate(rows)]
     if task.kind in ("multilabel", "regression"):
-        return Labelled(sequences, _numbers(rows, task, path), pairs, path=path)
+        return Labelled(sequences, _numbers(rows, task, path), pairs, None, path, names)
     labels, lengths = _classes(rows, task, path)
-    return Labelled(sequences, labels, pairs, lengths if task.by_position else None, path)
+    return Labelled(sequences, labels, pairs, lengths if task.by_position else None, path, names)
 
 
 def _wrong(path: Path, row: Row, task: Task, why: str = "") -> DataError:

@@ -353,7 +353,7 @@ def test_windows_of_the_models_length(fasta, recwarn):
     output = AttributionOutput(fasta.with_name("y.parquet"))
     config = AttributionConfig("occlusion")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message="window_bp")
         assert attribute_file(fasta, model, tok, output, config) == 4 + 1 + 1
     with pytest.warns(UserWarning, match="fine-tuned on 10 bp") as caught:
         assert attribute_file(cut, model, tok, output, config) == 2 + 1 + 1
