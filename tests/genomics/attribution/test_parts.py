@@ -226,6 +226,8 @@ def test_outputs():
     assert AttributionOutput(motifs=Path("y.tsv"), kmer=1).plot_format == "png"
     for given in ({"plots": Path("p")}, {"motifs": Path("y.tsv")}, {"out": Path("y.bw")}):
         AttributionOutput(**given)
+    for name in ("y.bedGraph", "y.bigWig", "y.bedgraph.gz"):  # the names of other tools
+        AttributionOutput(out=Path(name))
     with pytest.raises(
         ValueError, match=r"^out, plots, motifs, modisco, hits: give at least one of them"
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dnabert2_fast._internal.checks import check_at_least, check_choice
-from dnabert2_fast.io.tracks import TRACK_SUFFIXES
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES, is_track
 
 __all__ = ["AttributionConfig", "AttributionOutput", "Method", "Target"]
 
@@ -115,7 +115,7 @@ class AttributionOutput:
         if (self.jaspar is None) != (self.hits is None):
             raise ValueError("jaspar, hits: give both, the motifs and the file of their matches.")
         suffixes = (*TRACK_SUFFIXES, ".parquet")
-        if self.out is not None and self.out.suffix not in suffixes:
+        if self.out is not None and not (is_track(self.out) or self.out.suffix == ".parquet"):
             raise ValueError(f"out: must end in {', '.join(suffixes)} (got {self.out.name}).")
         if self.motifs is not None and self.motifs.suffix not in (".tsv", ".meme"):
             raise ValueError(f"motifs: must end in .tsv or .meme (got {self.motifs.name}).")
