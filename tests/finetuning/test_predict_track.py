@@ -145,14 +145,14 @@ def test_a_table_of_regions(files, tmp_path, rows):
         if rows == "windows":
             want += rows_of_region
         else:
-            mean = np.mean([row[-1] for row in rows_of_region], 0)
+            mean = np.nanmean([row[-1] for row in rows_of_region], 0)  # one is all N
             want.append((name, contig, start, end, strand, mean))
     got = [(r["name"], r["contig"], r["start_bp"], r["end_bp"], r["strand"]) for r in table]
     assert got == [row[:5] for row in want]
     for row, (*_, answer) in zip(table, want, strict=True):
         values = [row[f"probability_{name}"] for name in NAMES]
         np.testing.assert_allclose(values, answer, atol=2e-6)
-        assert row["prediction"] == NAMES[int(answer.argmax())]
+        assert row["prediction"] == (None if np.isnan(answer).any() else NAMES[answer.argmax()])
 
 
 @pytest.mark.parametrize("model", ["classes", "labels"])
