@@ -166,6 +166,13 @@ proptest! {
 }
 
 #[test]
+fn a_last_line_of_qualities_may_begin_like_a_header() {
+    let records: Vec<_> = reader("@a\nACGT\n+\nII\n@I\n@b\nAC\n+\n@I\n", 3).collect();
+    let records: Vec<_> = records.into_iter().map(|one| one.expect("sound")).collect();
+    assert_eq!(records, [record("a", "ACGT"), record("b", "AC")]);
+}
+
+#[test]
 fn errors_name_record_and_line() {
     for (text, message) in [
         (
@@ -181,6 +188,10 @@ fn errors_name_record_and_line() {
         (
             "@a\nACGT\n+\nII\n@bc\nA\n+\nI\n",
             "4 letters and 2 qualities: the FASTQ record is damaged (record \"a\", line 5)",
+        ),
+        (
+            "@a\nACGT\n+\nII\n",
+            "4 letters and 2 qualities: the FASTQ record is damaged (record \"a\", line 4)",
         ),
         (
             "@a\nAC\n+\nI",

@@ -95,7 +95,7 @@ fn check<const N: usize>(cases: [(&str, Value, &str); N]) {
 
 #[test]
 fn refusals_name_the_pointer() {
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 18] = [
         (
             "/normalizer",
             json!({"type": "Lowercase"}),
@@ -105,6 +105,11 @@ fn refusals_name_the_pointer() {
             "/normalizer",
             json!({"type": "Replace", "pattern": {"Regex": "N+"}, "content": "-"}),
             "/normalizer/pattern/Regex: only patterns like N{10,}",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Replace", "pattern": {"String": "1"}, "content": "T"}),
+            "/normalizer/pattern/String: one letter for another is supported, as U by T",
         ),
         (
             "/normalizer",
