@@ -171,6 +171,7 @@ def attribute(
     from dnabert2_fast.genomics.attribution.file import attribute_file
 
     require_output(output.out)
+    require_output(output.tokens)
     require_output(output.plots, folder=True)
     require_output(output.motifs)
     require_output(output.modisco, folder=True)
@@ -179,7 +180,8 @@ def attribute(
     net = load_model(model, attention, dtype, device)
     source = SequenceFile(file, column, regions, window_bp, rna)
     number = attribute_file(source, net, tok, output, config)
-    written = (output.out, output.plots, output.motifs, output.modisco, output.hits)
+    names = ("out", "tokens", "plots", "motifs", "modisco", "hits")
+    written = (getattr(output, name) for name in names)
     print(f"{', '.join(str(path) for path in written if path)}: {number:,} sequences")
 
 

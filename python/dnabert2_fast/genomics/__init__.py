@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.attribution.config import AttributionConfig
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
-    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, TokenScore, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
+    from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
     from dnabert2_fast.genomics.embedding.pooling import Pooling
@@ -37,10 +38,12 @@ __all__ = [
     "EmbeddingConfig",
     "Pooling",
     "ScoringConfig",
+    "TokenScore",
     "TrackConfig",
     "Variant",
     "VariantScore",
     "attribute",
+    "dinucleotide_shuffle",
     "embed",
     "embed_file",
     "embed_positions",
@@ -65,10 +68,12 @@ _HOME = {
     "EmbeddingConfig": "embedding.vectors",
     "Pooling": "embedding.pooling",
     "ScoringConfig": "variants.config",
+    "TokenScore": "attribution.mutagenesis",
     "TrackConfig": "likelihood.config",
     "Variant": "variants.alleles",
     "VariantScore": "variants.scoring",
     "attribute": "attribution.mutagenesis",
+    "dinucleotide_shuffle": "attribution.shuffle",
     "embed": "embedding.vectors",
     "embed_file": "embedding.file",
     "embed_positions": "embedding.vectors",

@@ -3,6 +3,8 @@
 import gzip
 import math
 import random
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +29,7 @@ from dnabert2_fast.genomics import (
     Variant,
     plot_attribution,
 )
+from dnabert2_fast.genomics.attribution import file as attribution_file
 from dnabert2_fast.genomics.attribution.config import AttributionOutput
 from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.io import Reference, SequenceFile
@@ -559,7 +562,7 @@ def test_command_line(files, capsys):
     assert cli.main([*common, "--out", str(files / "n.bw"), "--target", "log_odds"]) == 2
     assert capsys.readouterr().err.startswith("error: --target: log_odds needs")
     assert cli.main(common) == 2
-    assert "out, plots, motifs, modisco, hits: give at least one of them" in capsys.readouterr().err
+    assert "motifs, modisco, hits: give at least one" in capsys.readouterr().err
 
 
 @pytest.mark.full
@@ -587,3 +590,69 @@ def test_a_classifier_is_given_windows_of_its_own_length(files):
     assert names == ["0:0-40", "0:40-60", "1"]
     with pytest.warns(UserWarning, match="window_bp: 50, but the model was fine-tuned on 40 bp"):
         attribute_file(SequenceFile(files / "x.txt", window_bp=50), model, tok, output, ONE)
+
+
+@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
+def test_scores_of_tokens_are_those_of_their_bases(method):
+    """On each strand the tokens contain every base once, and their scores give those of bases."""
+    settings = AttributionConfig(method, steps=2)
+    found = attribute(SEQUENCE, cls, tok, settings)
+    length, sums = len(UPPER), np.zeros(len(UPPER))
+    for strand, text in (("+", UPPER), ("-", reverse_complement(UPPER))):
+        own = [token for token in found.tokens if token.strand == strand]
+        assert [one.start for one in own] == sorted(one.start for one in own)
+        covered = [i for one in own for i in range(one.start, one.end)]
+        assert covered == [i for i, letter in enumerate(UPPER) if letter in "ACGT"]
+        alone = attribute(text, cls, tok, AttributionConfig(method, steps=2, both_strands=False))
+        assert sorted(one.score for one in own) == pytest.approx(
+            sorted(one.score for one in alone.tokens), abs=1e-6
+        )
+        for start, end, token, score, _ in own:
+            first, last = (start, end) if strand == "+" else (length - end, length - start)
+            assert token == text[first:last]
+            sums[start:end] += score if method == "occlusion" else score / (end - start)
+    if method != "mutagenesis":
+        wanted = np.where([letter == "N" for letter in UPPER], np.nan, sums / 2)
+        np.testing.assert_allclose(found.scores, wanted, atol=1e-6)
+    assert found.turned().turned().tokens[0] == found.tokens[0]
+
+
+def test_a_table_of_tokens(files):
+    (files / "r.bed").write_text("chr1\t5\t25\tone\t0\t-\n")
+    (files / "h.fa").write_text(f">chr1\n{UPPER}\n")
+    source = SequenceFile(files / "h.fa", regions=files / "r.bed")
+    output = AttributionOutput(tokens=files / "tokens.tsv", plots=files / "plotted")
+    settings = AttributionConfig("gradients", steps=2, both_strands=False)
+    attribute_file(source, cls, tok, output, settings)
+    head, *rows = [line.split("\t") for line in (files / "tokens.tsv").read_text().splitlines()]
+    assert head == ["name", "contig", "start", "end", "strand", "token", "score"]
+    assert [row[5] for row in reversed(rows)] == [
+        one.token for one in attribute(reverse_complement(UPPER[5:25]), cls, tok, settings).tokens
+    ]
+    for _, contig, start, end, strand, token, _ in rows:
+        assert (contig, strand) == ("chr1", "-")
+        assert token == reverse_complement(UPPER[int(start) : int(end)])
+
+
+def test_motifs_are_compared_with_shuffled_sequences(files, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        attribution_file,
+        "enriched_kmers",
+        lambda kept, k, background, shuffled: given.append((kept, background, shuffled)) or [],
+    )
+    (files / "x.txt").write_text(f"{UPPER}\n")
+    output = AttributionOutput(motifs=files / "k.tsv")
+    settings = AttributionConfig("attention")
+    attribute_file(files / "x.txt", cls, tok, output, settings)
+    ((kept, background, shuffled),) = given
+    assert background is None
+    assert kept[0].sequence == UPPER
+    assert Counter(pairwise(shuffled[0].sequence)) == Counter(pairwise(UPPER))
+    alone = attribute(shuffled[0].sequence, cls, tok, settings)
+    np.testing.assert_allclose(shuffled[0].scores, alone.scores)
+    assert kept[0].weights is None  # as many numbers as pairs of bases
+    (files / "b.fa").write_text(">b\nACGT\n")
+    with_background = AttributionOutput(motifs=files / "k.tsv", background=files / "b.fa")
+    attribute_file(files / "x.txt", cls, tok, with_background, settings)
+    assert given[1][1:] == (["ACGT"], None)

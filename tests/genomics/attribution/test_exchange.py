@@ -166,7 +166,7 @@ def test_on_the_command_line(tmp_path, jaspar, capsys):
         assert row["contig"] == "chr1"
         assert row["name"] in ("peak", "next")
     for wrong, message in (
-        (["--jaspar", str(jaspar)], "out, plots, motifs, modisco, hits: give at least one"),
+        (["--jaspar", str(jaspar)], "motifs, modisco, hits: give at least one"),
         (["--hits", files["h.tsv"]], "jaspar, hits: give both"),
         (["--modisco", files["mod"], "--method", "occlusion"], "requires --method mutagenesis"),
         (["--motifs", "x.txt"], "motifs: must end in .tsv or .meme (got x.txt)"),

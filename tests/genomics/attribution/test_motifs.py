@@ -3,13 +3,17 @@
 import math
 import random
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from helpers.dna import reverse_complement
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dnabert2_fast.genomics import Attribution, enriched_kmers
 from dnabert2_fast.genomics.attribution.motifs import high_regions
+from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
 
 
 def tail_of_hypergeometric(hits, population, marked, drawn):
@@ -150,3 +154,47 @@ def test_a_background_counts_each_sequence_once():
     assert rows["CTA"].p_value == pytest.approx(tail_of_hypergeometric(2, 5, 3, 2))
     upper = enriched_kmers(ours, 3, background=["CTACTACTA", "AAAAAA", "GGGGGG"])
     assert upper == found
+
+
+def test_against_shuffled_sequences():
+    """k-mers of high regions of both kinds are one population, those of the sequences are drawn."""
+    made, null = (
+        planted(),
+        [
+            Attribution("".join(random.Random(i).sample(one.sequence, 60)), "x", "x", one.scores)
+            for i, one in enumerate(planted())
+        ],
+    )
+    counts = [Counter(), Counter()]
+    for each, found in ((made, counts[0]), (null, counts[1])):
+        for one in each:
+            for start, end in high_regions(one.scores, min_bp=5):
+                for i in range(start, end - 4):
+                    found[smaller_strand(one.sequence[i : i + 5])] += 1
+    population, drawn = counts[0].total() + counts[1].total(), counts[0].total()
+    for row in enriched_kmers(made, 5, shuffled=null):
+        marked = counts[0][row.kmer] + counts[1][row.kmer]
+        assert row.inside == counts[0][row.kmer] > 0
+        wanted = tail_of_hypergeometric(row.inside, population, marked, drawn)
+        assert row.p_value == pytest.approx(wanted)
+    assert enriched_kmers(made, 5, shuffled=null)[0].kmer in {
+        smaller_strand("GATTACAG"[i : i + 5]) for i in range(4)
+    }
+    assert not [row for row in enriched_kmers(made, 5, shuffled=made) if row.q_value < 0.5]
+    with pytest.raises(ValueError, match=r"^background, shuffled: give at most one"):
+        enriched_kmers(made, 5, shuffled=null, background=["ACGT"])
+
+
+@given(st.text("ACGTN", max_size=30), st.integers(0, 99))
+def test_a_shuffle_keeps_dinucleotides(text, seed):
+    shuffled = dinucleotide_shuffle(text, random.Random(seed))
+    pairs = [Counter(pairwise(one)) for one in (text, shuffled)]
+    assert pairs[0] == pairs[1]
+    assert (shuffled[:1], shuffled[-1:], len(shuffled)) == (text[:1], text[-1:], len(text))
+
+
+def test_all_shuffles_are_possible():
+    """ACAGA has two walks over its edges; both are equally frequent."""
+    found = Counter(dinucleotide_shuffle("ACAGA", random.Random(seed)) for seed in range(200))
+    assert set(found) == {"ACAGA", "AGACA"}
+    assert min(found.values()) > 60

@@ -221,6 +221,8 @@ def test_outputs():
         AttributionOutput(Path("y.tsv"))
     with pytest.raises(ValueError, match=r"^motifs: must end in \.tsv or \.meme .got y\.csv"):
         AttributionOutput(motifs=Path("y.csv"))
+    with pytest.raises(ValueError, match=r"^tokens: must end in \.tsv .got y\.csv"):
+        AttributionOutput(tokens=Path("y.csv"))
     with pytest.raises(ValueError, match=r"^kmer: must be at least 1 \(got 0\)"):
         AttributionOutput(motifs=Path("y.tsv"), kmer=0)
     assert AttributionOutput(motifs=Path("y.tsv"), kmer=1).plot_format == "png"
@@ -229,7 +231,7 @@ def test_outputs():
     for name in ("y.bedGraph", "y.bigWig", "y.bedgraph.gz"):  # the names of other tools
         AttributionOutput(out=Path(name))
     with pytest.raises(
-        ValueError, match=r"^out, plots, motifs, modisco, hits: give at least one of them"
+        ValueError, match=r"^out, tokens, plots, motifs, modisco, hits: give at least one"
     ):
         AttributionOutput(kmer=3)
 
@@ -298,7 +300,8 @@ def test_plots_are_named_and_titled(fasta, monkeypatch):
 def test_motifs(fasta, monkeypatch, background):
     calls = []
 
-    def enriched(kept, k, *, background):
+    def enriched(kept, k, *, background, shuffled):
+        assert (shuffled is None) == (background is not None)
         calls.append(([found.sequence for found in kept], k, background))
         return [EnrichedKmer("AAC", 12, 1 / 3, 1.23456e-7, 0.000123456)]
 

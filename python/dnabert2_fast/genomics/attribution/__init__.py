@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.attribution.config import AttributionConfig
     from dnabert2_fast.genomics.attribution.motifs import enriched_kmers
-    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, attribute
+    from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, TokenScore, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
+    from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
 
 __all__ = [
     "Attribution",
     "AttributionConfig",
+    "TokenScore",
     "attribute",
+    "dinucleotide_shuffle",
     "enriched_kmers",
     "plot_attribution",
 ]
@@ -25,7 +28,9 @@ __all__ = [
 _HOME = {
     "Attribution": "mutagenesis",
     "AttributionConfig": "config",
+    "TokenScore": "mutagenesis",
     "attribute": "mutagenesis",
+    "dinucleotide_shuffle": "shuffle",
     "enriched_kmers": "motifs",
     "plot_attribution": "plot",
 }

@@ -80,6 +80,8 @@ class AttributionOutput:
     ----------
     out
         .bedgraph, .bw or .bigwig (scores), or .parquet (one row per base, with effects).
+    tokens
+        .tsv with one row per token, of both strands if both are read.
     plots
         Folder to create, with a plot of each sequence.
     plot_format
@@ -90,7 +92,8 @@ class AttributionOutput:
     kmer
         Length of the motifs' k-mers.
     background
-        FASTA of sequences to test the motifs against. Default: the sequences' own positions.
+        FASTA of sequences to test the motifs against. Default: regions of high scores of the same
+        sequences after a shuffle that keeps dinucleotides.
     modisco
         Folder to create, with sequences.npz and scores.npz for `modisco motifs` of TF-MoDISco.
     jaspar
@@ -100,6 +103,7 @@ class AttributionOutput:
     """
 
     out: Path | None = None
+    tokens: Path | None = None
     plots: Path | None = None
     plot_format: Literal["png", "svg"] = "png"
     motifs: Path | None = None
@@ -110,8 +114,8 @@ class AttributionOutput:
     hits: Path | None = None
 
     def __post_init__(self) -> None:
-        if not any((self.out, self.plots, self.motifs, self.modisco, self.hits)):
-            raise ValueError("out, plots, motifs, modisco, hits: give at least one of them.")
+        if not any((self.out, self.tokens, self.plots, self.motifs, self.modisco, self.hits)):
+            raise ValueError("out, tokens, plots, motifs, modisco, hits: give at least one.")
         if (self.jaspar is None) != (self.hits is None):
             raise ValueError("jaspar, hits: give both, the motifs and the file of their matches.")
         suffixes = (*TRACK_SUFFIXES, ".parquet")
@@ -119,6 +123,8 @@ class AttributionOutput:
             raise ValueError(f"out: must end in {', '.join(suffixes)} (got {self.out.name}).")
         if self.motifs is not None and self.motifs.suffix not in (".tsv", ".meme"):
             raise ValueError(f"motifs: must end in .tsv or .meme (got {self.motifs.name}).")
+        if self.tokens is not None and self.tokens.suffix != ".tsv":
+            raise ValueError(f"tokens: must end in .tsv (got {self.tokens.name}).")
         if self.hits is not None and self.hits.suffix != ".tsv":
             raise ValueError(f"hits: must end in .tsv (got {self.hits.name}).")
         check_at_least("kmer", self.kmer, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from dnabert2_fast.genomics.attribution.exchange import (
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kmers
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
+from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
@@ -70,7 +72,7 @@ def attribute_file(
     """
     if output.modisco is not None and (config or AttributionConfig()).method != "mutagenesis":
         raise ValueError("modisco: requires --method mutagenesis, which scores every base.")
-    for file in (output.out, output.motifs, output.hits):
+    for file in (output.out, output.tokens, output.motifs, output.hits):
         if file is not None:
             require_writable(file)
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
@@ -87,6 +89,8 @@ def attribute_file(
         background = [record.sequence for record in read_fasta(output.background, rna=rna)]
     scanner = None if output.jaspar is None else JasparMotifs(output.jaspar)
     kept: list[Attribution] = []
+    shuffled: list[Attribution] = []
+    rng = random.Random(0)
     with ExitStack() as stack:
         write = (
             None
@@ -96,6 +100,9 @@ def attribute_file(
         folder = None
         if output.plots is not None:
             folder = stack.enter_context(atomic_folder(output.plots))
+        write_tokens = (
+            None if output.tokens is None else stack.enter_context(_token_sink(output.tokens))
+        )
         table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
         modisco = None
         if output.modisco is not None:
@@ -108,8 +115,11 @@ def attribute_file(
         upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
         for number, piece in enumerate(known_pieces(upper, tokenizer, source.path), 1):
             found = attribute_quietly(piece.sequence, model, tokenizer, config)
+            forward = found.turned() if piece.strand == "-" else found
             if write is not None:
-                write(piece, found.turned() if piece.strand == "-" else found)
+                write(piece, forward)
+            if write_tokens is not None:
+                write_tokens(piece, forward)
             if folder is not None and piece.sequence:
                 plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in piece.name)
                 picture = folder / f"{number:05d}_{plain[:80]}.{output.plot_format}"
@@ -124,13 +134,18 @@ def attribute_file(
                     strand=piece.strand,
                 )
             if table is not None or modisco is not None:
-                kept.append(found)
+                kept.append(replace(found, weights=None))
+            if table is not None and background is None:
+                mixed = dinucleotide_shuffle(piece.sequence, rng)
+                null = attribute_quietly(mixed, model, tokenizer, config)
+                shuffled.append(replace(null, effects=None, weights=None))
             if hits is not None and scanner is not None:
                 lines = (_hit_line(piece, hit) for hit in scanner.scan(found))
                 hits.write("".join(lines).encode())
             bar.update()
         if table is not None:
-            enriched = enriched_kmers(kept, output.kmer, background=background)
+            null_of = shuffled if background is None else None
+            enriched = enriched_kmers(kept, output.kmer, background=background, shuffled=null_of)
             if table.suffix == ".meme":
                 write_meme(table, enriched, kept)
             else:
@@ -182,6 +197,20 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
                 ),
             ]
             writer.write_table(pa.table(columns, schema=schema))
+
+        yield write
+
+
+@contextmanager
+def _token_sink(path: Path) -> Iterator[Callable[[Piece, Attribution], None]]:
+    """Open the table of tokens; yields the function that writes those of one sequence."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
+        handle.write("name\tcontig\tstart\tend\tstrand\ttoken\tscore\n")
+
+        def write(piece: Piece, found: Attribution) -> None:
+            for start, end, token, score, strand in found.tokens:
+                at = f"{piece.contig}\t{piece.start + start}\t{piece.start + end}"
+                handle.write(f"{piece.name}\t{at}\t{strand}\t{token}\t{score:.6g}\n")
 
         yield write
 

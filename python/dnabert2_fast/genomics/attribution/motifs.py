@@ -30,7 +30,8 @@ class EnrichedKmer(NamedTuple):
     kmer : str
         The k-mer or its reverse complement, whichever is first alphabetically; both count as one.
     inside, expected : float
-        Number of occurrences in high regions, and expected by chance. With a background: number of
+        Number of occurrences in high regions, and expected by chance (with shuffled sequences: from
+        the high regions of both). With a background: number of
         sequences that contain it, and expected by chance.
     p_value, q_value : float
         Of the one-sided hypergeometric test; the second is adjusted over all k-mers that occur
@@ -78,6 +79,7 @@ def enriched_kmers(
     k: int = 6,
     *,
     background: Sequences | None = None,
+    shuffled: Sequence[Attribution] | None = None,
     deviations: float = 1.0,
 ) -> list[EnrichedKmer]:
     """Test which k-mers occur more often in high regions than expected by chance.
@@ -89,9 +91,13 @@ def enriched_kmers(
     k : int
         Length of a k-mer; regions are at least as long.
     background : list, tuple, generator, array, series or path, optional
-        Without it, positions are drawn: those in high regions out of all positions of all
-        sequences. With it, sequences are drawn: the given ones out of the given ones and the
+        With it, sequences are drawn: the given ones out of the given ones and the
         background. A sequence then counts once per k-mer, at any position.
+    shuffled : sequence of Attribution, optional
+        Attributions of the same sequences after `dinucleotide_shuffle`. With them, positions in
+        high regions are drawn: those of the sequences out of those of both. Without `background`
+        and `shuffled`, positions in high regions are drawn out of all positions of the sequences:
+        k-mers of short tokens are then found even in random sequences.
     deviations : float
         As in `high_regions`.
 
@@ -103,7 +109,7 @@ def enriched_kmers(
     Raises
     ------
     ValueError
-        When `k` is below 1.
+        When `k` is below 1, or both `background` and `shuffled` are given.
     ModuleNotFoundError
         Without the extra ``attribution``.
 
@@ -123,15 +129,17 @@ def enriched_kmers(
         from scipy.stats import false_discovery_control, hypergeom
 
     check_at_least("k", k, 1)
-    inside: Counter[str] = Counter()
-    for found in attributions:
-        for start, end in high_regions(found.scores, min_bp=k, deviations=deviations):
-            inside.update(_kmers(found.sequence[start:end], k))
+    if background is not None and shuffled is not None:
+        raise ValueError("background, shuffled: give at most one of them.")
+    inside = _high_kmers(attributions, k, deviations)
     candidates = set(inside)
     if not candidates:
         return []
     everywhere: Counter[str] = Counter()
-    if background is None:
+    if shuffled is not None:
+        everywhere = inside + _high_kmers(shuffled, k, deviations)
+        population, drawn = everywhere.total(), inside.total()
+    elif background is None:
         for found in attributions:
             everywhere.update(_kmers(found.sequence, k))
         population, drawn = everywhere.total(), inside.total()
@@ -158,6 +166,15 @@ def enriched_kmers(
     )
     chosen = [EnrichedKmer(*row) for row in rows if row[0] in candidates]
     return sorted(chosen, key=lambda row: (row.p_value, row.kmer))
+
+
+def _high_kmers(attributions: Sequence[Attribution], k: int, deviations: float) -> Counter[str]:
+    """Return how often each k-mer occurs in high regions."""
+    found: Counter[str] = Counter()
+    for one in attributions:
+        for start, end in high_regions(one.scores, min_bp=k, deviations=deviations):
+            found.update(_kmers(one.sequence[start:end], k))
+    return found
 
 
 def _kmers(sequence: str, k: int) -> Iterator[str]:

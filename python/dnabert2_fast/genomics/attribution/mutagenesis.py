@@ -7,10 +7,10 @@ docs/guides/attribution.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceCl
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["BASES", "Attribution", "attribute", "attribute_quietly"]
+__all__ = ["BASES", "Attribution", "TokenScore", "attribute", "attribute_quietly"]
 
 BASES = "ACGT"
 
@@ -43,6 +43,36 @@ MAX_ATTENTION_BP = 8192
 
 # Mutants encoded and computed together.
 CHUNK_MUTANTS = 1024
+
+
+class TokenScore(NamedTuple):
+    """The contribution of one token.
+
+    Attributes
+    ----------
+    start, end : int
+        Bases of the token, 0-based half-open, in the sequence that was given.
+    token : str
+        Its bases, as the model reads them on `strand`.
+    score : float
+        Occlusion: the target's loss without the token. Gradients: its contribution. Attention: its
+        weight. Mutagenesis: the sum of the scores of its bases.
+    strand : str
+        ``"+"``, or ``"-"`` for tokens of the reverse complement.
+
+    Examples
+    --------
+    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> found = attribute("ACGTTGCATTAGCA", model, tok, AttributionConfig("attention"))
+    >>> found.tokens[0][:3]
+    (0, 7, 'ACGTTGC')
+    """
+
+    start: int
+    end: int
+    token: str
+    score: float
+    strand: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +97,8 @@ class Attribution:
     weights : ndarray of float32, shape (bases, bases), or None
         For attention: row i has the weights of base i, the mean over the heads of the last layer.
         NaN at characters other than A, C, G, T.
+    tokens : tuple of TokenScore
+        Tokens of bases from left to right; those of the forward strand, then those of the other.
 
     Examples
     --------
@@ -76,6 +108,8 @@ class Attribution:
     ('mutagenesis', 'likelihood', (14, 4))
     >>> np.allclose(found.scores, -found.effects.sum(1) / 3)
     True
+    >>> [token.token for token in found.tokens if token.strand == "+"]
+    ['ACGTTGC', 'ATTAGC', 'A']
     """
 
     sequence: str
@@ -85,6 +119,7 @@ class Attribution:
     effects: npt.NDArray[np.float64] | None = None
     gap: float = float("nan")
     weights: npt.NDArray[np.float32] | None = None
+    tokens: tuple[TokenScore, ...] = ()
 
     def turned(self) -> Attribution:
         """Return the same numbers at the bases of the other strand.
@@ -100,7 +135,7 @@ class Attribution:
         >>> found.sequence, found.scores.tolist(), found.effects.tolist()
         ('GT', [2.0, 1.0], [[6, 5, 0, 4], [3, 2, 1, 0]])
         """
-        effects, weights = self.effects, self.weights
+        effects, weights, length = self.effects, self.weights, len(self.sequence)
         return replace(
             self,
             sequence=reverse_complement(self.sequence),
@@ -108,6 +143,10 @@ class Attribution:
             # In reverse order, and A, C, G, T are T, G, C, A on the other strand.
             effects=None if effects is None else effects[::-1, ::-1],
             weights=None if weights is None else weights[::-1, ::-1],
+            tokens=tuple(
+                TokenScore(length - end, length - start, token, score, "+-"[strand == "+"])
+                for start, end, token, score, strand in reversed(self.tokens)
+            ),
         )
 
 
@@ -185,7 +224,8 @@ def attribute_quietly(
         weights = ((there.weights + back.weights) / 2).astype(np.float32)
     scores = (there.scores + back.scores) / 2
     gap = (there.gap + back.gap) / 2
-    return Attribution(sequence, config.method, target, scores, effects, gap, weights)
+    tokens = there.tokens + back.tokens
+    return Attribution(sequence, config.method, target, scores, effects, gap, weights, tokens)
 
 
 def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["attention"]:
@@ -219,12 +259,15 @@ def _attribute(
     target: Target | Literal["attention"],
     bar: Progress | None,
 ) -> Attribution:
+    spans = _spans_of_tokens(sequence, tokenizer)
     if target != "attention" and config.method == "mutagenesis":
         effects = _mutate(sequence, model, tokenizer, config, target, bar)
         scores = -effects.sum(1) / 3  # the base itself adds 0
-        return Attribution(sequence, config.method, target, scores, effects)
+        sums = [scores[start:end].sum() for _, start, end in spans]
+        tokens = _scored(sequence, spans, sums)
+        return Attribution(sequence, config.method, target, scores, effects, tokens=tokens)
     scores = np.full(len(sequence), np.nan)
-    gap, weights = float("nan"), None
+    gap, weights, tokens = float("nan"), None, ()
     if config.method == "attention":
         if len(sequence) > MAX_ATTENTION_BP:
             raise ValueError(
@@ -232,35 +275,51 @@ def _attribute(
                 f"(got {len(sequence):,}). Give a part of it."
             )
         weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
-    if set(sequence) & set(BASES):
+    if spans:
         target_fn = AttributionTarget(sequence, model, tokenizer, target, config.label)
-        bases, token, share = _bases_of_tokens(target_fn, sequence)
+        bases, token, share = _bases_of_tokens(spans)
+        by_token: npt.NDArray[np.floating]
         if weights is not None:
-            looks, answer = attention_weights(target_fn)
-            scores[bases] = answer[token] * share
+            looks, by_token = attention_weights(target_fn)
+            scores[bases] = by_token[token] * share
             weights[np.ix_(bases, bases)] = looks[np.ix_(token, token)] * share
         elif config.method == "occlusion":
-            scores[bases] = occlude(target_fn, config)[token]
+            by_token = occlude(target_fn, config)
+            scores[bases] = by_token[token]
         else:
             by_token, gap = integrated_gradients(target_fn, config)
             scores[bases] = by_token[token] * share
+        tokens = _scored(sequence, spans, [by_token[position] for position, *_ in spans])
     if bar is not None:
         bar.update()
-    return Attribution(sequence, config.method, target, scores, None, gap, weights)
+    return Attribution(sequence, config.method, target, scores, None, gap, weights, tokens)
+
+
+def _spans_of_tokens(sequence: str, tokenizer: Tokenizer) -> list[tuple[int, int, int]]:
+    """Return position, start and end of the tokens of bases."""
+    encoding = tokenizer.encode_detailed(sequence)
+    positions = np.flatnonzero(~tokenizer.special_mask[encoding.ids])
+    spans = encoding.offsets[positions].tolist()
+    return [(position, *span) for position, span in zip(positions.tolist(), spans, strict=True)]
+
+
+def _scored(
+    sequence: str, spans: list[tuple[int, int, int]], scores: Iterable[float]
+) -> tuple[TokenScore, ...]:
+    return tuple(
+        TokenScore(start, end, sequence[start:end], float(score), "+")
+        for (_, start, end), score in zip(spans, scores, strict=True)
+    )
 
 
 def _bases_of_tokens(
-    target_fn: AttributionTarget, sequence: str
+    spans: list[tuple[int, int, int]],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the bases that belong to tokens, the token of each, and its fraction of the token."""
-    token = np.full(len(sequence), -1)
-    spans = target_fn.tokenizer.encode_detailed(sequence).offsets
-    for position in target_fn.positions.tolist():
-        start, end = spans[position]
-        token[start:end] = position
-    bases = np.flatnonzero(token >= 0)
-    token = token[bases]
-    return bases, token, 1 / np.bincount(token)[token]
+    lengths = np.array([end - start for _, start, end in spans])
+    bases = np.concatenate([np.arange(start, end) for _, start, end in spans])
+    token = np.repeat([position for position, *_ in spans], lengths)
+    return bases, token, np.repeat(1 / lengths, lengths)
 
 
 def _mutants(sequence: str) -> Iterator[tuple[int, int, str]]:

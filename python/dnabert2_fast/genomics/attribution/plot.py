@@ -48,7 +48,8 @@ def plot_attribution(
 
     For mutagenesis it shows every mutation, and a dot for each base of the sequence. For attention
     it is below the logo and shows every pair of bases, with one row per attending base. Characters
-    other than A, C, G, T are written in grey.
+    other than A, C, G, T are written in grey. Marks at the top of the logo are the borders of the
+    tokens, those at the bottom the borders on the other strand.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def plot_attribution(
     if attribution.effects is not None:
         _draw_effects(attribution, list(grid[1::2]), width)
         label += "; dots: bases of the sequence"
+    if attribution.tokens:
+        label += "; marks: token borders (above: strand read, below: other strand)"
     positions = np.arange(start, start + length)[:: 1 if strand == "+" else -1]
     for number, first in enumerate(range(0, length, width)):
         ticks, labels = _round_ones(positions[first : first + width], width)
@@ -153,6 +156,7 @@ def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> Non
             Logo(table, ax=axes, show_spines=False, baseline_width=0.5)
         axes.set_xlim(start - 0.5, start + width - 0.5)
         axes.set_ylim(low - margin, high + margin)
+        _draw_borders(attribution, axes, start, width)
         axes.set_ylabel(QUANTITIES[attribution.target].replace(" (", "\n("), fontsize=7)
         axes.tick_params(labelsize=7)
         for index, letter in enumerate(attribution.sequence[start : start + width], start):
@@ -160,6 +164,16 @@ def _draw_letters(attribution: Attribution, grid: list[Axes], width: int) -> Non
                 axes.text(index, 0, letter, color="grey", fontsize=7, ha="center", va="bottom")
         if attribution.effects is not None:
             axes.set_xticks([])
+
+
+def _draw_borders(attribution: Attribution, axes: Axes, start: int, width: int) -> None:
+    """Mark where tokens end: at the top those of the forward strand, at the bottom the others."""
+    for strand, low, high in (("+", 0.9, 1.0), ("-", 0.0, 0.1)):
+        own = [token for token in attribution.tokens if token.strand == strand]
+        borders = {token.start for token in own} | {token.end for token in own}
+        seen = [border - 0.5 for border in borders if start <= border <= start + width]
+        heights = axes.get_xaxis_transform()
+        axes.vlines(seen, low, high, transform=heights, colors="gray", linewidth=0.8)
 
 
 def _draw_effects(attribution: Attribution, grid: list[Axes], width: int) -> None:

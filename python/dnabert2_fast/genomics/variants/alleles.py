@@ -142,7 +142,7 @@ def readings(text: str, start: int) -> list[str]:
     `text`), so that overlapping windows have equal sequences.
 
     >>> readings("ACRT", 0)
-    ['ACGT', 'ACAT', 'ACGT', 'ACAT']
+    ['ACAT', 'ACGT', 'ACAT', 'ACGT']
     >>> [sorted(bases) for bases in zip(*readings("AN", 10))]
     [['A', 'A', 'A', 'A'], ['A', 'C', 'G', 'T']]
     """
