@@ -293,9 +293,12 @@ def test_finetune_from_a_genome(files, capsys):
     arguments += [str(files / "out"), "--regions", bed, "--reference", str(files / "x.fa")]
     arguments += ["--epochs", "1", "--device", "cpu", "--mode", "frozen"]
     assert main(arguments) == 0
-    first, *_, last = capsys.readouterr().out.strip().splitlines()
+    first, *_, scored, last = capsys.readouterr().out.strip().splitlines()
     assert first.startswith(f"{files / 'data'}: train 96 rows (48 background, 48 region); dev ")
-    assert last.startswith("test: ")
+    assert scored.startswith("test: accuracy ")
+    metrics = json.loads((files / "out" / "metrics.json").read_text())
+    baseline = f"{metrics['test_baseline']['accuracy']:.3f}"
+    assert last.startswith(f"test, linear model on 5-mers: accuracy {baseline}, ")
     assert main(arguments) == 0  # nothing is made again
     task = json.loads((files / "out" / "task.json").read_text())
     assert (task["names"], task["window_bp"]) == (["background", "region"], 100)

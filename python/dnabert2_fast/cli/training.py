@@ -42,13 +42,15 @@ def finetune(config: FinetuneConfig) -> None:
         if Path(f"{config.out}.unfinished").exists():
             print("Finished epochs are kept; the same command resumes", file=sys.stderr)
         raise
-    spread = result.deviations.get("test", {})
-    listed = ", ".join(
-        f"{name} {value:.3f}" + (f" ± {spread[name]:.3f}" if spread else "")
-        for name, value in result.metrics["test"].items()
-    )
     print(f"{result.folder}: {result.trained:,} of {result.parameters:,} parameters trained")
-    print(f"test: {listed}")
+    for split, title in (("test", "test"), ("test_baseline", "test, linear model on 5-mers")):
+        if split in result.metrics:
+            spread = result.deviations.get(split, {})
+            listed = ", ".join(
+                f"{name} {value:.3f}" + (f" ± {spread[name]:.3f}" if spread else "")
+                for name, value in result.metrics[split].items()
+            )
+            print(f"{title}: {listed}")
 
 
 def predict(
