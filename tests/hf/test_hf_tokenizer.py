@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from datasets.fingerprint import Hasher
 from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
@@ -111,6 +112,43 @@ def test_equal_to_the_stock_tokenizer(ours, stock, options):
     same(ours(pairs, **options), stock(pairs, **options))
     for text in ("ACGTTGACATTACGACTTTGAC", ""):
         same(ours(text, **options), stock(text, **options))
+
+
+OVERFLOW = {"return_overflowing_tokens": True, "truncation": True, "max_length": 10}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        OVERFLOW,
+        {**OVERFLOW, "stride": 3, **DETAILS},
+        {**OVERFLOW, "stride": 7, "padding": True, "return_tensors": "pt", **DETAILS},
+        {**OVERFLOW, "stride": 2, "add_special_tokens": False, "return_length": True},
+        {**OVERFLOW, "truncation": False},
+        {**OVERFLOW, "max_length": 4000},
+    ],
+)
+def test_overlapping_parts(ours, stock, options):
+    texts = [*sequences(), "ACGTTGACATTACGACTTTGAC" * 7]
+    for side in ("right", "left"):
+        mine, theirs = copy.deepcopy(ours), copy.deepcopy(stock)
+        mine.truncation_side = theirs.truncation_side = side
+        same(mine(texts, **options), theirs(texts, **options))
+        for text in ("ACGTTGACATTACGACTTTGAC" * 9, "ACG", ""):
+            same(mine(text, **options), theirs(text, **options))
+    assert ours.is_fast
+
+
+def test_fingerprints_do_not_depend_on_calls(tmp_path):
+    """The cache of `datasets.map` has the pickle of the tokenizer in its key."""
+    tokenizer = HFDnabert2Tokenizer(model_max_length=5)
+    before = Hasher.hash(tokenizer)
+    tokenizer(["ACGTTGACATTACGACTTTGAC"] * 2, padding=True)
+    tokenizer.get_vocab(), tokenizer.num_special_tokens_to_add()
+    tokenizer("ACGTTGACATTACGACTTTGAC", "ACG")
+    assert Hasher.hash(tokenizer) == before
+    again = pickle.loads(pickle.dumps(tokenizer))
+    assert again("ACGT")["input_ids"] == tokenizer("ACGT")["input_ids"]
 
 
 def test_truncation_of_pairs_and_from_the_left(ours, stock):
@@ -238,7 +276,8 @@ def test_added_tokens(stock, tmp_path):
     ("given", "options", "words"),
     [
         (["ACG"], {"is_split_into_words": True}, "no words"),
-        (["ACG"], {"return_overflowing_tokens": True}, "encode_windows"),
+        (["ACG"], {"text_pair": ["A"], **OVERFLOW}, "encode_windows"),
+        (["ACG"], {**OVERFLOW, "stride": 8}, "stride: must be below 8"),
         (["ACG"], {"split_special_tokens": True}, "never split"),
         ([["A", "C", "G"]], {}, "sequences or pairs, not both"),
         (["ACG", ["A", "C"]], {}, "sequences or pairs, not both"),

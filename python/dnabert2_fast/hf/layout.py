@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Column", "Padding"]
+__all__ = ["Column", "Padding", "Parts"]
 
 
 class Column(NamedTuple):
@@ -82,3 +84,60 @@ class Padding(NamedTuple):
             return None
         position, columns = np.arange(width), lengths[:, None]
         return position < columns if self.side == "right" else position >= width - columns
+
+
+class Parts(NamedTuple):
+    """Overlapping parts of long sequences, cut like ``return_overflowing_tokens``.
+
+    Attributes
+    ----------
+    width : int
+        Maximum tokens of a part, special ones included.
+    stride : int
+        Tokens that a part shares with the next one.
+    before, after : int
+        Numbers of special tokens around each sequence, and then around each part.
+    """
+
+    width: int
+    stride: int
+    before: int
+    after: int
+
+    def of(
+        self, offsets: npt.NDArray[np.int64], side: str
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the position of every token of the parts, the parts' offsets, and their sequences.
+
+        `side` is where tokens are cut off: parts begin at the other end.
+
+        >>> [a.tolist() for a in Parts(4, 1, 1, 1).of(np.array([0, 5, 8]), "right")]
+        [[0, 1, 2, 4, 0, 2, 3, 4, 5, 6, 7], [0, 4, 8, 11], [0, 0, 1]]
+        """
+        room = self.width - self.before - self.after
+        if not 0 <= self.stride < room:
+            raise ValueError(
+                f"stride: must be below {room}, the tokens that fit into max_length (got "
+                f"{self.stride})."
+            )
+        rows, samples = [], []
+        for sample, (first, last) in enumerate(pairwise(offsets.tolist())):
+            start, end = first + self.before, last - self.after
+            for cut in _cuts(end - start, room, room - self.stride, side):
+                own = (np.arange(first, start), np.arange(*cut) + start, np.arange(end, last))
+                rows.append(np.concatenate(own))
+                samples.append(sample)
+        lengths = np.array([0, *map(len, rows)], np.int64)
+        at = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        return at, lengths.cumsum(), np.array(samples, np.int64)
+
+
+def _cuts(length: int, room: int, step: int, side: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each part; the last one ends with the sequence, or begins with it."""
+    done = 0
+    while True:
+        until = min(done + room, length)
+        yield (done, until) if side == "right" else (length - until, length - done)
+        if until == length:
+            return
+        done += step

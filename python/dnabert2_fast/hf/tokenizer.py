@@ -8,9 +8,10 @@ created per token unless lists are requested.
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from dnabert2_fast.errors import TokenizerError
-from dnabert2_fast.hf.layout import Column, Padding
+from dnabert2_fast.hf.layout import Column, Padding, Parts
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
@@ -26,6 +27,38 @@ from dnabert2_fast.tokenizer._vocabulary import PACKAGED, Case, Unknown
 __all__ = ["HFDnabert2Tokenizer"]
 
 FILE = "tokenizer.json"
+
+
+# Not attributes of the tokenizer: `datasets` has those in the keys of its cache, so they must not
+# change with calls.
+_has_warned: WeakSet[HFDnabert2Tokenizer] = WeakSet()
+
+
+@lru_cache(maxsize=16)
+def _ids_of(core: Tokenizer) -> dict[str, int]:
+    return {token: i for i, token in enumerate(core.vocabulary)}
+
+
+@lru_cache(maxsize=16)
+def _template_of(core: Tokenizer) -> dict[bool, list[tuple[int | None, int]]]:
+    """Return the ids of the template with their type ids, for one sequence and for a pair.
+
+    None represents the ids of a sequence.
+    """
+    letters = "A" * 8
+    bare = len(core.encode(letters, add_special_tokens=False))
+    found = {}
+    for pair in (False, True):
+        framed = core.encode_detailed(letters, letters if pair else None)
+        own = framed.offsets[:, 1] > framed.offsets[:, 0]
+        row: list[tuple[int | None, int]] = []
+        for i in range(len(own)):
+            if not own[i]:
+                row.append((int(framed.ids[i]), int(framed.type_ids[i])))
+            elif own[: i + 1].sum() % bare == 1 or bare == 1:
+                row.append((None, int(framed.type_ids[i])))
+        found[pair] = row
+    return found
 
 
 class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
@@ -61,6 +94,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     vocab_files_names = {"tokenizer_file": FILE}  # noqa: RUF012 (transformers reads it here)
     model_input_names = PreTrainedTokenizerFast.model_input_names  # differs between versions
     padding_side = "right"
+    deprecation_warnings: dict[str, Any]
 
     def __init__(
         self,
@@ -93,6 +127,11 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
                 options.setdefault(role, names[token])
         super().__init__(case=case, unknown=unknown, **options)
 
+    @property
+    def is_fast(self) -> bool:
+        """True: overlapping parts (`return_overflowing_tokens`) and offsets are available."""
+        return True
+
     # The vocabulary
 
     @property
@@ -100,25 +139,22 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         """Number of ids, added tokens included."""
         return self.core.vocab_size
 
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.core.vocabulary)}
-
     def get_vocab(self) -> dict[str, int]:
         """Return the id of every token."""
-        return dict(self._ids)
+        return dict(_ids_of(self.core))
 
     def _convert_token_to_id(self, token: str) -> int | None:
-        return self._ids.get(token, self.core.unk_id)
+        return _ids_of(self.core).get(token, self.core.unk_id)
 
     def _convert_id_to_token(self, index: int) -> str | None:
         names = self.core.vocabulary
         return names[index] if 0 <= index < len(names) else None
 
     def _add_tokens(self, new_tokens: list[Any], special_tokens: bool = False) -> int:
+        ids = _ids_of(self.core)
         # Tokens that the file lacks are added to its list of added ones, where the encoder finds
         # them; tokens that it has are unchanged.
-        new = dict.fromkeys(str(token) for token in new_tokens if str(token) not in self._ids)
+        new = dict.fromkeys(str(token) for token in new_tokens if str(token) not in ids)
         new.pop("", None)
         if new:
             document = json.loads(self.core.text)
@@ -139,8 +175,6 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
                 case=self.core.case,
                 unknown=self.core.unknown,
             )
-            for cached in ("_ids", "_template_of"):
-                self.__dict__.pop(cached, None)
         super()._add_tokens(new_tokens, special_tokens=special_tokens)
         return len(new)
 
@@ -175,32 +209,11 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
     # Special tokens around a sequence or a pair, as in the file's template
 
-    @cached_property
-    def _template_of(self) -> dict[bool, list[tuple[int | None, int]]]:
-        """Return the ids of the template with their type ids, for one sequence and for a pair.
-
-        None represents the ids of a sequence.
-        """
-        letters = "A" * 8
-        bare = len(self.core.encode(letters, add_special_tokens=False))
-        found = {}
-        for pair in (False, True):
-            framed = self.core.encode_detailed(letters, letters if pair else None)
-            own = framed.offsets[:, 1] > framed.offsets[:, 0]
-            row: list[tuple[int | None, int]] = []
-            for i in range(len(own)):
-                if not own[i]:
-                    row.append((int(framed.ids[i]), int(framed.type_ids[i])))
-                elif own[: i + 1].sum() % bare == 1 or bare == 1:
-                    row.append((None, int(framed.type_ids[i])))
-            found[pair] = row
-        return found
-
     def _framed(self, first: list[Any], second: list[Any] | None) -> list[tuple[Any, int, int]]:
         """Return id, type id and whether it is special, of every token."""
         parts = iter([first, second])
         rows: list[tuple[Any, int, int]] = []
-        for token, kind in self._template_of[second is not None]:
+        for token, kind in _template_of(self.core)[second is not None]:
             if token is None:
                 rows += [(own, kind, 0) for own in next(parts) or []]
             else:
@@ -209,7 +222,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Return the number of special tokens around one sequence, or a pair."""
-        return sum(token is not None for token, _ in self._template_of[pair])
+        return sum(token is not None for token, _ in _template_of(self.core)[pair])
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -243,6 +256,13 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         """Return the tokens of a sequence or pair."""
         return self.core.tokens(self.core.encode(text, pair, add_special_tokens=add_special_tokens))
 
+    def _eventual_warn_about_too_long_sequence(self, *given: Any) -> None:
+        if self not in _has_warned:
+            super()._eventual_warn_about_too_long_sequence(*given)
+            if self.deprecation_warnings:
+                _has_warned.add(self)
+        self.deprecation_warnings = {}
+
     def _batch_encode_plus(self, batch_text_or_text_pairs: Any, **options: Any) -> BatchEncoding:
         return self._encode_plus(batch_text_or_text_pairs, **options)  # transformers 4
 
@@ -254,6 +274,7 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         padding_strategy: Any = "do_not_pad",
         truncation_strategy: Any = "do_not_truncate",
         max_length: int | None = None,
+        stride: int = 0,
         is_split_into_words: bool = False,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
@@ -270,26 +291,34 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     ) -> BatchEncoding:
         if is_split_into_words:
             raise ValueError("is_split_into_words: DNA has no words. Join the parts of a sequence.")
-        if return_overflowing_tokens:
-            raise ValueError(
-                "return_overflowing_tokens: is not supported. Cut long sequences with "
-                "dnabert2_fast.Tokenizer.encode_windows, which keeps coordinates."
-            )
         if split_special_tokens:
             raise ValueError("split_special_tokens: must be False; special tokens are never split.")
         single = isinstance(text, str)
         texts, pairs = _texts_and_pairs(text, text_pair)
         rule = str(getattr(truncation_strategy, "value", truncation_strategy))
-        spans_wanted = return_special_tokens_mask or return_offsets_mapping
+        whole = return_overflowing_tokens or rule == "do_not_truncate"
         ragged, types, spans = self._encoded(
             texts,
             pairs,
-            spans_wanted,
+            return_special_tokens_mask or return_offsets_mapping,
             None if rule == "do_not_truncate" else rule,
             add_special_tokens=add_special_tokens,
-            max_length=None if rule == "do_not_truncate" else max_length,
+            max_length=None if whole else max_length,
             truncation_side=self.truncation_side,
         )
+        samples = np.arange(len(ragged))
+        if return_overflowing_tokens and rule != "do_not_truncate" and max_length is not None:
+            if pairs is not None:
+                raise ValueError(
+                    "return_overflowing_tokens: is not supported for pairs. Cut the sequences with "
+                    "dnabert2_fast.Tokenizer.encode_windows, which keeps coordinates."
+                )
+            around = _template_of(self.core)[False] if add_special_tokens else [(None, 0)]
+            before = next(i for i, (token, _) in enumerate(around) if token is None)
+            parts = Parts(max_length, stride, before, len(around) - before - 1)
+            at, offsets, samples = parts.of(ragged.offsets, self.truncation_side)
+            ragged = Ragged(ragged.values[at], offsets)
+            types, spans = types[at], spans[at] if len(spans) else spans
         longest = int(ragged.lengths.max(initial=0))
         self._eventual_warn_about_too_long_sequence(range(longest), max_length, verbose)
         padding = Padding.asked_for(
@@ -320,10 +349,12 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
             data = {name: column.rectangle(real) for name, column in columns.items()}
         if return_length:
             data["length"] = [len(row) for row in data["input_ids"]]
+        if return_overflowing_tokens:
+            data["overflow_to_sample_mapping"] = samples.tolist()
         if real is not None and str(getattr(return_tensors, "value", return_tensors)) == "pt":
             # Without a copy, which transformers' own conversion would make.
             data = {name: torch.as_tensor(rows) for name, rows in data.items()}
-        if single and return_tensors is None:
+        if single and return_tensors is None and not return_overflowing_tokens:
             data = {name: rows if name == "length" else rows[0] for name, rows in data.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
 
@@ -331,7 +362,11 @@ class HFDnabert2Tokenizer(PreTrainedTokenizer):  # type: ignore[misc]
         self, texts: list[str], pairs: list[str] | None, spans: bool, rule: Any, **options: Any
     ) -> tuple[Ragged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return ids, type ids and, if requested, offsets."""
-        if pairs is None and not spans and not any(kind for _, kind in self._template_of[False]):
+        if (
+            pairs is None
+            and not spans
+            and not any(kind for _, kind in _template_of(self.core)[False])
+        ):
             ragged = self.core.encode_batch(texts, **options)
             return ragged, np.zeros(len(ragged.values), np.int64), np.empty((0, 2), np.int64)
         return self.core.encode_batch_detailed(
