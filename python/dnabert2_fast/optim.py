@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["RATES", "finetuning_rate", "learning_rate", "make_optimizers"]
+__all__ = ["PUBLISHED_WIDTH", "RATES", "finetuning_rate", "learning_rate", "make_optimizers"]
 
 # Maximum rates of fine-tuning at the published width: the paper's for all parameters, the usual
 # ones for adapters and for a head alone.

@@ -217,3 +217,6 @@ def test_rates_and_epochs(folders, tmp_path):
         assert settings["epochs"] == 334  # 96 rows are 3 updates
     settings = ModelSystem(str(folders["nt"]), "full", 2, 0.01).settings(case)
     assert (settings["epochs"], settings["learning_rate"]) == (2, 0.01)
+    for mode, rate in (("full", 9e-5), ("lora", 9e-4), ("frozen", 3e-3)):  # of width 256
+        assert ModelSystem("mini", mode).settings(case)["learning_rate"] == pytest.approx(rate)
+    assert ModelSystem("mini", "full", None, 0.01).settings(case)["learning_rate"] == 0.01

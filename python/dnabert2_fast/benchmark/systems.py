@@ -36,7 +36,7 @@ from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.finetuning.task import Labelled, Task
 from dnabert2_fast.model.config import Dnabert2Config, is_ours
 from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
-from dnabert2_fast.optim import RATES
+from dnabert2_fast.optim import PUBLISHED_WIDTH, RATES
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Case", "CnnSystem", "KmerSystem", "ModelSystem", "Outcome", "System"]
@@ -197,6 +197,8 @@ class ModelSystem:
             rate = FOREIGN_LORA_RATE
         elif rate is None:
             rate = RATES[self.mode]
+        if self.learning_rate is None and self._is_ours():  # as finetune does by default
+            rate *= PUBLISHED_WIDTH / read_config(local_folder(self.model))["hidden_size"]
         epochs = self.epochs or spec.epochs_for(len(case.tables["train"].labels))
         return Fit(epochs, spec.batch_size, rate)
 
