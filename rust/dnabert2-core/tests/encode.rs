@@ -81,6 +81,21 @@ proptest! {
     }
 
     #[test]
+    fn pieces_are_added_to_those_of_other_texts(
+        training in proptest::collection::vec(dna(400), 1..4),
+        texts in proptest::collection::vec(dna(60), 1..6),
+    ) {
+        let vocab = trained(&training, 80);
+        let encoder = GeneralEncoder::new(&vocab);
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        for text in &texts {
+            encoder.encode(&vocab, &codes(text), &mut together);
+            alone.extend(encoded(&vocab, &codes(text)));
+        }
+        prop_assert_eq!(together, alone);
+    }
+
+    #[test]
     fn automaton_is_bpe(
         training in proptest::collection::vec(dna(400), 1..4),
         merges in 0..120_usize,
