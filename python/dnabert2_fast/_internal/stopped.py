@@ -19,9 +19,9 @@ def stopped_run(folder: Path) -> str | None:
 
     Examples
     --------
-    >>> import json, tempfile
+    >>> import tempfile
     >>> run = Path(tempfile.mkdtemp())
-    >>> _ = (run / "run.json").write_text(json.dumps({"corpus": "corpus", "steps": 40}))
+    >>> _ = (run / "run.json").write_text('{"corpus": "corpus", "steps": 40}')
     >>> stopped_run(run)  # doctest: +ELLIPSIS
     'pre-training stopped before the first checkpoint (40 steps). Run its command again ...
     """
