@@ -38,6 +38,17 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
+fn one_letter_is_read_as_another() {
+    let mut file = small();
+    file["normalizer"] = json!({"type": "Replace", "pattern": {"String": "U"}, "content": "T"});
+    let tokenizer = Tokenizer::new(read(&file), Policy::default());
+    let ids =
+        |text: &[u8]| tokenizer.encode(text, None, 0, &Options::default()).expect("sound").ids;
+    assert_eq!(ids(b"AUNACU"), ids(b"ATNACT"));
+    assert_ne!(ids(b"AU"), ids(b"AN"));
+}
+
+#[test]
 fn both_spellings_of_merges_are_read() {
     let mut file = small();
     for merge in file["model"]["merges"].as_array_mut().expect("a list") {
