@@ -9,7 +9,7 @@ from dnabert2_fast import Dnabert2Config, Dnabert2Model, Tokenizer, embed
 library = pytest.importorskip("sentence_transformers")
 import dnabert2_fast.hf  # noqa: E402, F401 (registers with the Auto classes)
 
-TEXTS = ["ACGTAGCATCGGATCTATC" * 9, "TTGACAGATTNNGATT", "GATTACA" * 30, "A"]
+TEXTS = ["ACGTAGCATCGGATCTATC" * 9, "TTGACAgattNNGATT", "GATTACA" * 30, "A", "ACGGTCA" * 900]
 
 
 class RealTokens(torch.nn.Module):
@@ -43,12 +43,11 @@ def folder(tmp_path_factory):
 
 
 def opened(folder, *between, pooling):
-    try:
-        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    except ImportError:  # before version 5.4
-        from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    modules = [Transformer(folder), *between, Pooling(24, pooling)]
+    encoder = Transformer(folder, processor_kwargs={"case": "upper"})
+    encoder.max_seq_length = 1_000_000
+    modules = [encoder, *between, Pooling(24, pooling)]
     return library.SentenceTransformer(modules=modules, device="cpu")
 
 
