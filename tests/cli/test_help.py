@@ -117,11 +117,11 @@ def test_rejected_values_are_one_line(arguments, message, capsys):
     [
         (
             "pretrain --corpus c",
-            "--corpus: is not an option of dnabert2-fast pretrain. Write its value alone.",
+            "--corpus: is a positional argument of dnabert2-fast pretrain. Write its value alone.",
         ),
         (
             "embed --file c",
-            "--file: is not an option of dnabert2-fast embed. Write its value alone.",
+            "--file: is a positional argument of dnabert2-fast embed. Write its value alone.",
         ),
         ("pretrain x --out y --steps -1", "--steps: must be at least 1 (got -1)."),
         ("embed x --out y.npy --batch_tokens=0", "--batch_tokens: must be at least 1 (got 0)."),

@@ -175,9 +175,9 @@ def test_weights_need_no_species(tmp_path):
 
 def test_bad_mixtures(corpora, tmp_path):
     corpus, more = corpora
-    with pytest.raises(ValueError, match="weights: 1 for 2 corpora"):
+    with pytest.raises(ValueError, match=r"weights: must be one per corpus \(got 1 for 2\)"):
         Mixture([corpus, more], [1.0])
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="finite numbers >= 0"):
         Mixture([corpus], [-1.0])
     with pytest.raises(CorpusError, match="no windows to draw"):
         Mixture([corpus], [0.0])

@@ -80,12 +80,12 @@ def test_edges_of_the_settings():
         CorpusConfig(seed=-1)
     CorpusConfig(window_bp=20, min_bp=20)
     CorpusConfig(window_bp=None, min_bp=20)
-    with pytest.raises(ValueError, match=r"^min_bp: 21 is more than window_bp, 20"):
+    with pytest.raises(ValueError, match=r"^min_bp: must be at most window_bp, 20 \(got 21\)"):
         CorpusConfig(window_bp=20, min_bp=21)
     CorpusConfig(window_bp=20, min_window_bp=20)
     for window in (19, None):
         with pytest.raises(
-            ValueError, match=f"^min_window_bp: 20 is more than window_bp, {window}"
+            ValueError, match=f"^min_window_bp: must be at most window_bp, {window} "
         ):
             CorpusConfig(window_bp=window, min_window_bp=20)
     with pytest.raises(ValueError, match=r"^stride_bp: must be omitted with min_window_bp"):

@@ -178,7 +178,7 @@ def test_white_space_is_dropped_by_every_reader(tmp_path):
         with pytest.raises((FastaError, DataError), match=r"digit '1'"):
             list(read_pieces(tmp_path / name))
     (tmp_path / "d.bed").write_text("a\t0\t8\n")
-    with pytest.raises(FastaError, match=r"digit '1'.*line 3"):
+    with pytest.raises(FastaError, match=r":3: .*digit '1'"):
         list(read_pieces(SequenceFile(tmp_path / "d.fa", regions=tmp_path / "d.bed")))
 
 
@@ -226,12 +226,22 @@ def test_a_damaged_block_of_bgzip_is_never_passed_over(tmp_path):
 RNA = b">a\nACGUUGCAUUAGCAUUUACG\n"
 
 
+def read_lines(path):
+    return read_column(path, "")
+
+
 def test_rna_is_read_as_dna_where_it_is_asked_for(tmp_path, capsys):
     (tmp_path / "r.fa").write_bytes(RNA)
     (tmp_path / "r.txt").write_text("ACGUu\n")
     with pytest.warns(InputWarning, match=r"r\.fa: has U and no T.*--rna"):
         [record] = read_fasta(tmp_path / "r.fa")
     assert record.sequence == "ACGUUGCAUUAGCAUUUACG"
+    messages = set()
+    for path, read in ((tmp_path / "r.fa", read_fasta), (tmp_path / "r.txt", read_lines)):
+        with pytest.warns(InputWarning) as caught:
+            list(read(path))
+        messages.add(str(caught[0].message).removeprefix(f"{path}: "))
+    assert len(messages) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dna = "ACGTTGCATTAGCATTTACG"

@@ -3,11 +3,13 @@
 import inspect
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 import dnabert2_fast.ray
 from dnabert2_fast import Corpus, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
-from dnabert2_fast.errors import CorpusError, FastaError
+from dnabert2_fast.errors import CorpusError, FastaError, InputWarning
 from dnabert2_fast.io import SourceFile
 from dnabert2_fast.ray import RayTasks, corpus, embedding
 from dnabert2_fast.ray import build_corpus as build_over_ray
@@ -174,13 +176,15 @@ def test_a_stopped_build_by_uri_resumes_with_the_same_settings_only(
 
 def test_a_damaged_file_is_one_line(tasks, inputs, tmp_path):
     (tmp_path / "x.fa").write_text(">a\nAC\0GT\n")
-    with pytest.raises(FastaError, match=r"x\.fa: there is a NUL byte"):
+    with pytest.raises(FastaError, match=r"x\.fa:2: record .a.: there is a NUL byte"):
         build_over_ray([*inputs, tmp_path / "x.fa"], tmp_path / "c", tok, CorpusConfig(**RULES))
     assert not (tmp_path / "c").exists()
     by_uri = [SourceFile((tmp_path / "x.fa").as_uri(), "s", "g", 1.0, None)]
     counted = [by_uri[0]._replace(max_bp=4)]
     for name, files in (("u", by_uri), ("v", counted)):
-        with pytest.raises(FastaError, match=f"^{tmp_path}/x.fa: there is a NUL byte"):
+        with pytest.raises(
+            FastaError, match=f"^{tmp_path}/x.fa:2: record .a.: there is a NUL byte"
+        ):
             build_over_ray(files, (tmp_path / name).as_uri(), tok, CorpusConfig(**RULES))
 
 
@@ -316,3 +320,20 @@ def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModuleNotFoundError, match=r'needs ray: pip install "dnabert2-fast\[ray\]"'):
         embed_over_ray(reads / "x.fa", *given, tasks=RayTasks(1))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_warning_names_the_file_and_not_its_copy(tmp_path, monkeypatch, strict):
+    for module in (corpus, embedding):
+        monkeypatch.setattr(module, "each", one_after_the_other)
+    rna = tmp_path / "rna.fa"
+    rna.write_text(">a\nACGUACGUAAGGUUACGU\n")
+    message = f"^{re.escape(str(rna))}: has U and no T"
+    with warnings.catch_warnings():
+        if strict:
+            warnings.simplefilter("error", InputWarning)
+            seen = pytest.raises(InputWarning, match=message)
+        else:
+            seen = pytest.warns(InputWarning, match=message)
+        with seen:
+            build_over_ray([rna.as_uri()], (tmp_path / "c").as_uri(), tok, min_bp=1)

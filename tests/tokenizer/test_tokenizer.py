@@ -112,6 +112,10 @@ def test_policies():
     strict = Tokenizer.from_pretrained("dnabert2", unknown="error")
     with pytest.raises(TokenizerError, match=r"sequence 1: 'N' at 2 \(0-based\)"):
         strict.encode_batch(["ACGT", "ACNGT"])
+    with pytest.raises(TokenizerError, match=r"^sequence 1: 'N' at 2 \(0-based\)"):
+        strict.encode_batch_detailed(["ACGT", "ACNGT"], ["ACGT", "ACGTN"])
+    with pytest.raises(TokenizerError, match=r"^pair of sequence 1: 'N' at 4 \(0-based\)"):
+        strict.encode_batch_detailed(["ACGT", "ACGT"], ["ACGT", "ACGTN"])
     upper = Tokenizer.from_pretrained("dnabert2")
     assert upper.decode(upper.encode("acNNgt")) == "ACNNGT"
     assert upper.offsets(upper.encode("acNNgt")).tolist() == [

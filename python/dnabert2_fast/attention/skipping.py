@@ -78,7 +78,7 @@ def count_scores() -> Iterator[Scores]:
 
 
 def counting() -> bool:
-    """Return whether a count is open."""
+    """Return whether `count_scores` is active."""
     return bool(_counters)
 
 

@@ -149,8 +149,8 @@ def whole_set(name: str) -> GueSet:
         if name in (one.name, *one.aliases):
             return one
     raise ValueError(
-        f"tasks: {name!r} does not exist. Give sets such as EMP/H3 or mouse/0, tasks such as TF-M, "
-        "GUE or GUE+."
+        "tasks: must be sets such as EMP/H3 or mouse/0, tasks such as TF-M, GUE or GUE+ "
+        f'(got "{name}").'
     )
 
 

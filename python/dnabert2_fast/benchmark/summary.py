@@ -65,7 +65,7 @@ class Score(NamedTuple):
 
 
 class Average(NamedTuple):
-    """Mean of scores over `sets` sets of `of`."""
+    """Mean score over the sets with a result: `sets` of `of` sets."""
 
     mean: float
     sets: int

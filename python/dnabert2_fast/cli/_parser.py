@@ -193,7 +193,7 @@ def require_known(arguments: list[str], target: Callable[..., Any], prog: str) -
         if not name.startswith("--") or name == "--" or name in known:
             continue
         if name in positional:
-            raise ValueError(f"{typed}: is not an option of {prog}. Write its value alone.")
+            raise ValueError(f"{typed}: is a positional argument of {prog}. Write its value alone.")
         near = did_you_mean(name, sorted(known)) or f" Run {prog} --help."
         raise ValueError(f"{typed}: is not an option of {prog}.{near}")
 

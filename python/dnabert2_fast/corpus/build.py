@@ -282,7 +282,7 @@ class _Journal:
         temporary.replace(self._path)
 
     def done(self) -> list[int]:
-        """Windows of each split that need no more work; after the unit's end, every one."""
+        """Return the number of finished windows of each split; all once the unit is complete."""
         if self.read is not None:
             return [2**64 - 1, 2**64 - 1]
         return [sum(s["sequences"] for s in self.shards if s["split"] == x) for x in SPLITS]
@@ -370,7 +370,7 @@ def write_merged(
 
 
 def not_in_corpus(file: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Return what an input file had that is not in the corpus; empty if all of it is.
+    """Return the parts of an input file that the corpus lacks; empty if none.
 
     Parameters
     ----------

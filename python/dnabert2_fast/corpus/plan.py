@@ -91,11 +91,14 @@ class CorpusConfig:
         check_between("valid_fraction", self.valid_fraction, 0, 1)
         check_seed(self.seed)
         if self.window_bp and self.min_bp and self.min_bp > self.window_bp:
-            raise ValueError(f"min_bp: {self.min_bp} is more than window_bp, {self.window_bp}")
+            raise ValueError(
+                f"min_bp: must be at most window_bp, {self.window_bp} (got {self.min_bp})."
+            )
         if self.min_window_bp is not None:
             if self.window_bp is None or self.min_window_bp > self.window_bp:
                 raise ValueError(
-                    f"min_window_bp: {self.min_window_bp} is more than window_bp, {self.window_bp}"
+                    f"min_window_bp: must be at most window_bp, {self.window_bp} "
+                    f"(got {self.min_window_bp})."
                 )
             if self.stride_bp is not None:
                 raise ValueError(

@@ -169,7 +169,7 @@ class Corpus:
 
     @property
     def weights(self) -> list[tuple[int, float]]:
-        """How many windows in a row have which weight, from the manifest."""
+        """Runs of windows of equal weight, as pairs (number of windows, weight)."""
         return [(shard["sequences"], shard["weight"]) for shard in self._shards]
 
     @cached_property
@@ -240,7 +240,7 @@ class Corpus:
         return Ragged(*self._mapped.gather(self._numbers(windows)))
 
     def where(self, window: int) -> Window:
-        """Return where a window came from; negative numbers count from the end.
+        """Return the origin of a window; negative numbers count from the end.
 
         Parameters
         ----------
@@ -267,7 +267,7 @@ class Corpus:
         return Window(**row)
 
     def origins(self) -> pa.Table:
-        """Return where every window came from, a row each, in memory.
+        """Return the origins of all windows, one row each, in memory.
 
         Returns
         -------

@@ -106,9 +106,11 @@ class Mixture:
         self.corpora = list(corpora)
         weights = [1.0] * len(self.corpora) if weights is None else list(weights)
         if len(weights) != len(self.corpora):
-            raise ValueError(f"weights: {len(weights)} for {len(self.corpora)} corpora")
+            raise ValueError(
+                f"weights: must be one per corpus (got {len(weights)} for {len(self.corpora)})."
+            )
         if not all(0 <= weight < math.inf for weight in weights):
-            raise ValueError("weights: they must be finite and not negative")
+            raise ValueError(f"weights: must be finite numbers >= 0 (got {weights}).")
         if len({corpus.fingerprint for corpus in self.corpora}) > 1:
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
             raise CorpusError(f"{folders}: encoded with different tokenizers")

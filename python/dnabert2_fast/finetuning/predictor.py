@@ -151,7 +151,7 @@ class Predictor:
         ----------
         sequences : list, tuple, generator, array, series or path
             Of `str` or `bytes`; a path is a FASTA or FASTQ file.
-        pairs : the same, optional
+        pairs : list, tuple, generator, array, series or path, optional
             The second sequences, for a task of pairs.
         window_bp : int, optional
             Length of a window in bases; the longest training sequence's if omitted. If both are
@@ -171,7 +171,9 @@ class Predictor:
         if pairs is not None:
             seconds = known_texts(pairs, self.tokenizer, "pairs")
             if len(seconds) != len(texts):
-                raise ValueError(f"pairs: {len(seconds)} of them, but {len(texts)} sequences")
+                raise ValueError(
+                    f"pairs: must be one per sequence (got {len(seconds)} for {len(texts)})."
+                )
         rows = (Row("", text, second, "") for text, second in zip(texts, seconds, strict=True))
         windows = self.windows_of(rows, window_bp=window_bp, stride_bp=stride_bp)
         outputs, spans = [np.empty((0, len(self.task.names)))], [np.empty((0, 2), np.int64)]

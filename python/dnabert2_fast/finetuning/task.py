@@ -383,7 +383,10 @@ def _task_of(
     kind = _kind_of(labels) if kind == "auto" else kind
     pairs = rows[0].pair is not None
     if pairs and kind in ("tokens", "bases"):
-        raise DataError(f"{path}: labels of {kind} cannot be used with pairs of sequences.")
+        raise DataError(
+            f"{path}: labels of {kind} cannot be used with pairs of sequences. Use one sequence "
+            "per row, with the header sequence,label."
+        )
     if kind in ("multilabel", "regression"):
         count = rows[0].label.count(";") + 1
         if kind == "regression":

@@ -126,8 +126,8 @@ class Reference:
     def resolve(self, name: str) -> str | None:
         """Return the reference's name for a chromosome, or None.
 
-        ``chr20`` and ``20`` are one, ``chrM`` and ``MT``, an accession inside an NCBI name such as
-        ``gi|1|ref|NC_000001.1|``, and an accession with and without its version.
+        ``chr20`` matches ``20``, and ``chrM`` matches ``MT``. An accession matches with or without
+        its version, also within an NCBI name such as ``gi|1|ref|NC_000001.1|``.
 
         Parameters
         ----------

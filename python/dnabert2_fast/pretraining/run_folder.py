@@ -49,7 +49,7 @@ class RunFolder:
             if self.finished and theirs.get("steps") != settings["steps"]:
                 raise CheckpointError(
                     f"{self.folder}: finished after {theirs.get('steps')} steps (requested "
-                    f"{settings['steps']}). To train it further, choose another --out and give "
+                    f"{settings['steps']}). To train it further, choose another --out and set "
                     f"--init-from {self.folder}."
                 )
             require_same(self.folder, theirs, settings)

@@ -5,17 +5,20 @@ The URIs of pyarrow are read and written: ``s3://``, ``gs://``, ``hdfs://``, ``f
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from dnabert2_fast.errors import Dnabert2Error
+from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
 __all__ = ["Storage", "copy_file", "naming_originals", "stamp_of", "storage_of"]
 
 Storage = tuple[fs.FileSystem, str]
+T = TypeVar("T", bound=Exception)
 
 
 def storage_of(location: str) -> Storage:
@@ -46,12 +49,23 @@ def copy_file(source: Storage, target: Storage) -> None:
 
 @contextmanager
 def naming_originals(copies: Mapping[Path, Storage]) -> Iterator[None]:
-    """Name the files that copies were made of in errors of this package."""
-    try:
-        yield
-    except Dnabert2Error as error:
+    """Name the files that copies were made of in errors and warnings of this package."""
+
+    def renamed(error: T) -> T:
         message = str(error)
         # A name may begin with another.
         for copy in sorted(copies, key=lambda path: len(str(path)), reverse=True):
             message = message.replace(str(copy), copies[copy][1])
-        raise type(error)(message) from None
+        return type(error)(message)
+
+    with warnings.catch_warnings():  # restores showwarning
+        show = warnings.showwarning
+
+        def show_renamed(message: Warning | str, *where: Any, **options: Any) -> None:
+            show(renamed(message) if isinstance(message, Warning) else message, *where, **options)
+
+        warnings.showwarning = show_renamed
+        try:
+            yield
+        except (Dnabert2Error, InputWarning) as error:
+            raise renamed(error) from None

@@ -485,8 +485,8 @@ class Tokenizer:
         ----------
         sequences : list, tuple, generator, array, series or path
             As in `encode_batch`.
-        pairs : the same, optional
-            One second sequence for each.
+        pairs : list, tuple, generator, array, series or path, optional
+            The second sequence of each pair, one for each of `sequences`.
         add_special_tokens, max_length, truncation, truncation_side
             As in `encode`.
         threads : int

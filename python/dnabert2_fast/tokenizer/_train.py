@@ -102,7 +102,7 @@ class TrainingConfig:
         if len(tokens) < len(SPECIAL_TOKENS) or len(set(tokens)) < len(tokens):
             raise ValueError(
                 "special_tokens: must be at least five different ones, for unknown, start, end, "
-                "padding and mask."
+                f"padding and mask (got {', '.join(tokens) or 'none'})."
             )
         if any(is_sequence(token) for token in tokens):
             raise ValueError("special_tokens: must not consist only of letters of sequences.")

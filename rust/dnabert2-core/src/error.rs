@@ -16,7 +16,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A sequence file is not readable FASTA or FASTQ.
-    #[error("{}: {message}{}", path.display(), position(record, *line))]
+    #[error("{}{}: {message}", path.display(), position(record, *line))]
     Fasta {
         /// The file.
         path: PathBuf,
@@ -36,11 +36,11 @@ pub enum Error {
         message: String,
     },
     /// A tokenizer file contains something that this encoder cannot reproduce exactly.
-    #[error("{}: at {pointer}: {message}", path.display())]
+    #[error("{}{}: {message}", path.display(), within(pointer))]
     TokenizerFile {
         /// The file.
         path: PathBuf,
-        /// JSON pointer, or a line.
+        /// JSON pointer, or the number of a line, or empty for the whole file.
         pointer: String,
         /// What is wrong or not supported.
         message: String,
@@ -84,6 +84,8 @@ pub enum Error {
 pub enum Origin {
     /// Index in a batch.
     Sequence(usize),
+    /// The second of a pair, by the index of the pair in a batch.
+    Pair(usize),
     /// A record of a file.
     Record {
         /// The file.
@@ -99,6 +101,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sequence(index) => write!(f, "sequence {index}"),
+            Self::Pair(index) => write!(f, "pair of sequence {index}"),
             Self::Record { path, line: None, name } => {
                 write!(f, "{}: record {name:?}", path.display())
             }
@@ -120,11 +123,19 @@ impl Error {
     }
 }
 
+fn within(pointer: &str) -> String {
+    match pointer.bytes().next() {
+        None => String::new(),
+        Some(b'/') => format!(": at {pointer}"),
+        Some(_) => format!(":{pointer}"),
+    }
+}
+
 fn position(record: &str, line: u64) -> String {
     match (record.is_empty(), line) {
         (true, 0) => String::new(),
-        (true, line) => format!(" (line {line})"),
-        (false, 0) => format!(" (record {record:?})"),
-        (false, line) => format!(" (record {record:?}, line {line})"),
+        (true, line) => format!(":{line}"),
+        (false, 0) => format!(": record {record:?}"),
+        (false, line) => format!(":{line}: record {record:?}"),
     }
 }

@@ -177,34 +177,34 @@ fn errors_name_record_and_line() {
     for (text, message) in [
         (
             "@a\nAC\n+\nIII\n",
-            "2 letters and 3 qualities: the FASTQ record is damaged (record \"a\", line 4)",
+            ":4: record \"a\": 2 letters and 3 qualities: the FASTQ record is damaged",
         ),
-        ("@a\nAC\n+\nII\nACGT\n", "a record does not begin with '@' (record \"a\", line 5)"),
+        ("@a\nAC\n+\nII\nACGT\n", ":5: record \"a\": a record does not begin with '@'"),
         (
             "@a\nAC\nII\n",
-            "the file ends in the middle of a record; copy or download it again (record \"a\", line 4)",
+            ":4: record \"a\": the file ends in the middle of a record; copy or download it again",
         ),
-        ("@a\nAC\nII\n@b\nA\n", "a FASTQ record lacks its '+' line (record \"a\", line 4)"),
+        ("@a\nAC\nII\n@b\nA\n", ":4: record \"a\": a FASTQ record lacks its '+' line"),
         (
             "@a\nACGT\n+\nII\n@bc\nA\n+\nI\n",
-            "4 letters and 2 qualities: the FASTQ record is damaged (record \"a\", line 5)",
+            ":5: record \"a\": 4 letters and 2 qualities: the FASTQ record is damaged",
         ),
         (
             "@a\nACGT\n+\nII\n",
-            "4 letters and 2 qualities: the FASTQ record is damaged (record \"a\", line 4)",
+            ":4: record \"a\": 4 letters and 2 qualities: the FASTQ record is damaged",
         ),
         (
             "@a\nAC\n+\nI",
-            "the file ends in the middle of a record; copy or download it again (record \"a\", line 4)",
+            ":4: record \"a\": the file ends in the middle of a record; copy or download it again",
         ),
         (
             "@a\nAC",
-            "the file ends in the middle of a record; copy or download it again (record \"a\", line 2)",
+            ":2: record \"a\": the file ends in the middle of a record; copy or download it again",
         ),
-        (">a\nAC\n>b", "the file ends in the middle of a header (record \"a\", line 3)"),
+        (">a\nAC\n>b", ":3: record \"a\": the file ends in the middle of a header"),
     ] {
         let error = reader(text, 3).find_map(Result::err).expect("an error");
-        assert_eq!(error.to_string(), format!("x.fa: {message}"));
+        assert_eq!(error.to_string(), format!("x.fa{message}"));
     }
     let name = "n".repeat(1 << 17);
     let error = reader(&format!(">{name}\nAC\n"), 999).find_map(Result::err).expect("an error");
@@ -233,7 +233,10 @@ fn a_nul_byte_is_no_letter() {
             let read: Vec<_> = reader(text, block).collect();
             let last = read.last().and_then(|last| last.as_ref().err()).map(ToString::to_string);
             let last = last.expect("an error");
-            assert!(last.contains("NUL byte") && last.contains(&format!("line {line})")), "{last}");
+            assert!(
+                last.contains("NUL byte") && last.contains(&format!("x.fa:{line}: ")),
+                "{last}"
+            );
         }
     }
 }
@@ -259,9 +262,12 @@ fn digits_are_named_by_their_line() {
         for (text, message) in [
             (
                 text,
-                "digit '1'; remove the numbers of GenBank-like lines, or make it FASTA with any2fasta (record \"a\", line 5)",
+                ":5: record \"a\": a line of letters has the digit '1'; remove the numbers of GenBank-like lines, or make it FASTA with any2fasta",
             ),
-            (fastq, "digit '9'; the '+' line of the record may be missing (record \"a\", line 3)"),
+            (
+                fastq,
+                ":3: record \"a\": a line of letters has the digit '9'; the '+' line of the record may be missing",
+            ),
         ] {
             let error = reader(text, block).find_map(Result::err).expect("an error").to_string();
             assert!(error.contains(message), "{error}");

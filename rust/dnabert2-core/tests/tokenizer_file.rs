@@ -417,23 +417,14 @@ fn lists_of_kmers_are_read() {
     let many: Vec<_> = (0..=1 << 16).map(|number| format!("[{number}]\n")).collect();
     let many = "[PAD]\n".to_owned() + &many.concat();
     for (text, message) in [
-        (kmer_lines(&BERT, "") + "AC\n", "v: at line 22: \"AC\" occurs for the second time"),
-        (kmer_lines(&BERT, "") + "ACG\nX\n", "v: at end: 2 tokens are neither special nor k-mers"),
-        (
-            kmer_lines(&["[PAD]", "[CLS]", "[SEP]"], ""),
-            "v: at end: a line with [UNK] or <unk> is needed",
-        ),
-        (
-            kmer_lines(&["[PAD]", "[UNK]", "[SEP]"], ""),
-            "v: at end: a line with [CLS] or <cls> is needed",
-        ),
-        (
-            kmer_lines(&["[PAD]", "[UNK]", "[CLS]"], ""),
-            "v: at end: a line with [SEP] or [SEP] is needed",
-        ),
-        (kmer_lines(&BERT, "").replace("CG\n", ""), "v: at end: the k-mer CG is missing"),
-        (kmer_lines(&BERT, "AC"), "v: at end: contains some of A, C, G, T, but not all"),
-        (many, "v: at line 65537: there are more than 65,536"),
+        (kmer_lines(&BERT, "") + "AC\n", "v:22: \"AC\" occurs for the second time"),
+        (kmer_lines(&BERT, "") + "ACG\nX\n", "v: 2 tokens are neither special nor k-mers"),
+        (kmer_lines(&["[PAD]", "[CLS]", "[SEP]"], ""), "v: a line with [UNK] or <unk> is needed"),
+        (kmer_lines(&["[PAD]", "[UNK]", "[SEP]"], ""), "v: a line with [CLS] or <cls> is needed"),
+        (kmer_lines(&["[PAD]", "[UNK]", "[CLS]"], ""), "v: a line with [SEP] or [SEP] is needed"),
+        (kmer_lines(&BERT, "").replace("CG\n", ""), "v: the k-mer CG is missing"),
+        (kmer_lines(&BERT, "AC"), "v: contains some of A, C, G, T, but not all"),
+        (many, "v:65537: there are more than 65,536"),
     ] {
         let error = tokenizer_file::parse(Path::new("v"), text).expect_err(message);
         assert_eq!(error.to_string(), message);
@@ -447,7 +438,7 @@ fn files_that_are_no_text_are_refused() {
     assert!(matches!(tokenizer_file::open(&path), Err(Error::Io { .. })));
     std::fs::write(&path, b"{\xff}").expect("written");
     let refused = tokenizer_file::open(&path).expect_err("not UTF-8");
-    assert!(refused.to_string().ends_with("t.json: at /: the file is not UTF-8 text"), "{refused}");
+    assert!(refused.to_string().ends_with("t.json: the file is not UTF-8 text"), "{refused}");
     std::fs::write(&path, small().to_string()).expect("written");
     assert_eq!(tokenizer_file::open(&path).expect("own file").text, small().to_string());
 }

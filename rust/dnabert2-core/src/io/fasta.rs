@@ -34,7 +34,7 @@ const NUL: &str =
 const CUT_OFF: &str = "the file ends in the middle of a record; copy or download it again";
 
 const RNA: &str =
-    "has U and no T, as RNA has it, and U has no token; read U as T with --rna (rna=True)";
+    "has U and no T, as RNA has it, and U has no token. Read U as T with --rna (rna=True).";
 
 /// Text files of other kinds, by how they begin.
 const OTHERS: &[(&str, &str)] = &[

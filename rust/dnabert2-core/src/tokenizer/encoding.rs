@@ -169,7 +169,7 @@ impl Tokenizer {
         let mut scratch = Scratch::default();
         let index = options.first + index;
         let mut draw = self.draw(options, index)?;
-        let mut read = |text: &[u8]| {
+        let mut read = |text: &[u8], origin: Origin| {
             let mut part = Encoding::default();
             self.split(text, self.policy.unknown, |piece, start| match piece {
                 Part::Token { id, letters, .. } => {
@@ -192,11 +192,12 @@ impl Tokenizer {
                     });
                 }
             })
-            .map_err(|error| at_sequence(error, index))?;
+            .map_err(|error| at_origin(error, origin))?;
             Ok::<_, Error>(part)
         };
-        let mut first = read(text)?;
-        let mut second = pair.map(read).transpose()?.unwrap_or_default();
+        let mut first = read(text, Origin::Sequence(index))?;
+        let second = pair.map(|text| read(text, Origin::Pair(index)));
+        let mut second = second.transpose()?.unwrap_or_default();
         let template = if pair.is_some() { &self.pair } else { &self.single };
         if template.is_empty() {
             let message = "the tokenizer file has no template for pairs".into();
@@ -280,9 +281,13 @@ impl Tokenizer {
 
 /// Turn the error of one text into that of a batch.
 pub(super) fn at_sequence(error: Error, sequence: usize) -> Error {
+    at_origin(error, Origin::Sequence(sequence))
+}
+
+fn at_origin(error: Error, origin: Origin) -> Error {
     match error {
         Error::UnknownLetter { letter, position, .. } => {
-            Error::UnknownLetter { origin: Origin::Sequence(sequence), letter, position }
+            Error::UnknownLetter { origin, letter, position }
         }
         other => other,
     }

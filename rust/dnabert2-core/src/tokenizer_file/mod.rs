@@ -27,7 +27,7 @@ pub fn open(path: &Path) -> Result<Definition> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let text = String::from_utf8(bytes).map_err(|_| Error::TokenizerFile {
         path: path.to_owned(),
-        pointer: "/".into(),
+        pointer: String::new(),
         message: "the file is not UTF-8 text".into(),
     })?;
     parse(path, text)

@@ -20,10 +20,9 @@ impl JsonPointer {
     }
 
     pub fn fail(&self, message: impl Into<String>) -> Error {
-        let pointer = if self.pointer.is_empty() { "/" } else { &self.pointer };
         Error::TokenizerFile {
             path: self.path.clone(),
-            pointer: pointer.into(),
+            pointer: self.pointer.clone(),
             message: message.into(),
         }
     }

@@ -24,7 +24,7 @@ pub fn parse(path: &Path, text: String) -> Result<Definition> {
     let tokens: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut ids: FxHashMap<&str, TokenId> = FxHashMap::default();
     for (token, line) in tokens.iter().zip(0_usize..) {
-        let here = pointer(&format!("line {}", line + 1));
+        let here = pointer(&(line + 1).to_string());
         let id = TokenId::try_from(line).map_err(|_| here.fail("there are more than 65,536"))?;
         if ids.insert(token, id).is_some() {
             return Err(here.fail(format!("{token:?} occurs for the second time")));
@@ -33,13 +33,13 @@ pub fn parse(path: &Path, text: String) -> Result<Definition> {
     let special = |names: [&str; 2]| names.iter().find_map(|name| ids.get(name).copied());
     let needed = |names: [&str; 2]| {
         let message = || format!("a line with {} or {} is needed", names[0], names[1]);
-        special(names).ok_or_else(|| pointer("end").fail(message()))
+        special(names).ok_or_else(|| pointer("").fail(message()))
     };
-    let kmers = Kmers::new(|token| ids.get(token).copied()).map_err(|m| pointer("end").fail(m))?;
+    let kmers = Kmers::new(|token| ids.get(token).copied()).map_err(|m| pointer("").fail(m))?;
     let known = kmers.count() + tokens.iter().filter(|t| t.starts_with(['[', '<'])).count();
     if known != tokens.len() {
         let message = format!("{} tokens are neither special nor k-mers", tokens.len() - known);
-        return Err(pointer("end").fail(message));
+        return Err(pointer("").fail(message));
     }
     let unknown = Some(needed(["[UNK]", "<unk>"])?);
     let start = Slot::Special(needed(["[CLS]", "<cls>"])?, 0);
