@@ -39,7 +39,7 @@ class GueTask(NamedTuple):
 
 @dataclass(frozen=True)
 class GueSet:
-    """One set.
+    """A set of GUE or GUE+, and how it is trained and scored.
 
     Parameters
     ----------

@@ -113,13 +113,17 @@ class Mixture:
             raise ValueError(f"weights: must be finite numbers >= 0 (got {weights}).")
         if len({corpus.fingerprint for corpus in self.corpora}) > 1:
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
-            raise CorpusError(f"{folders}: encoded with different tokenizers")
+            raise CorpusError(
+                f"{folders}: encoded with different tokenizers. Build them with one tokenizer."
+            )
         self._base = np.cumsum([0, *map(len, self.corpora)])
         self._spans = self._joined(weights)
         self._draws = np.cumsum([0, *(span.draws for span in self._spans)])
         if not len(self):
             folders = ", ".join(str(corpus.folder) for corpus in self.corpora)
-            raise CorpusError(f"{folders or 'no corpus'}: has no windows to draw.")
+            raise CorpusError(
+                f"{folders or 'no corpus'}: has no windows to draw. Use a corpus that has some."
+            )
 
     def __len__(self) -> int:
         """Return the draws of one epoch."""

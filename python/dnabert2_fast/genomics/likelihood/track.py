@@ -245,7 +245,7 @@ class _Core(NamedTuple):
     position: int  # of `start` in the sequence
 
     def turned(self) -> _Core:
-        """Return the other strand."""
+        """Return the window as the other strand reads it."""
         text = reverse_complement(self.text)
         return _Core(text, len(text) - self.end, len(text) - self.start, self.position)
 
