@@ -218,7 +218,7 @@ def test_gather_keeps_the_order_asked_for(corpus, numbers):
 
 def test_indices_out_of_range(corpus):
     for index in (-1, len(corpus)):
-        with pytest.raises(IndexError, match="windows are numbered 0 to"):
+        with pytest.raises(IndexError, match=r"windows are numbered 0 to \d+ \(got -?\d+\)\."):
             corpus.gather([0, index])
     with pytest.raises(IndexError):
         corpus.where(len(corpus))

@@ -190,11 +190,11 @@ def test_ids_of_other_programs(tmp_path, kind):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[1, 70_000]], "id 70000: ids are 0 to 4095"),
-        ([[1, -1, 7]], "id -1: ids are 0 to 4095"),
+        ([[1, 70_000]], r"ids are 0 to 4095 \(got 70000\)"),
+        ([[1, -1, 7]], r"ids are 0 to 4095 \(got -1\)"),
         (
             [[1, 2], [1, 5, 2, 3, 3]],
-            r"record x.parquet, 1 holds \[PAD\] \(id 3\); remove",
+            r"record x.parquet, 1 holds \[PAD\] \(id 3\)\. Remove",
         ),
         (pa.array([], pa.list_(pa.int64())), "x.parquet: has no rows"),
         ([[1, None]], "1 nulls"),

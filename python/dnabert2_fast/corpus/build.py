@@ -364,7 +364,7 @@ def write_merged(
         left_out = "; ".join(not_in_corpus(file, plan.resolved) or "empty" for file in read[:3])
         raise CorpusError(
             f"{', '.join(plan.names)}: no window has {plan.resolved['min_bp']} bases (min_bp): "
-            f"{left_out}"
+            f"{left_out}. Lower min_bp or give longer sequences."
         )
     return write_contents(folder, plan.tokenizer, plan.settings, read, shards)
 

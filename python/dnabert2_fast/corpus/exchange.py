@@ -286,8 +286,8 @@ def _runs_of(file: pq.ParquetFile, path: Path, column: str) -> Iterator[tuple[pa
             # An export has a row group for each span of a species, a sorted table one span.
             if count > file.num_row_groups + len(met):
                 raise CorpusError(
-                    f"{path}: rows of a species lie scattered, and a shard holds rows of one: "
-                    "sort the table by species, group and weight"
+                    f"{path}: rows of a species lie scattered, and a shard holds rows of one. "
+                    "Sort the table by species, group and weight."
                 )
             last = whose
             yield rows, whose
@@ -329,12 +329,12 @@ def _shard(parts: list[pa.Table], column: str, tokenizer: Tokenizer) -> tuple[Ra
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     size, pad = tokenizer.vocab_size, tokenizer.pad_id
     if (wrong := (values < 0) | (values >= size)).any():
-        raise ValueError(f"id {values[wrong.argmax()]}: ids are 0 to {size - 1}")
+        raise ValueError(f"ids are 0 to {size - 1} (got {values[wrong.argmax()]}).")
     if pad is not None and (padding := values == pad).any():
         row = int(np.searchsorted(offsets, padding.argmax(), "right")) - 1
         where = ", ".join(str(table[name][row].as_py()) for name in ("file", "record"))
         raise ValueError(
-            f"record {where} holds {tokenizer.vocabulary[pad]} (id {pad}); remove the padding, "
-            "a corpus stores rows of any length"
+            f"record {where} holds {tokenizer.vocabulary[pad]} (id {pad}). Remove the padding: a "
+            "corpus stores rows of any length."
         )
     return Ragged(values.astype(np.uint16), offsets), table.select(ORIGIN.names).cast(ORIGIN)

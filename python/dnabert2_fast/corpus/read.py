@@ -303,14 +303,17 @@ class Corpus:
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             listed = windows if isinstance(windows, (list, tuple)) else [windows]
             if all(type(window) is int for window in listed):
-                raise IndexError(f"windows are numbered 0 to {len(self) - 1}")  # beyond 64 bits
+                raise self._out_of_range(listed[0])  # beyond 64 bits
             # A mask of booleans would be read as the windows 0 and 1.
             what = f"{given.dtype} of shape {given.shape}"
             raise ValueError(f"windows: must be a list of integers (got {what}).")
         numbers = np.ascontiguousarray(given, dtype=np.int64)
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
-            raise IndexError(f"windows are numbered 0 to {len(self) - 1}")
+            raise self._out_of_range(next(n for n in numbers.tolist() if not 0 <= n < len(self)))
         return numbers
+
+    def _out_of_range(self, window: object) -> IndexError:
+        return IndexError(f"windows are numbered 0 to {len(self) - 1} (got {window}).")
 
     @cached_property
     def shards(self) -> list[Ragged]:

@@ -210,7 +210,8 @@ class Predictor:
         """
         if window_bp is None and not self.task.window_bp:
             raise ValueError(
-                "window_bp: is required, because the model's folder has no length of training."
+                "window_bp: is required, because the model's folder has no length of training. "
+                "Give one in bases, such as 512."
             )
         window_bp = self.task.window_bp if window_bp is None else window_bp
         stride_bp = window_bp if stride_bp is None else stride_bp
@@ -433,5 +434,8 @@ def _as_trained(rows: Iterable[Row], task: Task) -> Iterator[Row]:
                 "sequence1 and sequence2."
             )
         if row.pair is not None and not task.pairs:
-            raise DataError("sequence2: must be absent; the model was trained on single sequences.")
+            raise DataError(
+                "sequence2: must be absent, because the model was trained on single sequences. "
+                "Remove the column."
+            )
         yield row

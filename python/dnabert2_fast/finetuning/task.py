@@ -472,7 +472,11 @@ def _names_in(path: Path) -> dict[str, str]:
             rows.sort(key=lambda row: int(row["label"]))
         names = {row["label"].strip(): row["label_name"].strip() for row in rows}
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise DataError(f'{path}: must have the header "label,label_name".') from None
+        header = ",".join(map(str, rows[0])) if rows else "no row"
+        raise DataError(
+            f'{path}: must have the header "label,label_name" and whole numbers as labels (got '
+            f"{header})."
+        ) from None
     for what, found in (("label", names), ("name", {*names.values()})):
         if len(found) < len(rows):
             raise DataError(f"{path}: a {what} occurs twice. Rename one.")
@@ -490,7 +494,8 @@ def _named(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
 def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
     if task.pairs != (rows[0].pair is not None):
         wanted = "two sequences (sequence1, sequence2)" if task.pairs else "one sequence"
-        raise DataError(f"{path}: must have {wanted} per row, as in training.")
+        other = "one sequence" if task.pairs else "two"
+        raise DataError(f"{path}: must have {wanted} per row, as in training (got {other}).")
     sequences = [row.sequence for row in rows]
     pairs = [row.pair or "" for row in rows] if task.pairs else None
     names = [row.name or str(number) for number, row in enumerate(rows)]

@@ -277,7 +277,7 @@ def _adapted(path: Path, config: Path | None, revision: str | None, local: bool)
         files = locate(base, revision, local)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{path}: is an adapter, whose base model is not found ({error}) Correct "
+            f"{path}: is an adapter, whose base model is not found ({error}). Correct "
             f"base_model_name_or_path in {adapters.CONFIG}, or give a merged model."
         ) from None
     if files.adapter is not None:
