@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dnabert2_fast import Dnabert2Model, Tokenizer, embed
 from dnabert2_fast.benchmark import KmerVectorizer
-from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.labels import read_labelled
 
 SEEDS = 5
 

@@ -23,8 +23,9 @@ from dnabert2_fast.benchmark.epochs import Fit
 from dnabert2_fast.benchmark.sets import whole_set
 from dnabert2_fast.benchmark.systems import Case, KmerSystem, ModelSystem
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 
 TASK = Task("multiclass", ("0", "1"), window_bp=60)
 SHAPE = {

@@ -12,7 +12,7 @@ from dnabert2_fast import Dnabert2Config, Dnabert2Model, PackedBatch, Tokenizer
 from dnabert2_fast.benchmark.flops import cost_of, efficiency, published_cost
 from dnabert2_fast.benchmark.published import read_published
 from dnabert2_fast.benchmark.summary import published_average, published_tasks
-from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.ragged import Ragged
 
 SHAPE = {

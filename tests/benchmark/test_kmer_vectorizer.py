@@ -15,7 +15,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.utils import estimator_checks as checks
 
 from dnabert2_fast.benchmark.kmers import KmerVectorizer
-from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.genomics import DnaEmbedder
 
 

@@ -18,8 +18,8 @@ from dnabert2_fast import (
     finetune,
 )
 from dnabert2_fast.errors import CheckpointError, DataError
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.task import read_labelled
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,10 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.errors import CheckpointError, DataError, DivergedError
 from dnabert2_fast.finetuning.inputs import targets
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled, read_labelled
 from dnabert2_fast.finetuning.losses import class_weights, load_classifier, loss_of
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task, read_labelled
+from dnabert2_fast.finetuning.task import Task
 
 tok = Tokenizer.from_pretrained("dnabert2")
 

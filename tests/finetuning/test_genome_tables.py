@@ -15,7 +15,7 @@ from dnabert2_fast import FinetuneConfig, finetune
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.genome_tables import make_tables
-from dnabert2_fast.finetuning.task import read_splits
+from dnabert2_fast.finetuning.labels import read_splits
 
 pyBigWig = pytest.importorskip("pyBigWig")
 SPLITS = ("train", "dev", "test")

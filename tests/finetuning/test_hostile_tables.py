@@ -8,8 +8,8 @@ import pytest
 from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import DataError, Dnabert2Error
 from dnabert2_fast.finetuning import rows
+from dnabert2_fast.finetuning.labels import read_labelled, read_splits
 from dnabert2_fast.finetuning.rows import read_rows
-from dnabert2_fast.finetuning.task import read_labelled, read_splits
 from dnabert2_fast.io import read_manifest
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled
 from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, scores
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,9 @@ from dnabert2_fast.errors import CheckpointError, DataError, FastaError, InputWa
 from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.inputs import rows_with_bases
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.plot import plot_answers
-from dnabert2_fast.finetuning.task import Task, read_labelled
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.io.strand import reverse_complement
 
 

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 
 from dnabert2_fast.errors import CheckpointError, DataError, InputWarning
-from dnabert2_fast.finetuning.task import (
-    IGNORED,
-    Task,
-    read_labelled,
-    read_splits,
-    warn_of_shared,
-)
+from dnabert2_fast.finetuning.labels import IGNORED, read_labelled, read_splits, warn_of_shared
+from dnabert2_fast.finetuning.task import Task
 
 
 def test_labelled_tables(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2Model, Tokenizer, embed, pseudo_likelihood
 from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import LABELLED
-from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.model.weights import PACKAGED
 from dnabert2_fast.pretraining.config import SIZES
 

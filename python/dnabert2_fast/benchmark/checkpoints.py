@@ -24,7 +24,8 @@ from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import Mode
 from dnabert2_fast.finetuning.inputs import Inputs, encode
-from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.finetuning.labels import Labelled
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.model.weights import PACKAGED
 from dnabert2_fast.tokenizer import Tokenizer

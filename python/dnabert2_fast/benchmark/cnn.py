@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
-from dnabert2_fast.finetuning.task import Labelled
+from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.model.pretrained import pick_device
 
 __all__ = ["CNN_FIT", "DnaCnn", "TrainedCnn", "train_cnn"]

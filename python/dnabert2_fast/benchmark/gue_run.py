@@ -30,7 +30,7 @@ from dnabert2_fast.benchmark.systems import (
 )
 from dnabert2_fast.errors import CheckpointError, DataError
 from dnabert2_fast.finetuning.config import MAX_SEED
-from dnabert2_fast.finetuning.task import read_splits
+from dnabert2_fast.finetuning.labels import read_splits
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["GueResult", "gue"]

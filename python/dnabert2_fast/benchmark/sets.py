@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dnabert2_fast.finetuning.task import SPLITS
+from dnabert2_fast.finetuning.labels import SPLITS
 
 __all__ = ["SETS", "TASKS", "GueSet", "GueTask", "find_set", "sets_of", "whole_set"]
 

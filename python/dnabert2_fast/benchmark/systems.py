@@ -31,9 +31,10 @@ from dnabert2_fast.benchmark.kmers import KmerVectorizer
 from dnabert2_fast.benchmark.sets import GueSet
 from dnabert2_fast.finetuning.config import FinetuneConfig, Mode, Pooling
 from dnabert2_fast.finetuning.inputs import encode
+from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.runs import finetune
-from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.config import Dnabert2Config, is_ours
 from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.optim import PUBLISHED_WIDTH, RATES

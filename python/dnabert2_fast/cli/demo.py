@@ -20,8 +20,8 @@ from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
 from dnabert2_fast.corpus.build import build_corpus
 from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.finetuning.config import FinetuneConfig
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.runs import finetune
-from dnabert2_fast.finetuning.task import read_labelled
 from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.pretraining.config import PretrainConfig

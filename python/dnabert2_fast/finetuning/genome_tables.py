@@ -27,7 +27,7 @@ from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import FinetuneConfig
-from dnabert2_fast.finetuning.task import SPLITS
+from dnabert2_fast.finetuning.labels import SPLITS
 from dnabert2_fast.finetuning.windows import has_bases
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import Span, read_spans

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 
 from dnabert2_fast.errors import DataError, InputWarning
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled
 from dnabert2_fast.finetuning.rows import Row
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.finetuning.config import Kind, Pooling
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.heads import (
     Dnabert2ForSequenceClassification,
     Dnabert2ForTokenClassification,

@@ -27,7 +27,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
 from dnabert2_fast.finetuning.config import Kind
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled
+from dnabert2_fast.finetuning.task import Task
 
 __all__ = ["BEST_BY", "collapsed", "kmer_baseline", "scores"]
 

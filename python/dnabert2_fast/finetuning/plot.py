@@ -13,7 +13,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
-from dnabert2_fast.finetuning.task import IGNORED, Task
+from dnabert2_fast.finetuning.labels import IGNORED
+from dnabert2_fast.finetuning.task import Task
 
 __all__ = ["plot_answers", "require_plots"]
 

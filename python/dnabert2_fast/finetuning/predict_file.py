@@ -21,10 +21,11 @@ from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
+from dnabert2_fast.finetuning.labels import IGNORED, Labelled
 from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
 from dnabert2_fast.finetuning.predictor import Answers, Predictor, warn_of_empty
 from dnabert2_fast.finetuning.rows import Row, is_table, rows_of
-from dnabert2_fast.finetuning.task import IGNORED, Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of

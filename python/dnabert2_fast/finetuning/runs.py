@@ -33,6 +33,13 @@ from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.genome_tables import make_tables
 from dnabert2_fast.finetuning.inputs import read_bp, rows_with_bases
+from dnabert2_fast.finetuning.labels import (
+    Labelled,
+    checksum,
+    read_splits,
+    require_variation,
+    warn_of_shared,
+)
 from dnabert2_fast.finetuning.losses import (
     Classifier,
     add_lora,
@@ -44,14 +51,7 @@ from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, 
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
-from dnabert2_fast.finetuning.task import (
-    Labelled,
-    Task,
-    checksum,
-    read_splits,
-    require_variation,
-    warn_of_shared,
-)
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import finetuning_rate

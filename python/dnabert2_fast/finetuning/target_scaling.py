@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.finetuning.losses import Classifier
-from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 
 __all__ = ["in_own_units", "standardised"]
 

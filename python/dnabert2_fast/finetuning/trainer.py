@@ -30,10 +30,11 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.finetuning.config import FinetuneConfig, Kind
 from dnabert2_fast.finetuning.inputs import Inputs, encode, targets
+from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.finetuning.losses import Classifier, loss_of
 from dnabert2_fast.finetuning.metrics import BEST_BY, scores
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
-from dnabert2_fast.finetuning.task import Labelled, Task
+from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.pretrained import pick_device
 

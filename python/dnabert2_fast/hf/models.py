@@ -52,9 +52,9 @@ UNUSED = {
     "labels": "Use AutoModelForSequenceClassification or another class with a loss.",
     "output_all_encoded_layers": "Use output_hidden_states=True.",
     "masked_tokens_mask": "Select rows of last_hidden_state.",
-    "encoder_hidden_states": "There is no decoder.",
-    "encoder_attention_mask": "There is no decoder.",
-    "past_key_values": "There is no decoder.",
+    "encoder_hidden_states": "The model has no decoder.",
+    "encoder_attention_mask": "The model has no decoder.",
+    "past_key_values": "The model has no decoder.",
 }
 """Arguments without a use here, and what to do when they are set."""
 

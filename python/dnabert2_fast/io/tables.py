@@ -55,7 +55,7 @@ def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False)
     Raises
     ------
     DataError
-        When there is no such column, a sequence has a digit, or the table is damaged.
+        When the column is missing, a sequence has a digit, or the table is damaged.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def read_labels(path: str | os.PathLike[str], column: str) -> list[str]:
     Raises
     ------
     DataError
-        When there is no such column, or the file is a pipe.
+        When the column is missing, or the file is a pipe.
 
     Examples
     --------
