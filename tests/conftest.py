@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers.hub_server import hub_server
 from helpers.project import DATA, ROOT
 from hypothesis import HealthCheck, settings
 
@@ -51,6 +52,21 @@ def shared() -> Path:
     if not (folder / "data" / "genomes").is_dir():
         pytest.skip("the large real data (../shared) is not beside the project")
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A server as the Hugging Face hub, without repositories, and an empty cache."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    with hub_server() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
+        yield server
 
 
 class Records(dict):

@@ -234,37 +234,6 @@ def test_wrong_paths_and_names(folder, tmp_path):
         Dnabert2Model.from_pretrained(folder, attention="magic")
 
 
-def test_hub(folder, monkeypatch):
-    """The hub's files, here a folder: safetensors first, else the released .bin."""
-    from huggingface_hub import errors
-
-    # Versions below 1 have one class for both.
-    not_there = getattr(errors, "RemoteEntryNotFoundError", errors.EntryNotFoundError)
-    asked = []
-
-    def download(repository, name, revision, local_files_only):
-        asked.append((repository, name, revision, local_files_only))
-        if not (folder / name).exists():
-            raise not_there.__new__(not_there)
-        return str(folder / name)
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert is_right(Dnabert2Model.from_pretrained("someone/dna", revision="v1"))
-    assert asked == [
-        ("someone/dna", name, "v1", False) for name in ("config.json", "model.safetensors")
-    ]
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    assert is_right(Dnabert2Model.from_pretrained("someone/dna", local_files_only=True))
-
-    def offline(*_, **__):
-        raise errors.LocalEntryNotFoundError("cannot reach the hub\nlong story")
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
-    with pytest.raises(CheckpointError, match=r"someone/dna.*cannot reach the hub"):
-        Dnabert2Model.from_pretrained("someone/dna")
-
-
 def test_saved_models_come_back_and_carry_the_released_names(folder, tmp_path):
     for kind in (Dnabert2Model, Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification):
         model = kind.from_pretrained(folder)

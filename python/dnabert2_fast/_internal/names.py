@@ -11,7 +11,7 @@ __all__ = ["advice", "is_hub_id"]
 
 
 def is_hub_id(name: str | os.PathLike[str]) -> bool:
-    """Return whether a name without a file here may be ``owner/name`` on the hub.
+    """Return whether a name without a file here may be ``owner/name[@revision]`` on the hub.
 
     It is a path if it begins like one, ends with a slash, or if its first half is a folder here.
 
@@ -20,7 +20,7 @@ def is_hub_id(name: str | os.PathLike[str]) -> bool:
     """
     if not isinstance(name, str):
         return False
-    owner, slash, rest = name.partition("/")
+    owner, slash, rest = name.partition("@")[0].partition("/")
     parts = bool(owner) and bool(slash) and bool(rest) and "/" not in rest
     return parts and owner not in {".", "..", "~"} and not Path(owner).is_dir()
 

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
+from dnabert2_fast._internal.hub import HubError, fetch_folder
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
 from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
@@ -49,16 +50,11 @@ def local_folder(name: str) -> Path:
     if not folder.exists():
         folder = PACKAGED.get(name, folder)
     if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
         try:
-            folder = Path(snapshot_download(name, allow_patterns=FILES))
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            folder = fetch_folder(name, FILES)
+        except HubError as error:
             raise CheckpointError(
-                f"{name}: is not a folder here, and the hub returned no model ({reason}). Check "
-                "the name and the network."
+                f"{name}: is not a folder here, and the hub returned no model ({error})."
             ) from None
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder}: has no config.json. Give a folder with a checkpoint.")

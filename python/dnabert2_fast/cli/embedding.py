@@ -43,7 +43,8 @@ def embed(
         .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end, strand,
         embedding) or .h5ad (AnnData).
     model
-        A checkpoint folder or a hub id; mini is the small model in the package.
+        A checkpoint folder or a hub id, owner/name or owner/name@revision; mini is the small model
+        in the package.
     tokenizer
         As in tokenize. Default: the model's own.
     pooling

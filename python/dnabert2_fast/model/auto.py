@@ -19,8 +19,8 @@ Model = Dnabert2ForSequenceClassification | Dnabert2ForMaskedLM | Dnabert2Model
 def model_class(name: str | os.PathLike[str]) -> type[Model]:
     """Return the model class for a checkpoint's weights.
 
-    A sequence classifier, a masked language model, or an encoder. A hub id is read as a masked
-    language model, like the published one.
+    A sequence classifier, a masked language model, or an encoder; a masked language model if the
+    weights cannot be read. Those of a hub id are downloaded.
 
     Parameters
     ----------

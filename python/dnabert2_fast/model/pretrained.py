@@ -74,7 +74,8 @@ class Pretrained(nn.Module):
             ``"mini"``, the small model in the package; a folder with ``config.json`` and weights,
             or with a LoRA adapter of peft, which is merged into its base model; a weights file
             (``config.json`` is read from its folder; without one the published 117M model is
-            assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``.
+            assumed); or a hub id such as ``"zhihan1996/DNABERT-2-117M"``, with a revision as
+            ``"zhihan1996/DNABERT-2-117M@main"``.
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
         dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
@@ -89,7 +90,7 @@ class Pretrained(nn.Module):
         classifier_pooling : {"cls", "mean"}, optional
             Input of the pooler, see `Dnabert2Config`; the checkpoint's own if omitted.
         revision : str, optional
-            Branch, tag or commit on the hub.
+            Branch, tag or commit on the hub, if `name_or_path` has none.
         local_files_only : bool
             Use only files that were downloaded before.
 

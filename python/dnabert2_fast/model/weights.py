@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dnabert2_fast._internal.checks import check_utf8
+from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch
 from dnabert2_fast._internal.names import advice, is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
@@ -113,11 +114,9 @@ def read_files(files: Files) -> dict[str, torch.Tensor]:
 
 
 def weight_names(name: str | os.PathLike[str]) -> set[str]:
-    """Return the released names of a local checkpoint's weights; none if it cannot be read."""
+    """Return the released names of a checkpoint's weights; none if it cannot be read."""
     try:
-        files = locate(name, None, local=True) if Path(name).exists() else None
-        if files is None:
-            return set()
+        files = locate(name, None, local=False)
         if files.weights.suffix == ".safetensors":
             with safe_open(files.weights, "pt") as file:
                 found = dict.fromkeys(file.keys())
@@ -286,22 +285,15 @@ def _adapted(path: Path, config: Path | None, revision: str | None, local: bool)
 
 
 def _download(name: str, revision: str | None, local: bool) -> Files:
-    # The name of a revision becomes part of a path; hub ids are checked by the library.
-    good = re.compile(r"[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*")
-    if revision is not None and not (good.fullmatch(revision) and ".." not in revision):
-        raise CheckpointError(f"revision: {revision!r} is not the name of a branch, tag or commit.")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
     def get(file: str) -> Path:
-        return Path(hf_hub_download(name, file, revision=revision, local_files_only=local))
+        return fetch(name, file, revision, local=local)
 
     try:
         config = get("config.json")
         for file in WEIGHTS:
             try:
                 weights = get(file)
-            except EntryNotFoundError:
+            except MissingFileError:
                 if file == WEIGHTS[-1]:
                     raise
                 continue
@@ -310,10 +302,9 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
                     get(shard)
             break
         return Files(config, weights)
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except HubError as error:
         raise CheckpointError(
-            f"{name}: is not a folder here, and the hub returned no model ({first_line(error)}). "
-            "Check the name and the network."
+            f"{name}: is not a folder here, and the hub returned no model ({error})."
         ) from None
 
 

@@ -182,8 +182,8 @@ class Tokenizer:
         ----------
         name : str or path
             ``"dnabert2"``, the published vocabulary, or ``"mini"``, the packaged model's; a folder
-            with a ``tokenizer.json`` or a ``vocab.txt``; such a file; or a model id on the Hugging
-            Face hub.
+            with a ``tokenizer.json`` or a ``vocab.txt``; such a file; or a hub id, with or
+            without a revision: ``"owner/name@revision"``.
         case : {"upper", "compat"}, optional
             How lower-case letters are read. Default: ``case`` in the folder's
             ``tokenizer_config.json``, else ``"upper"``.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch
 from dnabert2_fast._internal.names import advice, is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
@@ -110,19 +112,23 @@ def _base_of_adapter(folder: Path) -> Path:
 
 
 def _download(name: str) -> Path:
+    here = f"{name!r} is not a file or folder here"
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+        for file in FILES:
+            try:
+                path = fetch(name, file)
+            except MissingFileError:
+                if file == FILES[-1]:
+                    raise
+                continue
+            break
+        with suppress(MissingFileError):
+            fetch(name, CONFIG)  # is read beside it
+        return path
     except ImportError:
         raise TokenizerError(
-            f"{name!r} is not a file or folder here. To read it from the hub, install the extra: "
+            f"{here}. To read it from the hub, install the extra: "
             'pip install "dnabert2-fast[model]"'
         ) from None
-    try:
-        return Path(hf_hub_download(name, "tokenizer.json"))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TokenizerError(
-            f"{name!r} is not a file or folder here, and the hub has no tokenizer.json of it: "
-            f"{reason}"
-        ) from None
+    except HubError as error:
+        raise TokenizerError(f"{here}, and the hub returned no tokenizer ({error}).") from None
