@@ -1,127 +1,32 @@
 """Ray's tasks give what one process gives, also when a worker is killed among them."""
 
 import inspect
-import os
-import random
 import re
-import shutil
-import signal
 import sys
-import tempfile
-import threading
 import warnings
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.ray_inputs import (
+    RULES,
+    contents,
+    embed_here,
+    four_species,
+    make_reads,
+    one_after_the_other,
+    one_killed_after,
+    tok,
+)
 
 import dnabert2_fast.ray
-from dnabert2_fast import Corpus, Tokenizer, build_corpus
+from dnabert2_fast import Corpus, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
 from dnabert2_fast.errors import CorpusError, FastaError, InputWarning
 from dnabert2_fast.io import SourceFile
 from dnabert2_fast.ray import RayTasks, corpus, embedding
 from dnabert2_fast.ray import build_corpus as build_over_ray
 from dnabert2_fast.ray import embed_file as embed_over_ray
-
-tok = Tokenizer.from_pretrained("dnabert2")
-RULES = {"window_bp": 200, "shard_tokens": 1 << 12, "both_strands": True}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """Ray on two processors; its sockets need a short path, whatever TMPDIR is."""
-    ray = pytest.importorskip("ray", reason="needs the extra ray")
-    pytest.importorskip("ray.data", reason="needs the extra ray")
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=folder,
-    )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["here", pytest.param("cluster", marks=pytest.mark.full)])
-def tasks(request, monkeypatch):
-    """Tasks run one after the other in this process, or on the cluster, which takes seconds."""
-    if request.param == "cluster":
-        request.getfixturevalue("cluster")
-    else:
-        for module in (corpus, embedding):
-            monkeypatch.setattr(module, "each", one_after_the_other)
-
-
-def one_after_the_other(numbers, task, **_):
-    return {number: task(number) for number in numbers}
-
-
-def four_species(folder, length_bp):
-    """Make the inputs of four species, each a unit of its own; of one only half is taken."""
-    files = []
-    for i in range(4):
-        letters = "".join(random.Random(i).choices("ACGT", k=length_bp))
-        files.append(folder / f"{i}.fa")
-        files[-1].write_text("".join(f">r{n}\n{letters[n:]}\n" for n in range(30)))
-    caps = [None, 15 * length_bp, None, None]
-    return [SourceFile(f, f"s{i}", "g", 1.0, caps[i]) for i, f in enumerate(files)]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    return four_species(tmp_path_factory.mktemp("genomes"), 3_000)
-
-
-@pytest.fixture(scope="module")
-def whole(inputs, tmp_path_factory):
-    return build_corpus(inputs, tmp_path_factory.mktemp("whole") / "c", tok, CorpusConfig(**RULES))
-
-
-def contents(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def is_ours(process):
-    """Whether a process descends from this one; other clusters may be at work beside it."""
-    while process > 1:
-        if process == os.getpid():
-            return True
-        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    return False
-
-
-@contextmanager
-def one_killed_after(begun):
-    """Kill a worker at work once some of it is done."""
-    killed, over = [], threading.Event()
-
-    def kill_one():
-        while not killed and not over.wait(0.005):
-            if not begun():
-                continue
-            for folder in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):  # a process that has ended meanwhile
-                    at_work = (folder / "cmdline").read_bytes().startswith(b"ray::Map")
-                    if at_work and is_ours(int(folder.name)):
-                        os.kill(int(folder.name), signal.SIGKILL)
-                        killed.append(folder.name)
-                        break
-
-    thread = threading.Thread(target=kill_one)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert killed
 
 
 @pytest.mark.full
@@ -151,7 +56,12 @@ def test_uris(tasks, inputs, whole, tmp_path):
     assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
     assert contents(out) == contents(whole.folder)
     Corpus.open(out).verify()
-    with pytest.raises(CorpusError, match="a corpus exists already"):
+    (out / ".building").mkdir()  # of a build that was killed at its end
+    assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
+    assert contents(out) == contents(whole.folder)
+    assert not (out / ".building").exists()
+    (out / "corpus.json").write_text("{")
+    with pytest.raises(CorpusError, match=f"^{out}/corpus.json: "):
         build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
         build_over_ray([(tmp_path / "none.fa").as_uri()], (tmp_path / "d").as_uri(), tok)
@@ -232,34 +142,6 @@ def test_signatures_are_the_local_ones_and_what_ray_adds(name, left_out, added):
 
 def test_units_are_by_species(inputs, tmp_path):
     assert len(plan.CorpusPlan(inputs, tmp_path / "c", tok, CorpusConfig(**RULES)).units) == 4
-
-
-def make_reads(folder, chunks):
-    """Write `chunks` chunks of sequences, the last one not full, and a small model."""
-    torch = pytest.importorskip("torch")
-    from dnabert2_fast import Dnabert2Config, Dnabert2Model
-
-    torch.manual_seed(1)
-    sizes = {"hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 8}
-    Dnabert2Model(Dnabert2Config(num_hidden_layers=1, **sizes)).save_pretrained(folder / "model")
-    draws = random.Random(1)
-    with (folder / "x.fa").open("w") as file:
-        for i in range(chunks * 4096 - 100):
-            file.write(f">r{i}\n{''.join(draws.choices('ACGT', k=draws.randrange(8, 13)))}\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def reads(tmp_path_factory):
-    return make_reads(tmp_path_factory.mktemp("reads"), 3)
-
-
-def embed_here(reads, out, **how):
-    from dnabert2_fast import Dnabert2Model, embed_file
-
-    return embed_file(
-        reads / "x.fa", Dnabert2Model.from_pretrained(reads / "model"), tok, out, **how
-    )
 
 
 @pytest.mark.full

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import fs
 
+from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast.corpus.build import (
     JOURNAL,
     build_units,
@@ -22,6 +23,7 @@ from dnabert2_fast.corpus.build import (
     merge_units,
     write_merged,
 )
+from dnabert2_fast.corpus.format import CONTENTS, read_contents
 from dnabert2_fast.corpus.plan import CorpusConfig, CorpusPlan
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
@@ -118,8 +120,9 @@ def _build_remotely(
         stamps=[stamp_of(*location) for location in locations],
     )
     storage, home = storage_of(out)
-    if storage.get_file_info(f"{home}/corpus.json").type != fs.FileType.NotFound:
-        raise CorpusError(f"{out}: a corpus exists already. Delete it or choose another folder.")
+    if storage.get_file_info(f"{home}/{CONTENTS}").type != fs.FileType.NotFound:
+        _require_the_same(storage, home, plan)
+        return
     shares = _prepare(plan, locations, (storage, f"{home}/.building"), share.num_cpus)
 
     def build(unit: int) -> int:
@@ -145,6 +148,19 @@ def _build_remotely(
         for name in write_merged(local, Path(scratch), move):
             copy_file((fs.LocalFileSystem(), f"{scratch}/{name}"), (storage, f"{home}/{name}"))
     storage.delete_dir(f"{home}/.building")
+
+
+def _require_the_same(storage: fs.FileSystem, home: str, plan: CorpusPlan) -> None:
+    """Raise when a finished corpus is of another plan, and end the build that made it."""
+    there = storage, f"{home}/{CONTENTS}"
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch, CONTENTS)
+        copy_file(there, (fs.LocalFileSystem(), str(here)))
+        with naming_originals({here: there}):
+            contents = read_contents(here.parent)
+    require_same(home, contents["settings"], plan.settings, CorpusError)
+    if storage.get_file_info(f"{home}/.building").type != fs.FileType.NotFound:
+        storage.delete_dir(f"{home}/.building")
 
 
 def _prepare(
