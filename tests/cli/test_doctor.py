@@ -132,9 +132,8 @@ def test_a_driver_that_fails_names_no_card(monkeypatch):
 def test_a_card_on_which_all_runs(card):
     card.setattr(attention, "find_spec", lambda name: True)
     assert findings() == []
-    assert (
-        "Attention on Some Card, float32\n    triton      runs, chosen by auto" in doctor.report()
-    )
+    text = "Attention on Some Card, bfloat16 (--dtype auto)\n    triton      runs, chosen by auto"
+    assert text in doctor.report()
 
 
 def test_a_card_too_old_for_the_kernels(card):
@@ -146,6 +145,7 @@ def test_a_card_too_old_for_the_kernels(card):
         "Some Card: plain torch is used for GEGLU, norm and loss; triton: needs compute "
         "capability 8.0",
     ]
+    assert "Attention on Some Card, float16 (--dtype auto)" in doctor.report()
 
 
 def test_a_card_that_torch_no_longer_knows(card):

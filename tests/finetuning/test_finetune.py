@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,18 @@ def test_the_folder_holds_what_was_scored(result, tables):
         logits = model(PackedBatch.from_ragged(tok.encode_batch(test.sequences))).logits
     np.testing.assert_allclose(written, logits.softmax(-1), atol=2e-6)
     assert scores(test.labels, written)["mcc"] == pytest.approx(result.metrics["test"]["mcc"])
+
+
+def test_bfloat16_learns_in_float32_weights(model, tables, tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("DNABERT2_FAST_PROGRESS", raising=False)
+    config = FinetuneConfig(str(model), str(tables), str(tmp_path / "o"), **LEARNT)
+    result = finetune(replace(config, dtype="bfloat16"))
+    assert result.metrics["test"]["mcc"] == 1
+    assert Dnabert2ForSequenceClassification.from_pretrained(result.folder).dtype is torch.float32
+    first = capfd.readouterr().err.splitlines()[0]
+    assert first == f"fine-tuning {model} on cpu: bfloat16, attention sdpa"
+    with pytest.raises(ValueError, match=r"dtype: float16 needs a CUDA device \(got cpu\)"):
+        finetune(replace(config, dtype="float16", device="cpu"))
 
 
 def test_two_classes_have_an_area_under_the_curve():

@@ -440,6 +440,26 @@ def test_bfloat16_trains_near_float32(undisturbed, corpus, tmp_path):
     assert weights.dtype is torch.float32
 
 
+def test_float16_trains_near_float32_and_resumes_exactly(undisturbed, corpus, tmp_path):
+    half = settings(corpus, tmp_path / "whole", dtype="float16")
+    scales = []
+
+    class Scales(PretrainingCallback):
+        def on_step(self, run):
+            if run.done == 2:
+                run._scaler.update(2.0**20)  # overflows: the next steps lower it
+            scales.append(run._scaler.get_scale())
+
+    whole = pretrain(half, [Scales()])
+    assert scales[1] == 2.0**20 > scales[-1] > 1
+    assert abs(whole.eval_loss - undisturbed.eval_loss) < 0.1
+    stopped = settings(corpus, tmp_path / "stopped", dtype="float16")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(stopped, [Scales(), After(5, lambda: signal.raise_signal(signal.SIGINT))])
+    pretrain(stopped)
+    assert contents(tmp_path / "stopped")[0] == contents(tmp_path / "whole")[0]
+
+
 def test_mini_fits_16_megabytes(tmp_path):
     model = Dnabert2ForMaskedLM(SIZES["mini"]).to(torch.bfloat16)
     model.save_pretrained(tmp_path)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress", "announce", "progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -86,6 +86,12 @@ class Progress:
         if self._total is not None and computed and self._done < self._total:
             left = f", about {seconds * (self._total - self._done) / computed:.0f} s left"
         print(f"{line} ({seconds:.0f} s{left})", file=sys.stderr)
+
+
+def announce(line: str) -> None:
+    """Print what begins, such as the model and where it runs, unless progress is turned off."""
+    if os.environ.get("DNABERT2_FAST_PROGRESS") != "0":
+        print(line, file=sys.stderr, flush=True)
 
 
 def progress(total: int | None, description: str, unit: str) -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,8 +14,18 @@ from dnabert2_fast._internal.streams import is_stdout
 if TYPE_CHECKING:
     from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["Folder", "load_tokenizer", "part_of", "report", "require_output"]
+__all__ = [
+    "Dtype",
+    "DtypeOrInt8",
+    "Folder",
+    "load_tokenizer",
+    "part_of",
+    "report",
+    "require_output",
+]
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+DtypeOrInt8 = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 
 

@@ -166,23 +166,26 @@ def _attention(device: torch.device, findings: list[str]) -> list[str]:
 
     from dnabert2_fast.attention import report as backends
     from dnabert2_fast.kernels import unavailable_reason
+    from dnabert2_fast.model.precision import DTYPES, name_device, resolve_dtype
 
-    label = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    label = name_device(device)
     if device.type == "cuda" and (broken := _cannot_compute(device)):
         findings.append(
             f"{label}: torch {torch.__version__} cannot compute on it ({broken}): use the CPU, "
             f"--device cpu -> install {CUDA_BUILDS} that supports this card"
         )
         return [f"  {label}: does not compute"]
-    statuses = backends(device, torch.float32)
+    name = resolve_dtype("auto", device)
+    dtype = DTYPES[name]
+    statuses = backends(device, dtype)
     chosen = next(status.name for status in statuses if status.runs)
-    lines = [f"  Attention on {label}, float32"]
+    lines = [f"  Attention on {label}, {name} (--dtype auto)"]
     lines += [
         f"    {s.name:11s} {'runs' if s.runs else 'does not run'}"
         f"{', chosen by auto' if s.name == chosen else ''}{': ' + s.reason if s.reason else ''}"
         for s in statuses
     ]
-    unfused = unavailable_reason(device, torch.float32)
+    unfused = unavailable_reason(device, dtype)
     lines.append(f"    fused GEGLU, norm and loss: {unfused or 'run'}")
     if device.type != "cuda":
         return lines

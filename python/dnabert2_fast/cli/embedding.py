@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast.cli._args import load_tokenizer, part_of, require_output
+from dnabert2_fast.cli._args import DtypeOrInt8, load_tokenizer, part_of, require_output
 
 __all__ = ["embed"]
 
@@ -29,7 +29,7 @@ def embed(
     plot_by: str | None = None,
     batch_tokens: int = 16384,
     attention: str = "auto",
-    dtype: Literal["auto", "float32", "bfloat16", "int8"] = "float32",
+    dtype: DtypeOrInt8 = "auto",
     device: str = "auto",
 ) -> None:
     """Convert sequences to vectors, one per record, in input order.
@@ -75,13 +75,15 @@ def embed(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster on processors that support it (auto selects it there), with cosine >
-        0.999 to float32; int8 is faster on a CPU and less exact: compare on your own data.
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. bfloat16 is also faster on CPUs that support it, with cosine > 0.999 to
+        float32; int8 is faster on a CPU and less exact: compare on your own data.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
     """
+    from dnabert2_fast._internal.progress import announce
     from dnabert2_fast.attention import count_scores
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
@@ -106,6 +108,7 @@ def embed(
     labels = None if plot_by is None else read_labels(file, plot_by)
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
+    announce(net.what_runs)
     with count_scores() as scores:
         rows = embed_file(
             SequenceFile(file, column, regions, window_bp, rna),

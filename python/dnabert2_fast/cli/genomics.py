@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dnabert2_fast.cli._args import load_tokenizer, report, require_output
+from dnabert2_fast._internal.progress import announce
+from dnabert2_fast.cli._args import Dtype, load_tokenizer, report, require_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
 
-Dtype = Literal["auto", "float32", "bfloat16"]
 Scoring = Annotated[ScoringConfig, tyro.conf.arg(name="")]
 Attributing = Annotated[AttributionConfig, tyro.conf.arg(name="")]
 Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
@@ -65,7 +65,7 @@ def score_variants(
     rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     device: str = "auto",
 ) -> None:
     """Score every allele of a VCF file by a model's change from the reference.
@@ -91,8 +91,8 @@ def score_variants(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster on processors that support it (auto selects it there), but scores are
-        differences and lose digits.
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. Scores are differences: float32 is more exact.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
@@ -104,6 +104,7 @@ def score_variants(
     require_output(out)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
+    announce(net.what_runs)
     counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
     scored = sum(counts.get(status, 0) for status in SCORED)
     report(out, f"{sum(counts.values()):,} alleles, {scored:,} scored")
@@ -133,7 +134,7 @@ def attribute(
     rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     device: str = "auto",
 ) -> None:
     """Score the contribution of each base to a model's answer, for each sequence of a file.
@@ -163,8 +164,9 @@ def attribute(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is several times as fast on processors that support it (auto selects it there), but
-        effects are differences and lose digits (docs/guides/attribution.md).
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. Effects are differences: float32 is more exact
+        (docs/guides/attribution.md).
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
@@ -178,6 +180,7 @@ def attribute(
     require_output(output.hits)
     tok = load_tokenizer(tokenizer or model)
     net = load_model(model, attention, dtype, device)
+    announce(net.what_runs)
     source = SequenceFile(file, column, regions, window_bp, rna)
     number = attribute_file(source, net, tok, output, config)
     names = ("out", "tokens", "plots", "motifs", "modisco", "hits")
@@ -194,7 +197,7 @@ def fill_mask(
     rna: bool = False,
     tokenizer: str | None = None,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     device: str = "auto",
 ) -> None:
     """Print the most probable tokens at every [MASK] of sequences, as a tab-separated table.
@@ -215,7 +218,8 @@ def fill_mask(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster on processors that support it; auto selects it there.
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. bfloat16 is also faster on CPUs that support it.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
@@ -230,6 +234,7 @@ def fill_mask(
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
+    announce(net.what_runs)
     if rna:
         sequences = tuple(_rna_as_dna(sequence) for sequence in sequences)
     filled = [fill(sequence, net, tok, top_k=top_k) for sequence in sequences]
@@ -266,7 +271,7 @@ def likelihood(
     batch_tokens: int = 16384,
     tokenizer: str | None = None,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
     device: str = "auto",
 ) -> None:
     """Compute how likely a masked language model finds sequences, or each of their bases.
@@ -309,7 +314,8 @@ def likelihood(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster on processors that support it; auto selects it there.
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. bfloat16 is also faster on CPUs that support it.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
@@ -327,6 +333,7 @@ def likelihood(
     net = Dnabert2ForMaskedLM.from_pretrained(
         model, attention=attention, dtype=dtype, device=device
     )
+    announce(net.what_runs)
     if out is None or is_track(out):
         config = TrackConfig(
             track, 512 if window_bp is None else window_bp, mask_stride, both_strands, batch_tokens

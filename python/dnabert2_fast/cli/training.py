@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast.cli._args import Folder, report, require_output
+from dnabert2_fast.cli._args import DtypeOrInt8, Folder, report, require_output
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.io.tracks import is_segments, is_track
 from dnabert2_fast.pretraining.config import PretrainConfig
 
 __all__ = ["evaluate", "finetune", "predict", "pretrain"]
-
-Dtype = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 def pretrain(config: PretrainConfig) -> None:
@@ -67,7 +65,7 @@ def predict(
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: DtypeOrInt8 = "auto",
     device: str = "auto",
 ) -> None:
     """Write the answers of a fine-tuned model for every record of a file, or along a genome.
@@ -104,8 +102,9 @@ def predict(
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        bfloat16 is faster on processors that support it (auto selects it there); int8 is faster on
-        a CPU and less exact.
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 on older ones,
+        float32 elsewhere. bfloat16 is also faster on CPUs that support it; int8 is faster on a
+        CPU and less exact.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
@@ -152,7 +151,7 @@ def evaluate(
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
-    dtype: Dtype = "float32",
+    dtype: DtypeOrInt8 = "auto",
     device: str = "auto",
 ) -> None:
     """Compare a fine-tuned model's answers with the labels of a table.

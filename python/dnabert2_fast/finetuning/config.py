@@ -90,6 +90,9 @@ class FinetuneConfig:
         Maximum tokens per batch in evaluation.
     device
         auto (CUDA if available, else cpu), cpu, cuda or mps.
+    dtype
+        auto: bfloat16 on CUDA cards of compute capability 8.0 and above, float16 with loss scaling
+        on older ones, float32 elsewhere. In 16 bits the weights stay in float32.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     rna
@@ -129,6 +132,7 @@ class FinetuneConfig:
     seeds: int = 1
     batch_tokens: int = 16384
     device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str = "auto"
     rna: bool = False
 
@@ -158,7 +162,7 @@ class PredictConfig:
     attention
         Attention backend; see `dnabert2-fast doctor`.
     dtype
-        float32, bfloat16, float16, int8 or auto, as in ``from_pretrained``.
+        auto, float32, bfloat16, float16 or int8, as in ``from_pretrained``.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna : bool
@@ -176,6 +180,6 @@ class PredictConfig:
     both_strands: bool = False
     batch_tokens: int = 16_384
     attention: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     device: str = "auto"
     rna: bool = False

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
+from dnabert2_fast._internal.progress import announce
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.labels import read_labelled
@@ -26,7 +27,7 @@ def evaluate(
     *,
     batch_tokens: int = 16_384,
     attention: str = "auto",
-    dtype: str = "float32",
+    dtype: str = "auto",
     device: str = "auto",
     rna: bool = False,
 ) -> dict[str, float]:
@@ -89,6 +90,7 @@ def evaluate(
     predictor = Predictor.load(
         folder, attention=attention, dtype=dtype, device=device, batch_tokens=batch_tokens
     )
+    announce(predictor.model.what_runs)
     task = predictor.task
     labelled = rows_with_bases(predictor.tokenizer, read_labelled(table, task, rna=rna))
     answers = predictor(labelled.sequences, labelled.pairs)

@@ -43,7 +43,7 @@ def load_classifier(
     *,
     pooling: Pooling | None = None,
     attention: str = "auto",
-    dtype: str = "float32",
+    dtype: str = "auto",
     device: str = "cpu",
 ) -> Classifier:
     """Read a model for a task; its head is randomly initialised unless the sizes match.

@@ -15,7 +15,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from dnabert2_fast._internal.atomic import atomic_path
-from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.progress import announce, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, text_output
 from dnabert2_fast.errors import DataError
@@ -112,6 +112,7 @@ def predict(
         device=config.device,
         batch_tokens=config.batch_tokens,
     )
+    announce(predictor.model.what_runs)
     settings = {
         "file": file,
         "regions": None if config.regions is None else Path(config.regions),

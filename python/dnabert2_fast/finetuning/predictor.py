@@ -97,7 +97,7 @@ class Predictor:
         folder: str | os.PathLike[str],
         *,
         attention: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str = "auto",
         batch_tokens: int = 16_384,
     ) -> Predictor:

@@ -27,8 +27,10 @@ from dnabert2_fast._internal.checks import (
     check_positive,
     check_utf8,
 )
+from dnabert2_fast._internal.progress import announce
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast.attention import select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
 from dnabert2_fast.finetuning.genome_tables import make_tables
@@ -53,6 +55,8 @@ from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
+from dnabert2_fast.io.arguments import printable
+from dnabert2_fast.model.precision import DTYPES, mixed_precision, name_device, resolve_dtype
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import finetuning_rate
 from dnabert2_fast.tokenizer import Tokenizer
@@ -204,11 +208,15 @@ def _check(config: FinetuneConfig) -> None:
     check_between("seed", config.seed, 0, MAX_SEED - config.seeds + 1)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("finetune: must run in one process. Start it without torchrun.")
-    if pick_device(config.device).index:
+    device = pick_device(config.device)
+    if device.index:
         raise ValueError(
             f"device: must be cuda without a number (got {config.device}). Set "
             "CUDA_VISIBLE_DEVICES to select another card."
         )
+    check_choice("dtype", config.dtype, ("auto", "float32", "bfloat16", "float16"))
+    if config.dtype == "float16" and device.type != "cuda":
+        raise ValueError(f"dtype: float16 needs a CUDA device (got {device}). Use auto or float32.")
 
 
 def _settings(config: FinetuneConfig, data: str) -> dict[str, Any]:
@@ -297,7 +305,14 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     tables = {split: rows_with_bases(tokenizer, table) for split, table in tables.items()}
     task = replace(task, window_bp=read_bp(tokenizer, tables["train"].sequences, config.max_length))
     set_seed(config.seed)
-    model = load_classifier(task, config.model, pooling=config.pooling, attention=config.attention)
+    device = pick_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
+    model = load_classifier(
+        task, config.model, pooling=config.pooling, attention=config.attention, dtype="float32"
+    )
+    backend = select(config.attention, device, DTYPES[dtype])
+    what = f"fine-tuning {printable(config.model)} on {name_device(device)}"
+    announce(f"{what}: {dtype}, attention {backend}")
     model.config.require_vocabulary(tokenizer.vocab_size, config.model)
     adapted = None
     if config.mode == "lora":
@@ -329,7 +344,8 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
         # The vocabulary is the base model's: peft need not compare them.
         adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
         adapted.merge_and_unload()
-    answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
+    with mixed_precision(device, dtype):
+        answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
     outputs = {split: aligned(task, tables[split], answers[split]) for split in answers}
     metrics = {split: scores(*outputs[split], task.kind) for split in outputs}
     trouble = collapsed(*outputs["dev"], task)

@@ -36,6 +36,7 @@ from dnabert2_fast.finetuning.metrics import BEST_BY, scores
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.precision import mixed_precision, resolve_dtype
 from dnabert2_fast.model.pretrained import pick_device
 
 __all__ = ["aligned", "count_parameters", "train"]
@@ -72,9 +73,12 @@ def train(
         When the model returns NaN or infinity after an epoch.
     """
     task, dev = predictor.task, tables["dev"]
+    device = pick_device(config.device)
+    dtype = resolve_dtype(config.dtype, device)
 
     def examine() -> dict[str, float]:
-        answers = predictor(dev.sequences, dev.pairs)
+        with mixed_precision(device, dtype):
+            answers = predictor(dev.sequences, dev.pairs)
         if not np.isfinite(answers.outputs).all():
             raise DivergedError(
                 f"{folder.parent}: dev predictions are NaN or infinite. Delete it and start again "
@@ -99,7 +103,9 @@ def train(
         metric_for_best_model=BEST_BY[task.kind],
         greater_is_better=True,
         seed=config.seed,
-        use_cpu=pick_device(config.device).type == "cpu",
+        use_cpu=device.type == "cpu",
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,

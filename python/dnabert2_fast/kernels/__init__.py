@@ -74,7 +74,7 @@ def add_norm(
         out: torch.Tensor = op(x, residual, norm.weight, norm.bias, seed, norm.eps, dropout_p)[0]
         return out
     normed: torch.Tensor = norm(F.dropout(x, dropout_p, training=dropout_p > 0) + residual)
-    return normed
+    return normed.to(x.dtype)  # autocast computes norms in float32; the kernel returns this dtype
 
 
 def masked_lm_loss(hidden: torch.Tensor, decoder: nn.Linear, labels: torch.Tensor) -> torch.Tensor:

@@ -21,9 +21,11 @@ from torch.overrides import TorchFunctionMode
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path
 from dnabert2_fast.attention import BackendStatus, explain, select
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.io.arguments import printable
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.encoder import Bert
 from dnabert2_fast.model.int8 import is_int8, quantize_int8
+from dnabert2_fast.model.precision import DTYPES, name_device, resolve_dtype
 from dnabert2_fast.model.weights import (
     FRESH,
     check_layers,
@@ -34,16 +36,9 @@ from dnabert2_fast.model.weights import (
     read_files,
 )
 
-__all__ = ["Pretrained", "fit", "has_bfloat16", "init_empty_weights", "initialise", "pick_device"]
+__all__ = ["Pretrained", "fit", "init_empty_weights", "initialise", "pick_device"]
 
 Module = TypeVar("Module", bound=nn.Module)
-
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "int8": torch.float32,  # of all parameters but the matrices
-}
 
 
 class Pretrained(nn.Module):
@@ -59,7 +54,7 @@ class Pretrained(nn.Module):
         name_or_path: str | os.PathLike[str],
         *,
         attention: str = "auto",
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str | torch.device = "cpu",
         num_labels: int | None = None,
         classifier_pooling: str | None = None,
@@ -79,9 +74,9 @@ class Pretrained(nn.Module):
         attention : str
             Attention backend; ``dnabert2-fast doctor`` lists them.
         dtype : {"float32", "bfloat16", "float16", "int8", "auto"}
-            ``"auto"`` is bfloat16 if the device has instructions for it, else float32.
-            ``"int8"`` multiplies matrices in 8-bit integers: for inference on a CPU, see
-            `dnabert2_fast.model.int8`.
+            ``"auto"`` is bfloat16 on CUDA devices of compute capability 8.0 and above, float16 on
+            older ones, and float32 elsewhere. ``"int8"`` multiplies matrices in 8-bit integers:
+            for inference on a CPU, see `dnabert2_fast.model.int8`.
         device : str or torch.device
             ``"auto"`` is CUDA if available, else the CPU.
         num_labels : int, optional
@@ -116,12 +111,7 @@ class Pretrained(nn.Module):
         (6, torch.float32, False)
         """
         device = pick_device(device)
-        if dtype == "auto":
-            dtype = "bfloat16" if has_bfloat16(device) else "float32"
-        if dtype not in DTYPES:
-            raise CheckpointError(
-                f'dtype: must be one of auto, {", ".join(DTYPES)} (got "{dtype}").'
-            )
+        dtype = resolve_dtype(dtype, device)
         select(attention, device, DTYPES[dtype])
         files = locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
@@ -198,6 +188,19 @@ class Pretrained(nn.Module):
         return explain(self.bert.backend, self.device, self.dtype)
 
     @property
+    def what_runs(self) -> str:
+        """Return model, device, dtype and attention backend in one line.
+
+        >>> from dnabert2_fast import Dnabert2Model
+        >>> Dnabert2Model.from_pretrained("mini").what_runs
+        'mini on cpu: float32, attention sdpa'
+        """
+        kind = "int8" if is_int8(self) else str(self.dtype).removeprefix("torch.")
+        name = printable(self.name_or_path or type(self).__name__)
+        where = name_device(self.device)
+        return f"{name} on {where}: {kind}, attention {self.attention_backend.name}"
+
+    @property
     def device(self) -> torch.device:
         """Return the device of the weights."""
         return next(self.parameters()).device
@@ -240,19 +243,6 @@ def pick_device(name: str | torch.device) -> torch.device:
     if (device.index or 0) >= seen:
         raise ValueError(f'device: the index must be below {seen} (got "{name}").')
     return device
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16, which make it faster than float32.
-
-    >>> has_bfloat16(torch.device("meta"))
-    False
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
 
 
 def fit(model: Pretrained, weights: Mapping[str, torch.Tensor], source: str) -> None:

@@ -148,7 +148,9 @@ class PretrainConfig:
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     dtype
-        bfloat16 is mixed precision with float32 weights; auto uses it where it is fast.
+        auto: bfloat16 on CPUs that support it and on CUDA cards of compute capability 8.0 and
+        above, float16 with loss scaling on older cards, float32 elsewhere. In 16 bits the weights
+        stay in float32.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     fsdp
@@ -195,7 +197,7 @@ class PretrainConfig:
     keep: int = 2
     seed: int = 0
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     attention: str = "auto"
     fsdp: bool = False
     tensorboard: bool = False

@@ -11,6 +11,7 @@ from torch import nn
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import TokenBatches
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.precision import mixed_precision
 from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.ragged import int32_offsets, token_batches
@@ -85,12 +86,12 @@ class Evaluation:
             )
             self._micro_batches.append((packed, wanted))
 
-    def __call__(self, model: nn.Module, bfloat16: bool) -> Scores:
-        """Return the scores of a model, which is left in `eval` mode."""
+    def __call__(self, model: nn.Module, dtype: str) -> Scores:
+        """Return the scores of a model in a resolved dtype; it is left in `eval` mode."""
         model.eval()
         device = self._context.device
         sums = torch.zeros(2, device=device)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.no_grad(), mixed_precision(device, dtype):
             for batch, labels in self._micro_batches:
                 asked = labels[labels != IGNORED].to(device)
                 loss, logits = model(batch, labels)

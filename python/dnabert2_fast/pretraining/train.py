@@ -17,14 +17,14 @@ from torch import nn
 
 from dnabert2_fast._internal.atomic import require_writable, resolved
 from dnabert2_fast._internal.checks import check_utf8
-from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.progress import announce, progress
 from dnabert2_fast.attention import select
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import State
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
-from dnabert2_fast.model.pretrained import has_bfloat16
+from dnabert2_fast.model.precision import DTYPES, mixed_precision, name_device, resolve_dtype
 from dnabert2_fast.optim import learning_rate, make_optimizers
 from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
 from dnabert2_fast.pretraining.config import SIZES, PretrainConfig
@@ -264,6 +264,8 @@ class PretrainingRun:
         The callable model, with gradients shared among processes.
     shape : Dnabert2Config
         Its configuration, as written with the weights.
+    dtype, backend : str
+        Of matrix products, and of attention.
     optimizers : sequence of Optimizer
     done : int
         Steps so far.
@@ -293,10 +295,11 @@ class PretrainingRun:
     ) -> None:
         if config.fsdp and not torch.distributed.is_initialized():
             raise ValueError("fsdp: needs several processes. Start them with torchrun.")
-        auto = config.dtype == "auto" and has_bfloat16(context.device)
-        self.bfloat16 = auto or config.dtype == "bfloat16"
-        dtype = torch.bfloat16 if self.bfloat16 else torch.float32
-        select(config.attention, context.device, dtype)
+        self.dtype = resolve_dtype(config.dtype, context.device, bfloat16_on_cpu=True)
+        if self.dtype == "float16" and config.fsdp:
+            raise ValueError("fsdp: does not support float16. Use --dtype float32, or no --fsdp.")
+        self.backend = select(config.attention, context.device, DTYPES[self.dtype])
+        self._scaler = torch.amp.GradScaler(context.device.type, enabled=self.dtype == "float16")
         torch.manual_seed(config.seed)
         self.config, self.resolved = config, config.resolved()
         self.folder, self.context, self.corpus = folder, context, corpus
@@ -394,16 +397,21 @@ class PretrainingRun:
             # Dropout by number: the same on any number of processes with equal micro-batches.
             torch.manual_seed(key_of(seed, self.done, micro_batch.number))
             with gradients_wait(self.model, more=micro_batch is not batch.micro_batches[-1]):
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+                with mixed_precision(device, self.dtype):
                     loss = self.model(packed, labels, with_logits=False).loss * count
                 # Processes' gradients are averaged, so each is scaled up by their number.
-                (loss * (context.size / everywhere)).backward()
+                self._scaler.scale(loss * (context.size / everywhere)).backward()
             loss_sum += loss.detach()
+        for optimizer in self.optimizers:
+            self._scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         if hasattr(norm, "full_tensor"):
             norm = norm.full_tensor()
+        if self._scaler.is_enabled():  # an overflow lowers the scale, and the step is left out
+            norm = norm.nan_to_num(0.0, posinf=0.0)
         for optimizer in self.optimizers:
-            optimizer.step()
+            self._scaler.step(optimizer)
+        self._scaler.update()
         self._sums.add(batch, loss_sum, labelled, norm)
         self.done += 1
         self.tokens += batch.tokens
@@ -416,7 +424,7 @@ class PretrainingRun:
         -------
         Scores
         """
-        scores = self._evaluation(self.model, self.bfloat16)
+        scores = self._evaluation(self.model, self.dtype)
         for callback in self._callbacks:
             callback.on_evaluation(self, scores)
         return scores
@@ -431,6 +439,7 @@ class PretrainingRun:
             **self._corpus_state,
             "sums": self._sums.totals(),
             "sum_steps": self._sums.steps,
+            "scaler": self._scaler.state_dict(),
         }
         folder = self.checkpoints.save(
             self.model, self.shape, self.corpus.tokenizer, self.optimizers, position
@@ -442,6 +451,9 @@ class PretrainingRun:
     def _begin(self) -> None:
         """Load the newest checkpoint, or score the model before the first step."""
         config, context = self.config, self.context
+        if context.is_rank_zero:
+            where = name_device(context.device)
+            announce(f"pre-training on {where}: {self.dtype}, attention {self.backend}")
         kept = self.checkpoints.resume(self.model, self.optimizers)
         kept_until = -1 if kept is None else int(kept["step"])
         context.on_rank_zero(lambda: self.folder.forget_after(kept_until))
@@ -454,6 +466,8 @@ class PretrainingRun:
             self.lowest_loss = float(kept["lowest_loss"])
             self._corpus_state = State(epoch=kept["epoch"], position=kept["position"])
             self._sums.take_up(kept["sums"], kept["sum_steps"])
+            if kept["scaler"] and self._scaler.is_enabled():
+                self._scaler.load_state_dict(kept["scaler"])
             return
         scores = self.evaluate()
         self.lowest_loss = scores.loss

@@ -41,7 +41,7 @@ def embed_file(
     *,
     tasks: RayTasks,
     attention: str = "auto",
-    dtype: Literal["float32", "bfloat16", "int8"] = "float32",
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto",
 ) -> int:
     """Embed every record of a file with the tasks of a Ray cluster.
 

@@ -53,7 +53,7 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         context_bp: int | None = None,
         both_strands: bool = False,
         batch_tokens: int = 16_384,
-        dtype: str = "float32",
+        dtype: str = "auto",
         device: str = "auto",
     ) -> None:
         self.model = model

@@ -141,7 +141,7 @@ def embed(
 
 
 def read_encoder(
-    name: str, *, attention: str = "auto", dtype: str = "float32", device: str = "auto"
+    name: str, *, attention: str = "auto", dtype: str = "auto", device: str = "auto"
 ) -> Dnabert2Model:
     """Read a model for its states, like `Dnabert2Model.from_pretrained`.
 
