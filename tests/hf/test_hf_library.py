@@ -547,4 +547,4 @@ def test_rows_beyond_the_vocabulary(folder, tmp_path):
     assert filled[0].token_id == wanted["token"]
     assert filled[0].probability == pytest.approx(wanted["score"], rel=1e-5)
     with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 1024"):
-        core.config.from_dict({}).require_vocabulary(1024, "x")
+        core.config.from_dict({}).require_vocabulary(["A"] * 1024, "x")

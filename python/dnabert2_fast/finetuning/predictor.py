@@ -66,7 +66,7 @@ class Predictor:
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class Predictor:
     def __init__(
         self, model: Classifier, tokenizer: Tokenizer, task: Task, batch_tokens: int = 16_384
     ) -> None:
-        model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+        model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
         self.model, self.tokenizer, self.task = model, tokenizer, task
         self.batch_tokens = batch_tokens
 

@@ -30,6 +30,7 @@ from dnabert2_fast._internal.checks import (
 from dnabert2_fast._internal.progress import announce
 from dnabert2_fast._internal.settings import require_same
 from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast._internal.vocabulary import hash_vocabulary
 from dnabert2_fast.attention import select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
@@ -313,7 +314,7 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     backend = select(config.attention, device, DTYPES[dtype])
     what = f"fine-tuning {printable(config.model)} on {name_device(device)}"
     announce(f"{what}: {dtype}, attention {backend}")
-    model.config.require_vocabulary(tokenizer.vocab_size, config.model)
+    model.config.require_vocabulary(tokenizer.vocabulary, config.model)
     adapted = None
     if config.mode == "lora":
         adapted = add_lora(
@@ -380,6 +381,7 @@ def _describe(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path)
     config = model.config.to_dict()
     config["window_bp"] = task.window_bp or None
     config["pairs"] = task.pairs
+    config["vocabulary_sha256"] = hash_vocabulary(tokenizer.vocabulary)
     config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
     config["label2id"] = {name: i for i, name in enumerate(task.names)}
     if task.kind in HF_PROBLEMS:

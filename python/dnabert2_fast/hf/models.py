@@ -99,6 +99,14 @@ class _Base(PreTrainedModel):  # type: ignore[misc]
         """Replace the word embedding."""
         self.base_model.embeddings.word_embeddings = value
 
+    def resize_token_embeddings(self, *sizes: Any, **options: Any) -> nn.Module:
+        """Change the number of ids; the vocabulary of the tokenizer then differs too."""
+        before = self.config.vocab_size
+        embedding: nn.Module = super().resize_token_embeddings(*sizes, **options)
+        if self.config.vocab_size != before:
+            self.config.vocabulary_sha256 = None
+        return embedding
+
     def _pack_and_encode(
         self,
         input_ids: torch.Tensor | None,

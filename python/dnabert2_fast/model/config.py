@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
 from dnabert2_fast._internal.checks import check_between
+from dnabert2_fast._internal.vocabulary import hash_vocabulary
 from dnabert2_fast.errors import CheckpointError
 
 __all__ = ["Dnabert2Config", "is_ours"]
@@ -47,6 +48,8 @@ class Dnabert2Config:
         Term that avoids division by zero in layer norms.
     initializer_range : float
         Standard deviation of random initial weights.
+    vocabulary_sha256 : str, optional
+        Hash of the vocabulary that the model was trained with; another one is refused.
     pad_token_id : int
         Id of [PAD].
     num_labels : int
@@ -84,6 +87,7 @@ class Dnabert2Config:
     classifier_pooling: str = "cls"
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
+    vocabulary_sha256: str | None = None
     pad_token_id: int = 3
     num_labels: int = 2
     window_bp: int | None = None
@@ -151,28 +155,34 @@ class Dnabert2Config:
         except CheckpointError as error:
             raise CheckpointError(f"{source}: {error}") from None
 
-    def require_vocabulary(self, vocab_size: int, source: str) -> None:
-        """Raise `CheckpointError` unless tokenizer and model have the same number of ids.
+    def require_vocabulary(self, vocabulary: Sequence[str], source: str) -> None:
+        """Raise `CheckpointError` unless the tokenizer is the one of the model.
 
-        The model may have a few more when their number was padded to a multiple of 8 or more.
+        The model may have a few more ids when their number was padded to a multiple of 8 or more.
 
         Parameters
         ----------
-        vocab_size : int
-            Number of ids of the tokenizer.
+        vocabulary : sequence of str
+            Tokens of the tokenizer, by id.
         source : str
             Name of the model or tokenizer, for the error.
 
         Raises
         ------
         CheckpointError
-            When the model has fewer ids, or more than padding explains.
+            When the model has fewer ids, or more than padding explains; and when its vocabulary
+            is known and differs.
         """
-        spare = self.vocab_size - vocab_size
+        spare = self.vocab_size - len(vocabulary)
         if spare and (self.vocab_size % 8 or not 0 < spare < MAX_SPARE):
             raise CheckpointError(
-                f"{source}: the model has {self.vocab_size} ids, the tokenizer {vocab_size}. "
+                f"{source}: the model has {self.vocab_size} ids, the tokenizer {len(vocabulary)}. "
                 "Use the tokenizer that the model was trained with."
+            )
+        if self.vocabulary_sha256 not in (None, hash_vocabulary(vocabulary)):
+            raise CheckpointError(
+                f"{source}: the vocabulary is not the one that the model was trained with, so its "
+                "ids mean other tokens. Use the model's own tokenizer."
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from dnabert2_fast.model.weights import (
     first_line,
     locate,
     match,
+    own_vocabulary,
     read_config,
     read_files,
 )
@@ -115,6 +116,8 @@ class Pretrained(nn.Module):
         select(attention, device, DTYPES[dtype])
         files = locate(name_or_path, revision, local_files_only)
         config = Dnabert2Config() if files.config is None else read_config(files.config)
+        if config.vocabulary_sha256 is None:
+            config = replace(config, vocabulary_sha256=own_vocabulary(files))
         weights = read_files(files)
         if files.adapter is not None and "classifier.weight" in weights:
             config = replace(config, num_labels=len(weights["classifier.weight"]))

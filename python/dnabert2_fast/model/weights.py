@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch
 from dnabert2_fast._internal.names import advice, is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
+from dnabert2_fast._internal.vocabulary import hash_of_file
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model import adapter as adapters
 from dnabert2_fast.model.config import Dnabert2Config
@@ -38,6 +40,7 @@ __all__ = [
     "first_line",
     "locate",
     "match",
+    "own_vocabulary",
     "read_config",
     "read_files",
     "weight_names",
@@ -48,6 +51,7 @@ PACKAGED = {"mini": Path(__file__).parents[1] / "data" / "mini"}
 
 Value = TypeVar("Value")
 
+TOKENIZER = "tokenizer.json"
 INDEX = ".index.json"  # of shards
 WEIGHTS = (
     "model.safetensors",
@@ -111,6 +115,13 @@ def read_files(files: Files) -> dict[str, torch.Tensor]:
         }
         adapters.merge_adapter(weights, _released_names(own), files.adapter)
     return weights
+
+
+def own_vocabulary(files: Files) -> str | None:
+    """Return the hash of the vocabulary that came with a checkpoint; None without one."""
+    folders = (files.adapter, files.weights.parent)
+    hashes = (hash_of_file(folder / TOKENIZER) for folder in folders if folder is not None)
+    return next(filter(None, hashes), None)
 
 
 def weight_names(name: str | os.PathLike[str]) -> set[str]:
@@ -301,6 +312,8 @@ def _download(name: str, revision: str | None, local: bool) -> Files:
                 for shard in dict.fromkeys(_index(weights).values()):
                     get(shard)
             break
+        with suppress(MissingFileError):
+            get(TOKENIZER)  # for `own_vocabulary`
         return Files(config, weights)
     except HubError as error:
         raise CheckpointError(

@@ -18,6 +18,7 @@ from torch import nn
 from dnabert2_fast._internal.atomic import require_writable, resolved
 from dnabert2_fast._internal.checks import check_utf8
 from dnabert2_fast._internal.progress import announce, progress
+from dnabert2_fast._internal.vocabulary import hash_vocabulary
 from dnabert2_fast.attention import select
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import State
@@ -239,7 +240,8 @@ def _fresh_or_given(
                 f"{config.init_from}: has another tokenizer than the corpus. Build the corpus with "
                 f"--tokenizer {config.init_from}."
             )
-        shape.require_vocabulary(tokenizer.vocab_size, config.init_from)
+        shape.require_vocabulary(tokenizer.vocabulary, config.init_from)
+    shape = replace(shape, vocabulary_sha256=hash_vocabulary(tokenizer.vocabulary))
     model = Dnabert2ForMaskedLM(replace(shape, hidden_dropout_prob=dropout), config.attention)
     if given is not None:
         model.load_state_dict(given.state_dict())

@@ -86,7 +86,7 @@ def find_file(name: str | os.PathLike[str]) -> Path:
         if is_hub_id(name):
             return _download(str(name))
         if not path.suffix:
-            raise TokenizerError(f"{name}: no such tokenizer. {advice(name, PACKAGED)}")
+            raise TokenizerError(f"{name}: no such model or tokenizer. {advice(name, PACKAGED)}")
     return path
 
 

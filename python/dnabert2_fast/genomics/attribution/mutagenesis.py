@@ -176,7 +176,7 @@ def attribute(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     ValueError
         When model, method and target cannot be combined, or a sequence has more than 8,192 bases
         for the method attention.
@@ -209,7 +209,7 @@ def attribute_quietly(
 ) -> Attribution:
     """Return the result of `attribute`, without a progress bar."""
     config = config or AttributionConfig()
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     target = _target_of(model, config)
     sequence = sequence.upper()
     there = _attribute(sequence, model, tokenizer, config, target, bar)

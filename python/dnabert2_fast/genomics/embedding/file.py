@@ -83,7 +83,7 @@ def embed_file(
     FastaError, DataError
         When a file is not readable to its end; no output is written then.
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     ValueError
         When `out` has another suffix, or a setting is not valid.
 
@@ -111,7 +111,7 @@ def embed_file(
         raise ValueError(f"part: must be between 1/{part[1]} and {last} (got {part[0]}/{part[1]}).")
     if part is not None:
         require_file(source.path, "every part reads it")
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     pieces = known_pieces(read_pieces(source), tokenizer, source.path)
     files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
     parts = ResumeStore(out, inputs_of(source, files, model, tokenizer, config))

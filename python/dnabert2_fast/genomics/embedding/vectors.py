@@ -113,7 +113,7 @@ def embed(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     TypeError
         For one string, or elements that are neither `str` nor `bytes`.
     ValueError
@@ -177,7 +177,7 @@ def embed_positions(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     ValueError
         When the model has no such layer, or `per` is neither.
 
@@ -317,7 +317,7 @@ def _batches(
     views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, config: EmbeddingConfig
 ) -> Iterator[_Encoded]:
     """Yield batches of views of similar length, with the averaged states of the chosen layers."""
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     depth = model.config.num_hidden_layers
     for layer in config.layers:
         if not -depth - 1 <= layer <= depth:

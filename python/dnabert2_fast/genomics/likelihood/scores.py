@@ -110,7 +110,7 @@ def fill_mask(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     ValueError
         When the sequence has no ``[MASK]``, or `top_k` is out of range.
 
@@ -123,7 +123,7 @@ def fill_mask(
     >>> [len(found) for found in fill_mask("ACG[MASK]TTAG[MASK]", model, tokenizer, top_k=3)]
     [3, 3]
     """
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     if not 1 <= top_k <= tokenizer.vocab_size:
         raise ValueError(f"top_k: must be between 1 and {tokenizer.vocab_size} (got {top_k}).")
     check_sequence(sequence)
@@ -178,7 +178,7 @@ def pseudo_likelihood(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
 
     Examples
     --------
@@ -225,6 +225,6 @@ def require_masked_lm(
     model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, mask_stride: int | None, batch_tokens: int
 ) -> None:
     """Raise an error when model and tokenizer do not match."""
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     check_at_least("mask_stride", mask_stride, 2)
     check_at_least("batch_tokens", batch_tokens, 1)

@@ -79,7 +79,7 @@ def likelihood_track(
     DataError
         When two records have the same name, or regions overlap.
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes.
+        When tokenizer and model have different vocabularies.
     ValueError
         When `out` has another suffix, or `source` sets `window_bp`, which belongs in `config`.
 

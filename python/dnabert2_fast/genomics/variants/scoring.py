@@ -153,7 +153,7 @@ def score_variants(
     Raises
     ------
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes, or the table ``background``
+        When tokenizer and model have different vocabularies, or the table ``background``
         belongs to another vocabulary.
     ValueError
         When the classifier has no class `label`, or the vocabulary no [MASK].
@@ -182,7 +182,7 @@ def score_variants(
 
 def background_of(model: Model, tokenizer: Tokenizer, config: ScoringConfig) -> Background | None:
     """Return the background for a masked language model; warn if it has none."""
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     if not isinstance(model, Dnabert2ForMaskedLM):
         return None
     background = Background.of(tokenizer, config.background)
@@ -206,7 +206,7 @@ def score_stream(
 ) -> Iterator[VariantScore]:
     """Yield the scores of `score_variants` one by one; memory contains a few hundred of them."""
     config = (config or ScoringConfig()).for_model(model.config)
-    model.config.require_vocabulary(tokenizer.vocab_size, "tokenizer")
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
         require_label(config.label, model.config.num_labels)
     logs = None if background is None else background.log_probabilities(tokenizer)

@@ -112,7 +112,7 @@ def score_vcf(
     DataError
         When a file is damaged or of another kind.
     CheckpointError
-        When tokenizer and model have vocabularies of different sizes, or the table ``background``
+        When tokenizer and model have different vocabularies, or the table ``background``
         belongs to another vocabulary.
     ValueError
         When `out` has another suffix, `prefix` is not a VCF identifier, or the classifier has no
