@@ -1,5 +1,6 @@
 """A genome, variants on it, and their scores by a plain definition."""
 
+import functools
 import json
 import math
 import random
@@ -50,12 +51,46 @@ def log_likelihood(model, ids, positions):
     return total
 
 
+@functools.cache
 def log_frequency(token):
     """Of a token in the genome of the table in the package, each count raised by one."""
     counts = {token: number + 1 for token, number in enumerate(TABLE["counts"])}
     for special in tok.special_ids:
         del counts[special]
     return math.log(counts[token] / sum(counts.values()))
+
+
+@functools.cache
+@torch.inference_mode()
+def gain_per_base(window_bp, contigs=(CONTIG, CONTIG[::-1])):
+    """Average of what `mlm` adds to the log-frequency of a base in 256 windows of some contigs."""
+    gain = bases = 0.0
+    mlm.eval()
+    used = 0
+    for number in range(256):
+        middle = int((number + 0.5) / 256 * len("".join(contigs)))
+        for contig in contigs:
+            if middle < len(contig):
+                break
+            middle -= len(contig)
+        first = min(max(middle - window_bp // 2, 0), len(contig) - window_bp)
+        if set(contig[first : first + window_bp]) - set("ACGT"):
+            continue
+        ids = tok.encode(contig[first : first + window_bp]).tolist()
+        positions = list(range(1, len(ids) - 1))[used % 8 :: 8]
+        used += 1
+        masked = [tok.mask_id if i in positions else token for i, token in enumerate(ids)]
+        logits = mlm(PackedBatch.from_ragged(Ragged.from_list([masked]))).logits.double()
+        for i in positions:
+            gain += float(logits[i].log_softmax(0)[ids[i]]) - log_frequency(ids[i])
+            bases += len(tok.vocabulary[ids[i]])
+    return gain / bases
+
+
+def expected_log(token, config, contigs):
+    """Return the log-probability of a token in an average context."""
+    gain = gain_per_base(config.window_bp, contigs)
+    return log_frequency(token) + gain * len(tok.vocabulary[token])
 
 
 def tokens_apart(a, b):
@@ -80,7 +115,7 @@ def vector(model, ids):
     return states[[i for i, token in enumerate(ids) if token not in tok.special_ids]].mean(0)
 
 
-def twin(model, variant, contig, config):
+def twin(model, variant, contig, config, contigs=(CONTIG, CONTIG[::-1])):
     """One variant by definition: no trimming, no cache, no batch. Numbers by name."""
     start, ref, alt = smallest_edit(contig, variant)
     half, frames = config.window_bp // 2, []
@@ -106,8 +141,10 @@ def twin(model, variant, contig, config):
         if model is mlm:
             apart = tokens_apart(a, b)
             numbers["llr"] = log_likelihood(model, b, apart[1]) - log_likelihood(model, a, apart[0])
-            numbers["context_llr"] = numbers["llr"] - sum(log_frequency(b[i]) for i in apart[1])
-            numbers["context_llr"] += sum(log_frequency(a[i]) for i in apart[0])
+            numbers["context_llr"] = numbers["llr"] - sum(
+                expected_log(b[i], config, contigs) for i in apart[1]
+            )
+            numbers["context_llr"] += sum(expected_log(a[i], config, contigs) for i in apart[0])
             numbers["ref_tokens"], numbers["alt_tokens"] = map(len, apart)
         if model is cls:
             with torch.inference_mode():

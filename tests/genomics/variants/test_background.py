@@ -10,11 +10,13 @@ import pytest
 from helpers.models import masked_lm, tok
 from helpers.processes import run_cli
 from helpers.project import ROOT
-from helpers.variants import CONFIG, GENOME, VARIANTS, mlm
+from helpers.variants import CONFIG, CONTIG, GENOME, VARIANTS, gain_per_base, mlm
 
 from dnabert2_fast import Tokenizer
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.genomics.variants import Background, ScoringConfig, score_variants, score_vcf
+from dnabert2_fast.genomics.variants.context import expected_logs, sample_windows
+from dnabert2_fast.io import Reference
 
 rng = random.Random(5)
 RECORDS = ["".join(rng.choices("ACGT", k=900)), "".join(rng.choices("ACGTN", k=300)), "acgtta"]
@@ -118,3 +120,34 @@ def test_command_line(genome, tmp_path):
     done = run_cli(*given, genome, "--prefix", "B", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert ";B_CLLR=" in (tmp_path / "y.vcf").read_text()
+
+
+def test_windows_for_the_mean_gain_cover_all_contigs_evenly():
+    bases = "".join(rng.choices("ACGT", k=5000))
+    genome = Reference({"a": bases[:3000], "n": "N" * 1000, "b": bases[3000:], "c": "ACGT"})
+    found = sample_windows(genome, 100)
+    assert {len(text) for text in found} == {100}
+    starts = [bases.find(text) for text in found]
+    assert -1 not in starts
+    assert starts == sorted(starts)
+    # One window per 6004 / 256 bases, and none of N.
+    assert len(found) == pytest.approx(5000 / 6004 * 256, abs=3)
+    assert starts[0] == 0
+    assert starts[-1] == 4900
+
+
+def test_a_genome_of_unknown_bases_has_no_gain():
+    genome = Reference({"chr1": CONTIG[:300] + "N" * 60 + CONTIG[360:420], "x": "N" * 400})
+    config = ScoringConfig(window_bp=500, offsets_bp=(0,))
+    table = Background.of(tok)
+    expected = expected_logs(table, mlm, tok, genome, config)
+    assert np.array_equal(expected[5:], table.log_probabilities(tok)[5:])
+
+
+def test_every_base_of_a_token_has_the_mean_gain():
+    logs = Background.of(tok).log_probabilities(tok)
+    lengths = np.array([len(token) for token in tok.vocabulary])
+    expected = expected_logs(Background.of(tok), mlm, tok, GENOME, CONFIG)
+    gain = (expected - logs)[5:] / lengths[5:]
+    assert gain == pytest.approx(gain_per_base(CONFIG.window_bp), abs=1e-6)
+    assert gain[0] != 0

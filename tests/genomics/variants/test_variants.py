@@ -287,7 +287,8 @@ def test_dbsnp_rows(shared):
     config = ScoringConfig(window_bp=100, offsets_bp=(0,))
     scores = score_variants(some, genome, mlm, tok, config)
     for variant, score in list(zip(some, scores, strict=True))[::12]:
-        check(score, twin(mlm, variant, record.sequence[: variant.end + 5000], config))
+        near = record.sequence[: variant.end + 5000]
+        check(score, twin(mlm, variant, near, config, (record.sequence,)))
 
 
 def test_the_example_runs(tmp_path):

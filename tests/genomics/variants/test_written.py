@@ -112,7 +112,11 @@ def test_a_file_of_a_masked_language_model(write):
             "Float",
             "standard deviation of the log-likelihood ratio over strands and window offsets",
         ),
-        info("CLLR", "Float", "LLR minus log-frequencies of the same tokens in a genome, nats"),
+        info(
+            "CLLR",
+            "Float",
+            "LLR minus that of the same tokens in average contexts of a genome, nats",
+        ),
         info("REF_TOKENS", "Float", "tokens of REF that differ, mean over frames"),
         info("ALT_TOKENS", "Float", "tokens of ALT that differ, mean over frames"),
         *DISTANCES,

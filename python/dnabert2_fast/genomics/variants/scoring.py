@@ -39,6 +39,7 @@ from dnabert2_fast.genomics.variants.alleles import (
 )
 from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
+from dnabert2_fast.genomics.variants.context import expected_logs
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.auto import Model
@@ -54,6 +55,7 @@ __all__ = [
     "background_of",
     "class_answer",
     "differing_tokens",
+    "expected_of",
     "likelihood_ratios",
     "located",
     "require_label",
@@ -88,8 +90,9 @@ class VariantScore(NamedTuple):
         Log-likelihood ratio of the tokens that differ, in nats, and its standard deviation over
         frames (0 for a single one); for a masked language model only.
     context_llr : float
-        `llr` minus the log-frequencies of the same tokens in a genome: what the context adds. NaN
-        without a `Background` for the vocabulary.
+        `llr` minus what the same tokens have in an average context: their log-frequencies in a
+        genome, and the mean gain of a base by its context. NaN without a `Background` for the
+        vocabulary.
     ref_tokens, alt_tokens : float
         Tokens in the span that differs.
     cosine, l2 : float
@@ -176,8 +179,22 @@ def score_variants(
     """
     config = (config or ScoringConfig()).for_model(model.config)
     background = background_of(model, tokenizer, config)
+    expected = expected_of(background, model, tokenizer, reference, config)
     with progress(len(variants), "scoring", "variants") as bar:
-        return list(score_stream(variants, reference, model, tokenizer, config, bar, background))
+        return list(score_stream(variants, reference, model, tokenizer, config, bar, expected))
+
+
+def expected_of(
+    background: Background | None,
+    model: Model,
+    tokenizer: Tokenizer,
+    reference: Reference,
+    config: ScoringConfig,
+) -> npt.NDArray[np.float64] | None:
+    """Return `expected_logs` for a model that has a background."""
+    if background is None or not isinstance(model, Dnabert2ForMaskedLM):
+        return None
+    return expected_logs(background, model, tokenizer, reference, config)
 
 
 def background_of(model: Model, tokenizer: Tokenizer, config: ScoringConfig) -> Background | None:
@@ -202,17 +219,19 @@ def score_stream(
     tokenizer: Tokenizer,
     config: ScoringConfig | None = None,
     bar: Progress | None = None,
-    background: Background | None = None,
+    expected: npt.NDArray[np.float64] | None = None,
 ) -> Iterator[VariantScore]:
-    """Yield the scores of `score_variants` one by one; memory contains a few hundred of them."""
+    """Yield the scores of `score_variants` one by one; memory contains a few hundred of them.
+
+    `context_llr` is relative to the log-probabilities `expected` of every token.
+    """
     config = (config or ScoringConfig()).for_model(model.config)
     model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
         require_label(config.label, model.config.num_labels)
-    logs = None if background is None else background.log_probabilities(tokenizer)
     stream = iter(variants)
     while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
-        scores = _score_chunk(chunk, reference, model, tokenizer, config, logs)
+        scores = _score_chunk(chunk, reference, model, tokenizer, config, expected)
         if bar is not None:
             bar.update(len(chunk))
         yield from scores
@@ -314,7 +333,7 @@ def _score_chunk(
     model: Model,
     tokenizer: Tokenizer,
     config: ScoringConfig,
-    background: npt.NDArray[np.float64] | None,
+    expected: npt.NDArray[np.float64] | None,
 ) -> list[VariantScore]:
     scores: list[VariantScore] = []
     windows = Windows()
@@ -330,7 +349,7 @@ def _score_chunk(
         by_frame = _distances(ids, windows, model, tokenizer, config)
         if isinstance(model, Dnabert2ForMaskedLM):
             by_frame |= likelihood_ratios(
-                ids, windows, model, tokenizer, config.batch_tokens, background
+                ids, windows, model, tokenizer, config.batch_tokens, expected
             )
     by_frame["other_letters"] = np.array(windows.other_letters, np.float64)
     variant_index = np.array(windows.variant)
@@ -355,12 +374,12 @@ def likelihood_ratios(
     model: Dnabert2ForMaskedLM,
     tokenizer: Tokenizer,
     batch_tokens: int,
-    background: npt.NDArray[np.float64] | None = None,
+    expected: npt.NDArray[np.float64] | None = None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return ``llr``, ``ref_tokens`` and ``alt_tokens`` of every frame; call it in `evaluating`.
 
-    `ids` are the encoded ``windows.texts``. With log-probabilities of every token without context,
-    `background`, also ``context_llr``.
+    `ids` are the encoded ``windows.texts``. With `expected` log-probabilities of every token,
+    also ``context_llr``.
     """
     jobs: dict[tuple[int, int], int] = {}  # (text, position) -> masked copy, each once
     spans: list[tuple[list[int], list[int]]] = []
@@ -379,9 +398,9 @@ def likelihood_ratios(
         "ref_tokens": np.array([float(len(ref)) for ref, _ in spans]),
         "alt_tokens": np.array([float(len(alt)) for _, alt in spans]),
     }
-    if background is not None:
+    if expected is not None:
         tokens = [ids[text][position] for text, position in jobs]
-        added = logs - background[tokens]
+        added = logs - expected[tokens]
         found["context_llr"] = np.array([added[alt].sum() - added[ref].sum() for ref, alt in spans])
     return found
 

@@ -34,6 +34,7 @@ from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.scoring import (
     VariantScore,
     background_of,
+    expected_of,
     located,
     score_stream,
 )
@@ -49,7 +50,7 @@ __all__ = ["score_vcf"]
 DESCRIPTIONS = {
     "llr": "log-likelihood of the tokens that differ, ALT minus REF, nats",
     "llr_sd": "standard deviation of the log-likelihood ratio over strands and window offsets",
-    "context_llr": "LLR minus log-frequencies of the same tokens in a genome, nats",
+    "context_llr": "LLR minus that of the same tokens in average contexts of a genome, nats",
     "ref_tokens": "tokens of REF that differ, mean over frames",
     "alt_tokens": "tokens of ALT that differ, mean over frames",
     "cosine": "1 - cosine of the windows' mean-pooled vectors",
@@ -161,6 +162,7 @@ def score_vcf(
         columns = {"frequencies": frequencies, "scores": list(VariantScore._fields)}
         settings = fingerprint(model, tokenizer, config, **inputs, **columns)
         parts = ResumeStore(out, settings)
+        expected = expected_of(background, model, tokenizer, genome, config)
         contigs: dict[str, None] = {}  # missing in the reference, in order
         total = _count_alleles(vcf)
 
@@ -171,7 +173,7 @@ def score_vcf(
                     return
                 variants = [variant for record in some for variant in variants_of(record)]
                 compute = partial(
-                    _numbers, variants, genome, model, tokenizer, config, bar, background
+                    _numbers, variants, genome, model, tokenizer, config, bar, expected
                 )
                 numbers = iter(parts.take(number, len(variants), compute).tolist())
                 seen += len(variants)
@@ -216,10 +218,10 @@ def _numbers(
     tokenizer: Tokenizer,
     config: ScoringConfig,
     bar: Progress,
-    background: Background | None,
+    expected: npt.NDArray[np.float64] | None,
 ) -> npt.NDArray[np.float64]:
     """Return the fields of scores after status and normal form, one row per variant."""
-    scores = score_stream(variants, genome, model, tokenizer, config, bar, background)
+    scores = score_stream(variants, genome, model, tokenizer, config, bar, expected)
     return np.array([score[2:] for score in scores]).reshape(-1, len(VariantScore._fields) - 2)
 
 
