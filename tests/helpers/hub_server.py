@@ -1,7 +1,8 @@
 """A server on the loopback with the part of the Hugging Face hub's HTTP API that models need.
 
 Repositories are dicts of bytes by file name, by revision. Weights are redirected to another
-address, as large files of the hub are. Commits of `huggingface_hub` are written back.
+address, as large files of the hub are. Commits of `huggingface_hub` are stored. Xet transfers are
+not supported.
 """
 
 import base64
@@ -217,10 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "api/repos/create":
             request = json.loads(body)
             name = f"{request.get('organization') or 'tester'}/{request['name']}"
+            # The former is of versions below 2.
+            private = request.get("private") or request.get("visibility") == "private"
             exists = name in self.hub.repositories
-            self.hub.repositories.setdefault(
-                name, Repository({"main": {}}, private=bool(request.get("private")))
-            )
+            self.hub.repositories.setdefault(name, Repository({"main": {}}, private=private))
             return self._json({"url": f"{self.hub.url}/{name}"}, 409 if exists else 200)
         if path.endswith("info/lfs/objects/batch"):
             return self._json(
@@ -236,7 +237,6 @@ class _Handler(BaseHTTPRequestHandler):
                 }
             )
         owner, name, action, revision = path.removeprefix("api/models/").split("/")
-        repository = self.hub.repositories[f"{owner}/{name}"]
         if action == "preupload":
             modes = [
                 {"path": item["path"], "shouldIgnore": False,
@@ -244,9 +244,10 @@ class _Handler(BaseHTTPRequestHandler):
                 for item in json.loads(body)["files"]
             ]  # fmt: skip
             return self._json({"files": modes})
-        return self._commit(repository.revisions[revision], body, revision)
+        return self._commit(f"{owner}/{name}", body, revision)
 
-    def _commit(self, files, body, revision):
+    def _commit(self, name, body, revision):
+        files = self.hub.repositories[name].revisions[revision]
         for line in body.splitlines():
             item = json.loads(line)
             value = item["value"]
@@ -255,7 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif item["key"] == "lfsFile":
                 files[value["path"]] = self.hub.uploaded[value["oid"]]
         commit = commit_of(revision)
-        return self._json({"commitUrl": f"{self.hub.url}/commit/{commit}", "commitOid": commit})
+        url = f"{self.hub.url}/{name}/commit/{commit}"
+        return self._json({"commitUrl": url, "commitOid": commit})
 
     def _json(self, value, status=200):
         body = json.dumps(value).encode()

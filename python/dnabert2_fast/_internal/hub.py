@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: which are fetched, and one line for every way to fail."""
+"""Files from and to the Hugging Face hub, and one line for every way to fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["HubError", "MissingFileError", "fetch", "fetch_folder", "repository_of"]
+__all__ = [
+    "HubError",
+    "MissingFileError",
+    "fetch",
+    "fetch_folder",
+    "repository_of",
+    "upload_folder",
+]
 
 T = TypeVar("T")
 
@@ -93,11 +100,39 @@ def fetch_folder(name: str, patterns: Sequence[str]) -> Path:
     )
 
 
+def upload_folder(
+    folder: Path, repository: str, patterns: Sequence[str], *, private: bool = False
+) -> str:
+    """Store the files of a folder that match in a repository; returns its address.
+
+    Raises
+    ------
+    HubError
+        When the hub refuses it, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+
+    def upload() -> str:
+        api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(
+            folder_path=folder,
+            repo_id=repository,
+            allow_patterns=list(patterns),
+            commit_message="Upload a model of dnabert2-fast",
+        )
+        return f"{api.endpoint}/{repository}"
+
+    return _explained(upload, repository, None)
+
+
 def _explained(call: Callable[[], T], repository: str, revision: str | None) -> T:
     from huggingface_hub import errors
 
-    # Which HTTP library there is depends on the version; OSError includes a lost connection.
-    failures = (*errors.HfHubHTTPError.__bases__, errors.EntryNotFoundError, OSError, ValueError)
+    # Which HTTP library there is depends on the version. Xet transfers raise RuntimeError.
+    of_http = errors.HfHubHTTPError.__bases__
+    failures = (*of_http, errors.EntryNotFoundError, OSError, ValueError, RuntimeError)
     try:
         return call()
     except failures as error:
@@ -125,6 +160,8 @@ def _reason(error: Any, repository: str, revision: str | None) -> str:
         return f"{status}: no public repository {repository}. If it is private, {login}"
     if status == 429:
         return f"429: too many requests. Wait some minutes, or {login} for a higher limit"
+    if status in (401, 403):
+        return f"{status}: the token is missing or must not do this. To change it, {login}"
     if status is not None:
         return f"{status}: the server failed. Try again later"
     lines = str(cause).strip().splitlines() or [type(cause).__name__]

@@ -18,7 +18,6 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 from transformers.utils import logging
 
-from dnabert2_fast._internal.hub import HubError, fetch_folder
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.benchmark.epochs import Fit, fit, probabilities_of
 from dnabert2_fast.benchmark.flops import HEADS, Cost, cost_of, matrices_of
@@ -28,12 +27,11 @@ from dnabert2_fast.finetuning.inputs import Inputs, encode
 from dnabert2_fast.finetuning.labels import Labelled
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.pretrained import pick_device
-from dnabert2_fast.model.weights import PACKAGED
+from dnabert2_fast.model.weights import FOLDER, checkpoint_folder
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Foreign", "checksum", "local_folder", "read_config", "train_foreign"]
 
-FILES = ["*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin"]
 LORA_RANK, LORA_ALPHA, LORA_DROPOUT = 8, 16, 0.05  # as in the paper for the Nucleotide Transformer
 
 
@@ -46,16 +44,7 @@ def local_folder(name: str) -> Path:
     CheckpointError
         When it is neither, or has no ``config.json``.
     """
-    folder = Path(name)
-    if not folder.exists():
-        folder = PACKAGED.get(name, folder)
-    if not folder.is_dir():
-        try:
-            folder = fetch_folder(name, FILES)
-        except HubError as error:
-            raise CheckpointError(
-                f"{name}: is not a folder here, and the hub returned no model ({error})."
-            ) from None
+    folder = checkpoint_folder(name)
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{folder}: has no config.json. Give a folder with a checkpoint.")
     return folder
@@ -65,7 +54,7 @@ def local_folder(name: str) -> Path:
 def checksum(folder: Path) -> str:
     """Return a short SHA-256 of a checkpoint's contents."""
     total = hashlib.sha256()
-    for path in sorted({path for pattern in FILES for path in folder.glob(pattern)}):
+    for path in sorted({path for pattern in FOLDER for path in folder.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(path.name.encode() + hashlib.file_digest(handle, "sha256").digest())
     return total.hexdigest()[:16]

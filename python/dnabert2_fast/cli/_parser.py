@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 UNSET = "none"  # unsets an option whose default is a value: --window-bp none
 METAVARS = {
+    "about_data": "TEXT",
     "against": "TOKENIZER",
     "attention": "BACKEND",
     "background": "FILE",
@@ -51,6 +52,7 @@ METAVARS = {
     "hits": "FILE",
     "init_from": "MODEL",
     "jaspar": "FILE",
+    "license": "NAME",
     "lora_targets": "NAME",
     "manifest": "FILE",
     "model": "MODEL",
@@ -65,6 +67,8 @@ METAVARS = {
     "prefix": "NAME",
     "reference": "FILE",
     "regions": "FILE",
+    "repo": "OWNER/NAME",
+    "run": "FOLDER",
     "sequences": "SEQUENCE",
     "signal": "FILE",
     "table": "FILE",

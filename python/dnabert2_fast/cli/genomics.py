@@ -32,10 +32,11 @@ def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
     """Read a model as a classifier, a masked language model or an encoder, by its weights."""
     from dnabert2_fast.model.auto import model_class
     from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
+    from dnabert2_fast.model.weights import checkpoint_folder
 
     kind = model_class(name)
     if kind is Dnabert2ForSequenceClassification:
-        _require_one_class(Path(name))
+        _require_one_class(checkpoint_folder(name))
     return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
 
 

@@ -77,7 +77,7 @@ def predict(
     Parameters
     ----------
     model
-        A folder that finetune wrote.
+        A folder that finetune wrote, or its hub id.
     file
         FASTA or FASTQ (plain, gz, bgz, zst), or .csv or .csv.gz with a column sequence (or
         sequence1 and sequence2) and optionally name; with --regions a genome as FASTA, plain or
@@ -159,7 +159,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A folder that finetune wrote.
+        A folder that finetune wrote, or its hub id.
     table
         .csv or .csv.gz with labels as in training.
     out

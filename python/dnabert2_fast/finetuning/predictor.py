@@ -21,6 +21,7 @@ from dnabert2_fast.finetuning.windows import Region, Window, chunks_of, windows_
 from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batching import length_sorted_batches
+from dnabert2_fast.model.weights import checkpoint_folder
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 
@@ -106,6 +107,7 @@ class Predictor:
         Parameters
         ----------
         folder : path
+            Or the hub id of a folder that was published.
         attention, dtype, device
             As in ``from_pretrained``.
         batch_tokens : int
@@ -133,6 +135,7 @@ class Predictor:
         >>> Predictor.load(folder).task.names
         ('other', 'promoter')
         """
+        folder = checkpoint_folder(folder)
         task = Task.load(folder)
         model = load_classifier(task, str(folder), attention=attention, dtype=dtype, device=device)
         return cls(model, Tokenizer.from_pretrained(folder), task, batch_tokens)

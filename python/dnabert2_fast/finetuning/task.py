@@ -11,7 +11,7 @@ from dnabert2_fast._internal.atomic import atomic_json
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import Kind
-from dnabert2_fast.model.weights import weight_names
+from dnabert2_fast.model.weights import checkpoint_folder, weight_names
 
 __all__ = ["Task"]
 
@@ -65,7 +65,7 @@ class Task:
         Parameters
         ----------
         folder : path
-            Folder written by `finetune` or ``transformers.Trainer``.
+            Folder written by `finetune` or ``transformers.Trainer``, or its hub id.
 
         Returns
         -------
@@ -76,9 +76,10 @@ class Task:
         CheckpointError
             When both are missing or damaged.
         """
-        path = Path(folder) / "task.json"
-        if not path.exists() and (Path(folder) / "config.json").exists():
-            return _task_of_config(Path(folder))
+        folder = checkpoint_folder(folder)
+        path = folder / "task.json"
+        if not path.exists() and (folder / "config.json").exists():
+            return _task_of_config(folder)
         try:
             values = read_object(path)
             if values["kind"] not in get_args(Kind):

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from dnabert2_fast._internal.checks import check_utf8
-from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch
+from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch, fetch_folder
 from dnabert2_fast._internal.names import advice, is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
@@ -33,10 +33,12 @@ from dnabert2_fast.model import adapter as adapters
 from dnabert2_fast.model.config import Dnabert2Config
 
 __all__ = [
+    "FOLDER",
     "FRESH",
     "PACKAGED",
     "Files",
     "check_layers",
+    "checkpoint_folder",
     "first_line",
     "locate",
     "match",
@@ -59,6 +61,8 @@ WEIGHTS = (
     "pytorch_model.bin",
     f"pytorch_model.bin{INDEX}",
 )
+FOLDER = ("*.json", "vocab.txt", "*.safetensors", "pytorch_model*.bin")
+"""What is read of a checkpoint's folder on the hub."""
 # Names that DataParallel, torch.compile, and a class with the model as an attribute put in front.
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 EMBEDDING = "bert.embeddings.word_embeddings.weight"
@@ -279,6 +283,27 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
             f"{name}: no such checkpoint folder or file. {advice(name, PACKAGED)}"
         )
     return _download(str(name), revision, local)
+
+
+def checkpoint_folder(name: str | os.PathLike[str]) -> Path:
+    """Return a checkpoint's folder; download it if its name is a hub id.
+
+    Raises
+    ------
+    CheckpointError
+        When the hub does not return it.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    if not is_hub_id(name):
+        return PACKAGED.get(str(name), path)
+    try:
+        return fetch_folder(str(name), FOLDER)
+    except HubError as error:
+        raise CheckpointError(
+            f"{name}: is not a folder here, and the hub returned no model ({error})."
+        ) from None
 
 
 def _adapted(path: Path, config: Path | None, revision: str | None, local: bool) -> Files:
