@@ -1,7 +1,7 @@
 """Sequences of unequal length as one flat array of values and one array of offsets.
 
-Token ids have this form in the whole package: nothing is padded between the genome and the
-attention kernel.
+All token ids in the package have this form; no step between the genome and the attention kernel
+needs padding.
 
 >>> rag = Ragged.from_list([[1, 5, 2], [1, 2]])
 >>> len(rag), rag[0].tolist(), rag.lengths.tolist()
@@ -53,7 +53,7 @@ class Ragged:
 
     @classmethod
     def from_list(cls, rows: Sequence[npt.ArrayLike]) -> Ragged:
-        """Join rows of ids to a batch; ``from_list([])`` is the empty batch.
+        """Make a batch from lists of ids; ``from_list([])`` is the empty batch.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Ragged:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
-        """Join batches, one after the other.
+        """Concatenate batches.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class Ragged:
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
 
     def to_list(self) -> list[list[int]]:
-        """Return plain Python lists: convenient and slow (one Python int per token).
+        """Return Python lists; slow, because each token becomes a Python int.
 
         Returns
         -------
@@ -230,7 +230,7 @@ class Ragged:
 
 
 def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
-    """Return the ids of one sequence in 16 bits.
+    """Return the ids of one sequence as uint16.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def as_ids(ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
 
 
 def int32_offsets(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Return offsets in 32 bits, as attention takes them.
+    """Return offsets as int32, which attention requires.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Arrow arrays of numbers and texts, made from buffers, and tables as Parquet.
+"""Arrow arrays of numbers and strings, made from buffers, and Parquet files.
 
 `pyarrow.array` imports pandas wherever it is installed, to check for a series. That takes a quarter
 of a second. An array over a buffer needs no such check.
@@ -22,7 +22,7 @@ __all__ = ["numbers", "parquet_writer", "strings"]
 
 
 def numbers(values: npt.NDArray[Any]) -> pa.Array:
-    """Return numbers as an Arrow array; over the same memory if they are contiguous.
+    """Return an Arrow array of numbers, over the same memory if they are contiguous.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def numbers(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def strings(of: list[str]) -> pa.StringArray:
-    """Return texts as an Arrow array.
+    """Return an Arrow array of strings.
 
     Raises
     ------

@@ -93,7 +93,7 @@ def resolved(target: str | os.PathLike[str]) -> Path:
 
 
 def require_writable(target: str | os.PathLike[str], *, folder: bool = False) -> None:
-    """Raise now what writing `target` would raise at the end of the work.
+    """Raise at once the error that writing `target` would raise after the work.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def _name_target(error: Exception, temporary: str, target: str) -> None:
 
 @contextmanager
 def _name_of_mine(before: str, after: str) -> Iterator[str]:
-    """Yield a name that no other process or thread has."""
+    """Yield a name that no other process or thread uses."""
     name = f"{before}{socket.gethostname()}-{os.getpid()}-{next(_numbers)}{after}"
     _written_now.add(name)
     try:

@@ -172,7 +172,7 @@ def _turned(k: int) -> list[int]:
 
 
 def _positions(k: int, rows: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Numbers of the k-mers of all rows, one after the other, and the rows' borders."""
+    """Numbers of the k-mers of all rows, concatenated, and the offsets of the rows."""
     if k == 1:
         letters = np.frombuffer("".join(rows).upper().encode("ascii", "replace"), np.uint8)
         codes = np.full(256, -1)

@@ -138,7 +138,7 @@ SETS: tuple[GueSet, ...] = (
 
 
 def whole_set(name: str) -> GueSet:
-    """Return the set of a name or alias.
+    """Return the set with a name or alias.
 
     Raises
     ------

@@ -43,7 +43,7 @@ def require_output(out: Path | None, *, folder: bool = False) -> None:
 
 
 def report(out: Path, text: str) -> None:
-    """Print what was written where, beside standard output if that has the results."""
+    """Print what was written and where; on standard error if standard output has the results."""
     if is_stdout(out):
         print(f"standard output: {text}", file=sys.stderr)
     else:
@@ -51,7 +51,7 @@ def report(out: Path, text: str) -> None:
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """Parse I/N."""
+    """Parse a part, written I/N."""
     number, slash, of = text.partition("/")
     if not (slash and number.isdecimal() and of.isdecimal()):
         raise ValueError(f'part: must be like 3/10 (got "{text}").')

@@ -104,7 +104,7 @@ def call(function: Callable[..., None], arguments: list[str], prog: str) -> None
 
 
 def target_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what has the options of a command: its config if it takes only that, else itself."""
+    """Return the object with the options of a command: its config if that is all, else itself."""
     kinds = [kind for name, kind in get_type_hints(function).items() if name != "return"]
     return kinds[0] if len(kinds) == 1 and is_dataclass(kinds[0]) else function  # type: ignore[return-value]
 

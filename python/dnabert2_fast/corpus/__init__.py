@@ -1,4 +1,4 @@
-"""Corpora: genomes as memory-mapped token shards, and where every window came from.
+"""Corpora: genomes as memory-mapped token shards, with the origin of every window.
 
 A corpus is a folder: ``shard-NNNNN.safetensors`` (ids and offsets), ``shard-NNNNN.parquet``
 (origins of its windows), ``tokenizer.json``, and ``corpus.json``, which is written last and names

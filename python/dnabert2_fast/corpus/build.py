@@ -1,4 +1,4 @@
-"""Building a corpus: each unit for itself, then all put together.
+"""Build a corpus: each unit independently, then merge them.
 
 A unit's folder holds its shards and a journal: one line per complete shard, and a last line for the
 unit. A build that was killed resumes from the journal and writes the same bytes.
@@ -66,22 +66,22 @@ def build_corpus(
 ) -> Corpus:
     r"""Cut genomes into windows, encode them, and write a corpus folder.
 
-    A stopped build resumes when it is started again in the same way, and the corpus is the same to
-    the byte. An existing corpus is returned if it was built from the same input in the same way.
+    The same call resumes a stopped build, and the corpus is the same to the byte. An existing
+    corpus is returned if it was built from the same input with the same settings.
 
     Parameters
     ----------
     files : iterable of paths or SourceFile
-        FASTA or FASTQ, packed or not; windows keep the order of files and records.
+        FASTA or FASTQ, compressed or not; windows keep the order of files and records.
         `read_manifest` makes a list with species, groups, weights and caps.
     out : path
-        Folder to make. It appears when it is whole.
+        Folder to create; it appears when it is complete.
     tokenizer : Tokenizer
     config : CorpusConfig, optional
         How windows are cut, chosen and stored. Memory grows with the longest window, by about 6
         bytes per base.
     threads : int
-        Threads; 0 is one for every core. The bytes written do not depend on it.
+        Threads; 0 means one per core. The bytes written do not depend on it.
     **settings
         Fields of `CorpusConfig` by name, such as ``window_bp=1000``, instead of those of `config`.
 
@@ -93,10 +93,10 @@ def build_corpus(
     Raises
     ------
     CorpusError
-        When `out` holds something else, another build was begun, a file has changed since, or the
-        input holds no window.
+        When `out` contains something else or another build, a file has changed since the build
+        began, or the input has no window.
     FastaError, OSError
-        When a file is not readable; what is built so far is kept.
+        When a file is not readable; complete shards are kept.
 
     Examples
     --------
@@ -113,14 +113,14 @@ def build_corpus(
 
 
 def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
-    """Build all of a plan, as `build_corpus` does."""
+    """Build all units of a plan and merge them, as `build_corpus` does."""
     finished = _finished(plan)
     if finished is not None:
         return finished
     try:
         build_units(plan, range(len(plan.units)), threads=threads)
     except BaseException:
-        # A build without a finished shard leaves nothing, unless another process still builds.
+        # A build without a complete shard leaves nothing, unless another process is building.
         if not any(plan.folder.glob(f"unit-*/{JOURNAL}")) and not plan.is_being_built():
             shutil.rmtree(plan.folder, ignore_errors=True)
         raise
@@ -138,13 +138,13 @@ def _finished(plan: CorpusPlan) -> Corpus | None:
 
 
 def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> None:
-    """Build the given units of a plan, as far as they are not built yet.
+    """Build those of the given units that are not complete.
 
     Raises
     ------
     CorpusError
-        When another process is building one of them, `deduplicate` is set and not all units are
-        given, or as for `build_corpus`.
+        When another process is building one of them, or `deduplicate` is set and not all units are
+        given; also as `build_corpus`.
     """
     units = list(units)
     if plan.resolved["deduplicate"] and units != list(range(len(plan.units))):
@@ -159,7 +159,7 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
 def build_with_shares(
     plan: CorpusPlan, units: Iterable[int], shares: list[float], *, threads: int
 ) -> None:
-    """Build units whose shares to keep are computed already."""
+    """Build units; the shares of windows to keep are known."""
     builder = native_builder(plan.tokenizer, plan.resolved, about(plan.resolved), threads)
     with progress(None, "building corpus", "letters") as bar:
         for number in units:
@@ -239,7 +239,7 @@ def _build_unit(
 
 
 class _Journal:
-    """What of a unit is on disk, as far as it is whole."""
+    """The complete shards of a unit on disk."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
@@ -251,7 +251,7 @@ class _Journal:
             elif line.keys() == SHARD:
                 self.shards.append(line)
             else:
-                break  # damaged: what follows is built again
+                break  # damaged: the following shards are built again
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self._path.exists():
@@ -266,7 +266,7 @@ class _Journal:
         return found
 
     def repair(self) -> None:
-        """Go back to the last shard that is as it was written, all before it too."""
+        """Forget the first damaged shard and all shards after it."""
         folder = self._path.parent
         for number, shard in enumerate(self.shards):
             files = [folder / name for name in shard_files(number)]
@@ -301,12 +301,12 @@ class _Journal:
 
 
 def merge_units(plan: CorpusPlan) -> Corpus:
-    """Put the units of a plan together, once all of them are built.
+    """Merge the units of a plan into a corpus; all must be built.
 
     Raises
     ------
     CorpusError
-        When a unit is not built, or no unit holds a window.
+        When a unit is not built, or no unit has a window.
     """
     finished = _finished(plan)
     if finished is not None:

@@ -16,8 +16,8 @@ __all__ = ["CorpusDataset"]
 class CorpusDataset(IterableDataset[Batch]):
     r"""Packed batches of a corpus for torch's ``DataLoader(dataset, batch_size=None)``.
 
-    Its workers share a rank's batches out among them, and the loader takes one of each in turn: the
-    batches and their order are those of `TokenBatches`, whatever the number of workers.
+    The workers divide a rank's batches, and the loader reads from them in turn. Batches and order
+    are those of `TokenBatches`, for any number of workers.
 
     Parameters
     ----------

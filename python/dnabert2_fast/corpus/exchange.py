@@ -41,7 +41,7 @@ SHARD_TOKENS = 1 << 22
 
 
 class _Whose(NamedTuple):
-    """What is said once of a shard, and of every row of a Parquet file."""
+    """Values that a shard stores once and a Parquet file in every row."""
 
     species: str
     group: str
@@ -54,12 +54,12 @@ NOBODY = _Whose("", "", 1.0)
 def as_table(corpus: Corpus) -> pa.Table:
     r"""Return the windows as an Arrow table, over the mapped files.
 
-    Nothing is read until it is looked at, and nothing is copied.
+    Nothing is copied, and ids are read from disk when they are used.
 
     Parameters
     ----------
     corpus : Corpus
-        Stays open as long as the table.
+        It stays open as long as the table exists.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def as_dataset(corpus: Corpus) -> Any:
     Parameters
     ----------
     corpus : Corpus
-        Stays open as long as the dataset.
+        It stays open as long as the dataset exists.
 
     Returns
     -------
@@ -108,8 +108,8 @@ def as_dataset(corpus: Corpus) -> Any:
 def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
     r"""Write ids, origins and weights of all windows to a Parquet file.
 
-    Columns: ``input_ids``, those of `Corpus.origins`, and ``weight``, how often a window is drawn
-    in training.
+    Columns: ``input_ids``, those of `Corpus.origins`, and ``weight``, the relative
+    number of draws of a window in training.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def import_parquet(
     valid: Iterable[str | os.PathLike[str]] = (),
     column: str = IDS,
 ) -> Corpus:
-    """Make a corpus of token ids that are in Parquet files already, a list a row.
+    """Make a corpus from Parquet files of token ids, one list per row.
 
     Parameters
     ----------
@@ -166,13 +166,13 @@ def import_parquet(
         `export_parquet`, whose rows may be fewer but must lie species by species; of others, the
         file's name and the row's number as the record are kept.
     out : path
-        Folder to make; it appears when it is whole.
+        Folder to create; it appears when it is complete.
     tokenizer : Tokenizer
-        The one that the ids are of.
+        The tokenizer that made the ids.
     valid : iterable of paths
-        Held out.
+        Files of the held-out split.
     column : str
-        Of the ids.
+        Column of the ids.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def import_parquet(
 def _batches(
     path: Path, column: str, tokenizer: Tokenizer
 ) -> Iterator[tuple[Ragged, pa.Table, _Whose]]:
-    """Ids and origins of rows that follow each other, a shard's worth of tokens of one species."""
+    """Yield ids and origins of consecutive rows of one species, enough for one shard."""
     try:
         parts: list[pa.Table] = []
         waiting, last = 0, NOBODY
@@ -257,7 +257,7 @@ def _batches(
 
 
 def _runs(path: Path, column: str) -> Iterator[tuple[pa.Table, _Whose]]:
-    """Ids and origins of some rows of one species at a time."""
+    """Yield ids and origins of some rows of one species at a time."""
     with path.open("rb") as handle:
         yield from _runs_of(pq.ParquetFile(handle), path, column)
 

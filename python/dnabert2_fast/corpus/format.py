@@ -1,4 +1,4 @@
-"""The files of a corpus folder, as `docs/formats.md` has them."""
+"""The files of a corpus folder, as `docs/formats.md` describes them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def encoded_with(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def about(settings: dict[str, Any]) -> str:
-    """Return the text that each shard carries."""
+    """Return the JSON text in the header of each shard."""
     return json.dumps({"format": FORMAT, "version": VERSION, **settings})
 
 
@@ -83,7 +83,7 @@ def write_contents(
     read: list[dict[str, Any]],
     shards: list[dict[str, Any]],
 ) -> list[str]:
-    """Write what a corpus has beside its shards, ``corpus.json`` last; returns the names."""
+    """Write the files beside the shards, ``corpus.json`` last; returns their names."""
     name = tokenizer.file_name
     tokenizer.save(folder / name)
     contents = {
@@ -99,7 +99,7 @@ def write_contents(
 
 
 def write_origins(path: Path, table: pa.Table) -> None:
-    """Write a table of origins; positions as differences, which take next to no room."""
+    """Write a table of origins; positions as differences, which compress well."""
     names = [field.name for field in ORIGIN if pa.types.is_dictionary(field.type)]
     numbers = [name for name in ORIGIN.names if name not in names]
     # A validity mask for columns without nulls would take a third of the time.
@@ -125,7 +125,7 @@ def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]
     Raises
     ------
     ValueError
-        When the header does not describe what the file has room for.
+        When the header does not fit the size of the file.
     """
     size = path.stat().st_size
     with path.open("rb") as handle:
@@ -142,7 +142,7 @@ def map_shard(path: Path) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]
         if entry["dtype"] != kind:
             raise ValueError(f"{name} has type {entry['dtype']}, not {kind}")
         whole = all(type(number) is int for number in (start, end, count))
-        # Tensors lie one behind the other, as they were written: none overlaps another.
+        # Tensors are contiguous and do not overlap.
         if not (whole and count >= 0 and start == ends and end - start == count * int(dtype[2])):
             raise ValueError(f"{name}: {count} values do not lie from byte {start} to {end}")
         if 8 + head + end > size:

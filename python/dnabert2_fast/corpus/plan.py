@@ -1,4 +1,4 @@
-"""What a corpus will hold: settings, inputs, and the units it is built in.
+"""The plan of a corpus: settings, inputs, and the units of the build.
 
 A unit is some consecutive files of one species and weight. It fills shards of its own, so units can
 be built in any order, on any machine, and a stopped build resumes. The folder of a plan, next to
@@ -38,18 +38,18 @@ UNIT_BYTES = 1 << 28
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """How windows are cut and chosen.
+    """Settings of a corpus: how windows are cut and chosen.
 
     Parameters
     ----------
     window_bp
-        Length of a window in bases; none takes each run (or record, see other_letters) whole.
+        Length of a window in bases; None makes each run (or record, see other_letters) a window.
     min_window_bp
-        Draw each window's length evenly between this and window_bp, by seed; they lie side by side.
+        Draw each window's length uniformly from this to window_bp, by seed; windows are adjacent.
     stride_bp
-        Bases from one window's start to the next; the window's length if left out.
+        Bases from one window's start to the next; by default the length of the window.
     min_bp
-        Windows with fewer bases are dropped; a tenth of the (shortest) length if left out.
+        Windows with fewer bases are dropped; by default a tenth of the (minimum) length.
     both_strands
         Follow each window with its reverse complement.
     other_letters
@@ -61,7 +61,7 @@ class CorpusConfig:
     valid_fraction
         Share held out as split "valid", in blocks of 64 windows spread evenly.
     shard_tokens
-        Tokens of one shard file, about.
+        Approximate number of tokens per shard file.
     seed
         Start of the draws.
     rna
@@ -106,7 +106,7 @@ class CorpusConfig:
                 )
 
     def resolved(self) -> dict[str, Any]:
-        """Return all settings, with those that were left out filled in.
+        """Return all settings, with the defaults of those that are None.
 
         Returns
         -------
@@ -121,18 +121,18 @@ class CorpusConfig:
 
 
 class CorpusPlan:
-    """What `build_corpus` builds; for those who want to share the work out.
+    """The work of `build_corpus` as units, which several machines can share.
 
     Parameters
     ----------
     files : iterable of paths or SourceFile
         FASTA or FASTQ, compressed or not; `read_manifest` adds their species.
     out : path
-        Folder of the corpus to be.
+        Folder of the future corpus.
     tokenizer : Tokenizer
     config : CorpusConfig
     stamps : list of list of int, optional
-        Length in bytes and time of change of each file, where the system cannot tell them.
+        Size in bytes and modification time of each file, if the file system cannot provide them.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class CorpusPlan:
     Raises
     ------
     OSError
-        When a file is not there.
+        When a file does not exist.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class CorpusPlan:
         return list(range(part - 1, len(self.units), parts))
 
     def prepare(self) -> list[float]:
-        """Make the plan's folder, or check that it belongs to this plan.
+        """Create the plan's folder, or check that it belongs to this plan.
 
         Returns
         -------
@@ -252,7 +252,7 @@ class CorpusPlan:
         return {"settings": self.settings, "stamps": self._stamps, "shares": shares}
 
     def shares_of(self, contents: bytes, folder: Path | str) -> list[float]:
-        """Return the shares of the ``plan.json`` in a folder, which must be of this plan.
+        """Return the shares in a folder's ``plan.json``; raise if it is another plan's.
 
         Parameters
         ----------
@@ -287,7 +287,7 @@ class CorpusPlan:
         return shares
 
     def is_being_built(self) -> bool:
-        """Return whether another process builds in the plan's folder.
+        """Return whether another process is building in the plan's folder.
 
         Returns
         -------
@@ -324,7 +324,7 @@ class CorpusPlan:
         units: list[list[int]] = []
         last, size = None, 0
         for number, item in enumerate(self.inputs):
-            whose = item[1:]  # all but the path is said once for a unit
+            whose = item[1:]  # all values except the path belong to the unit
             if whose != last or size >= UNIT_BYTES:
                 units.append([])
                 last, size = whose, 0
@@ -333,7 +333,7 @@ class CorpusPlan:
         return units
 
     def count_bases(self, path: Path, report: Callable[[int], object]) -> int:
-        """Count the bases of a file, as the tokenizer reads letters.
+        """Count the bases of a file; letters are read as the tokenizer reads them.
 
         Parameters
         ----------
@@ -350,7 +350,7 @@ class CorpusPlan:
         return _native.count_bases(path, fold_case=fold_case, rna=rna, report=report)
 
     def shares(self, bases_of: Callable[[Path], int]) -> list[float]:
-        """Return the share of each unit's windows that its species' `max_bp` leaves.
+        """Return the share of each unit's windows that fits in its species' `max_bp`.
 
         Parameters
         ----------
@@ -438,7 +438,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Shortest names that tell the files apart: their own, or paths from the common folder.
+    """Return the shortest distinct names of files: base names, or paths from the common folder.
 
     Bytes that are not UTF-8 are escaped, because names are text in Parquet and JSON.
     """

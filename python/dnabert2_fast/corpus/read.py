@@ -1,4 +1,4 @@
-"""Reading a corpus: any window at once, out of mapped files."""
+"""Random access to the windows of a corpus in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["Corpus", "Window"]
 class Window(NamedTuple):
     """Origin of a window, 0-based half-open on the forward strand of a record.
 
-    Species and group are empty when no manifest told them.
+    Origin as the manifest and the file give it.
 
     Attributes
     ----------
@@ -60,8 +60,8 @@ class Window(NamedTuple):
 class Corpus:
     r"""One memory-mapped split of a corpus folder.
 
-    Opening reads no tokens, and a corpus may be larger than memory. It can be pickled: workers open
-    the same folder again.
+    Opening reads no tokens, and a corpus may be larger than memory. A pickled corpus opens the same
+    folder again, for worker processes.
 
     Examples
     --------
@@ -151,12 +151,12 @@ class Corpus:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the corpus was built with, inputs included."""
+        """Settings of the build, inputs included."""
         return dict(self._contents["settings"])
 
     @property
     def read(self) -> list[dict[str, Any]]:
-        """What each input file gave, both splits together: bases, other letters, windows."""
+        """Bases, other letters and windows of each input file, both splits together."""
         return list(self._contents["read"])
 
     @property
@@ -169,12 +169,12 @@ class Corpus:
 
     @property
     def weights(self) -> list[tuple[int, float]]:
-        """Runs of windows of equal weight, as pairs (number of windows, weight)."""
+        """Weights as pairs (number of consecutive windows, weight)."""
         return [(shard["sequences"], shard["weight"]) for shard in self._shards]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the corpus was encoded with, kept in its folder."""
+        """The tokenizer that the corpus was encoded with; its file is in the folder."""
         settings = self._contents["settings"]
         return Tokenizer.from_pretrained(
             self.folder, case=settings["case"], unknown=settings["unknown"]
@@ -255,7 +255,7 @@ class Corpus:
         Raises
         ------
         IndexError
-            When there is no such window.
+            When `window` is out of range.
         CorpusError
             When the table of origins cannot be read.
         """
@@ -267,7 +267,7 @@ class Corpus:
         return Window(**row)
 
     def origins(self) -> pa.Table:
-        """Return the origins of all windows, one row each, in memory.
+        """Return the origins of all windows as an Arrow table in memory, one row each.
 
         Returns
         -------
@@ -285,7 +285,7 @@ class Corpus:
         Raises
         ------
         CorpusError
-            Naming the first file that is not as it was written.
+            When a file has changed since it was written; names the first one.
         """
         sums = {file["name"]: file["xxh3"] for file in self._contents["others"]}
         for number, shard in enumerate(self._contents["shards"]):
@@ -304,7 +304,7 @@ class Corpus:
             listed = windows if isinstance(windows, (list, tuple)) else [windows]
             if all(type(window) is int for window in listed):
                 raise self._out_of_range(listed[0])  # beyond 64 bits
-            # A mask of booleans would be read as the windows 0 and 1.
+            # A boolean mask would mean the windows 0 and 1.
             what = f"{given.dtype} of shape {given.shape}"
             raise ValueError(f"windows: must be a list of integers (got {what}).")
         numbers = np.ascontiguousarray(given, dtype=np.int64)
@@ -317,7 +317,7 @@ class Corpus:
 
     @cached_property
     def shards(self) -> list[Ragged]:
-        """The windows of each shard, mapped: windows are numbered through them."""
+        """The memory-mapped windows of each shard; numbers of windows continue across shards."""
         mapped = []
         for shard in self._shards:
             path = self.folder / shard_files(shard["number"])[0]
@@ -334,7 +334,7 @@ class Corpus:
         return mapped
 
     def origins_of(self, shard: int) -> pa.Table:
-        """Return where the windows of one of `shards` came from, a row each.
+        """Return the origins of the windows of one of `shards`, one row each.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
-"""Drawing batches from corpora: shuffled, weighted, shared among processes, and resumable.
+"""Batches of corpora: shuffled, weighted, divided among processes, and resumable.
 
 The order of an epoch is a permutation that is computed, not stored: each position is enciphered by
 a few rounds of a Feistel network over a grid about as wide as high (Black and Rogaway, "Ciphers
-with arbitrary finite domains", 2002). So billions of windows take no memory, and any position of
-any epoch is reached at once.
+with arbitrary finite domains", 2002). So billions of windows need no memory, and every
+position of every epoch is found in constant time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOOK_AHEAD = 4096
 
 
 def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
-    """Return where `positions` go in a random order of ``range(n)`` that `key` decides.
+    """Return the elements at `positions` of a permutation of ``range(n)`` given by `key`.
 
     >>> sorted(shuffled(np.arange(7), 7, 1, 2).tolist())
     [0, 1, 2, 3, 4, 5, 6]
@@ -51,14 +51,14 @@ def shuffled(positions: Numbers, n: int, *key: int) -> Numbers:
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's mixing, 32 bits of it, so that a sum does not overflow."""
+    """Return 32 bits of SplitMix64's mixing, so that a sum does not overflow."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x >> np.uint64(32)
 
 
 class _Stretch(NamedTuple):
-    """Windows in a row of one weight: the first, how many, and how many draws an epoch."""
+    """Consecutive windows of one weight: the first, their number, and the draws per epoch."""
 
     first: int
     windows: int
@@ -66,22 +66,23 @@ class _Stretch(NamedTuple):
 
 
 class Mixture:
-    r"""Windows of several corpora, numbered through, drawn by weight.
+    r"""Windows of several corpora under continuous numbers, drawn by weight.
 
     Parameters
     ----------
     corpora : sequence of Corpus
         Encoded with one tokenizer.
     weights : sequence of float, optional
-        A corpus of weight 2 has each window drawn twice an epoch, one of weight 0.5 half of them,
-        others in each epoch. Multiplied with the weights of species that its manifest gave.
+        Each window of a corpus of weight 2 is drawn twice per epoch. Of a corpus of weight 0.5,
+        half of the windows are drawn, others in each epoch. Weights of the manifest multiply
+        these.
 
     Raises
     ------
     CorpusError
-        When tokenizers differ, or there is nothing to draw.
+        When tokenizers differ, or no window can be drawn.
     ValueError
-        When weights are negative, infinite, or not as many as the corpora.
+        When weights are negative or infinite, or their number is not that of the corpora.
 
     Examples
     --------
@@ -126,11 +127,11 @@ class Mixture:
             )
 
     def __len__(self) -> int:
-        """Return the draws of one epoch."""
+        """Return the number of draws per epoch."""
         return int(self._draws[-1])
 
     def draw(self, positions: Numbers, seed: int, epoch: int) -> Numbers:
-        """Return the windows at positions ``0 .. len(self) - 1`` of an epoch.
+        """Return the numbers of the windows at some positions of an epoch.
 
         Parameters
         ----------
@@ -204,7 +205,7 @@ class Mixture:
             yield self.corpora[number], here, windows[here] - self._base[number]
 
     def _joined(self, weights: Sequence[float]) -> list[_Stretch]:
-        """Spans of one weight, neighbours of the same weight as one."""
+        """Return spans of one weight; neighbours of the same weight are merged."""
         joined: list[list[float]] = []
         for corpus, weight in zip(self.corpora, weights, strict=True):
             for count, of_species in corpus.weights:
@@ -227,7 +228,7 @@ class State(TypedDict):
 
 
 class Batch(NamedTuple):
-    """Some windows, packed.
+    """Some windows as one packed batch.
 
     Attributes
     ----------
@@ -247,29 +248,29 @@ class Batch(NamedTuple):
 class TokenBatches:
     r"""Shuffled batches of at most `batch_tokens` tokens, epoch after epoch.
 
-    What the batches hold depends on source, `batch_tokens` and `seed` alone; ranks take turns, so
-    that any number of processes draws the same batches, each a share.
+    The batches depend only on source, `batch_tokens` and `seed`. Ranks take them in turn, so that
+    any number of processes draws the same batches.
 
     Parameters
     ----------
     source : Corpus or Mixture
     batch_tokens : int
-        A longer window makes a batch of its own.
+        A longer window has its own batch.
     seed : int
     shuffle : bool
-        False takes windows in their order.
+        False keeps the order of the windows.
     epochs : int, optional
         Number of epochs; unlimited by default.
     rank, ranks : int
-        This process takes every `ranks`-th batch. At the end each gets as many as the others; the
-        last few batches are left out if they are fewer than `ranks`.
+        This process takes every `ranks`-th batch. All ranks get the same number; the last batches
+        are left out if they are fewer than `ranks`.
     state : State, optional
         Where to resume: `Batch.state` of the last batch.
 
     Raises
     ------
     CorpusError
-        When there is nothing to draw.
+        When no window can be drawn.
     ValueError
         When `batch_tokens` is less than 1, or `rank` is not one of `ranks`.
 
@@ -316,9 +317,9 @@ class TokenBatches:
         return self.of_worker(0, 1)
 
     def of_worker(self, worker: int, workers: int) -> Iterator[Batch]:
-        """Yield the batches of one of several workers, and read no others.
+        """Yield the batches of one of several workers; the others are not read.
 
-        Workers 0, 1, ... that take turns yield the batches of iterating over this object.
+        Workers 0, 1, ... in turn yield the batches of iterating over this object.
 
         Parameters
         ----------
@@ -342,7 +343,7 @@ class TokenBatches:
                 yield Batch(self.source.gather(mine), mine, state)
 
     def _all(self) -> Iterator[tuple[Numbers, State]]:
-        """Yield the windows of every batch, and where the next one begins."""
+        """Yield the windows of every batch, and the start of the next one."""
         epoch, start = self.state["epoch"], self.state["position"]
         n, look = len(self.source), LOOK_AHEAD
         while self.epochs is None or epoch < self.epochs:

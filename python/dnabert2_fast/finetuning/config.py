@@ -139,7 +139,7 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Settings of `predict`: windows of records, and the computation.
+    """Settings of `predict`: windows of records, device, precision and batch size.
 
     Parameters
     ----------

@@ -327,7 +327,7 @@ def _examples(
 
 
 class _Taken:
-    """Spans of the genome in which no negative may lie, disjoint and ascending by contig."""
+    """Spans of the genome without negatives, disjoint and ascending by contig."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._starts: dict[str, list[int]] = {}

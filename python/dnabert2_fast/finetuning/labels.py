@@ -237,7 +237,7 @@ def _finite(text: str) -> float | None:
 
 
 def _plain(label: str) -> str:
-    """Return a label without what does not distinguish numbers.
+    """Return a label in the form in which equal numbers are equal text.
 
     >>> _plain("1.0"), _plain("-1"), _plain("0.5"), _plain("007"), _plain("yes")
     ('1', '-1', '0.5', '7', 'yes')
@@ -419,7 +419,7 @@ def _numbers(rows: list[Row], task: Task, path: Path) -> npt.NDArray[np.float64]
 def _classes(
     rows: list[Row], task: Task, path: Path
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return classes one after the other, and how many each row has.
+    """Return the classes of all rows, concatenated, and their number per row.
 
     A class is given by its name, or by its number if no name is a number.
     """

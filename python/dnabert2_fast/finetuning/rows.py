@@ -179,7 +179,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _lines(handle: IO[str]) -> Iterator[str]:
-    """Yield lines like a file, but none that would exhaust the memory."""
+    """Yield the lines of a file; raise for one that would exhaust the memory."""
     while line := handle.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
             raise csv.Error(f"a line has more than {MAX_LINE:,} characters")

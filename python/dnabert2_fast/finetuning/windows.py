@@ -108,7 +108,7 @@ def windows_of(rows: Iterable[Row], window_bp: int | None, stride_bp: int) -> It
 def bins_of(
     span: Span, contig_bp: int, window_bp: int, stride_bp: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield start of the window, and start and end of the bases that it answers for.
+    """Yield the start of each window, and start and end of the bases that its answer is for.
 
     A region is cut into bins of `stride_bp`. The window lies around the middle of its bin, moved
     into the contig at its ends. A window that several bins share is one.
@@ -159,7 +159,7 @@ def windows_along(regions: Iterable[Region], window_bp: int, stride_bp: int) -> 
 
 
 def has_bases(sequence: str) -> bool:
-    """Return whether at least half of the characters are bases; other windows mean nothing.
+    """Return whether at least half of the characters are bases; others are not predicted.
 
     >>> has_bases("ACNN"), has_bases("ANNN")
     (True, False)
@@ -168,7 +168,7 @@ def has_bases(sequence: str) -> bool:
 
 
 def chunks_of(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """Yield windows in groups that are answered together."""
+    """Yield windows in groups that are computed together."""
     chunk: list[Window] = []
     letters = 0
     for window in windows:

@@ -1,4 +1,4 @@
-"""Flat values of a ragged batch as the lists and rectangles of `transformers`."""
+"""Conversion of ragged batches to the lists and padded arrays of `transformers`."""
 
 from __future__ import annotations
 

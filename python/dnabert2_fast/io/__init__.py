@@ -1,4 +1,4 @@
-"""Files of sequences and of positions, one record at a time.
+"""Files of sequences, regions, variants and tracks, read one record at a time.
 
 Sequences (FASTA, FASTQ, tables), lists of files with their species, genomes by position, BED
 regions, VCF records, and tracks of one value per base.

@@ -1,4 +1,4 @@
-"""Sequences and files as callers hand them over: one check for every function that takes many.
+"""Arguments that hold many sequences or files, in any form: one check for all functions.
 
 A list, tuple, generator, numpy array, pandas or polars series, Arrow array, or the path of a file.
 One string, a mapping and a table are refused: their elements are letters, keys and column names.
@@ -38,7 +38,7 @@ WIDTHS = {"string": "<i4", "binary": "<i4", "large_string": "<i8", "large_binary
 
 
 class Kind(NamedTuple):
-    """What the elements of an argument are."""
+    """Kind of the elements of an argument."""
 
     types: tuple[type, ...]
     many: str
@@ -51,7 +51,7 @@ FILE_OR_SEQUENCE = Kind((str, bytes, os.PathLike), "paths or sequences", "a path
 
 
 class TextBuffer(NamedTuple):
-    """Sequences that lie in one buffer.
+    """Sequences in one buffer.
 
     Attributes
     ----------
@@ -84,9 +84,9 @@ def sequence_list(given: object, name: str = "sequences") -> list[str | bytes]:
     Parameters
     ----------
     given : list, tuple, generator, array, series or path
-        A path is a FASTA or FASTQ file, whose records are taken in order.
+        A path is a FASTA or FASTQ file; its records are read in order.
     name : str
-        The argument, for messages.
+        Name of the argument, for messages.
 
     Raises
     ------
@@ -116,9 +116,9 @@ def text_list(given: object, name: str = "sequences") -> list[str]:
 
 
 def text_blocks(given: object, name: str = "sequences") -> Iterator[TextBuffer | list[str | bytes]]:
-    """Yield sequences as the encoder reads them: buffers where the input has them, else lists.
+    """Yield sequences for the encoder: buffers if the input has them, else lists.
 
-    Arguments and errors as `sequence_list`, but for paths.
+    Arguments and errors are those of `sequence_list`, except for paths.
     """
     if isinstance(given, np.ndarray) and given.dtype.kind == "S" and _is_plain(given):
         flat = np.ascontiguousarray(given)
@@ -141,12 +141,12 @@ def text_blocks(given: object, name: str = "sequences") -> Iterator[TextBuffer |
 
 
 def elements(given: object, name: str, kind: Kind) -> Iterator[Any]:
-    """Yield the elements of an argument as they come, each checked; one path is one element.
+    """Yield the elements of an argument, each checked; one path is one element.
 
     Raises
     ------
     TypeError
-        As `sequence_list`.
+        As by `sequence_list`.
     """
     alone = isinstance(given, (os.PathLike, SourceFile))
     return _checked([given] if alone else _values(given, name, kind), name, kind)
@@ -215,7 +215,7 @@ def _is_plain(array: npt.NDArray[Any]) -> bool:
 
 
 def _arrow_chunks(given: object, name: str) -> list[Any] | None:
-    """Return the chunks of an Arrow array with their text in one buffer each; None for others."""
+    """Return the chunks of an Arrow array as text buffers; None for other types."""
     # An Arrow array exists only after its caller imported pyarrow, which takes long to import.
     arrow = sys.modules.get("pyarrow")
     if arrow is None or not isinstance(given, (arrow.Array, arrow.ChunkedArray)):

@@ -1,8 +1,7 @@
-"""The one way in which an input file is opened: once, by reading alone, decompressed.
+"""Open an input file once, without seeking, and decompress it; every reader uses this.
 
 Compression is detected from the bytes (gzip, bgzip, zstd, bzip2, xz). A byte-order mark is removed,
-and line ends of old Macs become those of everything else. Pipes are read as files are; ``-`` is
-standard input.
+and a carriage return alone ends a line. Pipes are read like files; ``-`` is standard input.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ T = TypeVar("T")
 
 
 def open_input(path: str | os.PathLike[str]) -> _native.Input:
-    """Open a file. Its ``head`` holds the first bytes; `as_bytes` or a reader takes the rest.
+    """Open a file; `head` has its first bytes, `as_bytes` or a reader reads all of it.
 
     Raises
     ------
     FastaError
-        When it is of a kind that is not read, such as zip, CRAM or 2bit; names the remedy.
+        When its format is not supported, such as zip, CRAM or 2bit; names the remedy.
     OSError
         When it cannot be read.
     """
@@ -44,7 +43,7 @@ def open_bytes(path: str | os.PathLike[str]) -> io.BufferedReader:
     Raises
     ------
     DataError
-        When it is damaged, or of a kind that is not read; reading may raise it too.
+        When it is damaged or its format is not supported; reading may raise it too.
     OSError
         When it cannot be read.
 
@@ -65,12 +64,12 @@ def as_bytes(opened: _native.Input) -> io.BufferedReader:
 
 
 def is_sequence_file(opened: _native.Input) -> bool:
-    """Return whether the content of an open file begins like FASTA or FASTQ."""
+    """Return whether the content of an open file looks like FASTA or FASTQ."""
     return opened.head.lstrip()[:1] in (b">", b"@")
 
 
 def letters_of(text: str, where: str, *, rna: bool = False) -> str:
-    """Return a sequence of a table by the rule for lines of FASTA: no white space, no digits.
+    """Return a table's sequence without white space, as in FASTA; digits are an error.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def letters_of(text: str, where: str, *, rna: bool = False) -> str:
     Raises
     ------
     DataError
-        When there is a digit.
+        When the sequence has a digit.
 
     Examples
     --------
@@ -99,7 +98,7 @@ def letters_of(text: str, where: str, *, rna: bool = False) -> str:
 
 
 class TableLetters:
-    """`letters_of` for the rows of one table; warns of RNA as the reader of FASTA does.
+    """Applies `letters_of` to the rows of one table; warns of RNA like the FASTA reader.
 
     Parameters
     ----------
@@ -131,7 +130,7 @@ _RNA = str.maketrans("Uu", "Tt")
 
 
 class _Content(io.RawIOBase):
-    """The decompressed bytes of an open file as Python's own readers take them."""
+    """The decompressed bytes of an open file as a file object."""
 
     def __init__(self, opened: _native.Input) -> None:
         self._input = opened
@@ -151,7 +150,7 @@ class _Content(io.RawIOBase):
 
 
 def _as_table(work: Callable[[], T]) -> T:
-    """Call `work`; what is raised of a file that is not a sequence file is a `DataError`."""
+    """Call `work`; raise its `FastaError` as `DataError`, for tables and lists."""
     try:
         return work()
     except FastaError as error:

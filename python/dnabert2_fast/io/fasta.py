@@ -1,4 +1,4 @@
-"""Sequence files, one record at a time: FASTA and FASTQ, packed or not, from files or pipes."""
+"""FASTA and FASTQ, compressed or not, from files or pipes, one record at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FastaRecord", "read_chunks", "read_fasta"]
 
 CHUNK_BP = 1 << 23
 
-# Letters of the longest record that is read whole: a small packed file can hold any number.
+# Maximum letters of a record: a small compressed file can contain any number.
 MAX_RECORD_BP = 1 << 32
 
 
@@ -45,17 +45,17 @@ class FastaRecord(NamedTuple):
 
 _record = cast(
     Callable[[tuple[str, str]], FastaRecord], partial(tuple.__new__, FastaRecord)
-)  # as `FastaRecord._make`, at the speed of C
+)  # `FastaRecord._make`, without Python code
 
 
 def read_fasta(path: str | os.PathLike[str], *, rna: bool = False) -> Iterator[FastaRecord]:
-    r"""Yield the records of a file; memory holds one of them at a time.
+    r"""Yield the records of a file; one of them is in memory at a time.
 
     Parameters
     ----------
     path : path
-        FASTA or FASTQ, plain or packed (gzip, bgzip, zstd, bzip2, xz); the bytes decide, not the
-        name. A pipe is read as a file is; ``-`` is standard input.
+        FASTA or FASTQ, plain or compressed (gzip, bgzip, zstd, bzip2, xz), as detected from the
+        bytes. Pipes are read like files; ``-`` is standard input.
     rna : bool
         Read U as T.
 

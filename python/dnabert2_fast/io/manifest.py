@@ -1,4 +1,4 @@
-"""Which files hold whose sequence: a small table beside the genomes."""
+"""Manifests: tables of genome files and their species."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["SourceFile", "read_manifest", "species_by_path"]
 
 
 class SourceFile(NamedTuple):
-    r"""One file of sequence, and whose it is.
+    r"""A sequence file and its species.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class SourceFile(NamedTuple):
     species, group : str
         Empty if unknown.
     weight : float
-        How often the species' windows are drawn in training, against 1 for others.
+        Relative number of draws of the species' windows in training; 1 for others.
     max_bp : int, optional
         Species with more bases are subsampled to this number, evenly.
 
@@ -62,7 +62,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
     Returns
     -------
     list of SourceFile
-        In the order of the lines.
+        One per line, in order.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def _input(folder: Path, row: dict[str, str | None], where: str) -> SourceFile:
 
 
 def species_by_path(path: str | os.PathLike[str]) -> dict[str, str]:
-    r"""Return the species of every file that a manifest names, by path.
+    r"""Return the species of every file in a manifest, by path.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""A genome to look bases up in: an indexed FASTA file, or sequences in memory.
+"""Random access to the bases of a genome: an indexed FASTA file, or sequences in memory.
 
-Names of chromosomes are found under both customs: ``chr20`` and ``20``, ``chrM`` and ``MT``.
+Chromosomes are found with and without the prefix: ``chr20`` and ``20``, ``chrM`` and ``MT``.
 """
 
 from __future__ import annotations
@@ -45,20 +45,19 @@ class Reference:
     ----------
     source : path or mapping of str to str
         A FASTA file, plain or bgzip, read with pysam, not a pipe; or sequences by name. An index
-        (``.fai``, for bgzip also ``.gzi``) is used where it lies beside the file. A missing one is
-        written there if that folder can be written, else into a folder for temporary files.
+        (``.fai``, for bgzip also ``.gzi``) beside the file is used. A missing one is written
+        beside the file or, if that folder is read-only, into a temporary folder.
     rna : bool
         Read U as T.
 
     Raises
     ------
     DataError
-        When the file is compressed in a way that no position can be looked up in, or cannot be
-        indexed.
+        When the file's compression allows no random access, or it cannot be indexed.
     FastaError
-        When bases that are fetched have a digit among them.
+        When the fetched bases contain a digit.
     FileNotFoundError
-        When there is no such file.
+        When the file does not exist.
 
     Examples
     --------
@@ -96,17 +95,17 @@ class Reference:
 
     @property
     def path(self) -> Path:
-        """The file; for sequences in memory the words ``the reference``."""
+        """The file; ``the reference`` for sequences in memory."""
         return Path("the reference" if isinstance(self._source, Mapping) else self._source)
 
     @property
     def label(self) -> str:
-        """What messages and headers call it: the file's name."""
+        """Name in messages and headers: that of the file."""
         return self.path.name
 
     @property
     def lengths(self) -> dict[str, int]:
-        """Bases of every record, in the file's order."""
+        """Length of every record in bases, in the order of the file."""
         return self._lengths
 
     def length(self, name: str) -> int:
@@ -115,7 +114,7 @@ class Reference:
         Parameters
         ----------
         name : str
-            As the reference names it.
+            Its name in the reference.
 
         Returns
         -------
@@ -132,12 +131,12 @@ class Reference:
         Parameters
         ----------
         name : str
-            As another file names it.
+            Its name in another file.
 
         Returns
         -------
         str or None
-            None when the reference has no such record.
+            None when the reference has no record of that name.
 
         Examples
         --------
@@ -156,7 +155,7 @@ class Reference:
 
     @cached_property
     def _by_accession(self) -> dict[str, str]:
-        """Records by the accessions in their names, with and without version, if that is unique."""
+        """Records by the accession in their name, with and without version where unique."""
         found: dict[str, set[str]] = {}
         for record in self._lengths:
             for accession in filter(VERSIONED.fullmatch, record.split("|")):
@@ -170,9 +169,9 @@ class Reference:
         Parameters
         ----------
         name : str
-            As the reference names it.
+            Its name in the reference.
         start, end : int
-            0-based half-open; what lies outside the record is left out.
+            0-based half-open; positions outside the record are left out.
 
         Returns
         -------
@@ -191,7 +190,7 @@ class Reference:
         return bases.replace("U", "T") if self._rna else bases
 
     def _require_letters(self, bases: str) -> None:
-        """Raise for digits what reading the whole file raises, which names the line."""
+        """Raise for digits the error of reading the whole file, which names the line."""
         if any(letter.isspace() for letter in bases):
             raise _blanks(self._source)
         if any(letter in "0123456789" for letter in bases):
@@ -226,7 +225,7 @@ class Reference:
             )
         index, *blocks = (folder / f"{path.name}{ending}" for ending in endings)
         try:
-            # Bytes, because pysam takes text for UTF-8.
+            # Bytes, because pysam encodes text as UTF-8.
             opened = pysam.FastaFile(
                 os.fsencode(path),
                 filepath_index=os.fsencode(index),
@@ -240,7 +239,7 @@ class Reference:
             ) from None
 
     def _index(self, path: Path, endings: list[str]) -> Path:
-        """Make an index; returns the folder where it lies."""
+        """Create the index; returns its folder."""
         import pysam
 
         _require_plain_text(path, packed=len(endings) == 2)
@@ -269,7 +268,7 @@ class Reference:
 
 
 def _require_plain_text(path: Path, *, packed: bool) -> None:
-    """Raise for what `read_fasta` reads and htslib does not."""
+    """Raise `DataError` for a format that `read_fasta` reads and htslib does not."""
     with gzip.open(path) if packed else path.open("rb") as handle:
         head = handle.read(HEAD)
     if head.startswith(codecs.BOM_UTF8):
@@ -315,9 +314,9 @@ def _warn_if_cut_off(path: Path) -> None:
 
 
 def _require_even_lines(opened: Any, index: Path, path: Path) -> None:
-    """Raise `DataError` for blanks within lines, which move positions; behind lines they do not.
+    """Raise `DataError` for blanks within lines, which shift positions.
 
-    htslib counts letters alone, and then computes positions as if they were contiguous.
+    htslib counts only letters, and computes positions as if they were contiguous.
     """
     for line in index.read_text("utf-8", "surrogateescape").splitlines():
         name, length, _, bases, width = line.split("\t")[:5]

@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 
-TRACK_LINES = ("track", "browser")  # first words of lines for a genome browser
-STRANDS = {"+": "+", "-": "-", ".": "+", "": "+"}  # what is read for the sixth column of BED
+TRACK_LINES = ("track", "browser")  # first words of lines that only a genome browser reads
+STRANDS = {"+": "+", "-": "-", ".": "+", "": "+"}  # strand by the sixth column of BED
 
 
 class Piece(NamedTuple):
-    """A sequence and where it lies, 0-based half-open in coordinates of the contig.
+    """A sequence and its position, 0-based half-open in coordinates of the contig.
 
     On the strand ``-`` the sequence is the reverse complement of the contig's bases.
 
@@ -101,15 +101,15 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceFile:
-    r"""A file of sequences: which of them are read, and how long the windows are.
+    r"""A file of sequences, the regions to read, and the length of windows.
 
     A function that takes one also takes a path, and reads ``SequenceFile(path)``.
 
     Parameters
     ----------
     path : path
-        FASTA or FASTQ, packed or not, or a pipe; a table (.csv, .tsv) or lines (.txt), whose rows
-        are named by their number from 0; with `regions` a genome as `Reference` reads it. The
+        FASTA or FASTQ, compressed or not, or a pipe; a table (.csv, .tsv) or lines (.txt), whose
+        rows are named by their number from 0; with `regions` a genome as `Reference` reads it. The
         content decides first: a .txt that begins with ``>`` is FASTA, and a file without a suffix
         whose first line names `column` is a table.
     column : str
@@ -127,7 +127,7 @@ class SequenceFile:
     Raises
     ------
     ValueError
-        When `window_bp` is below 1.
+        When `window_bp` is less than 1.
 
     Examples
     --------
@@ -150,12 +150,12 @@ class SequenceFile:
 
     @classmethod
     def of(cls, source: SequenceFile | str | os.PathLike[str]) -> SequenceFile:
-        """Return `source`, or the file at that path with all its sequences whole.
+        """Return `source`, or the file at that path, of which all sequences are read whole.
 
         Parameters
         ----------
         source : SequenceFile or path
-            A path means all sequences of the file, whole.
+            A path means all sequences of the file, without windows.
 
         Returns
         -------
@@ -170,14 +170,14 @@ class SequenceFile:
 
 
 class OrderedPieces(NamedTuple):
-    """Sequences in the order in which a track is written.
+    """Sequences in the order of a track.
 
     Attributes
     ----------
     contig_lengths : dict of str to int
         Bases of each contig, in order.
     sequence_count, max_bp, total_bp : int
-        How many sequences there are, bases of the longest, and of all of them together.
+        Number of sequences, bases of the longest one, and bases of all together.
     pieces : iterator of Piece
     """
 
@@ -306,7 +306,7 @@ def _windows(
 ) -> Iterator[Piece]:
     """Yield windows of pieces as they are read, or by position in the contig.
 
-    A piece that fits into one window stays as it is.
+    A piece that fits into one window is unchanged.
     """
     for piece in pieces:
         if window_bp is None or len(piece.sequence) <= window_bp:
@@ -340,9 +340,9 @@ def _require_disjoint(spans: list[Span], path: str | os.PathLike[str]) -> None:
 
 
 def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
-    r"""Return the regions of a BED file or pipe, in its order.
+    r"""Return the regions of a BED file or pipe, in the order of its lines.
 
-    The strand is that of the sixth column, ``+`` where it is ``.`` or missing.
+    The strand is in the sixth column; ``.`` or a missing column means ``+``.
 
     Parameters
     ----------
@@ -404,7 +404,7 @@ def read_bed(path: str | os.PathLike[str], genome: Reference) -> list[Span]:
                 f"{at}: ends behind {contig} (got {end}, expected at most "
                 f"{genome.length(contig)}). Use the genome of the regions."
             )
-        # BED writes a missing value as a point.
+        # A point is a missing value in BED.
         given, score, strand = (cells[i] if len(cells) > i else "." for i in (3, 4, 5))
         if strand not in STRANDS:
             raise DataError(

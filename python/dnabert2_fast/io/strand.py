@@ -13,13 +13,13 @@ def reverse_complement(sequence: str) -> str:
     Parameters
     ----------
     sequence : str
-        IUPAC letters keep their case; U becomes A. S, W, N and all other characters stay as they
-        are.
+        IUPAC letters keep their case; U becomes A. All other characters are unchanged, like S, W
+        and N.
 
     Returns
     -------
     str
-        Other letters of IUPAC are complemented; case is kept.
+        The reverse complement.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sequences out of tables and lists: a column of a .csv or .tsv, the lines of a .txt."""
+"""Sequences of tables and lists: a column of a .csv or .tsv, the lines of a .txt."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dnabert2_fast.io.content import TableLetters, as_bytes, is_sequence_file, o
 __all__ = ["delimiter_of", "read_column", "read_labels", "values_of"]
 
 
-# What separates the cells of a line. That of a list never occurs, so a line is one cell.
+# Separators of cells. That of a list never occurs, so a line is one cell.
 LINES = "\x1f"
 DELIMITERS = {".txt": LINES, ".csv": ",", ".tsv": "\t"}
 PACKED = (".gz", ".bgz", ".zst", ".bz2", ".xz")
 
 
 def delimiter_of(opened: _native.Input, path: str | os.PathLike[str], column: str) -> str | None:
-    """Return what separates the cells of an open table; None for FASTA, FASTQ and other files.
+    """Return the separator of an open table's cells; None for FASTA, FASTQ and other files.
 
-    The content decides, then the suffix of the name; without one a table is known by a first line
-    that has the column.
+    The content decides, then the suffix of the name. Without a suffix, a file is a table if its
+    first line contains the column.
     """
     if is_sequence_file(opened):
         return None
@@ -43,7 +43,7 @@ def read_column(path: str | os.PathLike[str], column: str, *, rna: bool = False)
     Parameters
     ----------
     path : path
-        Packed or not; a pipe is known as a table by its first line.
+        Compressed or not; a pipe is a table if its first line contains the column.
     column : str
     rna : bool
         Read U as T.
@@ -118,7 +118,7 @@ def values_of(
     lines = delimiter == LINES
     names = [] if lines else _columns(opened, delimiter)
     parse = arrow_csv.ParseOptions(delimiter=delimiter, quote_char=False if lines else '"')
-    # A row must lie within two blocks: sequences of up to 64 million letters.
+    # A row must fit into two blocks: sequences of up to 64 million letters.
     read = arrow_csv.ReadOptions(column_names=[column] if lines else None, block_size=1 << 26)
     convert = arrow_csv.ConvertOptions(include_columns=[column], column_types={column: pa.string()})
     number, letters_of = 0, TableLetters(path, rna=rna)
@@ -140,7 +140,7 @@ def values_of(
 
 
 def _columns(opened: _native.Input, delimiter: str) -> list[str]:
-    """Return the cells of the first line, as far as it is known."""
+    """Return the cells of the first line, or of the part that was read."""
     line = opened.head.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
     return next(csv.reader([line], delimiter=delimiter), [])
 

@@ -1,4 +1,4 @@
-"""Numbers along a genome as bedGraph or bigWig, and segments as BED, written as they come."""
+"""Streaming writers of numbers along a genome (bedGraph, bigWig) and of segments (BED)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEGMENT_SUFFIX = ".bed"
 
 
 def is_track(path: Path) -> bool:
-    """Return whether a path is named like a track.
+    """Return whether a path has the suffix of a track.
 
     >>> is_track(Path("x.bigWig")), is_track(Path("x.bedGraph.gz")), is_track(Path("x.bw.gz"))
     (True, True, False)
@@ -32,7 +32,7 @@ def is_track(path: Path) -> bool:
 
 
 def is_segments(path: Path) -> bool:
-    """Return whether a path is named like a BED file.
+    """Return whether a path has the suffix of a BED file.
 
     >>> is_segments(Path("x.bed.bgz")), is_segments(Path("x.bedgraph"))
     (True, False)
@@ -41,7 +41,7 @@ def is_segments(path: Path) -> bool:
 
 
 def _suffix(path: Path) -> str:
-    """Return the suffix of the format; text may be packed."""
+    """Return the suffix of the format, without that of compression."""
     if path.suffix.lower() in PACKED:
         inner = path.with_suffix("").suffix.lower()
         return inner if inner in (".bedgraph", SEGMENT_SUFFIX) else ""
@@ -49,7 +49,7 @@ def _suffix(path: Path) -> str:
 
 
 class _Sink(Protocol):
-    """Writes runs of equal values; `close` writes what is left."""
+    """Writes runs of equal values; `close` writes the last one."""
 
     def put(
         self,
@@ -85,7 +85,7 @@ class Track:
         Raises
         ------
         ValueError
-            When the values lie outside its record, or before one that was written already.
+            When positions are outside the record, or before written ones.
         """
         starts = np.arange(start, start + len(values))
         self.add_runs(name, starts, starts + 1, values)
@@ -126,7 +126,7 @@ class Track:
                 "written. Write each base once, in the order of the sequences."
             )
         self._at = (self._rank[name], end)
-        # Spans side by side with one value are one run.
+        # Adjacent spans with one value are one run.
         new = (values[1:] != values[:-1]) | (starts[1:] != ends[:-1])
         firsts = np.concatenate([[0], np.flatnonzero(new) + 1])
         lasts = np.append(firsts[1:], len(values)) - 1
@@ -140,7 +140,7 @@ class Track:
 def track(
     path: str | os.PathLike[str], lengths: Mapping[str, int], *, label: str = "."
 ) -> Iterator[Track]:
-    """Open a track for writing; the file appears when the block ends well.
+    """Open a track for writing; the file appears when the block succeeds.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def track(
         pyBigWig), or ``.bed``: a segment for each run of adjacent values, with 1,000 times their
         mean as score. Text that ends in ``.gz`` or ``.bgz`` too is bgzip.
     lengths : mapping of str to int
-        Bases of every sequence, in the order in which they will be written.
+        Bases of every sequence, in the order of writing.
     label : str
         Name of the segments of a ``.bed``.
 

@@ -1,6 +1,6 @@
-"""VCF files, packed or not, line by line: a record keeps the text that it has in the file.
+"""VCF files, compressed or not, line by line; a record keeps its text unchanged.
 
-Lines are taken as text. htslib would reformat numbers, and rejects contigs and fields that the
+Lines are read as text. htslib would reformat numbers, and rejects contigs and fields that the
 header does not declare.
 """
 
@@ -17,7 +17,7 @@ from dnabert2_fast.io.content import open_bytes
 
 __all__ = ["VcfRecord", "read_vcf"]
 
-# Bytes of the longest line: a small packed file can hold a line of any length.
+# Maximum bytes of a line: a small compressed file can contain a line of any length.
 MAX_LINE_BYTES = 1 << 30
 
 

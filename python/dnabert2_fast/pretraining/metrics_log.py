@@ -31,7 +31,7 @@ class StepSums:
     def add(
         self, batch: GlobalBatch, loss_sum: torch.Tensor, labelled: torch.Tensor, norm: torch.Tensor
     ) -> None:
-        """Add a step: what this process has of its loss and labels, and the norm of all."""
+        """Add a step: this process' loss and labels, and the gradient norm of all."""
         # Every process has the whole norm, hence it counts once.
         self._here += torch.stack(
             [loss_sum, labelled.float(), norm.float() * self._context.is_rank_zero]
@@ -47,14 +47,14 @@ class StepSums:
         return totals
 
     def take_up(self, totals: list[float], steps: int) -> None:
-        """Continue sums of a checkpoint; their steps are not timed."""
+        """Continue the sums of a checkpoint; their steps are not timed."""
         self.clear()
         if self._context.is_rank_zero:  # they are of all processes together
             self._here += torch.tensor(totals, device=self._here.device)
         self.steps = steps
 
     def clear(self) -> None:
-        """Start again, with the clock."""
+        """Reset the sums and the clock."""
         self._here.zero_()
         self.steps = self.timed_steps = self.tokens = self.squares = 0
         self.started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Work over the machines of a Ray cluster, by tasks of Ray Data: corpora, and vectors of files.
+"""Corpora and vectors of files, computed by tasks of Ray Data on a cluster.
 
 Paths may be local, then on a file system that all machines share, or URIs that pyarrow supports
-(``s3://``, ``gs://``, ``hdfs://``, ``file://``), which are copied to the workers' disks and back. A
-task whose worker died is run again by Ray. Needs the extra ``ray``; `embed_file` also ``model``.
+(``s3://``, ``gs://``, ``hdfs://``, ``file://``), which are copied to the workers' disks and back.
+Ray runs a task again when its worker died. Needs the extra ``ray``; `embed_file` also ``model``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Building a corpus over Ray Data: each unit a task, the result that of `build_corpus` to the byte.
+"""Build a corpus over Ray Data, one task per unit; the bytes equal those of `build_corpus`.
 
-A task whose worker died is run again; in a shared folder it resumes after the last complete shard.
+A task runs again when its worker died; in a shared folder it resumes after the last complete shard.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def build_corpus(
     files : iterable of paths, URIs, or SourceFile
         All local if `out` is, else any mixture.
     out : path or URI
-        Folder of the corpus. Below a URI, a corpus is whole once its ``corpus.json`` is there.
+        Folder of the corpus. At a URI, a corpus is complete once its ``corpus.json`` exists.
     tokenizer : Tokenizer
     config : CorpusConfig, optional
         As in `dnabert2_fast.build_corpus`; `deduplicate` is refused, because duplicates are found
@@ -76,7 +76,7 @@ def build_corpus(
     Raises
     ------
     FastaError, CorpusError
-        As `dnabert2_fast.build_corpus`; whatever else a task met, as Ray reports it.
+        As `dnabert2_fast.build_corpus`; other errors of tasks as Ray reports them.
     """
     config = dataclasses.replace(config or CorpusConfig(), **settings)
     if config.deduplicate:
@@ -95,7 +95,7 @@ def build_corpus(
 
 
 class _Share(NamedTuple):
-    """What a task has of its machine."""
+    """The share of a machine that a task may use."""
 
     threads: int
     num_cpus: int
@@ -166,7 +166,7 @@ def _require_the_same(storage: fs.FileSystem, home: str, plan: CorpusPlan) -> No
 def _prepare(
     plan: CorpusPlan, locations: list[Storage], building: Storage, num_cpus: int
 ) -> list[float]:
-    """Store the plan, or check that the one there is the same; returns each unit's share."""
+    """Store the plan, or check that the stored one is equal; returns each unit's share."""
     storage, folder = building
     path = f"{folder}/plan.json"
     if storage.get_file_info(path).type != fs.FileType.NotFound:

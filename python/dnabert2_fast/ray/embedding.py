@@ -1,7 +1,7 @@
-"""Embedding a file over Ray Data: each part a task, the output that of `embed_file`.
+"""Embed a file over Ray Data, one task per part; the output equals that of `embed_file`.
 
-A task does what ``--part I/N`` does, and a last one what the same command without it does. Torch is
-imported when there is something to embed, so that corpora can be built without it.
+A task does the work of ``--part I/N``; the last one joins the parts. Torch is imported only for
+embedding, so that corpora can be built without it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def embed_file(
         As in `dnabert2_fast.embed_file`.
     config : EmbeddingConfig, optional
     tasks : RayTasks
-        How many tasks there are, and what each has of a machine.
+        Number of tasks, and the resources of each.
     attention, dtype
         As in `Dnabert2Model.from_pretrained`.
 
@@ -72,13 +72,13 @@ def embed_file(
     Raises
     ------
     ValueError
-        When `out` has another suffix, or a setting makes no sense.
+        When `out` has another suffix, or a setting is out of range.
     FileNotFoundError
-        When there is no such file.
+        When the file does not exist.
     ModuleNotFoundError
         When Ray or torch is missing; names the extra to install.
     FastaError, DataError, CheckpointError, DivergedError
-        As `dnabert2_fast.embed_file`; whatever else a task met, as Ray reports it.
+        As `dnabert2_fast.embed_file`; other errors of tasks as Ray reports them.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def embed_file(
 
 @dataclass(frozen=True)
 class _Work:
-    """Arguments of every task; a part of None joins the parts."""
+    """Arguments of a task; the part None joins all parts."""
 
     locations: dict[str, Storage]
     stamps: dict[str, list[object]]
@@ -135,7 +135,7 @@ class _Work:
     device: str
 
     def run(self, part: Part | None) -> int:
-        """Compute a part, where it is not there yet."""
+        """Compute a part unless it is stored."""
         from dnabert2_fast.genomics.embedding.vectors import read_encoder
 
         net = read_encoder(
@@ -170,9 +170,9 @@ class _Work:
         scratch: Path,
         part: Part | None,
     ) -> int:
-        """Work on this machine's disk; finished chunks are stored beside `out`, by what they are.
+        """Embed on this machine's disk; finished chunks are stored beside `out` by their inputs.
 
-        Copies have other paths and times than the files that they are of, hence two settings.
+        Paths and times of copies differ from those of the files, hence two settings.
         """
         from dnabert2_fast._internal.resume import ResumeStore
         from dnabert2_fast.genomics.embedding.file import inputs_of
@@ -202,7 +202,7 @@ class _Work:
                 if file.name not in there:
                     copy_file((LOCAL, str(file)), (storage, f"{shelf}/{file.name}"))
         else:
-            for file in filter(Path.exists, made):  # a .parquet has its names within
+            for file in filter(Path.exists, made):  # a .parquet contains the names
                 target = f"{out[1]}{file.name.removeprefix(here.name)}"
                 copy_file((LOCAL, str(file)), (storage, target))
         return rows

@@ -1,4 +1,4 @@
-"""Files by URI: where they lie, whether they changed, and copies of them.
+"""Files by URI: their file system, state and copies.
 
 The URIs of pyarrow are read and written: ``s3://``, ``gs://``, ``hdfs://``, ``file://``.
 """
@@ -30,7 +30,7 @@ def storage_of(location: str) -> Storage:
 
 
 def stamp_of(storage: fs.FileSystem, path: str) -> list[int]:
-    """Return length in bytes and time of change, or raise FileNotFoundError."""
+    """Return size in bytes and time of modification; raise FileNotFoundError if missing."""
     info = storage.get_file_info(path)
     if info.type != fs.FileType.File:
         raise FileNotFoundError(f"{path}: no such file")
@@ -53,7 +53,7 @@ def naming_originals(copies: Mapping[Path, Storage]) -> Iterator[None]:
 
     def renamed(error: T) -> T:
         message = str(error)
-        # A name may begin with another.
+        # One name may be the prefix of another.
         for copy in sorted(copies, key=lambda path: len(str(path)), reverse=True):
             message = message.replace(str(copy), copies[copy][1])
         return type(error)(message)

@@ -1,4 +1,4 @@
-"""Numbers to tasks of Ray Data: each on its own, run again where its worker died."""
+"""Tasks of Ray Data by number; a task runs again when its worker died."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["RayTasks", "each"]
 
 @dataclass(frozen=True)
 class RayTasks:
-    """Into how many tasks work is divided, and what Ray reserves for each.
+    """The number of tasks, and the resources that Ray reserves for each.
 
     Parameters
     ----------
     parts : int
-        Number of tasks. A part has every `parts`-th chunk of 4,096 sequences; with more parts than
-        workers, less is lost when one dies.
+        Number of tasks. A task computes every `parts`-th chunk of 4,096 sequences; with more tasks
+        than workers, less is lost when a worker dies.
     num_cpus : float
-        Processors of a task without GPU.
+        Processors per task, if it has no GPU.
     num_gpus : float
-        GPUs of a task; 0 stays on the CPU.
+        GPUs per task; 0 computes on the CPU.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def each(
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> dict[int, Any]:
-    """Run a task for every number; returns what they returned.
+    """Run a task for every number; returns their results.
 
-    A task has this number of processors or, if set, of GPUs for itself. What a task
-    raises ends the others; a worker that dies does not. This package's own errors are raised here
-    as they were there, others as Ray reports them.
+    Ray reserves this number of processors or, if set, of GPUs for each task. An error in
+    a task ends the others; the death of a worker does not. Errors of this package are raised
+    unchanged, others as Ray reports them.
     """
     with needs("dnabert2_fast.ray"):
         import ray.data
@@ -77,7 +77,7 @@ def each(
         return {"number": row["number"], "result": result, "error": error, "message": message}
 
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    # Of both at once Ray Data warns.
+    # Ray Data warns if both are set.
     needed = {"num_gpus": num_gpus} if num_gpus else {"num_cpus": num_cpus}
     results = {}
     for row in data.map(attempt, **needed).iter_rows():

@@ -1,8 +1,8 @@
 """Sequences to token ids and back, exactly as Hugging Face `tokenizers` does it.
 
-`Tokenizer` reads, trains, writes and applies a vocabulary; its results carry offsets, windows and
-counts of replaced letters. Whole files are tokenized in a stream, and a vocabulary is assessed on
-genomes. Nothing here imports torch.
+`Tokenizer` reads, trains, writes and applies a vocabulary; its results include offsets, windows and
+counts of replaced letters. Whole files are streamed, and `assess` measures a vocabulary on genomes.
+Nothing here imports torch.
 """
 
 from __future__ import annotations

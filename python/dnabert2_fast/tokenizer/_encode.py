@@ -1,4 +1,4 @@
-"""Sequences to ids by the extension: arguments checked, forms of input and output chosen."""
+"""Checks of arguments and forms of input and output around the Rust encoder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Frame = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]
 
 
 class Options(NamedTuple):
-    """How the extension encodes; arguments of `Tokenizer.encode` by other names."""
+    """Options of the extension, from the arguments of `Tokenizer.encode`."""
 
     special_tokens: bool
     max_length: int | None = None
@@ -56,7 +56,7 @@ class Options(NamedTuple):
     """Index of the first sequence, where a batch comes in several calls."""
 
     def native(self) -> _native.EncodeOptions:
-        """Return them as the extension takes them."""
+        """Return the arguments of the extension."""
         return _native.EncodeOptions(**self._asdict())
 
 
@@ -97,7 +97,7 @@ def naming_records(
     ----------
     path : path
     names : list of str
-        Of the records that are encoded in the block.
+        Names of the records that are encoded in the block.
     first : int
         Index that the encoder gives to the first of them.
     start : int
@@ -116,7 +116,7 @@ def naming_records(
 
 @contextmanager
 def _listed(sequences: Sequences) -> Iterator[list[str | bytes]]:
-    """Yield sequences in any form as a list; an error meanwhile names the record of a file."""
+    """Yield sequences in any form as a list; an error in the block names the record of a file."""
     if not isinstance(sequences, os.PathLike):
         yield sequence_list(sequences)
         return
@@ -149,7 +149,7 @@ def encode_windows(
     truncation_side: Side,
     threads: int,
 ) -> Windows:
-    """Return windows of tokens, each with `frame` around; see `Tokenizer.encode_windows`."""
+    """Return windows of tokens, each between the tokens of `frame`."""
     room = max_length - len(frame[0]) - len(frame[1])
     if not 0 <= stride < room:
         raise ValueError(
@@ -170,9 +170,9 @@ def frame_of(native: _native.Tokenizer) -> Frame:
 
 
 def other_strand(native: _native.Tokenizer, ids: Ragged, frame: Frame) -> Ragged:
-    """Return the ids of the reverse complements, with special tokens where `ids` have them."""
+    """Return the ids of the reverse complements, with the special tokens of `ids`."""
     text, borders = native.decode_batch(as_ids(ids.values), ids.offsets)
-    # The whole text reversed holds every row reversed, the last row first.
+    # The reversed text contains every row reversed, the last row first.
     text = np.ascontiguousarray(COMPLEMENTS[text][::-1])
     starts, ends = len(text) - borders[1:], len(text) - borders[:-1]
     framed = _framed(ids, frame)

@@ -14,7 +14,7 @@ __all__ = ["EncodedBatch", "Encoding", "ReplacedCounts", "Windows", "cut_windows
 
 
 class Encoding(NamedTuple):
-    """Ids of one sequence or pair with what is known of each token.
+    """Ids of one sequence or pair, with type ids and offsets.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Encoding(NamedTuple):
 
 
 class EncodedBatch(NamedTuple):
-    """Ids of many sequences or pairs with what is known of each token.
+    """Ids of many sequences or pairs, with type ids and offsets.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Windows(NamedTuple):
     ids : Ragged
         One row per window, special tokens included.
     sequence : ndarray of int64, shape (windows,)
-        Which of the sequences a window was cut from.
+        Index of the sequence of each window.
     start_bp, end_bp : ndarray of int64, shape (windows,)
         First letter of the window in its sequence and one past its last, 0-based.
 
@@ -99,7 +99,7 @@ class Windows(NamedTuple):
 
 
 class ReplacedCounts(NamedTuple):
-    """Letters that the policies of a tokenizer change.
+    """Numbers of letters that the policies of a tokenizer change.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ def cut_windows(
     inside, around = end - start, len(before) + len(after)
     offsets = np.zeros(len(sequence) + 1, np.int64)
     np.cumsum(inside + around, out=offsets[1:])
-    # Position of every token of a window in the flat values of the whole.
+    # Position of every token of a window in the flat values of all sequences.
     first = whole.ids.offsets[sequence] + start
     shift = np.repeat(first - (np.cumsum(inside) - inside), inside)
     positions = np.arange(len(shift)) + shift

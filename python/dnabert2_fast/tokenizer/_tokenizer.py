@@ -52,21 +52,21 @@ __all__ = ["Tokenizer"]
 
 
 class Tokenizer:
-    """A vocabulary and the rule by which sequence becomes ids.
+    """Converts sequences to token ids and back, by a vocabulary.
 
     Make one with `from_pretrained`, `from_file` or `train`.
 
     Notes
     -----
-    Two policies define how sequence is read. ``case="upper"`` (default) reads lower-case letters as
-    upper-case ones, so that soft-masked genomes keep their bases and N its token; ``case="compat"``
-    leaves them as they are, which makes each an [UNK], as Hugging Face does with the published
-    file.
+    Two policies define how a sequence is read. ``case="upper"`` (default) reads lower-case letters
+    as upper-case ones, so that soft-masked genomes keep their bases and N its token.
+    ``case="compat"`` does not change them, so that each becomes an [UNK], as with the published
+    file in Hugging Face.
     ``unknown="unk"`` (default) makes each letter outside the vocabulary one [UNK],
     ``"split"`` gives such letters no token, ``"error"`` raises on the first one. A vocabulary
     without [UNK] raises by default.
 
-    ``matching`` is how pieces are found. ``"bpe"`` (default) is byte-pair encoding, with which
+    ``matching`` is the algorithm. ``"bpe"`` (default) is byte-pair encoding, with which
     the published weights were trained; ``"longest"`` takes the longest piece at each position, from
     left to right; ``"longest-first"`` the longest piece anywhere first, ties to the one merged
     earlier, as a sentence of the DNABERT-2 paper has it. The choice is part of the tokenizer's
@@ -88,7 +88,7 @@ class Tokenizer:
 
     def __init__(self, native: _native.Tokenizer, case: Case, unknown: Unknown) -> None:
         if native.unknown_id is None and unknown == "unk":
-            unknown = "error"  # as the extension does
+            unknown = "error"  # like the extension
         self._native, self._case, self._unknown = native, case, unknown
 
     @classmethod
@@ -108,9 +108,9 @@ class Tokenizer:
             A list of k-mers is that of DNABERT (overlapping k-mers) or, when it also holds single
             letters, of the Nucleotide Transformer (k-mers side by side).
         case, unknown
-            How sequence is read; see `Tokenizer`.
+            How a sequence is read; see `Tokenizer`.
         matching : {"bpe", "longest", "longest-first"}, optional
-            How pieces are found; the one in the file if omitted.
+            The algorithm; that of the file if omitted.
 
         Returns
         -------
@@ -119,9 +119,9 @@ class Tokenizer:
         Raises
         ------
         TokenizerError
-            When the file holds something that cannot be reproduced id for id; names the position.
+            When the file contains something that cannot be reproduced exactly; names the position.
         FileNotFoundError
-            When there is no such file.
+            When the file does not exist.
 
         Examples
         --------
@@ -137,7 +137,7 @@ class Tokenizer:
 
     @classmethod
     def from_text(cls, text: str, *, case: Case = "upper", unknown: Unknown = "unk") -> Self:
-        """Read the text of a ``tokenizer.json`` or ``vocab.txt``.
+        """Make a tokenizer from the text of a ``tokenizer.json`` or ``vocab.txt``.
 
         Parameters
         ----------
@@ -201,9 +201,9 @@ class Tokenizer:
         ------
         TokenizerError
             As in `from_file`, when ``tokenizer_config.json`` is damaged, and when the hub does not
-            give the file.
+            provide the file.
         FileNotFoundError
-            When there is no such file or folder, and the name is not a hub id.
+            When the file or folder does not exist, and the name is not a hub id.
 
         Examples
         --------
@@ -237,24 +237,24 @@ class Tokenizer:
         Parameters
         ----------
         files_or_sequences : iterable of paths or sequences
-            FASTA or FASTQ files, packed or not, ``.txt`` (one sequence a line), ``.csv`` or
+            FASTA or FASTQ files, compressed or not, ``.txt`` (one sequence per line), ``.csv`` or
             ``.tsv`` (a column), or the sequences themselves (`str` or `bytes`). A `str` of sequence
             letters only is a sequence, any other `str` a path. Runs of A, C, G, T are trained on;
             other letters end a run.
         vocab_size : int
             Entries of the vocabulary, special tokens and four bases included.
         config : TrainingConfig, optional
-            What is read of the input, and which merges are made.
+            Which input is read, and which merges are made.
         species : mapping of str to str, optional
             Species by path, for the report; `species_by_path` makes one.
         memory_limit : int, optional
-            Bytes to train in, besides Python, one window and the counts of pairs. The text then
-            waits in a file without a name in the folder for temporary files, and merges are made by
-            reading it again for every dozen or so of them: same merges, far more time. Without a
-            limit 2.2 to 2.8 bytes per base are used.
+            Bytes for training, besides Python, one window and the counts of pairs. The text is then
+            in an unnamed temporary file, which is read again for about every twelve merges: the
+            merges are the same, the time is far longer. Without a limit, training uses 2.2 to 2.8
+            bytes per base.
         checkpoint : path, optional
-            File for the merges made so far, written now and then and at the end. If it exists,
-            training resumes from it. Delete it once the tokenizer is saved.
+            File for the merges made so far, written at intervals and at the end. If it exists,
+            training resumes from it. Delete it after saving the tokenizer.
         threads : int
             0 uses every core. The merges do not depend on it.
 
@@ -268,7 +268,7 @@ class Tokenizer:
         FastaError, DataError, OSError
             When a file is not readable.
         ValueError
-            When there is nothing to train on, or an argument is out of range.
+            When the input has no bases, or an argument is out of range.
 
         Examples
         --------
@@ -297,7 +297,7 @@ class Tokenizer:
 
     @property
     def unknown(self) -> Unknown:
-        """What happens to letters outside the vocabulary."""
+        """How letters outside the vocabulary are handled."""
         return self._unknown
 
     def encode(
@@ -319,16 +319,16 @@ class Tokenizer:
         sequence, pair : str or bytes
             Sequence letters.
         add_special_tokens : bool
-            Put [CLS] and [SEP] (or those of the template) around.
+            Add [CLS] and [SEP] (or those of the template).
         max_length : int, optional
             Maximum tokens of the result, special ones included; the rest is cut off after encoding.
         truncation : {"longest_first", "only_first", "only_second"}
-            Which sequence of a pair gives way.
+            Which sequence of a pair is shortened.
         truncation_side : {"right", "left"}
             Where tokens are cut off.
         dropout : float, optional
             Share of merges left out at random, for training on many encodings of one sequence; 0
-            leaves out none. BPE-dropout, of Provilkov, Emelianenko and Voita (ACL 2020).
+            leaves out none. BPE-dropout (Provilkov, Emelianenko and Voita, ACL 2020).
         seed : int
             Start of the draws. The same seed gives the same ids, on any number of threads.
 
@@ -438,7 +438,7 @@ class Tokenizer:
             binaries are read without a copy. A `pathlib.Path` is a FASTA or FASTQ file, whose
             records are taken in order.
         add_special_tokens, max_length, truncation_side, dropout, seed
-            As in `encode`; with `dropout` every sequence has draws of its own.
+            As in `encode`; with `dropout` every sequence has its own draws.
         threads : int
             0 uses every core. The result does not depend on it.
 
@@ -499,7 +499,7 @@ class Tokenizer:
         Raises
         ------
         ValueError
-            When there are not as many `pairs` as `sequences`; else as in `encode`.
+            When the numbers of `pairs` and `sequences` differ; also as in `encode`.
         TokenizerError
             As in `encode`.
 
@@ -523,7 +523,7 @@ class Tokenizer:
         truncation_side: Side = "right",
         threads: int = 0,
     ) -> Windows:
-        """Cut sequences of any length into windows of tokens, none of which is lost.
+        """Encode sequences of any length as windows of tokens; no token is lost.
 
         Parameters
         ----------
@@ -532,9 +532,9 @@ class Tokenizer:
         max_length : int
             Maximum tokens of a window, special ones included.
         stride : int
-            Tokens that a window shares with the one before.
+            Tokens that a window shares with the previous one.
         add_special_tokens : bool
-            Put [CLS] and [SEP] (or those of the template) around each window.
+            Add [CLS] and [SEP] (or those of the template) to each window.
         truncation_side : {"right", "left"}
             ``"right"``: the first window begins with the sequence; ``"left"``: it ends with it.
         threads : int
@@ -548,8 +548,7 @@ class Tokenizer:
         Raises
         ------
         ValueError
-            When `stride` does not lie between 0 and the tokens that `max_length` leaves for the
-            sequence.
+            When `stride` is not between 0 and the tokens that `max_length` leaves for the sequence.
 
         Examples
         --------
@@ -565,10 +564,10 @@ class Tokenizer:
         )
 
     def decode(self, ids: npt.ArrayLike, *, unknown: str = "N", separator: str = "") -> str:
-        """Return the sequence behind `ids`.
+        """Return the sequence that `ids` spell.
 
-        Special tokens vanish, but each [UNK] becomes `unknown`, so that coordinates hold.
-        ``decode(ids, unknown="", separator=" ")`` is what Hugging Face's ``decode`` gives.
+        Special tokens are left out; each [UNK] becomes `unknown`, so that coordinates stay valid.
+        ``decode(ids, unknown="", separator=" ")`` equals Hugging Face's ``decode``.
 
         Parameters
         ----------
@@ -586,7 +585,7 @@ class Tokenizer:
         Raises
         ------
         ValueError
-            When an id lies outside the vocabulary.
+            When an id is outside the vocabulary.
 
         Examples
         --------
@@ -597,7 +596,7 @@ class Tokenizer:
         return self._native.decode(as_ids(ids), unknown, separator)
 
     def tokens(self, ids: npt.ArrayLike) -> list[str]:
-        """Return the token behind every id, special ones included.
+        """Return the token of every id, special ones included.
 
         Parameters
         ----------
@@ -612,7 +611,7 @@ class Tokenizer:
         Raises
         ------
         ValueError
-            When an id lies outside the vocabulary.
+            When an id is outside the vocabulary.
         """
         listed = as_ids(ids).tolist()
         if listed and max(listed) >= self.vocab_size:
@@ -632,7 +631,7 @@ class Tokenizer:
         ndarray of int64, shape (tokens, 2)
             0-based half-open, in letters; an [UNK] counts as one letter; (0, 0) for special
             tokens. Where white space or ``unknown="split"`` leaves letters without a token, use
-            `encode_detailed`, which has seen the sequence.
+            `encode_detailed`, which reads the sequence.
         """
         return self._native.offsets(as_ids(ids))
 
@@ -645,8 +644,8 @@ class Tokenizer:
     ) -> Ragged | npt.NDArray[np.uint16]:
         """Return the ids of the reverse complement of one or many sequences.
 
-        Pieces of the two strands have other borders, so the number of tokens may differ. Special
-        tokens are put around again if the ids have them; [UNK] stays [UNK].
+        Tokens of the two strands have different borders, so their number may differ. Special tokens
+        are added again if the ids have them; [UNK] stays [UNK].
 
         Parameters
         ----------
@@ -656,7 +655,7 @@ class Tokenizer:
         Returns
         -------
         ndarray of uint16 or Ragged
-            Of the kind of `ids`. The sequence is decoded, reverse complemented and encoded again.
+            Same type as `ids`. The sequence is decoded, reverse complemented and encoded again.
 
         Examples
         --------
@@ -711,7 +710,7 @@ class Tokenizer:
     ) -> None:
         """Write the tokenizer's file and ``tokenizer_config.json`` into a folder.
 
-        `from_pretrained` and ``AutoTokenizer`` then read sequence alike: the second file has
+        `from_pretrained` and ``AutoTokenizer`` then read sequences alike: the second file has
         `case`, `unknown`, the special tokens and the names of the model's inputs. A vocabulary of
         k-mers has only its ``vocab.txt``.
 
@@ -759,7 +758,7 @@ class Tokenizer:
 
     @property
     def text(self) -> str:
-        """What `save` writes."""
+        """Text of the file that `save` writes."""
         return self._native.text
 
     @property
@@ -814,7 +813,7 @@ class Tokenizer:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Ids of tokens that bases do not spell: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
+        """Ids of the tokens without bases: [UNK], [CLS], [SEP], [PAD], [MASK], ..."""
         return frozenset(np.flatnonzero(self.special_mask).tolist())
 
     @cached_property

@@ -1,7 +1,7 @@
 """Training a vocabulary: input, checkpoint, report. The public function is `Tokenizer.train`.
 
-A checkpoint contains the merges so far and the fingerprint of the text. Resuming from it means
-reading the input again and encoding it with those merges, which takes seconds per gigabase.
+A checkpoint contains the merges so far and the fingerprint of the text. To resume, the
+input is read again and encoded with those merges, which takes seconds per gigabase.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SPECIAL_TOKENS = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What a vocabulary is trained on, and which merges are made.
+    """Settings of training: the input, and the merges that are made.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class TrainingConfig:
         A pair that would become a longer token is not merged; Hugging Face's ``max_token_length``
         is the first length that is too long, one more than this.
     special_tokens : sequence of str
-        Unknown, start, end, padding, mask, then any more; the first ids.
+        Unknown, start, end, padding, mask, then any others; they have the first ids.
     case : {"upper", "compat"}
         Whether lower-case bases are bases or end a run.
     both_strands : bool
@@ -70,7 +70,7 @@ class TrainingConfig:
     Raises
     ------
     ValueError
-        When a number is out of its range, or the special tokens are not usable.
+        When a number is out of range, or the special tokens are not valid.
 
     Examples
     --------
@@ -113,14 +113,14 @@ class TrainingConfig:
 
 
 class Source(NamedTuple):
-    """What one input gave.
+    """Bases and other letters of one input.
 
     Attributes
     ----------
     name : str
-        File name, or ``"(sequences)"`` for all that were given themselves.
+        File name, or ``"(sequences)"`` for sequences that were passed directly.
     species : str
-        As in the manifest, empty when it is not known.
+        As in the manifest; empty if unknown.
     sequences : int
     used_bp : int
         Bases trained on, both strands counted once.
@@ -139,18 +139,18 @@ class Source(NamedTuple):
 
 
 class TrainingReport(NamedTuple):
-    """What a vocabulary was trained on.
+    """The input of a training, and its use.
 
     Attributes
     ----------
     sources : list of Source
-        One entry a file, in order.
+        One entry per file, in order.
     """
 
     sources: list[Source]
 
     def by_species(self) -> dict[str, int]:
-        """Return the bases used of every species.
+        """Return the number of bases used of every species.
 
         Returns
         -------
@@ -183,7 +183,7 @@ def read_inputs(
     spill_to: Path | None,
     threads: int,
 ) -> tuple[_native.BpeTrainer, TrainingReport]:
-    """Read all input; returns a trainer that holds it, and what was used."""
+    """Read all input; returns a trainer that contains it, and a report of its use."""
     trainer = _native.BpeTrainer(
         window_bp=config.window_bp,
         fold_case=config.case == "upper",
@@ -228,7 +228,7 @@ def _by_kind(
         return
     for start in range(0, len(inputs), BATCH_SEQUENCES):
         block = inputs[start : start + BATCH_SEQUENCES]
-        # Of many short ones, looking at each would take as long as training on it.
+        # Checking each of many short ones would take as long as training on it.
         if sum(map(len, block)) <= BATCH_BP and is_sequence("".join(block)):
             yield True, block
         else:
@@ -236,7 +236,7 @@ def _by_kind(
 
 
 def _batches(sequences: Iterable[str | bytes]) -> Iterator[list[str | bytes]]:
-    """Yield some sequences at a time, so that short ones do not cost a call each."""
+    """Yield some sequences at a time, so that short ones share a call."""
     if isinstance(sequences, list):
         yield sequences
         return
@@ -273,7 +273,7 @@ def train_text(
     checkpoint: Path | None,
     threads: int,
 ) -> tuple[str, TrainingReport]:
-    """Train; returns the text of the ``tokenizer.json`` and what it was trained on."""
+    """Train; returns the text of the ``tokenizer.json`` and a report of the input."""
     first_ids = len(config.special_tokens) + len(BASES)
     check_between("vocab_size", vocab_size, first_ids, 1 << 16)
     check_at_least("memory_limit", memory_limit, 0)
@@ -302,7 +302,7 @@ def train_text(
 
 
 class _Merges(list[tuple[int, int]]):
-    """Merges made so far; written to the checkpoint now and then."""
+    """Merges made so far; written to the checkpoint at intervals."""
 
     def __init__(self, path: Path | None, settings: Mapping[str, object], bar: Progress) -> None:
         super().__init__(_read_checkpoint(path, settings) if path is not None else [])
@@ -316,7 +316,7 @@ class _Merges(list[tuple[int, int]]):
             self.write()
 
     def stopped(self) -> None:
-        """Write at the end, however it came, unless doing it all again takes no time."""
+        """Write when training ends or stops, unless a rerun takes no time."""
         if time.monotonic() - self._started > SECONDS_BETWEEN_CHECKPOINTS:
             self.write()
 
@@ -344,7 +344,7 @@ def _read_checkpoint(path: Path, settings: Mapping[str, object]) -> list[tuple[i
         contents = read_object(path)
         merges = [(left, right) for left, right in contents["merges"]]
         known = contents["format"] == FORMAT and contents["version"] == VERSION
-        # Each joins two pieces that were there before it.
+        # Each merge joins two earlier pieces.
         sound = all(
             type(part) is int and 0 <= part < len(BASES) + made
             for made, merge in enumerate(merges)

@@ -1,4 +1,4 @@
-"""Where vocabularies lie, and the names of their parts."""
+"""Locations of vocabularies, and the names of their parts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONFIG = "tokenizer_config.json"
 
 
 class Policies(NamedTuple):
-    """How letters are read; see `Tokenizer`."""
+    """How lower-case and unknown letters are read; see `Tokenizer`."""
 
     case: Case = "upper"
     unknown: Unknown = "unk"
@@ -54,7 +54,7 @@ def saved_policies(path: Path) -> Policies:
     Raises
     ------
     TokenizerError
-        When that file is damaged, or has another value.
+        When that file is damaged, or has a value that is not allowed.
     """
     config = path.with_name(CONFIG)
     if path.name not in FILES or not config.exists():

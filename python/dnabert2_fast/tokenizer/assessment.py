@@ -1,8 +1,8 @@
-"""How a vocabulary suits genomes: bases per token, entropy, use of its tokens, other vocabularies.
+"""Statistics of vocabularies on genomes: bases per token, entropy, use of the tokens.
 
-A good vocabulary makes sequences short without tokens so rare that a model never learns them.
-Entropy is that of single tokens, in bits: divided by the bases per token, it is the loss per
-base of a model of token frequencies (2 bits for a uniform guess).
+A good vocabulary makes sequences short, but has no tokens that are too rare to learn. Entropy is
+that of single tokens, in bits. Divided by the bases per token, it is the loss per base of a model
+of token frequencies (2 bits for a uniform guess).
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ RARE = 100
 
 SIZES = tuple(2**n for n in range(8, 16))
 
-# Of the published shape: its width, and the weights of twelve layers (attention in and out, gated
-# layers in and out).
+# The published shape: width, and weights of twelve layers (attention in and out, gated layers in
+# and out).
 HIDDEN_SIZE = 768
 ENCODER_WEIGHTS = 12 * HIDDEN_SIZE * (3 * 768 + 768 + 2 * 3072 + 3072)
 MASKED_SHARE = 0.15
 
 
 class Assessment(NamedTuple):
-    """A vocabulary on one genome or species.
+    """Statistics of a vocabulary on one genome or species.
 
     Attributes
     ----------
     name : str
     counts : ndarray of int64, shape (vocab_size,)
-        How often every token occurs, special tokens left out.
+        Number of occurrences of every token, without special tokens.
     lengths : ndarray of int64, shape (vocab_size,)
-        Letters of every token.
+        Number of letters of every token.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Assessment(NamedTuple):
 
     @property
     def bases(self) -> int:
-        """Letters in all."""
+        """Total number of letters."""
         return int(self.counts @ self.lengths)
 
     @property
     def tokens(self) -> int:
-        """Tokens in all."""
+        """Total number of tokens."""
         return int(self.counts.sum())
 
     @property
     def bases_per_token(self) -> float:
-        """Mean letters of a token."""
+        """Mean number of letters per token."""
         return self.bases / max(1, self.tokens)
 
     @property
@@ -80,7 +80,7 @@ class Assessment(NamedTuple):
 
     @property
     def bits_per_base(self) -> float:
-        """Entropy of single tokens, over the letters of a token."""
+        """Entropy of single tokens per letter."""
         return self.bits_per_token / max(self.bases_per_token, 1e-9)
 
     @property
@@ -94,12 +94,12 @@ class Assessment(NamedTuple):
         return float(((self.counts < RARE) & (self.lengths > 0)).sum() / (self.lengths > 0).sum())
 
     def plus(self, other: Assessment) -> Assessment:
-        """Add up two genomes of one species.
+        """Return the statistics of two genomes of one species together.
 
         Parameters
         ----------
         other : Assessment
-            Of another genome with the same tokenizer.
+            Statistics of another genome with the same tokenizer.
 
         Returns
         -------
@@ -121,9 +121,9 @@ def assess(
     ----------
     tokenizer : Tokenizer
     files : iterable of paths
-        FASTA or FASTQ, packed or not.
+        FASTA or FASTQ, compressed or not.
     species : mapping of str to str, optional
-        Species by path: files of one species are taken together. `species_by_path` makes one.
+        Species by path: files of one species are assessed together. `species_by_path` makes one.
     rna : bool
         Read U as T.
 
@@ -163,7 +163,7 @@ def assess(
 
 
 def table(genomes: Sequence[Assessment]) -> str:
-    """Lay assessments out as lines of text."""
+    """Return assessments as a table of text."""
     rows = [("genome", "bases", "bases/token", "bits/token", "bits/base", "used", "rare")]
     for g in genomes:
         rates = (f"{g.bases_per_token:.3f}", f"{g.bits_per_token:.3f}", f"{g.bits_per_base:.4f}")
@@ -221,12 +221,12 @@ def vocab_sizes(
     *,
     rna: bool = False,
 ) -> list[dict[str, float]]:
-    r"""Measure what larger vocabularies gain and cost on given genomes.
+    r"""Measure sequence length and token frequency by vocabulary size on genomes.
 
     Parameters
     ----------
     tokenizer : Tokenizer
-        Trained at the largest size; smaller ones are its first merges.
+        The tokenizer of the largest size; smaller ones have its first merges.
     files : iterable of paths
         Genomes to measure on.
     sizes : sequence of int
@@ -237,9 +237,9 @@ def vocab_sizes(
     -------
     list of dict
         For each size ``vocab_size``, ``bases_per_token``, ``bits_per_token``, ``bits_per_base``,
-        ``used``, ``rare`` (see `Assessment`) and ``megaflops_per_base``: two operations a weight
-        and token of a DNABERT-2 encoder and of its masked-LM head on masked tokens, over the bases
-        of a token, in millions.
+        ``used``, ``rare`` (see `Assessment`) and ``megaflops_per_base``: two operations per
+        weight and token of a DNABERT-2 encoder and of its masked-LM head on masked tokens, divided
+        by the bases per token, in millions.
 
     Raises
     ------
@@ -316,7 +316,7 @@ def plot_assessments(genomes: Sequence[Assessment], path: str | os.PathLike[str]
 
 
 def plot_vocab_sizes(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw what `vocab_sizes` measured. Needs the extra ``plots``.
+    """Plot the result of `vocab_sizes`; needs the extra ``plots``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Sequence files to token ids, streaming: memory holds one chunk of records at a time."""
+"""Sequence files to token ids, one chunk of records in memory at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Tokenized", "tokenize_file"]
 
 
 class Tokenized(NamedTuple):
-    """What `tokenize_file` did.
+    """The result of `tokenize_file`.
 
     Attributes
     ----------
@@ -50,18 +50,18 @@ def tokenize_file(
     Parameters
     ----------
     path : path
-        FASTA or FASTQ, packed or not, or a pipe; ``-`` is standard input.
+        FASTA or FASTQ, compressed or not, or a pipe; ``-`` is standard input.
     tokenizer : Tokenizer
     out : path, optional
         ``.parquet`` (columns ``name`` and ``input_ids``; the schema's metadata names the
         tokenizer) or ``.tsv`` (name, tab, ids separated
-        by spaces); standard output, as ``.tsv``, for ``-`` or when it is left out.
+        by spaces); standard output, as ``.tsv``, for ``-`` or by default.
     max_length : int, optional
-        Most tokens of a record, special ones included.
+        Maximum tokens of a record, special ones included.
     rna : bool
         Read U as T.
     threads : int
-        0 takes every core.
+        0 uses every core.
 
     Returns
     -------
@@ -71,9 +71,9 @@ def tokenize_file(
     Raises
     ------
     FastaError
-        When the file is not readable to its end; `out` is then not written.
+        When the file is not readable to its end; `out` is not written then.
     ValueError
-        When the suffix of `out` is another one.
+        When `out` has another suffix.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Letters without a token, found before sequences are cut into windows and batches.
 
-With ``unknown="error"`` the encoder names a sequence by its index in a batch. What is checked here
-first is named by its file, record and position.
+With ``unknown="error"`` the encoder names a sequence by its index in a batch. Errors of these
+checks name file, record and position.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def require_known(
     record: str,
     start: int = 0,
 ) -> None:
-    """Raise an error for a letter without a token, if `tokenizer` does so.
+    """Raise the tokenizer's error for a letter without a token, if its policy is to raise.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ class Attribution:
     tokens: tuple[TokenScore, ...] = ()
 
     def turned(self) -> Attribution:
-        """Return the same numbers at the bases of the other strand.
+        """Return the same numbers in the order of the other strand.
 
         Returns
         -------
@@ -339,7 +339,7 @@ def _mutate(
     target: Target,
     bar: Progress | None,
 ) -> npt.NDArray[np.float64]:
-    """Return the change of the target by every base in every position, shape (bases, 4)."""
+    """Return the change of the target by each base at each position, shape (bases, 4)."""
     effects = np.full((len(sequence), 4), np.nan)
     if not set(sequence) & set(BASES):
         return effects

@@ -214,7 +214,7 @@ def embed_positions(
 
 
 class View(NamedTuple):
-    """A text to encode for a sequence.
+    """A text that is encoded for a sequence: a window, or the other strand.
 
     `output_row` is the row that its vector is added to; `base_weights` has one weight per
     character, or is None if all are 1.

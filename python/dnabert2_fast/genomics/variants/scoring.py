@@ -221,7 +221,7 @@ def score_stream(
     bar: Progress | None = None,
     expected: npt.NDArray[np.float64] | None = None,
 ) -> Iterator[VariantScore]:
-    """Yield the scores of `score_variants` one by one; memory contains a few hundred of them.
+    """Yield the scores of `score_variants` one by one; a few hundred are in memory at a time.
 
     `context_llr` is relative to the log-probabilities `expected` of every token.
     """
