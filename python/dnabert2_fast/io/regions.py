@@ -150,7 +150,7 @@ class SequenceFile:
 
     @classmethod
     def of(cls, source: SequenceFile | str | os.PathLike[str]) -> SequenceFile:
-        """Return `source`, or the file at that path, of which all sequences are read whole.
+        """Return `source`, or for a path its file: all sequences, without windows.
 
         Parameters
         ----------
