@@ -1,7 +1,7 @@
 """Floating-point operations of each model per sequence, from its configuration.
 
-Counted are multiplications and additions of a forward pass: two per weight that a token passes, and
-in attention four per pair of tokens and channel. Heads, embeddings, norms and activations are
+The count is of multiplications and additions of a forward pass: two per weight and token, and in
+attention four per pair of tokens and channel. Heads, embeddings, norms and activations are
 omitted; they are below one percent. The paper does not describe its count.
 """
 

@@ -36,7 +36,7 @@ def build_corpus(
     Parameters
     ----------
     files
-        FASTA or FASTQ, packed or not.
+        FASTA or FASTQ, compressed or not.
     out
         Corpus folder to create.
     manifest

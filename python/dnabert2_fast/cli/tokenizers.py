@@ -28,7 +28,7 @@ def tokenize(
     Parameters
     ----------
     file
-        FASTA or FASTQ, packed or not; - is standard input.
+        FASTA or FASTQ, compressed or not; - is standard input.
     out
         .parquet (columns name, input_ids) or .tsv (name, tab, ids). Default: standard output.
     tokenizer

@@ -83,7 +83,7 @@ def make_tables(config: FinetuneConfig) -> str:
     Raises
     ------
     DataError
-        When an input is damaged, too small, or does not match the genome, or the folder has
+        When an input is damaged, too small, or does not match the genome, or the folder contains
         something else.
     ValueError
         When options are missing.
@@ -254,8 +254,8 @@ def _window(span: Span, genome: Reference, window_bp: int) -> Span:
 def _areas(windows: Sequence[Span], genome: Reference) -> tuple[list[_Area], str]:
     """Return the span of the genome that each table is taken from, and what is split.
 
-    Contigs go, from the one with most windows on, to the table that lacks the largest share of its
-    part.
+    Each contig, in descending order of windows, is assigned to the table that lacks the largest
+    share of its part.
     """
     counts = Counter(window.contig for window in windows)
     filled = dict.fromkeys(SPLITS, 0.0)

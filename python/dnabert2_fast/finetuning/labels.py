@@ -1,7 +1,7 @@
 """Labelled tables, and the task that their labels define.
 
-The meaning of a label is a `Task`: set by name, or detected from the training table's labels. What
-labels could also mean is said in a warning.
+The meaning of a label is a `Task`: set by name, or detected from the training table's labels. A
+warning names another possible meaning.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IGNORED = -100  # the label of a token or base without a class; "." in a table
 NAMES = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 MAX_CLASSES = 65_536
-MISSING = ("nan", "na", "none", "null", "n/a", "<na>")  # names of classes that may be gaps
+MISSING = ("nan", "na", "none", "null", "n/a", "<na>")  # a value or a class
 COMMA = re.compile(r"[+-]?\d+,\d+")
 
 _EXPECTED = {
@@ -171,7 +171,7 @@ def require_variation(task: Task, train: Labelled) -> None:
     Raises
     ------
     DataError
-        When they do not; names the label.
+        When all labels are equal; names the label.
     """
     labels = train.labels
     if task.by_position:
@@ -208,7 +208,7 @@ def read_labelled(
     ----------
     path : path
     task : Task, optional
-        What labels mean; told by their form when left out.
+        The meaning of labels. Default: detected from their form.
     rna : bool
         Read U as T.
 

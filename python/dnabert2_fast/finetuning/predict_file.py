@@ -54,7 +54,7 @@ def predict(
     folder : path
         A folder that `finetune` wrote.
     file : path
-        FASTA or FASTQ, packed or not, or a pipe; or a table .csv with a column ``sequence`` (or
+        FASTA or FASTQ, compressed or not, or a pipe; or a table .csv with a column ``sequence`` (or
         ``sequence1`` and ``sequence2``) and perhaps ``name``.
     out : path
         .csv or .parquet (``-`` is standard output, as .csv): ``name``; ``start_bp`` and

@@ -75,7 +75,7 @@ def predict_track(
     ----------
     predictor : Predictor
     file : path
-        FASTA, packed or not; indexed or bgzip with regions.
+        FASTA, compressed or not; indexed or bgzip with regions.
     out : path
         ``.bw``, ``.bigwig``, ``.bedgraph`` or ``.bed``; see `track_paths`. A ``.bed`` holds the
         segments in which a class is predicted.

@@ -61,7 +61,7 @@ def is_table(opened: _native.Input, path: str | os.PathLike[str]) -> bool:
 def read_rows(
     path: str | os.PathLike[str], *, labelled: bool = True, rna: bool = False
 ) -> Iterator[Row]:
-    """Yield the rows of a table, packed or not, with labels or without; `rna` reads U as T.
+    """Yield the rows of a table, compressed or not, with labels or without; `rna` reads U as T.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def rows_of(
     opened: io.BufferedReader, path: str | os.PathLike[str], *, labelled: bool, rna: bool
 ) -> Iterator[Row]:
     """Yield the rows of an open table; see `read_rows`."""
-    # A chromosome in one field is fine; csv's limit is one for the whole process.
+    # A field may be a chromosome; csv's limit is global to the process.
     csv.field_size_limit(MAX_LINE)
     number, letters_of = 1, TableLetters(path, rna=rna)
     table: csv.DictReader[str] | None = None

@@ -333,7 +333,7 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
         rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
     folder = _unfinished(config, data)
-    baseline = None  # before training: a fault of it must not cost a trained model
+    baseline = None  # before training, so that an error in it does not lose a trained model
     if not task.by_position:
         outputs_of_kmers = kmer_baseline(task, tables["train"], tables["test"])
         baseline = scores(tables["test"].labels, outputs_of_kmers, task.kind)

@@ -20,7 +20,7 @@ def standardised(
 ) -> tuple[dict[str, Labelled], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return tables whose numbers have mean 0 and deviation 1 in training; other labels stay.
 
-    A random head returns numbers near 0, and a learning rate suits one scale of the loss.
+    A random head returns numbers near 0, and a learning rate fits one scale of the loss.
     """
     if task.kind != "regression":
         return tables, np.zeros(1), np.ones(1)

@@ -53,7 +53,7 @@ def attribute_file(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, compressed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows. Each region and window is a
         separate sequence: the model reads no base outside. The order is that of the contigs.
         Regions on the strand ``-`` are read and drawn on that strand; files of scores have the

@@ -59,7 +59,7 @@ def embed_file(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, compressed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer
         As in `embed`.

@@ -54,7 +54,7 @@ def likelihood_table(
     Parameters
     ----------
     source : path or SequenceFile
-        FASTA or FASTQ, packed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
+        FASTA or FASTQ, compressed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.

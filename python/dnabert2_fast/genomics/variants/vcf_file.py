@@ -87,7 +87,7 @@ def score_vcf(
     Parameters
     ----------
     vcf : path
-        VCF, packed or not, or a pipe (``-`` is standard input); in any order of records.
+        VCF, compressed or not, or a pipe (``-`` is standard input); in any order of records.
     reference : Reference or path
         The genome that the file was called against; see `Reference`.
     model, tokenizer, config

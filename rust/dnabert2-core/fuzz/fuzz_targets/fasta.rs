@@ -1,4 +1,4 @@
-//! Any bytes as a sequence file, packed or not: never a panic, the same records however they are read.
+//! Any bytes as a sequence file, compressed or not: never a panic, the same records however they are read.
 #![no_main]
 
 use std::io::{Cursor, Read};
