@@ -90,6 +90,12 @@ def test_scores_of_one_class():
     assert scores(np.array([0, 1]), np.eye(2)[[0, 1]])["mcc"] == 1
 
 
+def test_a_score_beyond_the_largest_number_is_left_out():
+    labels = np.arange(6.0)[:, None]
+    with np.errstate(over="ignore"):
+        assert list(scores(labels, 1e200 * labels, "regression")) == ["pearson", "spearman", "mae"]
+
+
 def test_scores_of_labels():
     rng = np.random.default_rng(1)
     labels = (rng.random((30, 4)) < 0.4).astype(float)

@@ -52,6 +52,8 @@ def test_json(tmp_path):
     assert (target.read_bytes(), leftovers(tmp_path)) == (text, ["a.json"])
     atomic_json(target, value, indent=None)
     assert len(target.read_text().splitlines()) == 1
+    atomic_json(target, {"r2": float("nan"), "all": [np.float64("inf"), (1.5, -math.inf)]})
+    assert json.loads(target.read_text()) == {"r2": None, "all": [None, [1.5, None]]}
 
 
 def test_folder(tmp_path):
@@ -163,6 +165,6 @@ def test_json_files_are_written_by_atomic_json_alone():
     writers = [
         path.relative_to(PACKAGE).as_posix()
         for path, text in sources.items()
-        if re.search(r"json\.dump\(|write_text\(\s*json\.", text)
+        if re.search(r"json\.dump\(|write_text\(\s*json\.|allow_nan", text)
     ]
     assert writers == ["_internal/atomic.py"]

@@ -14,6 +14,7 @@ import errno
 import glob
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -138,7 +139,7 @@ def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | 
     """Write a value as JSON text; the file is complete or unchanged.
 
     The same value gives the same bytes. Characters outside ASCII are escaped, so that file names
-    of any encoding can be written.
+    of any encoding can be written. JSON has no NaN and no infinity: they become null.
 
     Parameters
     ----------
@@ -164,7 +165,17 @@ def atomic_json(target: str | os.PathLike[str], value: object, *, indent: int | 
     ['{', '"seed":', '1', '}']
     """
     with atomic_path(target) as path:
-        path.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
+        text = json.dumps(_defined(value), indent=indent, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def _defined(value: object) -> object:
+    """Return a value with None instead of NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: _defined(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

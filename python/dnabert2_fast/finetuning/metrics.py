@@ -65,7 +65,7 @@ def scores(
         (``auroc`` and ``auprc`` without labels that have only one outcome), ``accuracy`` of single
         labels and ``exact``, the fraction of rows with every label correct. For ``regression``
         ``r2``, ``pearson``, ``spearman``, ``mae``, ``rmse``, means over outputs. A correlation
-        with a constant is 0, and one row has no ``r2``.
+        with a constant is 0, and one row has no ``r2``. A score that is not finite is left out.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def scores(
     else:
         asked = labels != IGNORED
         values = _of_classes(labels[asked], outputs[asked])
-    return {name: float(value) for name, value in values.items()}
+    return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
 
 def _of_classes(labels: npt.NDArray[Any], outputs: npt.NDArray[np.floating]) -> dict[str, Any]:
