@@ -52,7 +52,7 @@ def test_json(tmp_path):
     assert (target.read_bytes(), leftovers(tmp_path)) == (text, ["a.json"])
     atomic_json(target, value, indent=None)
     assert len(target.read_text().splitlines()) == 1
-    atomic_json(target, {"r2": float("nan"), "all": [np.float64("inf"), (1.5, -math.inf)]})
+    atomic_json(target, {"r2": float("nan"), "all": [float("inf"), (1.5, -float("inf"))]})
     assert json.loads(target.read_text()) == {"r2": None, "all": [None, [1.5, None]]}
 
 

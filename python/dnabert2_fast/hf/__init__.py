@@ -35,6 +35,8 @@ from dnabert2_fast.hf.models import (
 from dnabert2_fast.hf.tokenizer import HFDnabert2Tokenizer
 from dnabert2_fast.model.adapter import base_of
 from dnabert2_fast.model.config import MODEL_TYPE, is_ours
+from dnabert2_fast.model.weights import PACKAGED, TOKENIZER_ALONE
+from dnabert2_fast.tokenizer import PACKAGED as TOKENIZERS
 
 __all__ = [
     "HFDnabert2Config",
@@ -76,8 +78,18 @@ def _register() -> None:
         auto.from_pretrained = staticmethod(partial(_model, auto.from_pretrained))
 
 
+def _packaged(name: Any) -> Any:
+    """Return the folder of a model in the package; any other name is unchanged."""
+    if Path(name).exists():
+        return name
+    if str(name) in TOKENIZER_ALONE:
+        raise OSError(f"{name}: {TOKENIZER_ALONE[str(name)]}")
+    return str(PACKAGED[str(name)]) if str(name) in PACKAGED else name
+
+
 def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
     """``AutoConfig.from_pretrained``, which needs a model_type; published files lack it."""
+    name = _packaged(name)
     own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
     values, unused = PretrainedConfig.get_config_dict(name, **own)
     if not is_ours(values):
@@ -87,6 +99,12 @@ def _config(otherwise: Callable[..., Any], name: Any, **kwargs: Any) -> Any:
 
 def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
     """``from_pretrained`` of a model, also with a BertConfig as on the published model's page."""
+    folder = _packaged(name)
+    if folder is not name:
+        model = _model(otherwise, folder, *inputs, **kwargs)
+        # The folder would be stored with adapters, which other installations cannot find.
+        model.name_or_path = model.config._name_or_path = str(name)
+        return model
     config = kwargs.get("config")
     if isinstance(config, PretrainedConfig) and not isinstance(config, HFDnabert2Config):
         values = config.to_dict()
@@ -96,7 +114,8 @@ def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any
         # Labels and pooling are in the adapter's config; transformers would read the base model's.
         config = AutoConfig.from_pretrained(name)
         if isinstance(config, HFDnabert2Config):
-            model = otherwise(base_of(Path(name)), *inputs, **{**kwargs, "config": config})
+            base = _packaged(base_of(Path(name)))
+            model = otherwise(base, *inputs, **{**kwargs, "config": config})
             model.load_adapter(str(name))
             return model
     return otherwise(name, *inputs, **kwargs)
@@ -104,8 +123,12 @@ def _model(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any
 
 def _tokenizer(otherwise: Callable[..., Any], name: Any, *inputs: Any, **kwargs: Any) -> Any:
     """``AutoTokenizer.from_pretrained``, which uses the stock class for published folders."""
+    own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
+    if str(name) in TOKENIZER_ALONE and not Path(name).exists():
+        own = {key: value for key, value in own.items() if key not in HUB}
+        return HFDnabert2Tokenizer(str(TOKENIZERS[str(name)]), *inputs, **own)
+    name = _packaged(name)
     if _is_model_of_ours(name, kwargs):
-        own = {key: value for key, value in kwargs.items() if key not in OF_AUTO}
         # Another kind of tokenizer may be in a folder of the same architecture.
         with suppress(TokenizerError):
             return HFDnabert2Tokenizer.from_pretrained(name, *inputs, **own)

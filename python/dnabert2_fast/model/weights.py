@@ -36,6 +36,7 @@ __all__ = [
     "FOLDER",
     "FRESH",
     "PACKAGED",
+    "TOKENIZER_ALONE",
     "Files",
     "check_layers",
     "checkpoint_folder",
@@ -50,6 +51,11 @@ __all__ = [
 
 PACKAGED = {"mini": Path(__file__).parents[1] / "data" / "mini"}
 """Models in the package (docs/models); a file or folder of that name has priority."""
+TOKENIZER_ALONE = {
+    "dnabert2": "only the tokenizer is in the package. For the model, give "
+    "zhihan1996/DNABERT-2-117M, which is downloaded."
+}
+"""Names of tokenizers in the package that have no model there, and the remedy."""
 
 Value = TypeVar("Value")
 
@@ -278,6 +284,8 @@ def locate(name: str | os.PathLike[str], revision: str | None, local: bool) -> F
                 "contains both files."
             )
         return Files(config, weights)
+    if str(name) in TOKENIZER_ALONE:
+        raise CheckpointError(f"{name}: {TOKENIZER_ALONE[str(name)]}")
     if not is_hub_id(name):
         raise CheckpointError(
             f"{name}: no such checkpoint folder or file. {advice(name, PACKAGED)}"
