@@ -11,10 +11,10 @@ from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
+    finite_on_host,
     mask_id_of,
     positions_of_bases,
     predictions,
-    require_finite,
     token_log_likelihood,
 )
 
@@ -84,9 +84,11 @@ def test_evaluating_sets_everything_back(training):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_numbers_that_are_not_finite(bad):
-    require_finite(torch.tensor([0.0, 1e30]), mlm)
+    states = torch.tensor([0.0, 1e30])
+    first, second = finite_on_host(states, mlm, states.bfloat16(), states[:, None].double())
+    assert (first.shape, second.shape, second[1, 0]) == ((2,), (2, 1), float(states[1]))
     with pytest.raises(DivergedError, match=r"^the model's states .*torch\.float32. Use float32;"):
-        require_finite(torch.tensor([0.0, bad]), mlm)
+        finite_on_host(torch.tensor([0.0, bad]), mlm, states)
 
 
 def test_mask_and_special_tokens():

@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from dnabert2_fast.attention.alibi import alibi_bias
+from dnabert2_fast.attention.lengths import on_host
 from dnabert2_fast.attention.skipping import counting, key_ranges, record
 
 __all__ = ["attention_sdpa", "groups_of_one_length"]
@@ -44,21 +45,21 @@ def attention_sdpa(
         # One node of the graph, because the calls depend on the lengths.
         out: torch.Tensor = sdpa_attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
         return out
-    return _attention(q, k, v, cu_seqlens, alibi_slopes, max_seqlen, dropout_p)
+    groups = list(groups_of_one_length(cu_seqlens))
+    return _attention(q, k, v, groups, alibi_slopes, max_seqlen, dropout_p)
 
 
 def _attention(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
-    cu_seqlens: torch.Tensor,
+    groups: list[tuple[int, int, int]],
     alibi_slopes: torch.Tensor,
     max_seqlen: int,
     dropout_p: float,
 ) -> torch.Tensor:
     shared = min(max_seqlen, LONG)
     bias = alibi_bias(alibi_slopes, range(shared), range(shared), q.dtype)
-    groups = list(groups_of_one_length(cu_seqlens))
     # One split instead of slices: the gradient of each slice would be as large as the whole.
     sizes = [count * length for _, count, length in groups]
     parts = []
@@ -88,7 +89,7 @@ def _long(
     if counting():
         firsts = torch.arange(0, q.shape[2], QUERY_BLOCK, device=q.device)
         rows = (q.shape[2] - firsts).clamp_max(QUERY_BLOCK)[:, None, None]
-        record(q.shape[0] * int((needed.diff() * rows).sum()), q[..., 0].numel() * q.shape[2])
+        record(q.shape[0] * (needed.diff() * rows).sum(), q[..., 0].numel() * q.shape[2])
     for number, ranges in enumerate(needed.tolist()):
         first = number * QUERY_BLOCK
         last = min(first + QUERY_BLOCK, q.shape[2])
@@ -114,7 +115,8 @@ def _long(
 def groups_of_one_length(cu_seqlens: torch.Tensor) -> Iterator[tuple[int, int, int]]:
     """Yield start, number and length of neighbouring sequences with the same length."""
     start = 0
-    for length, some in groupby(cu_seqlens.diff().tolist()):
+    borders = on_host(cu_seqlens)
+    for length, some in groupby(map(int, borders[1:] - borders[:-1])):
         left = sum(1 for _ in some) if length > 0 else 0
         while left > 0:
             count = min(left, max(1, GROUP_TOKENS // length))
@@ -134,7 +136,8 @@ def sdpa_attention(
     dropout_p: float,
 ) -> torch.Tensor:
     """Return the same as one node of a graph; the backward pass recomputes the forward pass."""
-    return _attention(q, k, v, cu_seqlens, slopes, max_seqlen, dropout_p)
+    groups = list(groups_of_one_length(cu_seqlens))
+    return _attention(q, k, v, groups, slopes, max_seqlen, dropout_p)
 
 
 @torch.library.custom_op("dnabert2_fast::sdpa_attention_backward", mutates_args=())
@@ -148,9 +151,10 @@ def sdpa_attention_backward(
     max_seqlen: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the gradients of queries, keys and values."""
+    groups = list(groups_of_one_length(cu_seqlens))
     # Inside an operator autograd is off; functional gradients still work.
     gradients = torch.func.vjp(
-        lambda q, k, v: _attention(q, k, v, cu_seqlens, slopes, max_seqlen, 0.0), q, k, v
+        lambda q, k, v: _attention(q, k, v, groups, slopes, max_seqlen, 0.0), q, k, v
     )[1]
     q_grad, k_grad, v_grad = gradients(grad)
     return q_grad, k_grad, v_grad

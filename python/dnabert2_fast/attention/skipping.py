@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
@@ -23,20 +22,36 @@ __all__ = ["Scores", "count_scores", "counting", "key_ranges", "record"]
 SLACK = 1e-3
 
 
-@dataclass
 class Scores:
     """Numbers of attention scores, one per pair of tokens and head.
 
-    Attributes
-    ----------
-    computed : int
-        Scores that were computed.
-    total : int
-        Scores of full attention.
+    They are added on the device; reading an attribute waits for it.
     """
 
-    computed: int = 0
-    total: int = 0
+    def __init__(self) -> None:
+        self._computed: int | torch.Tensor = 0
+        self._total: int | torch.Tensor = 0
+
+    @property
+    def computed(self) -> int:
+        """Scores that were computed."""
+        return int(self._computed)
+
+    @property
+    def total(self) -> int:
+        """Scores of full attention."""
+        return int(self._total)
+
+    def add(self, computed: int | torch.Tensor, total: int | torch.Tensor) -> None:
+        """Add the scores of a call.
+
+        Parameters
+        ----------
+        computed, total : int or Tensor of int64
+            A tensor may be on any device.
+        """
+        self._computed = self._computed + computed
+        self._total = self._total + total
 
     @property
     def left_out(self) -> float:
@@ -82,11 +97,10 @@ def counting() -> bool:
     return bool(_counters)
 
 
-def record(computed: int, total: int) -> None:
+def record(computed: int | torch.Tensor, total: int | torch.Tensor) -> None:
     """Add to all open counts."""
     for counter in _counters:
-        counter.computed += computed
-        counter.total += total
+        counter.add(computed, total)
 
 
 @torch.no_grad()

@@ -143,23 +143,16 @@ class _Launch:
         """Add the scores computed here to the open counts."""
         if not counting():
             return
-        sequence, row = self.plan.T.tolist()
-        lengths = self.cu_seqlens.diff().tolist()
-        total = sum(self.heads * n * n for n in lengths)
+        lengths = self.cu_seqlens.diff().long()
+        total = self.heads * lengths.square().sum()
         if not self.skip:
             record(total, total)
             return
-        rows = torch.tensor(
-            [
-                max(0, min(self.shape.rows, lengths[s] - first)) if s >= 0 else 0
-                for s, first in zip(sequence, row, strict=True)
-            ]
-        )
-        ends = torch.tensor([lengths[s] if s >= 0 else 0 for s in sequence])
-        columns = torch.minimum(ranges.cpu().long() * self.shape.block, ends[:, None]).diff()[
-            ..., 0
-        ]
-        record(int((columns * rows).sum()), total)
+        sequence, first = self.plan.long().T
+        ends = torch.where(sequence >= 0, lengths[sequence.clamp(min=0)], 0)
+        rows = (ends - first).clamp(0, self.shape.rows)
+        columns = torch.minimum(ranges.long() * self.shape.block, ends[:, None]).diff()[..., 0]
+        record((columns * rows).sum(), total)
 
 
 @torch.library.custom_op("dnabert2_fast::varlen_attention", mutates_args=())

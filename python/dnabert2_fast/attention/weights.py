@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from dnabert2_fast.attention.alibi import alibi_bias
+from dnabert2_fast.attention.lengths import on_host
 
 __all__ = ["attention_weights", "require_room"]
 
@@ -19,7 +21,7 @@ MAX_ENTRIES = 2**30
 
 def require_room(cu_seqlens: torch.Tensor, heads: int) -> None:
     """Raise ValueError, with the remedy, when the weights of these heads are too large."""
-    entries = heads * int(cu_seqlens.diff().long().square().sum())
+    entries = heads * int((np.diff(on_host(cu_seqlens)).astype(np.int64) ** 2).sum())
     if entries > MAX_ENTRIES:
         raise ValueError(
             f"output_attentions: must have at most {MAX_ENTRIES:,} weights (got {entries:,}). Use "
@@ -55,7 +57,7 @@ def attention_weights(
     >>> weights[0][0, 0].tolist()  # a slope of ln 2 halves the weight with every token
     [0.5714285969734192, 0.2857142984867096, 0.1428571492433548]
     """
-    borders = cu_seqlens.tolist()
+    borders = on_host(cu_seqlens).tolist()
     weights = []
     for start, stop in pairwise(borders):
         rows, keys = (x[start:stop].transpose(0, 1) for x in (q, k))

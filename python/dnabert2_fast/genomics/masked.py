@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +28,10 @@ __all__ = [
     "Masks",
     "Predictions",
     "evaluating",
+    "finite_on_host",
     "mask_id_of",
     "positions_of_bases",
     "predictions",
-    "require_finite",
     "token_log_likelihood",
 ]
 
@@ -107,13 +108,27 @@ def evaluating(model: Pretrained, *, gradients: bool = False) -> Iterator[None]:
         model.train(was_training)
 
 
-def require_finite(values: torch.Tensor, model: Pretrained) -> None:
-    """Raise `DivergedError` when a result of a model contains NaN or infinity."""
-    if not values.isfinite().all():
+def finite_on_host(
+    states: torch.Tensor, model: Pretrained, *results: torch.Tensor
+) -> tuple[npt.NDArray[Any], ...]:
+    """Return results that were computed from a model's states as arrays, by one copy.
+
+    Raises
+    ------
+    DivergedError
+        When the states contain NaN or infinity.
+    """
+    finite = states.isfinite().all()
+    kind = reduce(torch.promote_types, (x.dtype for x in results), torch.float32)
+    flat = torch.cat([finite.to(kind)[None], *(x.to(kind).flatten() for x in results)])
+    values: npt.NDArray[Any] = flat.cpu().numpy()
+    if not values[0]:
         raise DivergedError(
             f"the model's states are NaN or infinite in {model.dtype}. Use float32; if that fails "
             "too, the weights are damaged."
         )
+    parts = np.split(values[1:], np.cumsum([x.numel() for x in results])[:-1])
+    return tuple(part.reshape(x.shape) for part, x in zip(parts, results, strict=True))
 
 
 def mask_id_of(tokenizer: Tokenizer) -> int:
@@ -138,7 +153,8 @@ def predictions(
 ) -> Iterator[Predictions]:
     """Yield the model's predictions at masked positions, in batches in any order.
 
-    Call it within `evaluating`. The progress bar counts masked copies.
+    Call it within `evaluating`, and copy results by `finite_on_host`. The progress bar counts
+    masked copies.
     """
     counts = np.diff(masks.offsets)
     for copies in length_sorted_batches(ids.lengths[masks.rows], batch_tokens):
@@ -154,9 +170,8 @@ def predictions(
         batch.input_ids[at] = mask_id
         logits = model(batch, labels).logits
         assert logits is not None, "with_logits is True"
-        require_finite(logits, model)
         logits = logits.float()
-        yield Predictions(which, true_ids.to(logits.device), logits)
+        yield Predictions(which, true_ids.to(logits.device, non_blocking=True), logits)
         if bar is not None:
             bar.update(len(copies))
 
@@ -173,5 +188,5 @@ def token_log_likelihood(
     found = np.full(len(masks.positions), np.nan)
     for batch in predictions(ids, masks, model, mask_id, batch_tokens, bar):
         logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])[:, 0]
-        found[batch.which] = logs.cpu().numpy()
+        (found[batch.which],) = finite_on_host(batch.logits, model, logs)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dnabert2_fast.attention.lengths import on_host, remember
 from dnabert2_fast.ragged import MAX_BATCH_TOKENS, Ragged, require_fits
 
 __all__ = ["PackedBatch"]
@@ -146,9 +147,13 @@ class PackedBatch:
         PackedBatch
         """
         types = self.token_type_ids
+        cu_seqlens = self.cu_seqlens.to(device, non_blocking=True)
+        here = self.cu_seqlens.device.type == "cpu" and cu_seqlens.device.type != "cpu"
+        if here and not torch.compiler.is_compiling():
+            remember(cu_seqlens, self.cu_seqlens.numpy())
         return PackedBatch(
             self.input_ids.to(device, non_blocking=True),
-            self.cu_seqlens.to(device, non_blocking=True),
+            cu_seqlens,
             self.max_seqlen,
             None if types is None else types.to(device, non_blocking=True),
         )
@@ -156,4 +161,4 @@ class PackedBatch:
     @property
     def lengths(self) -> np.ndarray:
         """Number of tokens of each sequence, shape (n,)."""
-        return np.diff(self.cu_seqlens.cpu().numpy())
+        return np.diff(on_host(self.cu_seqlens))

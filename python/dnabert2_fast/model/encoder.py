@@ -17,6 +17,7 @@ from dnabert2_fast.attention.weights import require_room
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.layers import Embeddings, Encoder
+from dnabert2_fast.model.segments import sum_rows
 
 __all__ = ["Bert", "first_rows", "mean_rows"]
 
@@ -48,13 +49,9 @@ def mean_rows(rows: torch.Tensor, cu_seqlens: torch.Tensor) -> torch.Tensor:
     [[5.5], [0.0], [7.0], [0.0]]
     """
     lengths = cu_seqlens.diff().long()
-    numbers = torch.arange(len(lengths), device=rows.device)
-    # `output_size` avoids a device sync and a graph break.
-    sequence_index = torch.repeat_interleave(numbers, lengths, output_size=rows.shape[0])
     # Summed in float32 at least: a bfloat16 has eight bits for a sum of hundreds.
     exact = torch.promote_types(rows.dtype, torch.float32)
-    total = rows.new_zeros(len(lengths), rows.shape[1], dtype=exact)
-    total = total.index_add(0, sequence_index, rows.to(exact))
+    total = sum_rows(rows.to(exact), cu_seqlens)
     return (total / lengths.clamp(min=1)[:, None]).to(rows.dtype)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -160,6 +161,12 @@ class Dnabert2Model(Pretrained):
         __call__ = forward
 
 
+def _labelled(labels: torch.Tensor) -> torch.Tensor:
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.from_numpy(np.flatnonzero(labels.numpy() != -100))
+    return torch.nonzero(labels != -100).flatten()
+
+
 class Dnabert2ForMaskedLM(Pretrained):
     """Encoder and masked-LM head, whose decoder is the word embedding's matrix.
 
@@ -219,8 +226,9 @@ class Dnabert2ForMaskedLM(Pretrained):
         head = self.cls.predictions
         if labels is None:
             return MaskedLMOutput(None, head(self.bert.encode(batch)))
-        labels = labels.to(self.device)
-        rows = torch.nonzero(labels != -100).flatten()
+        # Found on the host when the labels are there: the device need not be waited for.
+        rows = _labelled(labels).to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True)
         hidden, labels = head.transform(self.bert.encode(batch, rows)), labels[rows]
         # A batch without labels has loss 0, not 0 / 0.
         count = max(len(rows), 1)

@@ -185,7 +185,7 @@ def test_a_target_is_a_function_of_packed_sequences():
         i + len(ids) * copy for copy in range(3) for i in real
     ]
     with torch.no_grad():
-        assert target(copies, mask).tolist() == pytest.approx([1] * 3)
+        assert target.on_host(copies, mask).tolist() == pytest.approx([1] * 3)
     assert target.home.dtype == torch.float64
     assert not target.home.is_inference()
     assert AttributionTarget(SEQUENCE, cls, tok, "log_odds", 1).home is None

@@ -354,7 +354,7 @@ def _mutate(
         before = 0.0
         if target_fn is not None:
             alone = target_fn.copies(1)
-            before = float(target_fn(alone, target_fn.real(alone)))
+            before = float(target_fn.on_host(alone, target_fn.real(alone))[0])
         mutants = _mutants(sequence)
         while chunk := list(islice(mutants, CHUNK_MUTANTS)):
             texts = [text for *_, text in chunk]
@@ -390,5 +390,5 @@ def _answers(
     """Return the target of many sequences, in order."""
     found = np.empty(len(ids))
     for rows, batch in packed_batches(ids, config.batch_tokens):
-        found[rows] = target_fn(batch, target_fn.real(batch)).cpu().numpy()
+        found[rows] = target_fn.on_host(batch, target_fn.real(batch))
     return found

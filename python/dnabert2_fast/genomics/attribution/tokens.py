@@ -5,13 +5,15 @@ The results have one number per token; `mutagenesis.py` maps tokens to bases.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from dnabert2_fast.genomics.attribution.config import AttributionConfig
 from dnabert2_fast.genomics.embedding.pooling import pool_states
-from dnabert2_fast.genomics.masked import evaluating, mask_id_of, require_finite
+from dnabert2_fast.genomics.masked import evaluating, finite_on_host, mask_id_of
 from dnabert2_fast.genomics.variants.scoring import class_answer
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batch import PackedBatch
@@ -52,20 +54,26 @@ class AttributionTarget:
         """Return whether tokens consist of bases, shape (total_tokens,)."""
         return ~self.special.to(batch.input_ids.device)[batch.input_ids]
 
-    def __call__(self, batch: PackedBatch, real: torch.Tensor) -> torch.Tensor:
-        """Return the target of every sequence, shape (n,); vectors are means over `real` tokens."""
+    def on_host(self, batch: PackedBatch, real: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Return the target of every sequence as an array, by one copy from the device."""
+        answer, states = self(batch, real)
+        return finite_on_host(states, self.model, answer)[0]
+
+    def __call__(self, batch: PackedBatch, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the target of every sequence, shape (n,), and what must be finite for it.
+
+        Vectors are means over `real` tokens.
+        """
         if isinstance(self.model, Dnabert2ForSequenceClassification) and self.home is None:
             # Pooled directly: the last layer may then compute only each first token.
             logits = self.model(batch).logits.double()
-            require_finite(logits, self.model)
             log_odds, probability = class_answer(logits, self.label)
-            return log_odds if self.target == "log_odds" else probability
+            return log_odds if self.target == "log_odds" else probability, logits
         assert self.home is not None, "without a classifier the target is similarity"
         batch = batch.to(self.model.device)
         states = self.model.bert.encode(batch)
-        require_finite(states, self.model)
         vectors = pool_states(states, batch, real).double()
-        return torch.cosine_similarity(vectors, self.home[None])
+        return torch.cosine_similarity(vectors, self.home[None]), states
 
 
 def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDArray[np.float64]:
@@ -75,7 +83,7 @@ def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDAr
     mask_id = mask_id_of(target_fn.tokenizer)
     with evaluating(target_fn.model):
         alone = target_fn.copies(1)
-        before = float(target_fn(alone, target_fn.real(alone)))
+        before = float(target_fn.on_host(alone, target_fn.real(alone))[0])
         for first in range(0, len(target_fn.positions), together):
             positions = target_fn.positions[first : first + together]
             batch = target_fn.copies(len(positions))
@@ -83,7 +91,7 @@ def occlude(target_fn: AttributionTarget, config: AttributionConfig) -> npt.NDAr
             real = target_fn.real(batch)
             at = np.arange(len(positions)) * len(target_fn.ids) + positions
             batch.input_ids[torch.from_numpy(at)] = mask_id
-            found[positions] = before - target_fn(batch, real).cpu().numpy()
+            found[positions] = before - target_fn.on_host(batch, real)
     return found
 
 
@@ -105,6 +113,7 @@ def integrated_gradients(
         with torch.no_grad():
             start, way = embedding(masked), embedding(ids) - embedding(masked)
         total = torch.zeros_like(way, dtype=torch.float32)
+        finite = torch.ones((), dtype=torch.bool, device=ids.device)
         for first in range(0, config.steps, together):
             some = points[first : first + together]
             batch = target_fn.copies(len(some))
@@ -113,18 +122,21 @@ def integrated_gradients(
             # The model takes ids, so the embeddings that it looks up are replaced by these.
             hook = embedding.register_forward_hook(lambda *_, inputs=inputs: inputs)
             try:
-                answer = target_fn(batch, target_fn.real(batch)).sum()
+                answer, states = target_fn(batch, target_fn.real(batch))
             finally:
                 hook.remove()
-            (slope,) = torch.autograd.grad(answer, inputs)
+            (slope,) = torch.autograd.grad(answer.sum(), inputs)
+            finite &= states.isfinite().all()
             total += slope.view(len(some), *way.shape).float().sum(0)
-        by_token = (way.float() * total / config.steps).sum(-1).double().cpu().numpy()
+        by_token = (way.float() * total / config.steps).sum(-1).double()
+        # NaN when any of the states was not finite, so that one copy shows it.
+        (by_token,) = finite_on_host(torch.where(finite, 0.0, math.nan), target_fn.model, by_token)
         with torch.no_grad():
             alone = target_fn.copies(1)
             real = target_fn.real(alone)
-            ends = [float(target_fn(alone, real))]
+            ends = [float(target_fn.on_host(alone, real)[0])]
             alone.input_ids.copy_(masked)
-            ends.append(float(target_fn(alone, real)))
+            ends.append(float(target_fn.on_host(alone, real)[0]))
     return by_token, float(by_token.sum()) - (ends[0] - ends[1])
 
 
@@ -139,13 +151,10 @@ def attention_weights(
     """
     attentions: list[tuple[torch.Tensor, ...]] = []
     with evaluating(target_fn.model):
-        require_finite(
-            target_fn.model.bert.encode(
-                target_fn.copies(1).to(target_fn.model.device), attentions=attentions
-            ),
-            target_fn.model,
+        states = target_fn.model.bert.encode(
+            target_fn.copies(1).to(target_fn.model.device), attentions=attentions
         )
-    weights: npt.NDArray[np.float32] = attentions[-1][0].mean(0).cpu().numpy()
+        (weights,) = finite_on_host(states, target_fn.model, attentions[-1][0].mean(0))
     first = isinstance(target_fn.model, Dnabert2ForSequenceClassification) and (
         target_fn.model.config.classifier_pooling == "cls"
     )

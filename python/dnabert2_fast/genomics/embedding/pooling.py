@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.segments import sequence_indices, sum_rows
 
-__all__ = ["Pooling", "pool_states", "sequence_indices"]
+__all__ = ["Pooling", "pool_states"]
 
 Pooling = Literal["mean", "cls", "max"]
-
-
-def sequence_indices(batch: PackedBatch) -> torch.Tensor:
-    """Return the sequence number of each token, on the CPU."""
-    lengths = batch.cu_seqlens.diff().long().cpu()
-    return torch.repeat_interleave(torch.arange(len(batch)), lengths)
 
 
 def pool_states(
@@ -41,19 +37,18 @@ def pool_states(
     """
     if pooling == "cls":
         return states[batch.cu_seqlens[:-1].long()]
-    real = real.to(states.device)
-    sequence_index = sequence_indices(batch).to(states.device)[real]
-    states = states[real].float()
-    pooled = states.new_zeros(len(batch), states.shape[1])
+    # Other rows are replaced, not removed: their number would have to be copied from the device.
+    real, states = real.to(states.device, non_blocking=True), states.float()
     if pooling == "mean":
-        counts = torch.bincount(sequence_index, minlength=len(batch)).float()
+        shares = real.float()
         if weights is not None:
-            weights = weights.to(states.device, states.dtype)[real]
-            states = states * weights[:, None]
-            counts = counts.new_zeros(len(batch)).index_add_(0, sequence_index, weights)
-        pooled.index_add_(0, sequence_index, states)
-        return pooled / counts[:, None]  # 0 / 0 gives NaN for a sequence without bases
-    index = sequence_index[:, None].expand_as(states)
-    pooled.scatter_reduce_(0, index, states, "amax", include_self=False)
-    empty = torch.bincount(sequence_index, minlength=len(batch)) == 0
-    return pooled.masked_fill(empty[:, None], float("nan"))
+            shares = shares * weights.to(states.device, states.dtype, non_blocking=True)
+        rows = torch.where(real[:, None], states * shares[:, None], 0.0)
+        counts = sum_rows(torch.where(real, shares, 0.0)[:, None], batch.cu_seqlens)
+        return (
+            sum_rows(rows, batch.cu_seqlens) / counts
+        )  # 0 / 0 gives NaN for a sequence without bases
+    index = sequence_indices(batch.cu_seqlens, len(states))[:, None].expand_as(states)
+    lowest = states.new_full((len(batch), states.shape[1]), -math.inf)
+    pooled = lowest.scatter_reduce_(0, index, states.masked_fill(~real[:, None], -math.inf), "amax")
+    return torch.where(pooled == -math.inf, math.nan, pooled)

@@ -19,8 +19,8 @@ import torch
 
 from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states, sequence_indices
-from dnabert2_fast.genomics.masked import require_finite
+from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states
+from dnabert2_fast.genomics.masked import finite_on_host
 from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
@@ -197,11 +197,10 @@ def embed_positions(
     with progress(len(texts), "embedding", "sequences") as bar:
         views = [View(i, text, None) for i, text in enumerate(texts)]
         for batch in _batches(views, model, tokenizer, config):
-            states = batch.states.float().cpu().numpy()
-            starts = batch.packed.cu_seqlens.tolist()
+            (states,) = finite_on_host(batch.states, model, batch.states)
             for row, view in enumerate(batch.views):
-                rows = slice(starts[row], starts[row + 1])
-                real, spans = batch.real[rows].numpy(), batch.offsets[rows]
+                rows = slice(batch.borders[row], batch.borders[row + 1])
+                real, spans = batch.real[rows], batch.offsets[rows]
                 own = states[rows][real]
                 if per == "base":
                     letters = np.full((len(view.text), own.shape[1]), np.nan, np.float32)
@@ -228,8 +227,9 @@ class View(NamedTuple):
 class _Encoded(NamedTuple):
     views: list[View]
     packed: PackedBatch
+    borders: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    real: torch.Tensor
+    real: npt.NDArray[np.bool_]
     states: torch.Tensor
 
 
@@ -255,12 +255,18 @@ def embed_quietly(
         total.fill(-np.inf)
     for batch in _batches(views, model, tokenizer, config):
         weights = token_weights(batch)
-        pooled = pool_states(batch.states, batch.packed, batch.real, config.pooling, weights)
-        sizes = weights.double().new_zeros(len(batch.views)).index_add_(
-            0, sequence_indices(batch.packed), (weights * batch.real).double()
-        )  # fmt: skip
+        on_device = pool_states(
+            batch.states,
+            batch.packed,
+            torch.from_numpy(batch.real),
+            config.pooling,
+            torch.from_numpy(weights),
+        )
+        (pooled,) = finite_on_host(batch.states, model, on_device)
+        index = np.repeat(np.arange(len(batch.views)), np.diff(batch.borders))
+        sizes = np.bincount(index, weights * batch.real, minlength=len(batch.views))
         for row, view in enumerate(batch.views):
-            vector = pooled[row].double().cpu().numpy()
+            vector = pooled[row].astype(np.float64)
             if config.pooling == "max":
                 total[view.output_row] = np.fmax(total[view.output_row], vector)
                 continue
@@ -323,12 +329,12 @@ def _batches(
         if not -depth - 1 <= layer <= depth:
             raise ValueError(f"layers: must be between 0 (embeddings) and {depth} (got {layer}).")
     encoded = tokenizer.encode_batch_detailed([view.text for view in views])
-    special = torch.from_numpy(tokenizer.special_mask)
     last_alone = {layer % (depth + 1) for layer in config.layers} == {depth}
     for rows, packed in packed_batches(encoded.ids, config.batch_tokens):
         borders = encoded.ids.offsets
         offsets = [encoded.offsets[borders[row] : borders[row + 1]] for row in rows]
-        real = ~special[packed.input_ids]
+        real = ~tokenizer.special_mask[packed.input_ids.numpy()]
+        seams = packed.cu_seqlens.numpy()
         packed = packed.to(model.device)
         # Only while the model runs, so that the caller's code between batches keeps its mode.
         with torch.inference_mode():
@@ -336,19 +342,18 @@ def _batches(
             out = model.bert.encode(packed, states=states)
             if states is not None:
                 out = torch.stack([states[layer].float() for layer in config.layers]).mean(0)
-        require_finite(out, model)
-        yield _Encoded([views[row] for row in rows], packed, np.concatenate(offsets), real, out)
+        chosen = [views[row] for row in rows]
+        yield _Encoded(chosen, packed, seams, np.concatenate(offsets), real, out)
 
 
-def token_weights(batch: _Encoded) -> torch.Tensor:
-    """Return the weight of each token in a mean: 1, less where windows overlap; on the CPU."""
+def token_weights(batch: _Encoded) -> npt.NDArray[np.float64]:
+    """Return the weight of each token in a mean: 1, less where windows overlap."""
     weights = np.ones(len(batch.offsets))
-    borders = batch.packed.cu_seqlens.tolist()
     for row, view in enumerate(batch.views):
         if view.base_weights is None:
             continue
-        rows = slice(borders[row], borders[row + 1])
+        rows = slice(batch.borders[row], batch.borders[row + 1])
         start, end = batch.offsets[rows].T
         before = np.concatenate([[0], np.cumsum(view.base_weights)])
         weights[rows] = (before[end] - before[start]) / np.maximum(end - start, 1)
-    return torch.from_numpy(weights)
+    return weights

@@ -22,6 +22,7 @@ from dnabert2_fast.genomics.likelihood.scores import require_masked_lm
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
+    finite_on_host,
     mask_id_of,
     positions_of_bases,
     predictions,
@@ -320,13 +321,13 @@ def _by_base(
             if kind == "log_likelihood":
                 logs = batch.logits.log_softmax(-1).gather(1, batch.true_ids[:, None])
                 lengths = spans[batch.which, 1] - spans[batch.which, 0]
-                per_base = logs.double().cpu().numpy() / lengths[:, None]
+                per_base = finite_on_host(batch.logits, model, logs.double())[0] / lengths[:, None]
                 per_position = np.repeat(per_base[:, :, None], spell.longest, 1)
             else:
                 shares = spell.probabilities(batch.logits)
                 if kind == "entropy":
                     shares = torch.special.entr(shares).sum(-1, keepdim=True) / math.log(2)
-                per_position = shares.cpu().numpy()
+                (per_position,) = finite_on_host(batch.logits, model, shares)
             for number, by_position in zip(batch.which.tolist(), per_position, strict=True):
                 core, target = cores[sequence_index[number]], values[sequence_index[number]]
                 start, end = spans[number]

@@ -24,8 +24,8 @@ from dnabert2_fast.genomics.embedding.pooling import pool_states
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
+    finite_on_host,
     mask_id_of,
-    require_finite,
     token_log_likelihood,
 )
 from dnabert2_fast.genomics.variants.alleles import (
@@ -416,14 +416,14 @@ def _distances(
         real = ~special[batch.input_ids]
         batch = batch.to(model.device)
         states = model.bert.encode(batch)
-        require_finite(states, model)
-        vectors[rows] = pool_states(states, batch, real).double().cpu().numpy()
+        pooled = pool_states(states, batch, real)
         if isinstance(model, Dnabert2ForSequenceClassification):
-            pooled = model.bert.pool(states, batch.cu_seqlens)
-            logits = model.classifier(pooled).double()
-            log_odds[rows], probability[rows] = (
-                part.cpu().numpy() for part in class_answer(logits, config.label)
+            logits = model.classifier(model.bert.pool(states, batch.cu_seqlens)).double()
+            vectors[rows], log_odds[rows], probability[rows] = finite_on_host(
+                states, model, pooled, *class_answer(logits, config.label)
             )
+        else:
+            (vectors[rows],) = finite_on_host(states, model, pooled)
     ref, alt = vectors[windows.ref], vectors[windows.alt]
     norms = np.linalg.norm(ref, axis=1) * np.linalg.norm(alt, axis=1)
     found = {
