@@ -247,7 +247,7 @@ def test_a_folder_that_does_not_let_write(fasta, tmp_path, line):
 # Sends itself a signal at its first report of progress, before any output exists.
 STOPPED = """
 import os, sys
-from dnabert2_fast.cli import entry_point
+from dnabert2_fast.__main__ import entry_point
 from dnabert2_fast._internal.progress import Progress
 number, update = int(sys.argv.pop(1)), Progress.update
 def stopped(self, n=1):

@@ -148,15 +148,17 @@ class ResumeStore:
             yield
         except BaseException as error:
             # After a damaged input, or before the first chunk, there is nothing to resume.
-            if isinstance(error, Dnabert2Error) or self.empty:
+            if isinstance(error, Dnabert2Error) or not self.chunks:
                 self.remove()
+            elif isinstance(error, KeyboardInterrupt) and self._keeps:
+                error.add_note(f"{self.chunks:,} chunks of the results are kept in {self.folder}")
             raise
         self.remove()
 
     @property
-    def empty(self) -> bool:
-        """Whether no chunk is complete yet."""
-        return next(self.folder.glob("*.npy"), None) is None
+    def chunks(self) -> int:
+        """Number of complete chunks."""
+        return sum(1 for _ in self.folder.glob("*.npy"))
 
     def remove(self) -> None:
         """Delete the folder."""

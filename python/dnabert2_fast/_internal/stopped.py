@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dnabert2_fast._internal.strict_json import read_object
 
-__all__ = ["stopped_run"]
+__all__ = ["newest_step", "stopped_run"]
 
 
 def stopped_run(folder: Path) -> str | None:
@@ -34,12 +34,21 @@ def stopped_run(folder: Path) -> str | None:
     if "corpus" not in settings or "steps" not in settings or (folder / "config.json").exists():
         return None
     finish = f"Run its command again to finish it (pretrain {settings['corpus']} --out {folder})"
-    newest = max((folder / "checkpoints").glob("step-*"), default=None)
-    if newest is None:
+    step = newest_step(folder)
+    if step is None:
         steps = settings["steps"]
         return f"pre-training stopped before the first checkpoint ({steps:,} steps). {finish}"
-    step = int(newest.name.removeprefix("step-"))
     return (
         f"pre-training stopped at step {step:,} of {settings['steps']:,}. {finish}, or use the "
-        f"model so far: {newest}"
+        f"model so far: {_newest(folder)}"
     )
+
+
+def newest_step(folder: Path) -> int | None:
+    """Return the step of the newest checkpoint of a pre-training run; None without one."""
+    newest = _newest(folder)
+    return None if newest is None else int(newest.name.removeprefix("step-"))
+
+
+def _newest(folder: Path) -> Path | None:
+    return max((folder / "checkpoints").glob("step-*"), default=None)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from dnabert2_fast._internal.extras import EXTRA_OF, needs
 from dnabert2_fast.cli._args import Folder
@@ -42,7 +42,10 @@ def _demo(out: Folder = Path("demo-out"), seed: int = 0) -> None:
     """
     from dnabert2_fast.cli.demo import run
 
-    print(run(out, seed=seed))
+    try:
+        print(run(out, seed=seed))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # what its steps would keep is deleted
 
 
 def _at(path: str) -> Callable[[], Callable[..., None]]:
@@ -111,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # for file names that are not UTF-8
+    typed = arguments
     try:
         with warnings.catch_warnings(), needs(command, EXTRA_OF.get(command)):
             warnings.showwarning = _one_line_warning
@@ -121,8 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe such as `| head` has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(_interrupted(error, typed), file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
         if "pip install" not in str(error):
@@ -145,6 +149,14 @@ def _print_completion(shells: list[str]) -> int:
     return 0
 
 
+def _interrupted(error: KeyboardInterrupt, typed: list[str]) -> str:
+    """Return the last line of a command that was stopped: what is kept, and how to resume."""
+    notes = getattr(error, "__notes__", ())  # of every layer; the outermost names the output
+    if not notes:
+        return "interrupted"
+    return f"interrupted: {notes[-1]}; resume with: {shlex.join(['dnabert2-fast', *typed])}"
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
@@ -153,8 +165,3 @@ def _one_line(error: Exception) -> str:
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-def entry_point() -> Any:
-    """Exit the process with the exit code; the entry point of the installed program."""
-    sys.exit(main())

@@ -1,5 +1,7 @@
 """``python -m dnabert2_fast.cli`` is the command ``dnabert2-fast``."""
 
-from dnabert2_fast.cli import entry_point
+import sys
 
-entry_point()
+from dnabert2_fast.cli import main
+
+sys.exit(main())

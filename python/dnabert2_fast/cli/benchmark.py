@@ -15,8 +15,8 @@ def gue(config: GueConfig) -> None:
 
     try:
         result = run(config)
-    except KeyboardInterrupt:
-        print("Finished runs are kept; the same command resumes", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        error.add_note(f"finished runs are kept in {config.out}")
         raise
     for name, why in result.skipped.items():
         print(f"skipped {name}: {why}", file=sys.stderr)

@@ -72,9 +72,9 @@ def build_corpus(
             print(f"{out}: part {part} is complete, {len(units)} of {len(plan.units)} units")
             return
         corpus = merge_units(plan) if merge else build_planned(plan, threads=threads)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if plan.folder.exists():
-            print("Finished shards are kept; the same command resumes", file=sys.stderr)
+            error.add_note(f"finished shards are kept in {plan.folder}")
         raise
     for file in corpus.read:
         if left_out := not_in_corpus(file, corpus.settings):

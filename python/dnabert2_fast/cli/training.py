@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +16,15 @@ __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
 def pretrain(config: PretrainConfig) -> None:
     """Run the pre-training that a config describes, and print its result."""
+    from dnabert2_fast._internal.stopped import newest_step
     from dnabert2_fast.pretraining.train import pretrain as run
 
-    result = run(config)
+    try:
+        result = run(config)
+    except KeyboardInterrupt as error:
+        if (step := newest_step(Path(config.out))) is not None:
+            error.add_note(f"step {step:,} of {config.steps:,} is kept in {config.out}")
+        raise
     if os.environ.get("RANK", "0") == "0":
         print(
             f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
@@ -36,9 +41,9 @@ def finetune(config: FinetuneConfig) -> None:
         print(make_tables(config), flush=True)
     try:
         result = run(config)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if Path(f"{config.out}.unfinished").exists():
-            print("Finished epochs are kept; the same command resumes", file=sys.stderr)
+            error.add_note(f"finished epochs are kept in {config.out}.unfinished")
         raise
     print(f"{result.folder}: {result.trained:,} of {result.parameters:,} parameters trained")
     for split, title in (("test", "test"), ("test_baseline", "test, linear model on 5-mers")):

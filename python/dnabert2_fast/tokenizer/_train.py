@@ -315,10 +315,12 @@ class _Merges(list[tuple[int, int]]):
         if time.monotonic() - self._written > SECONDS_BETWEEN_CHECKPOINTS:
             self.write()
 
-    def stopped(self) -> None:
-        """Write when training ends or stops, unless a rerun takes no time."""
-        if time.monotonic() - self._started > SECONDS_BETWEEN_CHECKPOINTS:
+    def stopped(self) -> bool:
+        """Write when training ends or stops, unless a rerun takes no time; return whether."""
+        worth = time.monotonic() - self._started > SECONDS_BETWEEN_CHECKPOINTS
+        if worth:
             self.write()
+        return worth and self._path is not None
 
     def write(self) -> None:
         if self._path is not None:
@@ -332,8 +334,9 @@ def _merges(path: Path | None, settings: Mapping[str, object], bar: Progress) ->
     merges = _Merges(path, settings, bar)
     try:
         yield merges
-    except BaseException:
-        merges.stopped()
+    except BaseException as error:
+        if merges.stopped() and isinstance(error, KeyboardInterrupt):
+            error.add_note(f"{len(merges):,} merges are kept in {path}")
         raise
 
 

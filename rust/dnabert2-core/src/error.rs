@@ -121,6 +121,16 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
+
+    /// Whether the user stopped the call, so that nothing is wrong with its input.
+    #[must_use]
+    pub fn is_interrupt(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::Interrupted,
+            _ => false,
+        }
+    }
 }
 
 fn within(pointer: &str) -> String {

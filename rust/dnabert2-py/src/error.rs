@@ -1,5 +1,7 @@
 //! Core errors as the exception classes that `dnabert2_fast.errors` declares.
 
+use std::io;
+
 use dnabert2_core::Error;
 use dnabert2_core::error::Origin;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PyValueError};
@@ -60,6 +62,10 @@ impl From<Failure> for PyErr {
         };
         let text = error.to_string();
         match error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::Interrupted => {
+                let raised = source.into_inner().and_then(|inner| inner.downcast::<PyErr>().ok());
+                raised.map_or_else(|| PyKeyboardInterrupt::new_err(()), |raised| *raised)
+            }
             // errno, message and file name, so that Python picks FileNotFoundError and the like.
             Error::Io { path, source } => match source.raw_os_error() {
                 Some(code) => {

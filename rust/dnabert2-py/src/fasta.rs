@@ -12,6 +12,7 @@ use dnabert2_core::io::notices::Notices;
 use dnabert2_core::io::source::{Block, ReadAhead, Source};
 use dnabert2_core::io::{fasta, input};
 use dnabert2_core::parallel::lock;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{IntoPyDict, PyBytes, PyString};
@@ -55,7 +56,7 @@ fn decompressor(packing: Packing, raw: Raw) -> std::result::Result<Box<dyn Sourc
         Packing::Xz => ("lzma", "LZMADecompressor"),
         Packing::Plain | Packing::Bgzip | Packing::Zstd => return Err(raw),
     };
-    let found = Python::attach(|py| {
+    let found = attached(|py| {
         let module = py.import(module)?;
         let class = module.getattr(class)?;
         if packing != Packing::Gzip {
@@ -67,7 +68,36 @@ fn decompressor(packing: Packing, raw: Raw) -> std::result::Result<Box<dyn Sourc
     });
     match found {
         Ok(make) => Ok(Box::new(Streams { packing, raw, make, stream: None, left: Vec::new() })),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Ok(Box::new(Stopped(Some(error))))
+        }
         Err(_) => Err(raw),
+    }
+}
+
+/// Call Python on any thread. An interrupt is an error of the kind `Interrupted` that contains the
+/// exception; other exceptions are errors with its text.
+fn attached<T>(work: impl FnOnce(Python<'_>) -> PyResult<T>) -> io::Result<T> {
+    let called = Python::try_attach(|py| {
+        work(py).map_err(|error| {
+            if error.is_instance_of::<PyException>(py) && !error.is_instance_of::<PyMemoryError>(py)
+            {
+                io::Error::other(error.to_string())
+            } else {
+                io::Error::new(io::ErrorKind::Interrupted, error)
+            }
+        })
+    });
+    // None: the interpreter is ending, and no code reads on.
+    called.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
+}
+
+/// The source of a file whose opening was interrupted.
+struct Stopped(Option<io::Error>);
+
+impl Source for Stopped {
+    fn next_block(&mut self) -> io::Result<Option<Block>> {
+        self.0.take().map_or(Ok(None), Err)
     }
 }
 
@@ -106,8 +136,7 @@ impl Source for Streams {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            let given = Python::attach(|py| self.decompress(py, &input));
-            let given = given.map_err(|error| io::Error::other(error.to_string()))?;
+            let given = attached(|py| self.decompress(py, &input))?;
             input.clear();
             needs_input = given.needs_input;
             if let Some(left) = given.left {
@@ -148,8 +177,7 @@ impl Streams {
         if found != self.packing && (found, self.packing) != (Packing::Bgzip, Packing::Gzip) {
             return Err(trailing(self.packing));
         }
-        let stream = Python::attach(|py| self.make.call0(py));
-        self.stream = Some(stream.map_err(|error| io::Error::other(error.to_string()))?);
+        self.stream = Some(attached(|py| self.make.call0(py))?);
         Ok(true)
     }
 
@@ -310,7 +338,10 @@ pub fn with_line(error: Error) -> Error {
         reader.find_line(&name, letter, position)
     };
     // A table or a damaged file has no line, and a pipe cannot be read again.
-    let line = if path.is_file() { find().ok().flatten() } else { None };
+    let line = match path.is_file().then(find) {
+        Some(Err(error)) if error.is_interrupt() => return error,
+        found => found.and_then(dnabert2_core::Result::ok).flatten(),
+    };
     Error::UnknownLetter { origin: Origin::Record { path, line, name }, letter, position }
 }
 

@@ -12,6 +12,22 @@ mod train;
 /// Native half of `dnabert2_fast`; use the Python classes in front of it.
 #[pyo3::pymodule(gil_used = false)]
 mod _native {
+    use numpy::{PyArray1, PyArrayMethods};
+    use pyo3::exceptions::PyImportError;
+    use pyo3::prelude::*;
+
+    /// The numpy crate panics where an interrupt reaches its first use of numpy. Other threads receive no
+    /// signals, so that use is here.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        py.import("numpy")?;
+        let first_use =
+            || Python::attach(|py| drop(PyArray1::<u8>::zeros(py, 1, false).readonly()));
+        py.detach(|| std::thread::spawn(first_use).join())
+            .map_err(|_| PyImportError::new_err("numpy has no C interface that is known here"))
+    }
+
     #[pymodule_export]
     use crate::corpus::{CorpusBuilder, FileCounts, Origins, Shard};
     #[pymodule_export]

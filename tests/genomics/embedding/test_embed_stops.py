@@ -74,7 +74,7 @@ def test_processes_that_start_together_share_one_folder(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: ResumeStore(tmp_path / "v.npy", {"a": 1}), range(64)))
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy.parts"]
-    assert all(parts.empty for parts in made)
+    assert not any(parts.chunks for parts in made)
 
 
 START = """
@@ -98,7 +98,7 @@ def test_killed_before_the_folder_of_parts_appears(tmp_path, another_has_made_it
         done = run("-c", START, out, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         left.mkdir()
-    assert ResumeStore(out, {"a": 1}).empty
+    assert not ResumeStore(out, {"a": 1}).chunks
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy.parts"]
 
 

@@ -3,6 +3,7 @@
 //! Lines of both may be wrapped. White space in lines of letters is dropped; digits and NUL bytes are
 //! errors. Errors name file, record and line. Files are opened by [`input`](crate::io::input).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use memchr::memchr;
@@ -505,6 +506,9 @@ impl FastaReader {
     fn refill(&mut self) -> Result<bool> {
         let next = match self.blocks.next_block() {
             Ok(next) => next,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                return Err(Error::io(&self.path)(error));
+            }
             Err(error) => return Err(self.fail(1, &error.to_string())),
         };
         let more = next.is_some();

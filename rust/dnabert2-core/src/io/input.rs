@@ -110,7 +110,7 @@ impl Input {
             let raw = Box::new(BufReader::with_capacity(BUFFER, raw));
             match inflate(packing, raw, decompressor, &notices) {
                 Ok(source) => source,
-                Err(error) => return Err(refused(path, &explained(packing, &error).to_string())),
+                Err(error) => return Err(unreadable(path, explained(packing, error))),
             }
         };
         let mut content = Content { packing, source, first: None, one_break: false };
@@ -147,8 +147,16 @@ impl Input {
     /// # Errors
     /// [`Error::Fasta`] when they cannot be read or decompressed.
     pub fn next_block(&mut self) -> Result<Option<Block>> {
-        self.source.next_block().map_err(|error| refused(&self.path, &error.to_string()))
+        self.source.next_block().map_err(|error| unreadable(&self.path, error))
     }
+}
+
+/// The error of a file whose blocks end in `error`, which may be an interrupt.
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return Error::io(path)(error);
+    }
+    refused(path, &error.to_string())
 }
 
 fn refused(path: &Path, message: &str) -> Error {
@@ -200,13 +208,16 @@ impl Source for Content {
                 Ok(Some(Box::new(lines)))
             }
             Ok(block) => Ok(block),
-            Err(error) => Err(explained(self.packing, &error)),
+            Err(error) => Err(explained(self.packing, error)),
         }
     }
 }
 
 /// An error with the words around it that its reader needs.
-fn explained(packing: Packing, error: &io::Error) -> io::Error {
+fn explained(packing: Packing, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return error;
+    }
     if error.get_ref().and_then(|inner| inner.downcast_ref::<Remark>()).is_some() {
         return io::Error::other(Remark(error.to_string()));
     }

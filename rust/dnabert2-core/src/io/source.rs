@@ -21,7 +21,7 @@ pub trait Source: Send {
     /// The next block.
     ///
     /// # Errors
-    /// Any error of reading or decompressing.
+    /// Any error of reading or decompressing. The kind `Interrupted` is the user's interrupt.
     fn next_block(&mut self) -> io::Result<Option<Block>>;
 }
 
@@ -61,7 +61,10 @@ impl<R: Read + Send> Source for ReaderSource<R> {
 }
 
 /// The blocks of a source, a few ahead. The thread ends with the text, or when this is dropped.
-pub struct ReadAhead(Receiver<io::Result<Block>>);
+pub struct ReadAhead {
+    blocks: Receiver<io::Result<Option<Block>>>,
+    ended: bool,
+}
 
 impl ReadAhead {
     /// Start reading.
@@ -69,20 +72,28 @@ impl ReadAhead {
     pub fn new(mut source: Box<dyn Source>) -> Self {
         let (sender, blocks) = sync_channel(WAITING);
         std::thread::spawn(move || {
-            while let Some(block) = source.next_block().transpose() {
-                let failed = block.is_err();
-                if sender.send(block).is_err() || failed {
+            loop {
+                let block = source.next_block();
+                let more = matches!(block, Ok(Some(_)));
+                if sender.send(block).is_err() || !more {
                     return; // the receiver is dropped, or nothing can follow
                 }
             }
         });
-        Self(blocks)
+        Self { blocks, ended: false }
     }
 }
 
 impl Source for ReadAhead {
     fn next_block(&mut self) -> io::Result<Option<Block>> {
-        self.0.recv().ok().transpose()
+        if self.ended {
+            return Ok(None);
+        }
+        // A thread that panicked sent neither the end nor an error: a text cut off there would look whole.
+        let block = self.blocks.recv().map_err(|_| io::Error::other("its reading thread panicked"));
+        let block = block.flatten();
+        self.ended = !matches!(block, Ok(Some(_)));
+        block
     }
 }
 
@@ -199,6 +210,10 @@ mod tests {
                 && all(ReadAheadQueue::new(broken())) == damaged
         );
         assert!(all(ReadAheadQueue::default()) == (Vec::new(), None));
+        assert!(
+            all(ReadAhead::new(Box::new(Panics)))
+                == (Vec::new(), Some("its reading thread panicked".into()))
+        );
         drop(ReadAhead::new(Box::new(ReaderSource::new(io::repeat(1))))); // must not wait for the end of it
     }
 
@@ -223,6 +238,14 @@ mod tests {
             assert!(all(queue.clone()) == (text, None));
         });
         assert!(queue.is_ready() && !queue.has_room());
+    }
+
+    struct Panics;
+
+    impl Source for Panics {
+        fn next_block(&mut self) -> io::Result<Option<Block>> {
+            panic!("as a foreign library may")
+        }
     }
 
     /// An error, then an end as if nothing had been.
