@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from helpers.stock import REASON
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("tokenizers.models", reason=REASON)
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Reference
 
