@@ -226,6 +226,35 @@ def test_pipelines(folder, tmp_path_factory):
     HFDnabert2Tokenizer().save_pretrained(tokens)
     found = pipeline("token-classification", model=str(tokens), device="cpu")(sequence)
     assert "".join(entry["word"] for entry in found) == sequence
+    assert all(sequence[entry["start"] : entry["end"]] == entry["word"] for entry in found)
+
+
+def test_spans_of_token_classes(tmp_path):
+    """Neighbours of one class have one span; what joins words takes DNA for one word."""
+    sequence = "ACGTTGACATTACGACTTTGACACGTACGATTTAGGGACATCGA"
+    ids = {name: i for i, name in enumerate(("intron", "exon", "promoter", "other"))}
+    config = small(label2id=ids, id2label={i: name for name, i in ids.items()})
+    model = HFDnabert2ForTokenClassification(config).eval()
+    with torch.no_grad():  # centred, so that every class occurs
+        logits = model(**HFDnabert2Tokenizer()(sequence, return_tensors="pt")).logits
+        model.classifier.bias.copy_(-logits[0].mean(0))
+    model.save_pretrained(tmp_path)
+    HFDnabert2Tokenizer().save_pretrained(tmp_path)
+    of = {
+        strategy: pipeline(
+            "token-classification",
+            model=str(tmp_path),
+            device="cpu",
+            aggregation_strategy=strategy,
+            ignore_labels=[],
+        )(sequence)
+        for strategy in ("simple", "first", "average", "max")
+    }
+    spans = [(entry["start"], entry["end"]) for entry in of["simple"]]
+    assert len(spans) > 2
+    assert [0, *(end for _, end in spans)] == [*(start for start, _ in spans), len(sequence)]
+    for strategy in ("first", "average", "max"):
+        assert [(entry["start"], entry["end"]) for entry in of[strategy]] == [(0, len(sequence))]
 
 
 def labelled(count=24):
