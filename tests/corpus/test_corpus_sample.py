@@ -231,3 +231,5 @@ def test_loaders_of_torch(corpora, method):
         return [batch.windows.tolist() for batch in islice(loader, 12)]
 
     assert windows(0) == windows(2)
+    with pytest.raises(ValueError, match="batch_size: must be None for a CorpusDataset"):
+        next(iter(data.DataLoader(CorpusDataset(corpora[0], 300, epochs=1))))

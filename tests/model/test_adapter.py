@@ -102,6 +102,7 @@ def test_what_cannot_be_merged(base, tmp_path):
     refused("whose base model is not found", base_model_name_or_path=str(tmp_path / "gone"))
     refused("only plain LoRA .*got peft_type 'IA3'.*merge_and_unload", peft_type="IA3")
     refused("only plain LoRA .*got use_dora", use_dora=True)
+    refused(f"PREFIX_TUNING cannot be merged.*base model {base}", peft_type="PREFIX_TUNING")
     weights = load_file(folder / "adapter_model.safetensors")
     shutil.copytree(folder, tmp_path / "second")
     refused("an adapter of an adapter", base_model_name_or_path=str(tmp_path / "second"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import Batch, Mixture, TokenBatches
@@ -17,7 +18,8 @@ class CorpusDataset(IterableDataset[Batch]):
     r"""Packed batches of a corpus for torch's ``DataLoader(dataset, batch_size=None)``.
 
     The workers divide a rank's batches, and the loader reads from them in turn. Batches and order
-    are those of `TokenBatches`, for any number of workers.
+    are those of `TokenBatches`, for any number of workers. A loader with a batch size raises an
+    error: the dataset yields whole batches.
 
     Parameters
     ----------
@@ -49,3 +51,10 @@ class CorpusDataset(IterableDataset[Batch]):
         if worker is None:
             return iter(self._batches)
         return self._batches.of_worker(worker.id, worker.num_workers)
+
+
+def _refuse_to_collate(*_: Any, **__: Any) -> None:
+    raise ValueError("batch_size: must be None for a CorpusDataset, which yields whole batches.")
+
+
+default_collate_fn_map[Batch] = _refuse_to_collate

@@ -249,7 +249,8 @@ class TokenBatches:
     r"""Shuffled batches of at most `batch_tokens` tokens, epoch after epoch.
 
     The batches depend only on source, `batch_tokens` and `seed`. Ranks take them in turn, so that
-    any number of processes draws the same batches.
+    any number of processes draws the same batches. For torch's ``DataLoader``, use
+    `dnabert2_fast.corpus.CorpusDataset`.
 
     Parameters
     ----------

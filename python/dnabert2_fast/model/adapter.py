@@ -21,6 +21,16 @@ __all__ = ["CONFIG", "WEIGHTS", "base_of", "merge_adapter"]
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 MERGE = "Merge it with peft (merge_and_unload) and save the model."
+# Kinds of peft that change the input or add layers, so that no weights can have them merged.
+UNMERGEABLE = {
+    "ADAPTION_PROMPT",
+    "CARTRIDGE",
+    "CPT",
+    "MULTITASK_PROMPT_TUNING",
+    "P_TUNING",
+    "PREFIX_TUNING",
+    "PROMPT_TUNING",
+}
 
 
 def base_of(folder: Path) -> str:
@@ -57,16 +67,22 @@ def merge_adapter(
     Raises
     ------
     CheckpointError
-        When it is not LoRA, or changes a matrix that the base model lacks.
+        When it is not plain LoRA, or changes a matrix that the base model lacks.
     """
     settings = _settings(folder)
+    kind = settings.get("peft_type")
+    if kind in UNMERGEABLE:
+        raise CheckpointError(
+            f"{folder}: an adapter of the kind {kind} cannot be merged. Use it with peft, on its "
+            f"base model {base_of(folder)}."
+        )
     odd = [
         f"{name} {settings[name]!r}"
         for name in ("use_dora", "alpha_pattern", "lora_bias", "fan_in_fan_out")
         if settings.get(name)
     ]
-    if settings.get("peft_type") != "LORA":
-        odd = [f"peft_type {settings.get('peft_type')!r}"]
+    if kind != "LORA":
+        odd = [f"peft_type {kind!r}"]
     if odd:
         raise CheckpointError(f"{folder}: only plain LoRA is merged here (got {odd[0]}). {MERGE}")
     for name, tensor in adapter.items():
