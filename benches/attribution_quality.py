@@ -33,7 +33,7 @@ from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
 MOTIFS = ("TGACTCAGCA", "CCACGTGGCA")
 LENGTH_BP = 80
 SPLITS = {"train": 3000, "dev": 300, "test": 300}
-METHODS = ("mutagenesis", "occlusion", "gradients", "attention")
+METHODS = ("mutagenesis", "occlusion", "gradients", "lrp", "attention")
 
 
 def random_sequence(rng):

@@ -221,7 +221,73 @@ def test_attention_is_that_of_the_last_layer(summary):
     assert np.isnan(found.scores).sum() == 1
 
 
-@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
+def terms_of_tokens(model, ids):
+    """Return each token's part of the pooler's input: (tokens, hidden), through every layer.
+
+    The states of all tokens are followed beside the parts of each token, without biases. Weights,
+    gates and scales of norms are those of the states.
+    """
+
+    def norm(states, parts, module):
+        scale = states.var(-1, correction=0, keepdim=True).add(module.eps).rsqrt()
+        centred = [x - x.mean(-1, keepdim=True) for x in (states, parts)]
+        return module(states), centred[1] * scale * module.weight
+
+    def linear(states, parts, module):
+        return module(states), parts @ module.weight.T
+
+    tokens, heads = len(ids), model.config.num_attention_heads
+    embeddings = model.bert.embeddings
+    words = embeddings.word_embeddings(torch.tensor(ids))
+    parts = torch.diag_embed(words.T).permute(1, 2, 0)  # [token, row]: the word in its own row
+    states = words + embeddings.token_type_embeddings.weight[0]
+    states, parts = norm(states, parts, embeddings.LayerNorm)
+    distance = (torch.arange(tokens)[:, None] - torch.arange(tokens)).abs()
+    for layer in model.bert.encoder.layer:
+        output, mlp = layer.attention.output, layer.mlp
+        both = linear(states, parts, layer.attention.self.Wqkv)
+        (q, k, v), (_, _, part) = (x.chunk(3, -1) for x in both)
+        mixed = []
+        for head, slope in enumerate(alibi_slopes(heads)):
+            own = slice(head * q.shape[1] // heads, (head + 1) * q.shape[1] // heads)
+            weights = q[:, own] @ k[:, own].T / math.sqrt(q.shape[1] // heads) - slope * distance
+            mixed.append([weights.softmax(-1) @ x[..., own] for x in (v, part)])
+        heads_of = [torch.cat(one, -1) for one in zip(*mixed, strict=True)]
+        after = linear(*heads_of, output.dense)
+        states, parts = norm(after[0] + states, after[1] + parts, output.LayerNorm)
+        wide = linear(states, parts, mlp.gated_layers)
+        (gate, values), (_, part) = (x.chunk(2, -1) for x in wide)
+        gate = torch.nn.functional.gelu(gate)
+        after = linear(gate * values, gate * part, mlp.wo)
+        states, parts = norm(after[0] + states, after[1] + parts, mlp.layernorm)
+    return states, parts
+
+
+@pytest.mark.parametrize("summary", ["cls", "mean"])
+def test_lrp_is_the_linear_part_of_each_token(summary):
+    model = classifier(num_labels=2, classifier_pooling=summary).eval()
+    found = attribute(SEQUENCE, model, tok, config(method="lrp"))
+    ids = tok.encode(UPPER).tolist()
+    with torch.no_grad():
+        states, parts = terms_of_tokens(model, ids)
+        pool = (lambda x: x.mean(-2)) if summary == "mean" else (lambda x: x[..., 0, :])
+        dense = model.bert.pooler.dense
+        before = dense(pool(states))
+        after = pool(parts) @ dense.weight.T * (before.tanh() / before)
+        difference = model.classifier.weight[1] - model.classifier.weight[0]
+        terms = (after @ difference).tolist()
+    wanted = np.full(len(UPPER), np.nan)
+    spans = tok.encode_detailed(UPPER).offsets.tolist()
+    for position in real_positions(ids):
+        first, last = spans[position]
+        wanted[first:last] = terms[position] / (last - first)
+    np.testing.assert_allclose(found.scores, wanted, atol=1e-6)
+    assert np.nanmax(np.abs(wanted)) > 1e-3
+    assert found.effects is None
+    assert math.isnan(found.gap)
+
+
+@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "lrp", "attention"])
 def test_strands(method):
     """Both strands are the mean of the two, and the other strand's attribution is its mirror."""
     one = attribute(UPPER, cls, tok, config(method=method))
@@ -254,7 +320,7 @@ def test_model_is_left_as_it_was():
     model.train()
     ids = torch.tensor(tok.encode(UPPER).astype(np.int64))
     before = model.bert.embeddings.word_embeddings(ids)
-    for method in ("gradients", "occlusion", "mutagenesis", "attention"):
+    for method in ("gradients", "occlusion", "mutagenesis", "lrp", "attention"):
         attribute(SEQUENCE, model, tok, config(method=method))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -263,14 +329,14 @@ def test_model_is_left_as_it_was():
 
 def test_bfloat16_is_near():
     half = classifier(num_labels=3).eval().bfloat16()
-    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
+    for method in ("mutagenesis", "occlusion", "gradients", "lrp", "attention"):
         a, b = (attribute(SEQUENCE, m, tok, config(method=method)).scores for m in (cls, half))
         both = np.isfinite(a)
         assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
 
 
 def test_sequences_without_bases():
-    for method in ("mutagenesis", "occlusion", "gradients", "attention"):
+    for method in ("mutagenesis", "occlusion", "gradients", "lrp", "attention"):
         for text in ("NNN", ""):
             found = attribute(text, cls, tok, config(method=method, both_strands=True))
             assert found.scores.shape == (len(text),)
@@ -288,6 +354,11 @@ def test_bad_arguments():
         attribute(SEQUENCE, cls, tok, config(label=3))
     with pytest.raises(ValueError, match="must be omitted with the method attention"):
         attribute(SEQUENCE, cls, tok, config(target="log_odds", method="attention"))
+    for model in (cls, mlm):  # the slope of a similarity to itself is 0
+        with pytest.raises(ValueError, match="lrp needs log_odds or probability of a classifier"):
+            attribute(SEQUENCE, model, tok, config(target="similarity", method="lrp"))
+    with pytest.raises(ValueError, match="at most 8,192 bases for the method lrp"):
+        attribute("N" * 8193, cls, tok, config(method="lrp"))
     with pytest.raises(
         ValueError, match="at most 8,192 bases for the method attention \\(got 8,193"
     ):
@@ -592,7 +663,7 @@ def test_a_classifier_is_given_windows_of_its_own_length(files):
         attribute_file(SequenceFile(files / "x.txt", window_bp=50), model, tok, output, ONE)
 
 
-@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
+@pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "lrp", "attention"])
 def test_scores_of_tokens_are_those_of_their_bases(method):
     """On each strand the tokens contain every base once, and their scores give those of bases."""
     settings = AttributionConfig(method, steps=2)

@@ -11,7 +11,7 @@ from dnabert2_fast.io.tracks import TRACK_SUFFIXES, is_track
 
 __all__ = ["AttributionConfig", "AttributionOutput", "Method", "Target"]
 
-Method = Literal["mutagenesis", "occlusion", "gradients", "attention"]
+Method = Literal["mutagenesis", "occlusion", "gradients", "lrp", "attention"]
 Target = Literal["log_odds", "probability", "likelihood", "similarity"]
 
 
@@ -23,8 +23,8 @@ class AttributionConfig:
     ----------
     method
         mutagenesis: every base is replaced by each of the three others; occlusion: every token is
-        replaced by [MASK]; gradients: integrated gradients from a sequence of [MASK]; attention:
-        the last layer's attention weight of each base.
+        replaced by [MASK]; gradients: integrated gradients from a sequence of [MASK]; lrp:
+        layer-wise relevance propagation; attention: the last layer's attention weight of each base.
     target
         log_odds or probability of a classifier's class; likelihood (masked language model,
         mutagenesis only): of the tokens that a mutation changes; similarity: cosine of the vector

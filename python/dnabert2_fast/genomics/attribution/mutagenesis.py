@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, Target
+from dnabert2_fast.genomics.attribution.relevance import relevances
 from dnabert2_fast.genomics.attribution.tokens import (
     AttributionTarget,
     attention_weights,
@@ -38,7 +39,7 @@ __all__ = ["BASES", "Attribution", "TokenScore", "attribute", "attribute_quietly
 
 BASES = "ACGT"
 
-# Maximum length for attention, which has a weight for every pair of bases: 0.3 GB.
+# Maximum length for attention and lrp. The first has a weight for every pair of bases: 0.3 GB.
 MAX_ATTENTION_BP = 8192
 
 # Mutants encoded and computed together.
@@ -55,8 +56,8 @@ class TokenScore(NamedTuple):
     token : str
         Its bases, as the model reads them on `strand`.
     score : float
-        Occlusion: the target's loss without the token. Gradients: its contribution. Attention: its
-        weight. Mutagenesis: the sum of the scores of its bases.
+        Occlusion: the target's loss without the token. Gradients, lrp: its contribution. Attention:
+        its weight. Mutagenesis: the sum of the scores of its bases.
     strand : str
         ``"+"``, or ``"-"`` for tokens of the reverse complement.
 
@@ -86,9 +87,9 @@ class Attribution:
     method, target : str
     scores : ndarray of float64, shape (bases,)
         Positive where the present base raises the target. Mutagenesis: minus the mean of the three
-        effects. Occlusion: the target's loss without the token, at each of its bases. Gradients:
-        the token's contribution, divided equally among its bases. Attention: the token's weight,
-        divided in the same way. NaN at characters other than A, C, G, T.
+        effects. Occlusion: the target's loss without the token, at each of its bases. Gradients,
+        lrp: the token's contribution, divided equally among its bases. Attention: the token's
+        weight, divided in the same way. NaN at characters other than A, C, G, T.
     effects : ndarray of float64, shape (bases, 4), or None
         For mutagenesis: change of the target by A, C, G, T in this position; 0 for the base itself.
     gap : float
@@ -179,7 +180,7 @@ def attribute(
         When tokenizer and model have different vocabularies.
     ValueError
         When model, method and target cannot be combined, or a sequence has more than 8,192 bases
-        for the method attention.
+        for the method attention or lrp.
 
     Examples
     --------
@@ -244,6 +245,10 @@ def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["att
         if not isinstance(model, Dnabert2ForSequenceClassification):
             raise ValueError(f"target: {target} needs a fine-tuned classifier.")
         require_label(config.label, model.config.num_labels)
+    if config.method == "lrp" and target not in ("log_odds", "probability"):
+        raise ValueError(
+            f"target: the method lrp needs log_odds or probability of a classifier (got {target})."
+        )
     if target == "likelihood" and not predicts:
         raise ValueError(
             "target: likelihood needs a masked language model and the method mutagenesis."
@@ -268,12 +273,12 @@ def _attribute(
         return Attribution(sequence, config.method, target, scores, effects, tokens=tokens)
     scores = np.full(len(sequence), np.nan)
     gap, weights, tokens = float("nan"), None, ()
+    if config.method in ("attention", "lrp") and len(sequence) > MAX_ATTENTION_BP:
+        raise ValueError(
+            f"sequence: must have at most {MAX_ATTENTION_BP:,} bases for the method "
+            f"{config.method} (got {len(sequence):,}). Give a part of it."
+        )
     if config.method == "attention":
-        if len(sequence) > MAX_ATTENTION_BP:
-            raise ValueError(
-                f"sequence: must have at most {MAX_ATTENTION_BP:,} bases for the method attention "
-                f"(got {len(sequence):,}). Give a part of it."
-            )
         weights = np.full((len(sequence), len(sequence)), np.nan, np.float32)
     if spans:
         target_fn = AttributionTarget(sequence, model, tokenizer, target, config.label)
@@ -286,6 +291,9 @@ def _attribute(
         elif config.method == "occlusion":
             by_token = occlude(target_fn, config)
             scores[bases] = by_token[token]
+        elif config.method == "lrp":
+            by_token = relevances(target_fn)
+            scores[bases] = by_token[token] * share
         else:
             by_token, gap = integrated_gradients(target_fn, config)
             scores[bases] = by_token[token] * share
