@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.cli._args import DtypeOrInt8, load_tokenizer, part_of, require_output
 
 __all__ = ["embed"]
+
+# What --color-by computes from a sequence in upper case.
+MEASURES: dict[str | None, Callable[[str], float]] = {
+    "gc": lambda text: sum(map(text.count, "GC")) / (sum(map(text.count, "ACGTU")) or math.nan),
+    "length": len,
+}
 
 
 def embed(
@@ -26,7 +35,8 @@ def embed(
     rna: bool = False,
     part: str | None = None,
     plot: Path | None = None,
-    plot_by: str | None = None,
+    method: Literal["pca", "umap"] = "pca",
+    color_by: str | None = None,
     batch_tokens: int = 16384,
     attention: str = "auto",
     dtype: DtypeOrInt8 = "auto",
@@ -67,9 +77,12 @@ def embed(
         I/N: compute only part I of N, so that several devices or jobs share one file. The same
         command without it then joins the parts.
     plot
-        Plot of the two directions of largest variance: .png, .svg or .pdf.
-    plot_by
-        Column of the table by which the points of --plot are coloured.
+        Plot of the vectors in two dimensions: .png, .svg or .pdf.
+    method
+        Of --plot: pca shows the two directions of largest variance, umap neighbourhoods.
+    color_by
+        Colour the points of --plot by gc (fraction of G and C), length (of the sequence), or a
+        column of the table.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -86,10 +99,10 @@ def embed(
     from dnabert2_fast._internal.progress import announce
     from dnabert2_fast.attention import count_scores
     from dnabert2_fast.genomics.embedding.file import embed_file
-    from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings
+    from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings, require_method
     from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
     from dnabert2_fast.io.arguments import printable
-    from dnabert2_fast.io.regions import SequenceFile
+    from dnabert2_fast.io.regions import SequenceFile, read_pieces
     from dnabert2_fast.io.tables import read_labels
 
     if plot is not None and out.suffix != ".npy":
@@ -98,20 +111,30 @@ def embed(
         raise ValueError(f"--plot: must end in {', '.join(PICTURES)} (got {plot.name}).")
     if plot is not None and part is not None:
         raise ValueError("--plot: cannot be used with --part. Use it when the parts are joined.")
-    if plot_by is not None and (plot is None or window_bp is not None or regions is not None):
+    if color_by is not None and plot is None:
+        raise ValueError("--color-by: colours a plot. Add --plot.")
+    measured = color_by in MEASURES
+    if color_by is not None and not measured and (window_bp is not None or regions is not None):
         raise ValueError(
-            "--plot-by: needs --plot and one row of a table per vector. Leave out --window-bp and "
-            "--regions."
+            "--color-by: a column needs one row of a table per vector. Leave out --window-bp and "
+            "--regions, or use gc or length."
         )
     require_output(out)
     require_output(plot)
-    labels = None if plot_by is None else read_labels(file, plot_by)
+    if plot is not None:
+        require_method(method)
+    source = SequenceFile(file, column, regions, window_bp, rna)
+    labels: list[Any] | None = None
+    if measured:
+        require_file(file, "--color-by reads it a second time")
+    elif color_by is not None:
+        labels = read_labels(file, color_by)
     tok = load_tokenizer(tokenizer or model)
     net = read_encoder(model, attention=attention, dtype=dtype, device=device)
     announce(net.what_runs)
     with count_scores() as scores:
         rows = embed_file(
-            SequenceFile(file, column, regions, window_bp, rna),
+            source,
             net,
             tok,
             out,
@@ -129,11 +152,16 @@ def embed(
     if plot is not None:
         import numpy as np
 
+        if color_by in MEASURES:
+            labels = [MEASURES[color_by](piece.sequence.upper()) for piece in read_pieces(source)]
         plot_embeddings(
             np.load(out, mmap_mode="r"),
             plot,
             labels=labels,
-            title=f"{printable(str(file))}, model {printable(Path(model).name)}",
-            legend=plot_by or "",
+            method=method,
+            title=f"{printable(file.name)}, model {printable(Path(model).name)}",
+            legend={"gc": "fraction of G and C", "length": "length in bases"}.get(
+                color_by or "", color_by or ""
+            ),
         )
         print(f"{plot}: one point per vector")

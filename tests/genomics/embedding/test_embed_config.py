@@ -1,6 +1,7 @@
 """Layers, strands, windows, positions, tables and regions: each as in its definition."""
 
 import gzip
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -214,25 +215,71 @@ def test_picture(tmp_path):
     scale = (tmp_path / "z.svg").read_text()
     assert ">GC</text>" in scale
     assert not any(f">{number}</text>" in scale for number in numbers)  # a scale, not a legend
+    assert "30 sequences" not in scale
+    assert ">29 sequences</text>" in scale  # of one, the vector is NaN
     with pytest.raises(ValueError, match="at least 3"):
         plot_embeddings(vectors[:2], tmp_path / "y.png")
     with pytest.raises(ValueError, match="labels: must have one per vector, 30"):
         plot_embeddings(vectors, tmp_path / "y.png", labels=[0, 1])
 
 
+def test_many_points_are_hexagons(tmp_path, monkeypatch):
+    """More than `MAX_POINTS` would be one disc."""
+    monkeypatch.setattr("dnabert2_fast.genomics.embedding.plot.MAX_POINTS", 99)
+    vectors = rng.normal(size=(100, 4))
+    for count, labels, hexagons, bar in (
+        (99, None, 0, None),
+        (100, None, 1, "sequences in a hexagon"),
+        (100, ["one"] * 100, 1, "sequences in a hexagon"),
+        (100, vectors[:, 0].tolist(), 1, "GC (mean of a hexagon)"),
+        (99, vectors[:99, 0].tolist(), 0, "GC"),
+        (100, list("ab") * 50, 0, "a"),
+    ):
+        path = tmp_path / "x.svg"
+        plot_embeddings(vectors[:count], path, labels=labels, legend="GC", title="t")
+        text = path.read_text()
+        assert text.count('id="PolyCollection') == hexagons
+        assert f">t, {count} sequences</text>" in text
+        assert bar is None or f">{bar}</text>" in text
+
+
+def test_points_are_coloured_by_what_is_measured(folder, tmp_path, capsys):
+    """Of windows and regions too, as the sequences are read again."""
+    (tmp_path / "x.fa").write_text("".join(f">r{i}\n{random_text(700 + i)}\n" for i in range(25)))
+    command = ["embed", str(tmp_path / "x.fa"), "--model", str(folder), "--window-bp", "350"]
+    command += ["--out", str(tmp_path / "v.npy"), "--plot", str(tmp_path / "v.svg")]
+    for by, legend in (("gc", "fraction of G and C"), ("length", "length in bases")):
+        assert cli.main([*command, "--color-by", by]) == 0
+        assert f">{legend}</text>" in (tmp_path / "v.svg").read_text()
+        (tmp_path / "v.npy").unlink()
+    capsys.readouterr()
+    assert cli.main([*command, "--method", "tsne"]) == 2
+    assert cli.main([*command[:-2], "--color-by", "gc"]) == 2
+    assert "--color-by: colours a plot. Add --plot." in capsys.readouterr().err
+
+
+def test_libraries_of_a_plot_are_checked_before_the_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    (tmp_path / "x.fa").write_text(f">a\n{random_text(90)}\n" * 3)
+    command = ["embed", str(tmp_path / "x.fa"), "--model", str(folder), "--method", "umap"]
+    assert cli.main([*command, "--out", f"{tmp_path}/v.npy", "--plot", f"{tmp_path}/v.svg"]) == 2
+    assert 'umap]"' in capsys.readouterr().err
+    assert not list(tmp_path.glob("v.*"))
+
+
 def test_points_are_coloured_by_a_column(folder, tmp_path, capsys):
     rows = [f"{random_text(40)},{kind}\n" for kind in ["gene", "other"] * 3]
     (tmp_path / "x.csv").write_text("sequence,kind\n" + "".join(rows))
-    command = ["embed", str(tmp_path / "x.csv"), "--model", str(folder), "--plot-by", "kind"]
+    command = ["embed", str(tmp_path / "x.csv"), "--model", str(folder), "--color-by", "kind"]
     command += ["--out", str(tmp_path / "v.npy"), "--plot", str(tmp_path / "v.svg")]
     assert cli.main(command) == 0
     text = (tmp_path / "v.svg").read_text()
     for label in ("kind", "gene", "other"):
         assert f">{label}</text>" in text
-    assert f"model {folder.name}</text>" in text
+    assert f"x.csv, model {folder.name}, 6 sequences</text>" in text
     for wrong, message in (
-        (["--plot-by", "length"], "has no column 'length' (got sequence, kind). Name another."),
-        (["--window-bp", "9"], "--plot-by: needs --plot and one row of a table per vector"),
+        (["--color-by", "width"], "has no column 'width' (got sequence, kind). Name another."),
+        (["--window-bp", "9"], "--color-by: a column needs one row of a table per vector"),
     ):
         capsys.readouterr()
         assert cli.main([*command, *wrong]) == 2

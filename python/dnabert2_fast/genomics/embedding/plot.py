@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,12 @@ from dnabert2_fast._internal.checks import check_choice
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.genomics.figures import save_figure
 
-__all__ = ["PICTURES", "plot_embeddings"]
+__all__ = ["PICTURES", "plot_embeddings", "require_method"]
 
 PICTURES = (".png", ".svg", ".pdf")
 MAX_CLASSES = 20  # in a legend
+MAX_POINTS = 10_000  # more would hide each other, so hexagons are drawn
+COLORS = "viridis"
 
 
 def plot_embeddings(
@@ -39,7 +42,7 @@ def plot_embeddings(
         .png, .svg or .pdf
     labels : sequence, optional
         One class per row, each with its own colour. More than 20 different numbers have a colour
-        scale.
+        bar. Of more than 10,000 points, hexagons show the density, or the mean number.
     method : {"pca", "umap"}
         PCA shows the two directions of largest variance and their fraction of it; UMAP (McInnes et
         al. 2018, needs ``umap-learn``) shows neighbourhoods, not distances.
@@ -64,9 +67,9 @@ def plot_embeddings(
     >>> plot_embeddings(vectors, tempfile.mkdtemp() + "/x.png", labels=[0, 1] * 10).shape
     (20, 2)
     """
-    check_choice("method", method, ("pca", "umap"))
-    with needs("a plot"):
-        from matplotlib.figure import Figure
+    require_method(method)
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
     vectors = np.asarray(vectors, dtype=np.float64)
     whole = np.isfinite(vectors).all(1)
@@ -76,8 +79,7 @@ def plot_embeddings(
         raise ValueError(f"labels: must have one per vector, {len(vectors)} (got {len(labels)}).")
     points = np.full((len(vectors), 2), np.nan)
     if method == "pca":
-        with needs('method="pca"'):
-            from sklearn.decomposition import PCA
+        from sklearn.decomposition import PCA
 
         with np.errstate(invalid="ignore"):  # 0 / 0 for equal vectors
             fitted = PCA(2, random_state=seed).fit(vectors[whole])
@@ -88,31 +90,56 @@ def plot_embeddings(
             for i, share in enumerate(shares, 1)
         ]
     else:
-        with needs('method="umap"'):
-            from umap import UMAP
+        from umap import UMAP
 
         points[whole] = UMAP(random_state=seed).fit_transform(vectors[whole])
         names = ["UMAP 1", "UMAP 2"]
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.add_subplot()
-    classes: list[object] = [None] if labels is None else sorted(set(labels), key=str)
-    values = _numbers(classes) if len(classes) > MAX_CLASSES else None
-    if labels is not None and values is not None:
-        number_of = dict(zip(classes, values, strict=True))
-        shown = [number_of[label] for label, draw in zip(labels, whole, strict=True) if draw]
-        x, y = points[whole].T
-        drawn = axes.scatter(x, y, s=8, alpha=0.7, c=shown, cmap="viridis")
-        figure.colorbar(drawn, label=legend)
+    x, y = points[whole].T
+    kept = None if labels is None else [la for la, draw in zip(labels, whole, strict=True) if draw]
+    classes: list[object] = [] if labels is None else sorted(set(labels), key=str)
+    values = None if kept is None or len(classes) <= MAX_CLASSES else _numbers(kept)
+    # Points cover about the same area whatever their number.
+    size = float(np.clip(16_000 / len(x), 1.5, 12))
+    dots: dict[str, Any] = {"s": size, "alpha": 0.7 if len(x) < 2_000 else 0.4, "linewidths": 0}
+    bins: dict[str, Any] = {"gridsize": 80, "linewidths": 0, "cmap": COLORS}
+    if values is not None:
+        # A few outliers would take most of the colours.
+        low, high = np.nanpercentile(values, [1, 99])
+        if len(x) > MAX_POINTS:
+            legend = f"{legend} (mean of a hexagon)".strip()
+            drawn: ScalarMappable = axes.hexbin(x, y, values, vmin=low, vmax=high, **bins)
+        else:
+            drawn = axes.scatter(x, y, c=values, cmap=COLORS, vmin=low, vmax=high, **dots)
+        figure.colorbar(drawn, label=legend, extend="both")
+    elif len(classes) < 2 and len(x) > MAX_POINTS:
+        figure.colorbar(axes.hexbin(x, y, bins="log", **bins), label="sequences in a hexagon")
+    elif kept is None:
+        axes.scatter(x, y, **dots)
     else:
-        for number, name in enumerate(classes):
-            mine = whole if labels is None else whole & np.array([la == name for la in labels])
-            x, y = points[mine].T
-            axes.scatter(x, y, s=8, alpha=0.7, color=f"C{number % 10}", label=str(name))
-        if labels is not None and len(classes) <= MAX_CLASSES:
-            axes.legend(markerscale=2, frameon=False, title=legend)
-    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+        # In random order: the class drawn last would hide the others.
+        order = np.random.default_rng(seed).permutation(len(x))
+        number_of = {name: number for number, name in enumerate(classes)}
+        colors = np.array([f"C{number_of[name] % 10}" for name in kept])
+        axes.scatter(x[order], y[order], c=colors[order], **dots)
+        if len(classes) <= MAX_CLASSES:
+            for name in classes:
+                axes.scatter([], [], s=24, color=f"C{number_of[name] % 10}", label=str(name))
+            axes.legend(frameon=False, title=legend)
+    count = f"{len(x):,} sequences"
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"{title}, {count}" if title else count)
     save_figure(figure, path, dpi=150)
     return points
+
+
+def require_method(method: str) -> None:
+    """Raise for an unknown method of `plot_embeddings`, or when its libraries are missing."""
+    check_choice("method", method, ("pca", "umap"))
+    with needs("a plot"):
+        import_module("matplotlib.figure")
+    with needs(f'method="{method}"'):
+        import_module("sklearn.decomposition" if method == "pca" else "umap")
 
 
 def _numbers(labels: Sequence[object]) -> list[float] | None:
