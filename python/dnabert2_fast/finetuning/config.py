@@ -27,9 +27,9 @@ class FinetuneConfig:
     model
         A checkpoint folder or a hub id; its tokenizer is used.
     data
-        Folder with train, dev and test (.csv or .csv.gz; columns sequence, label, or sequence1,
-        sequence2, label), and labels.txt (label,label_name) if classes have names. With `regions`
-        the tables are written there.
+        One table with all rows, or a folder with train, dev and test: .csv, .tsv (also .gz) or
+        .parquet with the columns sequence, label, or sequence1, sequence2, label. A folder may
+        have labels.txt (label,label_name). With `regions` the tables are written there.
     out
         Folder to create: the model of the best epoch on dev, metrics.json and
         test_predictions.csv. The same command resumes a stopped run from its last epoch; a finished
@@ -70,6 +70,15 @@ class FinetuneConfig:
         Dropout before the adapters.
     lora_targets
         Matrices of the encoder with adapters.
+    sequence_column
+        Column of the table with the sequences. Default: sequence.
+    label_column
+        Column of the table with the labels. Default: label.
+    split
+        Shares of train, dev and test of the table. Classes have these shares in each; rows with the
+        same sequence stay together. `seed` is the seed of the split too.
+    group_column
+        Column of the table whose values are kept together, such as chromosome, family or patient.
     regions
         BED file: make the tables from windows around these regions of `reference`. Each name is a
         class. Regions of one class get as many others as negatives, with like GC on the same
@@ -123,6 +132,10 @@ class FinetuneConfig:
     lora_alpha: float = 16
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = LORA_TARGETS
+    sequence_column: str | None = None
+    label_column: str | None = None
+    split: str = "0.8,0.1,0.1"
+    group_column: str | None = None
     regions: str | None = None
     reference: str | None = None
     label: Literal["name", "score"] = "name"

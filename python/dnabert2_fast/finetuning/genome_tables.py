@@ -7,9 +7,7 @@ too few chromosomes have regions, the tables are spans of the genome, one after 
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
-import io
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +26,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.finetuning.labels import SPLITS
+from dnabert2_fast.finetuning.rows import Row, write_rows
 from dnabert2_fast.finetuning.windows import has_bases
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import Span, read_spans
@@ -137,10 +136,14 @@ def make_tables(config: FinetuneConfig) -> str:
             )
     with atomic_folder(folder) as made:
         for split in SPLITS:
-            _write(made / f"{split}.csv.gz", [e for e in examples if e.split == split])
+            rows = (e for e in examples if e.split == split)
+            write_rows(
+                made / f"{split}.csv.gz", (Row(e.name, e.sequence, None, e.label) for e in rows)
+            )
         if labels.names:
-            text = _csv(("label", "label_name"), enumerate(labels.names))
-            (made / "labels.txt").write_text(text, encoding="utf-8")
+            with (made / "labels.txt").open("w", encoding="utf-8", newline="") as handle:
+                writer = csv.writer(handle, lineterminator="\n")
+                writer.writerows([("label", "label_name"), *enumerate(labels.names)])
         atomic_json(made / RECORD, record)
     return _line(folder, record)
 
@@ -408,21 +411,6 @@ def _mean_gc(examples: list[_Example], names: tuple[str, ...]) -> dict[str, floa
 
 def _class(example: _Example, names: tuple[str, ...]) -> str:
     return names[int(example.label)] if names else "rows"
-
-
-def _write(path: Path, examples: list[_Example]) -> None:
-    """Write a table; the same bytes each time."""
-    rows = [(example.name, example.sequence, example.label) for example in examples]
-    text = _csv(("name", "sequence", "label"), rows)
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
-
-
-def _csv(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _line(folder: Path, record: dict[str, Any]) -> str:

@@ -112,10 +112,10 @@ def read_bp(tokenizer: Tokenizer, sequences: Sequence[str], max_length: int | No
     return max(len(text) for part in parts for text in part)
 
 
-def require_known_row(tokenizer: Tokenizer, row: Row, path: Path, number: int) -> None:
-    """Raise the error of `require_known` for a row of a table; the first one has number 0."""
+def require_known_row(tokenizer: Tokenizer, row: Row, path: Path) -> None:
+    """Raise the error of `require_known` for a row of a table."""
     for text in (row.sequence, row.pair or ""):
-        require_known(tokenizer, text, f"{path}:{number + 2}", row.name)
+        require_known(tokenizer, text, f"{path}:{row.line}", row.name)
 
 
 def rows_with_bases(tokenizer: Tokenizer, table: Labelled) -> Labelled:
@@ -130,9 +130,10 @@ def rows_with_bases(tokenizer: Tokenizer, table: Labelled) -> Labelled:
     """
     letters = UnknownLetters(tokenizer, table.path)
     pairs = table.pairs or [""] * len(table.sequences)
-    for number, (sequence, pair) in enumerate(zip(table.sequences, pairs, strict=True)):
-        require_known_row(tokenizer, Row(str(number), sequence, pair, ""), table.path, number)
-        letters.add(sequence + pair, table.names[number])
+    rows = zip(table.names, table.sequences, pairs, table.lines, strict=True)
+    for name, sequence, pair, line in rows:
+        require_known_row(tokenizer, Row(name, sequence, pair, "", line), table.path)
+        letters.add(sequence + pair, name)
     letters.warn()
     ids = Inputs(
         tokenizer.encode_batch([a + b for a, b in zip(table.sequences, pairs, strict=True)])

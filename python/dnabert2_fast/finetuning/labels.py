@@ -32,6 +32,7 @@ __all__ = [
     "SPLITS",
     "Labelled",
     "checksum",
+    "kind_of",
     "read_labelled",
     "read_splits",
     "require_variation",
@@ -41,7 +42,7 @@ __all__ = [
 SPLITS = ("train", "dev", "test")
 IGNORED = -100  # the label of a token or base without a class; "." in a table
 NAMES = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MAX_CLASSES = 65_536
 MISSING = ("nan", "na", "none", "null", "n/a", "<na>")  # a value or a class
 COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -73,6 +74,8 @@ class Labelled(NamedTuple):
         The file.
     names : sequence of str
         The column ``name``, or the number of the row, from 0.
+    lines : sequence of int
+        The line of each row in the file; of a Parquet file the row, from 1.
     """
 
     sequences: list[str]
@@ -81,6 +84,7 @@ class Labelled(NamedTuple):
     lengths: npt.NDArray[np.int64] | None = None
     path: Path = Path()
     names: Sequence[str] = ()
+    lines: Sequence[int] = ()
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Labelled:
         """Return the chosen rows."""
@@ -92,6 +96,7 @@ class Labelled(NamedTuple):
             None if self.lengths is None else self.lengths[rows],
             self.path,
             list(compress(self.names, rows)),
+            list(compress(self.lines, rows)),
         )
 
 
@@ -100,11 +105,13 @@ def read_splits(
     kind: Kind | Literal["auto"] = "auto",
     *,
     rna: bool = False,
+    rows: Mapping[str, list[Row]] | None = None,
 ) -> tuple[Task, dict[str, Labelled]]:
     """Read ``train``, ``dev`` (or ``val``) and ``test`` of a folder, the layout of GUE.
 
-    They are .csv, .tsv, .csv.gz or .tsv.gz. Names come from ``labels.txt`` (a table
-    ``label,label_name``) if the folder has one.
+    They are .csv, .tsv, .csv.gz, .tsv.gz or .parquet. Names come from ``labels.txt`` (a table
+    ``label,label_name``) if the folder has one. `rows` are those of the splits of one table,
+    `folder` is then its path.
 
     Raises
     ------
@@ -112,9 +119,11 @@ def read_splits(
         When one is missing or damaged, or a class of dev or test is not in train.
     """
     folder = Path(folder)
-    paths = {split: _path_of(folder, split) for split in SPLITS}
-    names = _names_in(folder / "labels.txt")
-    rows = {split: _named(list(read_rows(paths[split], rna=rna)), names) for split in SPLITS}
+    paths, names = dict.fromkeys(SPLITS, folder), {}
+    if rows is None:
+        paths = {split: _path_of(folder, split) for split in SPLITS}
+        names = _names_in(folder / "labels.txt")
+        rows = {split: _named(list(read_rows(paths[split], rna=rna)), names) for split in SPLITS}
     task = _task_of(rows["train"], kind, paths["train"], tuple(names.values()))
     tables = {split: _parsed(rows[split], task, paths[split]) for split in SPLITS}
     if task.kind not in ("regression", "multilabel"):
@@ -123,7 +132,8 @@ def read_splits(
             strange = sorted(set(tables[split].labels.tolist()) - known)
             if strange:
                 raise DataError(
-                    f"{folder}: {split} has class {strange[0]}, which is not in train. Add it."
+                    f"{folder}: {split} has class {task.names[strange[0]]}, which is not in train. "
+                    "Add rows of it to train."
                 )
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
 
@@ -151,8 +161,10 @@ def warn_of_shared(tables: Mapping[str, Labelled]) -> None:
         if both:
             said.append(f"{both:,} of the {len(own):,} sequences of {split}")
     if said:
+        path = tables["train"].path
+        where = path if path == tables["test"].path else path.parent
         warnings.warn(
-            f"{tables['train'].path.parent}: {' and '.join(said)} are in train too. Scores on them "
+            f"{where}: {' and '.join(said)} are in train too. Scores on them "
             "are too good; remove them.",
             stacklevel=2,
         )
@@ -250,7 +262,7 @@ def _plain(label: str) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else repr(value)
 
 
-def _kind_of(labels: set[str]) -> Kind:
+def kind_of(labels: set[str]) -> Kind:
     """Return what the labels of a training table mean; mixtures are classes, and refused later."""
     if any(";" in label for label in labels):
         return "multilabel"
@@ -268,7 +280,7 @@ def _task_of(
 ) -> Task:
     labels = {row.label for row in rows}
     is_auto = kind == "auto"
-    kind = _kind_of(labels) if kind == "auto" else kind
+    kind = kind_of(labels) if kind == "auto" else kind
     pairs = rows[0].pair is not None
     if pairs and kind in ("tokens", "bases"):
         raise DataError(
@@ -387,10 +399,12 @@ def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
     sequences = [row.sequence for row in rows]
     pairs = [row.pair or "" for row in rows] if task.pairs else None
     names = [row.name or str(number) for number, row in enumerate(rows)]
+    lines = [row.line for row in rows]
     if task.kind in ("multilabel", "regression"):
-        return Labelled(sequences, _numbers(rows, task, path), pairs, None, path, names)
+        return Labelled(sequences, _numbers(rows, task, path), pairs, None, path, names, lines)
     labels, lengths = _classes(rows, task, path)
-    return Labelled(sequences, labels, pairs, lengths if task.by_position else None, path, names)
+    lengths_of = lengths if task.by_position else None
+    return Labelled(sequences, labels, pairs, lengths_of, path, names, lines)
 
 
 def _wrong(path: Path, row: Row, task: Task, why: str = "") -> DataError:

@@ -24,7 +24,7 @@ from dnabert2_fast.finetuning.inputs import require_known_row
 from dnabert2_fast.finetuning.labels import IGNORED, Labelled
 from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
 from dnabert2_fast.finetuning.predictor import Answers, Predictor, warn_of_empty
-from dnabert2_fast.finetuning.rows import Row, is_table, rows_of
+from dnabert2_fast.finetuning.rows import Row, is_parquet, is_table, read_rows
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
@@ -172,13 +172,14 @@ def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterato
 
 
 def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
-    opened = open_input(file)
     letters = UnknownLetters(tokenizer, file)
-    if is_table(opened, file):
-        rows = rows_of(as_bytes(opened), file, labelled=False, rna=rna)
+    opened = None if is_parquet(file) else open_input(file)
+    if opened is None or is_table(opened, file):
+        source = file if opened is None else as_bytes(opened)
+        rows = read_rows(source, file, labelled=False, rna=rna)
         for number, row in enumerate(rows):
             row = row._replace(name=row.name or str(number))
-            require_known_row(tokenizer, row, file, number)
+            require_known_row(tokenizer, row, file)
             letters.add(row.sequence + (row.pair or ""), row.name)
             yield row
         letters.warn()

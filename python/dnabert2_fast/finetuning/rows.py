@@ -1,25 +1,27 @@
 """Rows of tables with sequences and labels, as people write them.
 
-Commas, tabs or semicolons separate the cells. The columns are ``sequence`` (or ``sequence1`` and
-``sequence2``), ``label`` and perhaps ``name``; other common names of them are read too, with a
-warning. Other columns are ignored.
+Commas, tabs or semicolons separate the cells, or the table is a Parquet file. The columns are
+``sequence`` (or ``sequence1`` and ``sequence2``), ``label`` and perhaps ``name``; other common
+names of them are read too, with a warning. Other columns are ignored.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from dnabert2_fast import _native
 from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.io.content import TableLetters, is_sequence_file, open_bytes
 
-__all__ = ["Row", "is_table", "read_rows", "rows_of", "shortened"]
+__all__ = ["ColumnNames", "Row", "is_parquet", "is_table", "read_rows", "shortened", "write_rows"]
 
 MAX_LINE = 1 << 30  # characters: more than any chromosome, but not enough to exhaust memory
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
@@ -38,6 +40,15 @@ class Row(NamedTuple):
     pair: str | None
     label: str
     line: int = 0
+    group: str = ""
+
+
+class ColumnNames(NamedTuple):
+    """The columns to read; None for the usual names, and for no group."""
+
+    sequence: str | None = None
+    label: str | None = None
+    group: str | None = None
 
 
 class Columns(NamedTuple):
@@ -47,6 +58,12 @@ class Columns(NamedTuple):
     pair: str | None
     label: str | None
     name: str | None
+    group: str | None
+
+
+def is_parquet(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path ends in .parquet, in any letter case."""
+    return Path(path).suffix.lower() == ".parquet"
 
 
 def is_table(opened: _native.Input, path: str | os.PathLike[str]) -> bool:
@@ -54,14 +71,21 @@ def is_table(opened: _native.Input, path: str | os.PathLike[str]) -> bool:
     if is_sequence_file(opened):
         return False
     header = opened.head.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-    named = {".csv", ".tsv"}.intersection(Path(path).suffixes[-2:])
-    return bool(named) or _sequence_in(_cells(header, _separator(header))) is not None
+    named = {".csv", ".tsv"}.intersection(end.lower() for end in Path(path).suffixes[-2:])
+    return bool(named) or _sequence_in(_cells(header, _separator(header, None)), None) is not None
 
 
 def read_rows(
-    path: str | os.PathLike[str], *, labelled: bool = True, rna: bool = False
+    source: str | os.PathLike[str] | io.BufferedReader,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    labelled: bool = True,
+    rna: bool = False,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 (it is immutable)
 ) -> Iterator[Row]:
     """Yield the rows of a table, compressed or not, with labels or without; `rna` reads U as T.
+
+    `path` is the name of an open `source`.
 
     Raises
     ------
@@ -73,14 +97,22 @@ def read_rows(
     InputWarning
         When columns have other names, or commas do not separate the cells of a .csv.
     """
-    with open_bytes(path) as handle:
-        yield from rows_of(handle, path, labelled=labelled, rna=rna)
+    if isinstance(source, io.BufferedReader):
+        yield from _text_rows(source, path or "-", labelled, rna, columns)
+    elif is_parquet(source):
+        yield from _parquet_rows(source, labelled, rna, columns)
+    else:
+        with open_bytes(source) as handle:
+            yield from _text_rows(handle, source, labelled, rna, columns)
 
 
-def rows_of(
-    opened: io.BufferedReader, path: str | os.PathLike[str], *, labelled: bool, rna: bool
+def _text_rows(
+    opened: io.BufferedReader,
+    path: str | os.PathLike[str],
+    labelled: bool,
+    rna: bool,
+    wanted: ColumnNames,
 ) -> Iterator[Row]:
-    """Yield the rows of an open table; see `read_rows`."""
     # A field may be a chromosome; csv's limit is global to the process.
     csv.field_size_limit(MAX_LINE)
     number, letters_of = 1, TableLetters(path, rna=rna)
@@ -88,9 +120,9 @@ def rows_of(
     try:
         lines = _lines(io.TextIOWrapper(opened, encoding="utf-8", newline=""))
         header = next(lines, "")
-        separator = _separator(header)
+        separator = _separator(header, wanted.sequence)
         names = _cells(header, separator)
-        columns = _columns(names, path, separator, labelled=labelled)
+        columns = _columns(names, path, separator, wanted, labelled=labelled)
         table = csv.DictReader(lines, names, strict=True, delimiter=separator)
         for row in table:
             number = table.line_num + 1
@@ -99,19 +131,7 @@ def rows_of(
                     f"{path}:{number}: must have {len(names)} columns, as the header (got "
                     f"more). Put quotes around text with {SEPARATORS[separator]}."
                 )
-            where = f"{path}:{number}"
-            sequence = letters_of(row[columns.sequence] or "", where)
-            pair = None
-            if columns.pair is not None:
-                pair = letters_of(row[columns.pair] or "", where)
-            label = ((row[columns.label] if columns.label else None) or "").strip()
-            if not sequence or pair == "" or (labelled and not label):
-                raise DataError(
-                    f"{where}: must have a sequence and a label (got "
-                    f"{shortened(row[columns.sequence])}, {shortened(label)})."
-                )
-            name = (row[columns.name] if columns.name else None) or ""
-            yield Row(name, sequence, pair, label, number)
+            yield _row(row, columns, path, number, letters_of, labelled)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: damaged or truncated ({error}). Copy it again.") from None
     except csv.Error as error:
@@ -121,14 +141,107 @@ def rows_of(
         raise DataError(f"{path}: has no rows. Add at least one.")
 
 
+def _parquet_rows(
+    path: str | os.PathLike[str], labelled: bool, rna: bool, wanted: ColumnNames
+) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number, letters_of = 0, TableLetters(path, rna=rna)
+    try:
+        with open(path, "rb") as handle, pq.ParquetFile(handle) as file:
+            columns = _columns(file.schema_arrow.names, path, ",", wanted, labelled=labelled)
+            read = [name for name in columns if name is not None]
+            for batch in file.iter_batches(columns=read):
+                for cells in batch.to_pylist():
+                    number += 1
+                    text = {name: _text(value) for name, value in cells.items()}
+                    yield _row(text, columns, path, number, letters_of, labelled)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        why = str(error).splitlines()[0]
+        raise DataError(f"{path}: is not a Parquet file ({why}). Copy it again.") from None
+    if not number:
+        raise DataError(f"{path}: has no rows. Add at least one.")
+
+
+def _text(value: Any) -> str:
+    """Return a cell of a typed table as the text of a CSV has it."""
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return ";".join(map(_text, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _row(
+    row: Mapping[str, str | None],
+    columns: Columns,
+    path: str | os.PathLike[str],
+    number: int,
+    letters_of: TableLetters,
+    labelled: bool,
+) -> Row:
+    where = f"{path}:{number}"
+    sequence = letters_of(row[columns.sequence] or "", where)
+    pair = None if columns.pair is None else letters_of(row[columns.pair] or "", where)
+    label, group, name = (
+        (row[column] if column else None) or ""
+        for column in (columns.label, columns.group, columns.name)
+    )
+    if not sequence or pair == "" or (labelled and not label.strip()):
+        raise DataError(
+            f"{where}: must have a sequence and a label (got "
+            f"{shortened(row[columns.sequence])}, {shortened(label.strip())})."
+        )
+    if columns.group and not group.strip():
+        raise DataError(
+            f"{where}: has no group in {columns.group.strip()!r}. Add it, or delete the row."
+        )
+    return Row(name, sequence, pair, label.strip(), number, group.strip())
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as .csv.gz, which `read_rows` reads; the same bytes each time."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    grouped = any(row.group for row in rows)
+    of_pair = rows[0].pair is not None
+    sequences = ("sequence1", "sequence2") if of_pair else ("sequence",)
+    writer.writerow(("name", *sequences, "label", *["group"] * grouped))
+    writer.writerows(
+        (r.name, r.sequence, *[r.pair] * of_pair, r.label, *[r.group] * grouped) for r in rows
+    )
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
 def _columns(
-    names: list[str], path: str | os.PathLike[str], separator: str, *, labelled: bool
+    names: list[str],
+    path: str | os.PathLike[str],
+    separator: str,
+    wanted: ColumnNames,
+    *,
+    labelled: bool,
 ) -> Columns:
     plain = [_plain(name) for name in names]
     twice = [name for name, key in zip(names, plain, strict=True) if plain.count(key) > 1]
     if twice:
         raise DataError(f'{path}: has two columns "{twice[0].strip()}". Remove one.')
-    first, label = _sequence_in(names), _find(names, LABEL)
+    for option, name in zip(ColumnNames._fields, wanted, strict=True):
+        if name is not None and _find(names, (_plain(name),)) is None:
+            found = ", ".join(map(str.strip, names))
+            close = get_close_matches(_plain(name), plain, n=1)
+            remedy = (
+                f"Did you mean {names[plain.index(close[0])].strip()}?"
+                if close
+                else f"Name a column of the header with --{option}-column."
+            )
+            got = shortened(found, 200)
+            raise DataError(f"{path}: has no column {name!r} (got {got}). {remedy}")
+    first, label = _sequence_in(names, wanted.sequence), _wanted(names, wanted.label, LABEL)
+    group = _wanted(names, wanted.group, ())
     if first is None or (labelled and label is None):
         found = ", ".join(name.strip() for name in names)
         raise DataError(
@@ -136,8 +249,9 @@ def _columns(
             f'{shortened(found, 200)}). Add a header "sequence,label" or '
             '"sequence1,sequence2,label".'
         )
-    of_pair = _plain(first).endswith("1")
-    columns = Columns(first, _find(names, SECOND) if of_pair else None, label, _find(names, NAME))
+    of_pair = wanted.sequence is None and _plain(first).endswith("1")
+    second = _find(names, SECOND) if of_pair else None
+    columns = Columns(first, second, label, _find(names, NAME), group)
     said = []
     if separator != "," and not os.fspath(path).lower().endswith((".tsv", ".tsv.gz", ".txt")):
         said.append(f"cells separated by {SEPARATORS[separator]}")
@@ -146,16 +260,22 @@ def _columns(
         columns.pair: "sequence2",
         columns.label: "label" if labelled else columns.label,
     }
+    requested = {_plain(name) for name in wanted if name is not None}
     for name, meant in usual.items():
-        if name is not None and name not in (meant, "sequence1"):
+        if name is not None and name not in (meant, "sequence1") and _plain(name) not in requested:
             said.append(f"column {name!r} as {meant}")
     if said:
         warnings.warn(f"{path}: read {', '.join(said)}.", InputWarning, stacklevel=4)
     return columns
 
 
-def _sequence_in(names: list[str]) -> str | None:
-    return _find(names, SEQUENCE)
+def _sequence_in(names: list[str], wanted: str | None) -> str | None:
+    return _wanted(names, wanted, SEQUENCE)
+
+
+def _wanted(names: list[str], wanted: str | None, usual: tuple[str, ...]) -> str | None:
+    """Return the requested column, else one with a usual name."""
+    return _find(names, usual if wanted is None else (_plain(wanted),))
 
 
 def _find(names: list[str], wanted: tuple[str, ...]) -> str | None:
@@ -168,9 +288,9 @@ def _plain(name: str) -> str:
     return name.strip().casefold()
 
 
-def _separator(header: str) -> str:
+def _separator(header: str, wanted: str | None) -> str:
     """Return what separates the cells of a header: commas, unless only another one fits."""
-    fits = (s for s in SEPARATORS if _sequence_in(_cells(header, s)) is not None)
+    fits = (s for s in SEPARATORS if _sequence_in(_cells(header, s), wanted) is not None)
     return next(fits, ",")
 
 

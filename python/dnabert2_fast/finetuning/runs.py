@@ -53,6 +53,8 @@ from dnabert2_fast.finetuning.losses import (
 from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, scores
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
+from dnabert2_fast.finetuning.rows import Row
+from dnabert2_fast.finetuning.splits import counts_of, shares_of, split_table, write_split
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
@@ -153,7 +155,13 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     if config.regions is not None:
         make_tables(config)
         kind = "regression" if config.signal is not None else kind
-    task, tables = read_splits(config.data, kind, rna=config.rna)
+    rows = None
+    if Path(config.data).is_file():
+        rows = split_table(config)
+        counts = "; ".join(f"{split} {counts_of(rows[split])}" for split in rows)
+        groups = "" if config.group_column is None else f", no {config.group_column} in two"
+        announce(f"{config.data}: {counts}; split by seed {config.seed}{groups}")
+    task, tables = read_splits(config.data, kind, rna=config.rna, rows=rows)
     if task.by_position and config.pooling is not None:
         raise ValueError(f"pooling: must be omitted for {task.kind}, which have one answer each.")
     task = replace(task, max_length=config.max_length)
@@ -163,10 +171,11 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     class_weights(config.class_weights, task, tables["train"])  # raises before any output
     require_variation(task, tables["train"])
     warn_of_shared(tables)
-    job = _Job(task, tables, data, callbacks)
+    job = _Job(task, tables, data, callbacks, rows)
     if config.seeds == 1:
         return _run(config, job)
-    unfinished = _unfinished(config, data)
+    unfinished = _unfinished(config, job)
+    job = job._replace(rows=None)  # they are in the folder of all runs
     results = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
@@ -194,6 +203,13 @@ def _check(config: FinetuneConfig) -> None:
         for name in ("reference", "signal", "window_bp"):
             if getattr(config, name) is not None:
                 raise ValueError(f"{name}: requires --regions. Give a BED file, or leave it out.")
+    if config.regions is not None or Path(config.data).is_dir():
+        default = FinetuneConfig("", "", "")
+        for name in ("sequence_column", "label_column", "group_column", "split"):
+            if getattr(config, name) != getattr(default, name):
+                raise ValueError(f"{name}: requires one table. Give a file as --data.")
+    if config.regions is None:
+        shares_of(config.split)
     elif config.task not in ("auto", "multiclass", "regression"):
         raise ValueError(
             f"task: must be multiclass or regression with --regions (got {config.task})."
@@ -234,14 +250,16 @@ def _require_same(folder: Path, settings: dict[str, Any]) -> None:
     require_same(folder, stored, {k: v for k, v in settings.items() if k != "out"})
 
 
-def _unfinished(config: FinetuneConfig, data: str) -> Path:
+def _unfinished(config: FinetuneConfig, job: _Job) -> Path:
     """Return the folder of an unfinished run, with its settings in ``run.json``."""
     folder = Path(f"{config.out}.unfinished")
-    settings = _settings(config, data)
+    settings = _settings(config, job.checksum)
     if (folder / "run.json").exists():
         _require_same(folder, settings)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
+    if job.rows is not None:
+        write_split(folder / "tables", config, job.rows)
     atomic_json(folder / "run.json", settings)
     return folder
 
@@ -297,11 +315,12 @@ class _Job(NamedTuple):
     tables: dict[str, Labelled]
     checksum: str
     callbacks: Sequence[TrainerCallback]
+    rows: dict[str, list[Row]] | None  # of a table that was split, to be written
 
 
 def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     """Train with one seed."""
-    task, tables, data, callbacks = job
+    task, tables, data, callbacks, _ = job
     tokenizer = Tokenizer.from_pretrained(config.model)
     tables = {split: rows_with_bases(tokenizer, table) for split, table in tables.items()}
     task = replace(task, window_bp=read_bp(tokenizer, tables["train"].sequences, config.max_length))
@@ -332,7 +351,7 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     if rate is None:
         rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
-    folder = _unfinished(config, data)
+    folder = _unfinished(config, job)
     baseline = None  # before training, so that an error in it does not lose a trained model
     if not task.by_position:
         outputs_of_kmers = kmer_baseline(task, tables["train"], tables["test"])
