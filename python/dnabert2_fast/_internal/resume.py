@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dnabert2_fast._internal.atomic import atomic_json, atomic_path, temporary_beside
 from dnabert2_fast._internal.settings import differences
@@ -29,6 +28,7 @@ from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, Dnabert2Error
 
 if TYPE_CHECKING:
+    import torch
     from _typeshed import DataclassInstance
 
 __all__ = ["ResumeStore", "fingerprint", "not_written"]
@@ -51,8 +51,18 @@ class EncodesSequences(Protocol):
         """How lower-case letters are read: "upper" or "compat"."""
 
 
+class HasFingerprint(Protocol):
+    """A model that is not of torch."""
+
+    fingerprint: str
+    dtype: str
+
+
 def fingerprint(
-    model: torch.nn.Module, tokenizer: EncodesSequences, config: DataclassInstance, **inputs: Any
+    model: torch.nn.Module | HasFingerprint,
+    tokenizer: EncodesSequences,
+    config: DataclassInstance,
+    **inputs: Any,
 ) -> dict[str, Any]:
     """Return the settings that results depend on; files by name, size and modification time.
 
@@ -60,17 +70,7 @@ def fingerprint(
 
     The fields of `config` and the names of `inputs` must differ.
     """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        # An int8 layer stores its weight and bias together, as a tuple.
-        for parameter in value if isinstance(value, tuple) else (value,):
-            if not torch.is_tensor(parameter):
-                continue
-            flat = parameter.detach().dequantize().flatten()
-            some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
-            digest.update(name.encode())
-            digest.update(some.float().cpu().numpy().tobytes())
-    found: dict[str, Any] = {"model": digest.hexdigest(), "dtype": str(model.dtype)}
+    found: dict[str, Any] = {"model": _hash_of(model), "dtype": str(model.dtype)}
     found |= {"tokenizer": tokenizer.fingerprint, "case": tokenizer.case, **asdict(config)}
     for name, given in inputs.items():
         if isinstance(given, Path) and is_stream(given):
@@ -82,6 +82,24 @@ def fingerprint(
         else:
             found[name] = given
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # tuples become lists
+
+
+def _hash_of(model: torch.nn.Module | HasFingerprint) -> str:
+    if not hasattr(model, "state_dict"):
+        return str(model.fingerprint)
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        # An int8 layer stores its weight and bias together, as a tuple.
+        for parameter in value if isinstance(value, tuple) else (value,):
+            if not torch.is_tensor(parameter):
+                continue
+            flat = parameter.detach().dequantize().flatten()
+            some = flat if flat.numel() <= HASHED_NUMBERS else flat[::97]
+            digest.update(name.encode())
+            digest.update(some.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class ResumeStore:

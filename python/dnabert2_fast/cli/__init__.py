@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., None]]]] = {
     "predict": ("apply a fine-tuned model to sequences", _at("training.predict")),
     "evaluate": ("compare a fine-tuned model with labels", _at("training.evaluate")),
     "embed": ("convert sequences to vectors", _at("embedding.embed")),
+    "export-onnx": ("write a model as an ONNX file", _at("embedding.export_onnx")),
     "score-variants": ("add scores to a VCF file", _at("genomics.score_variants")),
     "attribute": ("score the contribution of each base", _at("genomics.attribute")),
     "fill-mask": ("predict tokens at [MASK]", _at("genomics.fill_mask")),

@@ -1,16 +1,21 @@
-"""The command ``embed``."""
+"""Commands ``embed`` and ``export-onnx``."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dnabert2_fast._internal.streams import require_file
-from dnabert2_fast.cli._args import DtypeOrInt8, load_tokenizer, part_of, require_output
+from dnabert2_fast.cli._args import DtypeOrInt8, Folder, load_tokenizer, part_of, require_output
 
-__all__ = ["embed"]
+if TYPE_CHECKING:
+    from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
+    from dnabert2_fast.model.heads import Dnabert2Model
+
+__all__ = ["embed", "export_onnx"]
 
 # What --color-by computes from a sequence in upper case.
 MEASURES: dict[str | None, Callable[[str], float]] = {
@@ -41,6 +46,7 @@ def embed(
     attention: str = "auto",
     dtype: DtypeOrInt8 = "auto",
     device: str = "auto",
+    runtime: Literal["torch", "onnx"] = "torch",
 ) -> None:
     """Convert sequences to vectors, one per record, in input order.
 
@@ -93,14 +99,15 @@ def embed(
         float32; int8 is faster on a CPU and less exact: compare on your own data.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    runtime
+        onnx: ONNX Runtime on the CPU, without torch; --model is then a folder that export-onnx
+        wrote. Vectors are equal to 1e-5.
     rna
         Read U as T.
     """
-    from dnabert2_fast._internal.progress import announce
-    from dnabert2_fast.attention import count_scores
+    from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings, require_method
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, read_encoder
     from dnabert2_fast.io.arguments import printable
     from dnabert2_fast.io.regions import SequenceFile, read_pieces
     from dnabert2_fast.io.tables import read_labels
@@ -130,24 +137,35 @@ def embed(
     elif color_by is not None:
         labels = read_labels(file, color_by)
     tok = load_tokenizer(tokenizer or model)
-    net = read_encoder(model, attention=attention, dtype=dtype, device=device)
-    announce(net.what_runs)
-    with count_scores() as scores:
-        rows = embed_file(
-            source,
-            net,
-            tok,
-            out,
-            EmbeddingConfig(pooling, layers, context_bp, both_strands, batch_tokens),
-            part=None if part is None else part_of(part),
-        )
+    config = EmbeddingConfig(pooling, layers, context_bp, both_strands, batch_tokens)
+    number = None if part is None else part_of(part)
+    net: Dnabert2Model | OnnxEncoder
+    if runtime == "onnx":
+        from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
+
+        if attention != "auto" or dtype not in ("auto", "float32") or device not in ("auto", "cpu"):
+            raise ValueError(
+                "--runtime onnx: runs in float32 on the CPU. Leave out --attention, --dtype and "
+                "--device."
+            )
+        net = OnnxEncoder(model)
+        rows, how = embed_file(source, net, tok, out, config, part=number), net.dtype
+    else:
+        from dnabert2_fast._internal.progress import announce
+        from dnabert2_fast.attention import count_scores
+        from dnabert2_fast.genomics.embedding.vectors import read_encoder
+
+        net = read_encoder(model, attention=attention, dtype=dtype, device=device)
+        announce(net.what_runs)
+        with count_scores() as scores:
+            rows = embed_file(source, net, tok, out, config, part=number)
+        kind = dtype if dtype == "int8" else str(net.dtype).removeprefix("torch.")
+        how = f"{kind}, attention {net.attention_backend.name}"
+        if scores.left_out >= 0.005:
+            how += f", {scores.left_out:.0%} of attention scores left out"
     if part is not None:
         print(f"{out}: {rows:,} vectors, part {part}, are in {out}.parts")
         return
-    kind = dtype if dtype == "int8" else str(net.dtype).removeprefix("torch.")
-    how = f"{kind}, attention {net.attention_backend.name}"
-    if scores.left_out >= 0.005:
-        how += f", {scores.left_out:.0%} of attention scores left out"
     print(f"{out}: {rows:,} vectors of {net.config.hidden_size} ({how})")
     if plot is not None:
         import numpy as np
@@ -165,3 +183,33 @@ def embed(
             ),
         )
         print(f"{plot}: one point per vector")
+
+
+def export_onnx(model: str = "mini", /, *, out: Folder) -> None:
+    """Write an encoder as an ONNX file, for embed --runtime onnx and programs without Python.
+
+    Its output is the states of the last layer (docs/guides/embed.md). Needs the extra onnx.
+
+    Parameters
+    ----------
+    model
+        A checkpoint folder or a hub id; mini is the small model in the package.
+    out
+        Folder to create: model.onnx, config.json and the tokenizer.
+    """
+    from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
+    from dnabert2_fast.genomics.embedding.onnx import FILE
+    from dnabert2_fast.genomics.embedding.vectors import read_encoder
+    from dnabert2_fast.model.onnx import export_onnx as export
+
+    require_output(out, folder=True)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names libraries of other models
+    tok = load_tokenizer(model)
+    net = read_encoder(model, dtype="float32", device="cpu")
+    net.config.require_vocabulary(tok.vocabulary, "tokenizer")
+    with atomic_folder(out) as folder:
+        export(net, folder / FILE)
+        atomic_json(folder / "config.json", net.config.to_dict(), indent=2)
+        tok.save_pretrained(folder)
+        size = (folder / FILE).stat().st_size
+    print(f"{out}: {FILE} of {size / 1e6:.0f} MB, config.json and the tokenizer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.hub import HubError, upload_folder
@@ -13,7 +13,9 @@ from dnabert2_fast._internal.names import is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
-from dnabert2_fast.finetuning.task import Task
+
+if TYPE_CHECKING:
+    from dnabert2_fast.finetuning.task import Task
 
 __all__ = ["model_card", "publish"]
 
@@ -135,6 +137,8 @@ def _read(run: Path) -> _Run:
                 f"{run}: has no {name}. Give a folder that pretrain or finetune wrote."
             )
     from safetensors import safe_open
+
+    from dnabert2_fast.finetuning.task import Task
 
     with safe_open(run / "model.safetensors", "np") as weights:
         names = set(weights.keys()) - {DECODER}  # it is stored under two names

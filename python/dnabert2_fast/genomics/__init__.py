@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from dnabert2_fast.genomics.attribution.mutagenesis import Attribution, TokenScore, attribute
     from dnabert2_fast.genomics.attribution.plot import plot_attribution
     from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
+    from dnabert2_fast.genomics.embedding.config import EmbeddingConfig, Pooling
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
-    from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, embed, embed_positions
+    from dnabert2_fast.genomics.embedding.vectors import embed, embed_positions
     from dnabert2_fast.genomics.likelihood.config import TrackConfig
     from dnabert2_fast.genomics.likelihood.scores import fill_mask, pseudo_likelihood
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
@@ -65,8 +65,8 @@ _HOME = {
     "AttributionConfig": "attribution.config",
     "Background": "variants.background",
     "DnaEmbedder": "embedding.sklearn",
-    "EmbeddingConfig": "embedding.vectors",
-    "Pooling": "embedding.pooling",
+    "EmbeddingConfig": "embedding.config",
+    "Pooling": "embedding.config",
     "ScoringConfig": "variants.config",
     "TokenScore": "attribution.mutagenesis",
     "TrackConfig": "likelihood.config",

@@ -23,7 +23,7 @@ from dnabert2_fast.ray.tasks import RayTasks, each
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
+    from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
     from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]
@@ -90,8 +90,8 @@ def embed_file(
                    tasks=RayTasks(64, num_gpus=1))
     """
     with needs("dnabert2_fast.ray.embed_file"):
+        from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
         from dnabert2_fast.genomics.embedding.file import require_format
-        from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
     require_format(Path(out))
     source = SequenceFile.of(source)
     files = {"path": os.fspath(source.path)}

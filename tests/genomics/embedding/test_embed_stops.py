@@ -14,7 +14,7 @@ from dnabert2_fast import Dnabert2Model, embed_file
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.genomics.embedding import file as files
-from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig
+from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
 from dnabert2_fast.model.int8 import quantize_int8
 
 model = encoder().eval()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dnabert2_fast.genomics.embedding.config import EmbeddingConfig, Pooling
     from dnabert2_fast.genomics.embedding.file import embed_file
     from dnabert2_fast.genomics.embedding.plot import plot_embeddings
-    from dnabert2_fast.genomics.embedding.pooling import Pooling
     from dnabert2_fast.genomics.embedding.sklearn import DnaEmbedder
-    from dnabert2_fast.genomics.embedding.vectors import EmbeddingConfig, embed, embed_positions
+    from dnabert2_fast.genomics.embedding.vectors import embed, embed_positions
 
 __all__ = [
     "DnaEmbedder",
@@ -27,8 +27,8 @@ __all__ = [
 
 _HOME = {
     "DnaEmbedder": "sklearn",
-    "EmbeddingConfig": "vectors",
-    "Pooling": "pooling",
+    "EmbeddingConfig": "config",
+    "Pooling": "config",
     "embed": "vectors",
     "embed_file": "file",
     "embed_positions": "vectors",

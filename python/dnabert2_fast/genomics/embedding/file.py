@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,15 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import require_file
-from dnabert2_fast.genomics.embedding.vectors import (
-    EmbeddingConfig,
-    count_empty,
-    embed_quietly,
-    warn_of_empty,
-)
+from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
+from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
+from dnabert2_fast.genomics.embedding.views import count_empty, warn_of_empty
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
-from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
+
+if TYPE_CHECKING:
+    from dnabert2_fast.model.heads import Dnabert2Model
 
 __all__ = ["embed_file"]
 
@@ -44,7 +43,7 @@ CHUNK_BP = 1 << 26
 
 def embed_file(
     source: SequenceFile | str | os.PathLike[str],
-    model: Dnabert2Model,
+    model: Dnabert2Model | OnnxEncoder,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
     config: EmbeddingConfig | None = None,
@@ -62,7 +61,7 @@ def embed_file(
         FASTA or FASTQ, compressed or not; a table (.csv, .tsv) or lines (.txt). `SequenceFile`
         chooses a column or regions of a genome, and cuts into windows: one row each.
     model, tokenizer
-        As in `embed`.
+        As in `embed`, or an `OnnxEncoder`.
     out : path
         ``.npy`` (float32; names, one per line, in ``OUT.names.txt``), ``.parquet`` (columns
         ``name``, ``contig``, ``start``, ``end``, ``strand``, ``embedding``) or ``.h5ad`` (AnnData:
@@ -92,6 +91,7 @@ def embed_file(
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "reads.fa").write_text(">one\nACGTTAGC\n>two\nTTAAGGCC\n")
+    >>> from dnabert2_fast import Dnabert2Model
     >>> model, tok = Dnabert2Model.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
     >>> embed_file(folder / "reads.fa", model, tok, folder / "vectors.npy")
     2
@@ -142,7 +142,7 @@ def require_format(out: Path) -> None:
 def inputs_of(
     source: SequenceFile,
     files: Mapping[str, object],
-    model: Dnabert2Model,
+    model: Dnabert2Model | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
 ) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def inputs_of(
 
 def _embedded(
     pieces: Iterator[Piece],
-    model: Dnabert2Model,
+    model: Dnabert2Model | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
     parts: ResumeStore,
@@ -169,11 +169,25 @@ def _embedded(
         if number % part[1] != part[0] - 1:
             continue
         sequences = [piece.sequence for piece in chunk]
-        compute = partial(embed_quietly, sequences, model, tokenizer, config, bar)
+        compute = partial(_embed_quietly, sequences, model, tokenizer, config, bar)
         vectors = parts.take(number, len(chunk), compute)
         empty, rows = empty + count_empty(vectors), rows + len(vectors)
         yield chunk, vectors
     warn_of_empty(empty, rows)
+
+
+def _embed_quietly(
+    sequences: list[str],
+    model: Dnabert2Model | OnnxEncoder,
+    tokenizer: Tokenizer,
+    config: EmbeddingConfig,
+    bar: Progress,
+) -> npt.NDArray[np.float32]:
+    if isinstance(model, OnnxEncoder):
+        return model.embed_quietly(sequences, tokenizer, config, bar)
+    from dnabert2_fast.genomics.embedding.vectors import embed_quietly  # imports torch
+
+    return embed_quietly(sequences, model, tokenizer, config, bar)
 
 
 def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 
+from dnabert2_fast.genomics.embedding.config import Pooling
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.segments import sequence_indices, sum_rows
 
-__all__ = ["Pooling", "pool_states"]
-
-Pooling = Literal["mean", "cls", "max"]
+__all__ = ["pool_states"]
 
 
 def pool_states(

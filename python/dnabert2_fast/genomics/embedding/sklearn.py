@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dnabert2_fast.genomics.embedding.pooling import Pooling
+from dnabert2_fast.genomics.embedding.config import Pooling
 from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
 from dnabert2_fast.io.arguments import Sequences, sequence_list
 from dnabert2_fast.tokenizer import Tokenizer

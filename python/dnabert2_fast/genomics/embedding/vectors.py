@@ -10,75 +10,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dnabert2_fast._internal.checks import check_at_least, check_choice
+from dnabert2_fast._internal.checks import check_choice
 from dnabert2_fast._internal.progress import Progress, progress
-from dnabert2_fast.genomics.embedding.pooling import Pooling, pool_states
+from dnabert2_fast.genomics.embedding.config import EmbeddingConfig, Pooling
+from dnabert2_fast.genomics.embedding.pooling import pool_states
+from dnabert2_fast.genomics.embedding.views import View, count_empty, views_of, warn_of_empty
 from dnabert2_fast.genomics.masked import finite_on_host
 from dnabert2_fast.io.arguments import Sequences
-from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2Model
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 
-__all__ = ["EmbeddingConfig", "embed", "embed_positions", "read_encoder"]
-
-
-@dataclass(frozen=True)
-class EmbeddingConfig:
-    """Settings of the conversion of sequences to vectors.
-
-    Parameters
-    ----------
-    pooling
-        mean and max use the tokens of real bases: [CLS], [SEP] and [UNK] are excluded. cls uses the
-        state of the first token.
-    layers
-        Layers whose states are averaged: 0 is the embeddings, 1 the first layer, -1 the last.
-    context_bp
-        Bases that the model reads at once. Longer sequences are read in windows of that length that
-        overlap by a quarter, and every base counts once. Default: whole sequences of any length, in
-        which attention skips keys that cannot matter.
-    both_strands
-        Average over the sequence and its reverse complement.
-    batch_tokens
-        Maximum tokens per batch; more is faster and needs more memory.
-
-    Raises
-    ------
-    ValueError
-        When a setting is out of range.
-
-    Examples
-    --------
-    For `embed_file`; `embed` and `DnaEmbedder` take each field as an argument:
-
-    >>> EmbeddingConfig(layers=(-2, -1), both_strands=True).pooling
-    'mean'
-    >>> embed(["ACGTTAGC"], layers=(-2, -1), both_strands=True).shape
-    (1, 256)
-    """
-
-    pooling: Pooling = "mean"
-    layers: tuple[int, ...] = (-1,)
-    context_bp: int | None = None
-    both_strands: bool = False
-    batch_tokens: int = 16_384
-
-    def __post_init__(self) -> None:
-        check_choice("pooling", self.pooling, get_args(Pooling))
-        if not self.layers:
-            raise ValueError("layers: give at least one, for example -1, the last.")
-        check_at_least("context_bp", self.context_bp, 4)
-        check_at_least("batch_tokens", self.batch_tokens, 1)
+__all__ = ["embed", "embed_positions", "read_encoder"]
 
 
 def embed(
@@ -212,18 +163,6 @@ def embed_positions(
     return found
 
 
-class View(NamedTuple):
-    """A text that is encoded for a sequence: a window, or the other strand.
-
-    `output_row` is the row that its vector is added to; `base_weights` has one weight per
-    character, or is None if all are 1.
-    """
-
-    output_row: int
-    text: str
-    base_weights: npt.NDArray[np.float64] | None
-
-
 class _Encoded(NamedTuple):
     views: list[View]
     packed: PackedBatch
@@ -241,13 +180,7 @@ def embed_quietly(
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
     """Return the result of `embed`, without its progress bar and its warning."""
-    strands = 1 + config.both_strands
-    views = [
-        view
-        for i, text in enumerate(texts)
-        for strand in range(strands)
-        for view in _views(strands * i + strand, text, strand == 1, config.context_bp)
-    ]
+    strands, views = 1 + config.both_strands, views_of(texts, config)
     left = np.bincount([view.output_row // strands for view in views], minlength=len(texts))
     total = np.zeros((strands * len(texts), model.config.hidden_size))
     weight = np.zeros(len(total))
@@ -285,38 +218,6 @@ def embed_quietly(
     shape = (len(texts), strands, model.config.hidden_size)
     vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
     return vectors
-
-
-def count_empty(vectors: npt.NDArray[np.float32]) -> int:
-    """Return the number of rows that are NaN, because their sequences have no bases."""
-    return int(np.isnan(vectors[:, 0]).sum())
-
-
-def warn_of_empty(empty: int, rows: int) -> None:
-    """Warn when some of the rows are NaN."""
-    if empty:
-        warnings.warn(
-            f"{empty:,} of {rows:,} sequences have no A, C, G or T. Their vectors are NaN.",
-            stacklevel=3,
-        )
-
-
-def _views(output_row: int, text: str, turned: bool, context_bp: int | None) -> Iterator[View]:
-    if turned:
-        text = reverse_complement(text)
-    if context_bp is None or len(text) <= context_bp:
-        yield View(output_row, text, None)
-        return
-    # Evenly spread, so that the last window is as long as the others.
-    count = -(-(len(text) - context_bp) // (context_bp - context_bp // 4)) + 1
-    starts = np.linspace(0, len(text) - context_bp, count).round().astype(int)
-    seen = np.zeros(len(text) + 1, np.int64)
-    np.add.at(seen, starts, 1)
-    np.add.at(seen, starts + context_bp, -1)
-    weights = 1 / np.cumsum(seen[:-1])
-    for start in starts.tolist():
-        window = slice(start, start + context_bp)
-        yield View(output_row, text[window], weights[window])
 
 
 def _batches(
