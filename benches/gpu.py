@@ -1,53 +1,103 @@
-"""Everything that a GPU is needed for: peak rates, attention, kernels, encoder, mutants, training.
+"""Everything that a GPU is needed for, by one command within a time budget.
 
-    python benches/gpu.py [--tune] [--smoke]
+    PYTHONPATH=python python3 benches/gpu.py [--budget-s 560] [--out DIR] [--smoke]
 
-Prints a JSON line per result, then a table, and records the numbers. All rates are bfloat16, 12
-heads of 64, medians of CUDA events. FLOPs of attention count every pair of tokens (4 * length^2 *
-head_dim per head, 2.5 times that backward), so that leaving pairs out shows as a rate beyond the
-card's. Peers in the same run: FlexAttention, SDPA with the bias as a mask, flash-attn where it is
-installed, plain torch. ``--tune`` tries other tiles for the attention kernels. ``--smoke`` runs
+Needs Python, torch, triton, numpy and the extension (python/dnabert2_fast/_native.abi3.so), and no
+network. Each part is a process with its own time limit. It appends its rows to DIR/rows.jsonl as
+they are measured and writes its messages to DIR/PART.log. A part that fails or is stopped gets a
+row with the reason, and the table at the end has all rows.
+
+All rates are bfloat16, 12 heads of 64. Calls are queued between two CUDA events, so that launches
+do not count. FLOPs of attention count every pair of tokens (4 * length^2 * head_dim per head, 2.5
+times that backward), so that leaving pairs out shows as a rate beyond the card's. ``--smoke`` runs
 every part once at a tiny size, also on a CPU under Triton's interpreter (TRITON_INTERPRET=1); its
 times mean nothing and are not recorded.
 """
 
+import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
 import itertools
 import json
+import os
+import platform
+import subprocess
 import sys
+import tempfile
 import time
+import types
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
-from _harness import Bench, arguments
 from torch import nn
 
-from dnabert2_fast import (
+
+class Absent(type):
+    """The class of every name of a library that is not installed."""
+
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Absent(name, (Exception,), {"__init__": lambda self, *_, **__: None})
+
+
+class AbsentLibraries:
+    """Finds libraries that files and settings need and measurements do not, where missing."""
+
+    NAMES = ("safetensors", "tqdm", "tyro", "packaging", "pyarrow", "isal", "xformers")
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.missing:
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def __init__(self):
+        self.missing = {name for name in self.NAMES if importlib.util.find_spec(name) is None}
+        self.missing -= {"isal", "xformers"}  # the package has its own way without them
+
+    def create_module(self, spec):
+        module = types.ModuleType(spec.name)
+        module.__getattr__ = lambda name: getattr(Absent("absent", (), {}), name)
+        return module
+
+    def exec_module(self, module):
+        pass
+
+
+ABSENT = AbsentLibraries()
+sys.meta_path.append(ABSENT)
+os.environ.setdefault("DNABERT2_FAST_PROGRESS", "0")
+
+from dnabert2_fast import attention as package  # noqa: E402
+from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen  # noqa: E402
+from dnabert2_fast.attention.alibi import alibi_bias  # noqa: E402
+from dnabert2_fast.kernels import (  # noqa: E402
+    triton_add_norm,
+    triton_geglu,
+    triton_masked_lm_loss,
+)
+from dnabert2_fast.model import (  # noqa: E402
     Dnabert2Config,
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
     PackedBatch,
-    Ragged,
-    Tokenizer,
-    attribute,
 )
-from dnabert2_fast import attention as package
-from dnabert2_fast.attention import alibi_slopes, count_scores, report, triton_varlen
-from dnabert2_fast.attention.alibi import alibi_bias
-from dnabert2_fast.genomics import AttributionConfig
-from dnabert2_fast.kernels import triton_add_norm, triton_geglu, triton_masked_lm_loss
-from dnabert2_fast.pretraining.flops import training_flops
+from dnabert2_fast.pretraining.flops import training_flops  # noqa: E402
+from dnabert2_fast.ragged import Ragged  # noqa: E402
 
 HEADS, SIZE = 12, 64
-RESULTS = []
-SETTINGS = ("tokens", "backend", "kernel", "mode", "tiles", "chosen")
+SETTINGS = ("tokens", "backend", "kernel", "mode", "tiles", "dropout", "chosen", "device")
 UNITS = {
     "product_tflops": ("matrix product", "TFLOP/s"),
     "copy_gb_s": ("copy", "GB/s"),
     "forward_tflops": ("forward", "TFLOP/s"),
     "backward_tflops": ("backward", "TFLOP/s"),
+    "gb_s": ("memory", "GB/s"),
     "left_out": ("scores left out", "of 1"),
     "times_plain_torch": ("rate", "times plain torch"),
     "sequences_s": ("rate", "sequences/s"),
@@ -55,17 +105,20 @@ UNITS = {
     "times_loop": ("rate", "times one mutant per pass"),
     "tokens_s": ("rate", "tokens/s"),
     "share_of_product_peak": ("share of the matrix product's rate", "of 1"),
+    "dispatch_ms": ("time of the host per step", "ms"),
     "peak_gb": ("memory", "GB"),
+    "seconds": ("time", "s"),
 }
 
 
 class Sizes:
     """What is measured; the small ones only show that every part runs."""
 
-    def __init__(self, smoke, bench=None):
-        self.bench = bench
+    def __init__(self, smoke, rows):
+        self.rows = rows
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        self.smoke = smoke
         self.repetitions = 1 if smoke else 20
         self.lengths = (24, 40) if smoke else (512, 2048, 8192)
         self.tokens = 48 if smoke else 65_536
@@ -83,33 +136,76 @@ class Sizes:
 
 
 def emit(sizes, part, **values):
-    """Print a result, and record its numbers unless it is a smoke test."""
-    RESULTS.append({"part": part, **values})
-    print(json.dumps(RESULTS[-1]), flush=True)
-    settings = [str(values[name]) for name in SETTINGS if name in values]
-    for name, (metric, unit) in UNITS.items():
-        if sizes.bench and name in values:
-            sizes.bench.record(", ".join([part, *settings]), metric, unit, [values[name]])
+    """Append a result to the file of rows, and print it."""
+    line = json.dumps({"part": part, **values})
+    with sizes.rows.open("a") as file:
+        file.write(line + "\n")
+    print(line, flush=True)
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def seconds(sizes, work):
-    """Median time of a call."""
-    times = []
-    for _ in range(3 if sizes.device.type == "cuda" else 0):
+    """Time of a call: the median of three queues of calls, each between two CUDA events."""
+    if sizes.device.type != "cuda":
+        began = time.perf_counter()
         work()
-    for _ in range(sizes.repetitions):
-        if sizes.device.type == "cuda":
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
+        return time.perf_counter() - began
+    for _ in range(3):
+        work()
+    times = []
+    for _ in range(3):
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(sizes.repetitions):
             work()
-            stop.record()
-            stop.synchronize()
-            times.append(start.elapsed_time(stop) / 1e3)
-        else:
-            began = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - began)
+        stop.record()
+        stop.synchronize()
+        times.append(start.elapsed_time(stop) / 1e3 / sizes.repetitions)
     return median(times)
+
+
+def machine(sizes):
+    """Versions, and what the driver reports of clocks and power."""
+    import triton
+
+    cuda = sizes.device.type == "cuda"
+    name = torch.cuda.get_device_name() if cuda else "no GPU"
+    emit(
+        sizes, "machine", device=name, torch=torch.__version__, triton=triton.__version__,
+        python=platform.python_version(), missing=sorted(ABSENT.missing),
+    )  # fmt: skip
+    query = "clocks.sm,clocks.mem,clocks.max.sm,power.limit,temperature.gpu,driver_version"
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    if cuda:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        emit(sizes, "machine", **dict(zip(query.split(","), done.stdout.split(", "), strict=False)))
+
+
+def kernels_compile(sizes):
+    """Compile all variants into one cache, in processes of their own."""
+    began, variants = time.perf_counter(), list(itertools.product(("skip", "all"), ("0.0", "0.1")))
+    command = [sys.executable, __file__, "--smoke"] if sizes.smoke else [sys.executable, __file__]
+    out = ("--out", str(sizes.rows.parent))
+    jobs = [
+        subprocess.Popen([*command, *out, "--variant", f"{skip}:{dropout}"])
+        for skip, dropout in variants
+    ]
+    failed = sum(job.wait() != 0 for job in jobs)
+    emit(sizes, "compile", seconds=round(time.perf_counter() - began, 1), variants=len(jobs),
+         **({"failed": f"{failed} variants"} if failed else {}))  # fmt: skip
+
+
+def compile_variant(sizes, variant):
+    skip, dropout = variant.split(":")
+    triton_varlen.SKIP_FROM = 0 if skip == "skip" else 10**9
+    qkv, given = packed(sizes, sizes.lengths[0])
+    leaf = qkv.clone().requires_grad_()
+    out = triton_varlen.attention_triton(*leaf.unbind(1), **given, dropout_p=float(dropout))
+    out.sum().backward()
+    fused_step(sizes, float(dropout))
 
 
 def peaks(sizes):
@@ -121,6 +217,13 @@ def peaks(sizes):
     y = torch.empty_like(x)
     emit(sizes, "peak", product_tflops=round(rate, 6),
          copy_gb_s=round(2 * len(x) / seconds(sizes, lambda: y.copy_(x)) / 1e9))  # fmt: skip
+    width, wide = sizes.config.hidden_size, sizes.config.intermediate_size
+    for inner, outer in ((width, 3 * width), (width, width), (width, 2 * wide), (wide, width)):
+        a = torch.randn(sizes.tokens, inner, device=sizes.device, dtype=sizes.dtype)
+        b = torch.randn(inner, outer, device=sizes.device, dtype=sizes.dtype)
+        rate = 2 * sizes.tokens * inner * outer / seconds(sizes, lambda a=a, b=b: a @ b) / 1e12
+        emit(sizes, "product", mode=f"{inner} x {outer}", tokens=sizes.tokens,
+             product_tflops=round(rate, 6))  # fmt: skip
 
 
 def packed(sizes, length):
@@ -147,21 +250,26 @@ def dense(q, k, v, *, cu_seqlens, max_seqlen, alibi_slopes, dropout_p):
 
 def contestants(sizes):
     runs = {s.name: s.runs for s in report(sizes.device, sizes.dtype)}
-    found = {"triton": triton_varlen.attention_triton}
-    for name in ("flash_attn", "flex"):
-        if runs[name]:
-            found[name] = package._load(name)
+    found = {name: package._load(name) for name in ("flash_attn", "flex") if runs[name]}
     return {**found, "sdpa_dense": dense}
 
 
 def attention_rates(sizes):
+    rates_of(sizes, {"triton": triton_varlen.attention_triton})
+
+
+def attention_peers(sizes):
+    rates_of(sizes, contestants(sizes))
+
+
+def rates_of(sizes, backends):
     for length in sizes.lengths:
         qkv, given = packed(sizes, length)
         pairs = (len(qkv) // length) * length**2 * sizes.heads * sizes.head_size
         triton_varlen.SKIP_FROM = 0
         with count_scores() as scores:
             triton_varlen.attention_triton(*qkv.unbind(1), **given, dropout_p=0.0)
-        for name, run in contestants(sizes).items():
+        for name, run in backends.items():
             for skip in (False, True) if name == "triton" else (False,):
                 row = {"tokens": length, "backend": name}
                 triton_varlen.SKIP_FROM = 0 if skip else 10**9
@@ -180,19 +288,16 @@ def attention_rate(sizes, run, qkv, given, pairs):
     with torch.no_grad():
         forward = seconds(sizes, lambda: run(*qkv.unbind(1), **given, dropout_p=0.0))
     grad = torch.randn_like(qkv[:, 0])
-
-    def both():
-        torch.autograd.grad(run(*leaf.unbind(1), **given, dropout_p=0.0), leaf, grad)
-
-    backward = max(seconds(sizes, both) - forward, 1e-9)
+    out = run(*leaf.unbind(1), **given, dropout_p=0.0)
+    backward = seconds(sizes, lambda: torch.autograd.grad(out, leaf, grad, retain_graph=True))
     return {
         "forward_tflops": round(4 * pairs / forward / 1e12, 1),
         "backward_tflops": round(10 * pairs / backward / 1e12, 1),
     }
 
 
-def fused_kernels(sizes):
-    """Each kernel against the same formula in plain torch, forward and backward."""
+def fused_pairs(sizes, dropout_p):
+    """Each kernel: ours, the same formula in plain torch, leaves, and bytes of both passes."""
     rows, width = sizes.tokens, sizes.config.hidden_size
     wide = sizes.config.intermediate_size
     draw = {"device": sizes.device, "dtype": sizes.dtype}
@@ -204,31 +309,61 @@ def fused_kernels(sizes):
     table = torch.randn(sizes.vocab_size, width, requires_grad=True, **draw)
     bias = torch.zeros(sizes.vocab_size, requires_grad=True, **draw)
     labels = torch.randint(sizes.vocab_size, (len(hidden),), device=sizes.device)
+    weights = (norm.weight, norm.bias)
 
     def plain_geglu():
         gate, value = gated.chunk(2, -1)
-        return F.dropout(F.gelu(gate) * value, 0.1)
+        return F.dropout(F.gelu(gate) * value, dropout_p)
 
-    def ours_add_norm():
-        return triton_add_norm.add_norm(x, residual, norm.weight, norm.bias, seed, 1e-12, 0.1)[0]
+    def plain_loss():
+        return F.cross_entropy(F.linear(hidden, table, bias).float(), labels, reduction="sum")
 
-    pairs = {
-        "geglu": (lambda: triton_geglu.geglu(gated, seed, 0.1), plain_geglu, [gated]),
-        "add_norm": (ours_add_norm, lambda: norm(F.dropout(x, 0.1) + residual), [x, residual]),
+    return {
+        "geglu": (
+            lambda: triton_geglu.geglu(gated, seed, dropout_p),
+            plain_geglu,
+            [gated],
+            4 * gated.numel() * gated.element_size(),
+        ),
+        "add_norm": (
+            lambda: triton_add_norm.add_norm(x, residual, *weights, seed, 1e-12, dropout_p)[0],
+            lambda: norm(F.dropout(x, dropout_p) + residual),
+            [x, residual],
+            (8 if dropout_p else 7) * x.numel() * x.element_size(),
+        ),
         "masked_lm_loss": (
             lambda: triton_masked_lm_loss.masked_lm_loss(hidden, table, bias, labels)[0],
-            lambda: F.cross_entropy(F.linear(hidden, table, bias).float(), labels, reduction="sum"),
+            plain_loss,
             [hidden, table],
+            None,
         ),
-    }  # fmt: skip
-    for name, (ours, plain, leaves) in pairs.items():
+    }
 
-        def step(run, leaves=leaves):
-            out = run()
-            torch.autograd.grad(out, leaves, torch.ones_like(out))
 
-        ratio = seconds(sizes, lambda p=plain: step(p)) / seconds(sizes, lambda o=ours: step(o))
-        emit(sizes, "fused", kernel=name, times_plain_torch=round(ratio, 2))
+def both_passes(run, leaves):
+    out = run()
+    torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+
+def fused_step(sizes, dropout_p):
+    for ours, _, leaves, _ in fused_pairs(sizes, dropout_p).values():
+        both_passes(ours, leaves)
+
+
+def fused_kernels(sizes):
+    """Each kernel against the same formula in plain torch, forward and backward."""
+    for dropout_p in (0.0, 0.1):
+        for name, (ours, plain, leaves, size) in fused_pairs(sizes, dropout_p).items():
+            if name == "masked_lm_loss" and dropout_p:
+                continue
+            own, theirs = (
+                seconds(sizes, lambda run=run, leaves=leaves: both_passes(run, leaves))
+                for run in (ours, plain)
+            )
+            row = {"times_plain_torch": round(theirs / own, 2)}
+            if size is not None:
+                row["gb_s"] = round(size / own / 1e9)
+            emit(sizes, "fused", kernel=name, dropout=dropout_p, **row)
 
 
 def batch_of(sizes, lengths):
@@ -239,23 +374,62 @@ def batch_of(sizes, lengths):
 def encoder(sizes):
     model = Dnabert2Model(sizes.config).to(sizes.device, sizes.dtype).eval()
     emit(sizes, "backend", chosen=model.attention_backend.name, why=model.attention_backend.reason)
-    compiled = torch.compile(model) if sizes.device.type == "cuda" else model
-    for length in sizes.encoder_lengths:
-        given = batch_of(sizes, [length] * max(1, sizes.tokens // length))
-        for name, run in (("eager", model), ("compiled", compiled)):
-            with torch.inference_mode():
-                took = seconds(sizes, lambda run=run, given=given: run(given))
-            emit(sizes, "encoder", tokens=length, mode=name, sequences_s=round(len(given) / took))
+    forward_rates(sizes, model, "eager")
     lengths = torch.randint(20, 1 + max(sizes.encoder_lengths), (max(2, sizes.tokens // 256),))
     given = batch_of(sizes, lengths.tolist())
     full = batch_of(sizes, [int(lengths.max())] * len(lengths))
     with torch.inference_mode():
         ratio = seconds(sizes, lambda: model(full)) / seconds(sizes, lambda: model(given))
     emit(sizes, "encoder", mode="ragged 20..512", times_padded=round(ratio, 2))
+    if sizes.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    long = batch_of(sizes, [max(sizes.lengths)])
+    with torch.inference_mode():
+        took = seconds(sizes, lambda: model(long))
+    row = {"sequences_s": round(1 / took, 1), **memory(sizes)}
+    emit(sizes, "encoder", tokens=max(sizes.lengths), mode="one sequence", **row)
+
+
+def compiled_encoder(sizes):
+    model = Dnabert2Model(sizes.config).to(sizes.device, sizes.dtype).eval()
+    forward_rates(sizes, torch.compile(model) if sizes.device.type == "cuda" else model, "compiled")
+
+
+def forward_rates(sizes, model, mode):
+    for length in sizes.encoder_lengths:
+        given = batch_of(sizes, [length] * max(1, sizes.tokens // length))
+        with torch.inference_mode():
+            took = seconds(sizes, lambda given=given: model(given))
+        emit(sizes, "encoder", tokens=length, mode=mode, sequences_s=round(len(given) / took))
+
+
+def memory(sizes):
+    if sizes.device.type != "cuda":
+        return {}
+    return {"peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 1)}
+
+
+def embedding(sizes):
+    """`embed()` from text to vectors, with the packaged tokenizer."""
+    from dnabert2_fast.genomics import embed
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_pretrained("dnabert2")
+    config = replace(sizes.config, vocab_size=tokenizer.vocab_size)
+    model = Dnabert2Model(config).to(sizes.device, sizes.dtype).eval()
+    texts = ["ACGTTGCATTAGCATCGTATAAAGG" * 20] * max(2, sizes.tokens // 16)
+    embed(texts[:2], model, tokenizer)
+    began = time.perf_counter()
+    embed(texts, model, tokenizer, batch_tokens=sizes.tokens)
+    took = time.perf_counter() - began
+    emit(sizes, "embed", mode="500 bp, from text", sequences_s=round(len(texts) / took))
 
 
 def mutants(sizes):
     """In-silico mutagenesis against a loop of single passes, both in one dtype."""
+    from dnabert2_fast.genomics import AttributionConfig, attribute
+    from dnabert2_fast.tokenizer import Tokenizer
+
     tokenizer = Tokenizer.from_pretrained("dnabert2")
     config = replace(sizes.config, vocab_size=tokenizer.vocab_size)
     model = Dnabert2ForSequenceClassification(config).to(sizes.device, sizes.dtype).eval()
@@ -269,38 +443,100 @@ def mutants(sizes):
 
 
 def training(sizes):
-    """Packed masked-LM steps: mixed precision, dropout, fused AdamW."""
+    """Packed masked-LM steps: mixed precision, fused AdamW, two micro-batches, dropout or not."""
+    for tokens in dict.fromkeys((sizes.tokens, sizes.tokens // 4 or 1)):
+        for dropout in (0.1, 0.0):
+            training_rate(sizes, tokens, dropout)
+
+
+def training_rate(sizes, tokens, dropout):
     length = max(sizes.encoder_lengths)
-    model = Dnabert2ForMaskedLM(sizes.config).to(sizes.device).train()
+    config = replace(sizes.config, hidden_dropout_prob=dropout)
+    model = Dnabert2ForMaskedLM(config).to(sizes.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    given = batch_of(sizes, [length] * max(1, sizes.tokens // length))
-    labels = given.input_ids.masked_fill(
-        torch.rand(len(given.input_ids), device=sizes.device) > 0.15, -100
-    )
+    given = batch_of(sizes, [length] * max(1, tokens // length))
+    tokens = len(given.input_ids)
+    labels = given.input_ids.masked_fill(torch.rand(tokens, device=sizes.device) > 0.15, -100)
+    mixed = {"dtype": torch.bfloat16, "enabled": sizes.dtype != torch.float32}
+    host = []
 
     def step():
-        with torch.autocast(
-            sizes.device.type, torch.bfloat16, enabled=sizes.dtype != torch.float32
-        ):
+        began = time.perf_counter()
+        with torch.autocast(sizes.device.type, **mixed):
             loss = model(given, labels, with_logits=False).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        host.append(time.perf_counter() - began)
 
-    rate = len(given.input_ids) / seconds(sizes, step)
-    tokens, labelled = len(given.input_ids), int((labels != -100).sum())
-    flops = training_flops(sizes.config, tokens, tokens * length, labelled) / tokens
-    tflops = next(r["product_tflops"] for r in RESULTS if r["part"] == "peak")
-    row = {"tokens_s": round(rate), "share_of_product_peak": round(rate * flops / 1e12 / tflops, 3)}
     if sizes.device.type == "cuda":
-        row["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
-    emit(sizes, "training", tokens=length, **row)
+        torch.cuda.reset_peak_memory_stats()
+    rate = tokens / seconds(sizes, step)
+    flops = training_flops(config, tokens, tokens * length, int((labels != -100).sum())) / tokens
+    row = {"tokens_s": round(rate), "dispatch_ms": round(min(host) * 1e3, 1), **memory(sizes)}
+    peak = [r["product_tflops"] for r in read_rows(sizes.rows) if r["part"] == "peak"]
+    if peak:
+        row["share_of_product_peak"] = round(rate * flops / 1e12 / max(peak), 3)
+    emit(sizes, "training", tokens=tokens, mode=f"{length} each", dropout=dropout, **row)
+    if dropout and sizes.device.type == "cuda":
+        longest_kernels(sizes, step, tokens)
+
+
+def longest_kernels(sizes, step, tokens):
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(3):
+            step()
+        torch.cuda.synchronize()
+    found = sorted(profile.key_averages(), key=lambda event: -event.device_time_total)
+    for event in found[:30]:
+        emit(sizes, "kernel", tokens=tokens, kernel=event.key[:80], calls=event.count // 3,
+             milliseconds=round(event.device_time_total / 3e3, 3))  # fmt: skip
+
+
+def pretraining(sizes):
+    """`pretrain()` at its defaults on a small corpus, stopped once and resumed."""
+    if ABSENT.missing:
+        emit(sizes, "pretrain", skipped=f"needs {', '.join(sorted(ABSENT.missing))}")
+        return
+    from dnabert2_fast import build_corpus, pretrain
+    from dnabert2_fast.corpus import CorpusConfig
+    from dnabert2_fast.pretraining import PretrainConfig, PretrainingCallback
+    from dnabert2_fast.tokenizer import Tokenizer
+
+    class Stop(PretrainingCallback):
+        def on_step(self, run):
+            if run.done == 2:
+                raise KeyboardInterrupt
+
+    draws = torch.Generator().manual_seed(0)
+    bases = "".join("ACGT"[i] for i in torch.randint(4, (200_000,), generator=draws).tolist())
+    records = [f">{i}\n{bases[i * 10_000 : (i + 1) * 10_000]}\n" for i in range(20)]
+    small = {"batch_tokens": 512, "size": "tiny"} if sizes.smoke else {}
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "x.fa").write_text("".join(records))
+        corpus, out = Path(folder) / "corpus", Path(folder) / "run"
+        windows = CorpusConfig(window_bp=500, valid_fraction=0.2)
+        files = [Path(folder) / "x.fa"]
+        build_corpus(files, corpus, Tokenizer.from_pretrained("dnabert2"), windows)
+        config = PretrainConfig(
+            str(corpus), str(out), steps=4, log_every=1, eval_tokens=4096, checkpoint_every=1,
+            **small,
+        )  # fmt: skip
+        with contextlib.suppress(KeyboardInterrupt):
+            pretrain(config, [Stop()])
+        stopped = pretrain(config)
+        whole = pretrain(replace(config, out=str(Path(folder) / "whole")))
+    rate = max(line.get("tokens_per_second", 0) for line in whole.metrics)
+    same = abs(stopped.eval_loss - whole.eval_loss)
+    emit(sizes, "pretrain", tokens_s=round(rate), resumed_loss_differs_by=round(same, 6))
 
 
 def tune(sizes):
     """Forward and backward rates for other tiles; edit `triton_varlen.tiles_for` by the best."""
     kept = triton_varlen.tiles_for
-    choices = itertools.product((64, 128), (32, 64, 128), (4, 8), (2, 3, 4))
+    rows, blocks = ((16,), (16,)) if sizes.smoke else ((64, 128), (32, 64, 128))
+    warps, stages = ((4,), (2,)) if sizes.smoke else ((4, 8), (2, 3, 4))
+    choices = itertools.product(rows, blocks, warps, stages)
     for rows, block, warps, stages in choices:
         if block > rows:
             continue
@@ -318,32 +554,105 @@ def tune(sizes):
     triton_varlen.tiles_for, triton_varlen.SKIP_FROM = kept, 1024
 
 
-def table():
-    print("\n| part | setting | result |\n|---|---|---|")
-    for row in RESULTS:
+# In this order, with the most seconds of each.
+PARTS = {
+    "machine": (machine, 25),
+    "peaks": (peaks, 40),
+    "compile": (kernels_compile, 120),
+    "training": (training, 120),
+    "attention": (attention_rates, 85),
+    "fused": (fused_kernels, 60),
+    "encoder": (encoder, 60),
+    "embed": (embedding, 50),
+    "mutants": (mutants, 50),
+    "pretrain": (pretraining, 70),
+    "peers": (attention_peers, 90),
+    "compiled": (compiled_encoder, 90),
+    "tiles": (tune, 240),
+}
+
+
+def table(rows):
+    lines = ["| part | setting | result |", "|---|---|---|"]
+    for row in rows:
         words = {k: v for k, v in row.items() if k != "part"}
         setting = [str(v) for k, v in words.items() if k in SETTINGS]
-        result = [f"{k} {v}" for k, v in words.items() if str(v) not in setting]
-        print(f"| {row['part']} | {', '.join(setting)} | {', '.join(result)} |")
+        result = [f"{k} {v}" for k, v in words.items() if k not in SETTINGS]
+        lines.append(f"| {row['part']} | {', '.join(setting)} | {', '.join(result)} |")
+    return "\n".join(lines)
+
+
+def record(rows, asked):
+    """Add the numbers to the records of this machine."""
+    from _harness import Bench
+
+    bench = Bench("gpu", asked)
+    for row in rows:
+        settings = [str(row[name]) for name in SETTINGS if name in row]
+        for name, (metric, unit) in UNITS.items():
+            if name in row:
+                bench.record(", ".join([row["part"], *settings]), metric, unit, [row[name]])
+
+
+def run_part(name, limit, asked):
+    """Run a part in its own process; return why it failed, None if it did not."""
+    command = [sys.executable, __file__, "--part", name, "--out", str(asked.out)]
+    with (asked.out / f"{name}.log").open("w") as log:
+        try:
+            subprocess.run(
+                [*command, *["--smoke"] * asked.smoke], stdout=log, stderr=log, check=True,
+                timeout=limit,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"stopped after {limit:.0f} s"
+        except subprocess.CalledProcessError:
+            said = (asked.out / f"{name}.log").read_text(errors="replace").strip()
+            return said.splitlines()[-1][:200] if said else "no message"
+    return None
 
 
 def main():
-    parser = arguments(__doc__, genome=False)
-    parser.add_argument("--tune", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--budget-s", type=float, default=560.0)
+    parser.add_argument("--out", type=Path, default=Path("target/gpu"))
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--results", type=Path, help="folder of records, to add the numbers to")
+    parser.add_argument("--part", choices=PARTS, help="run one part in this process")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not (asked.smoke or torch.cuda.is_available()):
         print("error: torch finds no CUDA device; nothing to measure", file=sys.stderr)
         return 2
-    sizes = Sizes(asked.smoke, None if asked.smoke else Bench("gpu", asked))
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    emit(sizes, "machine", device=name, torch=torch.__version__)
-    for part in (peaks, attention_rates, fused_kernels, encoder, mutants, training):
-        part(sizes)
-    if asked.tune:
-        tune(sizes)
-    table()
-    return 0
+    rows = asked.out / "rows.jsonl"
+    if asked.variant:
+        compile_variant(Sizes(asked.smoke, rows), asked.variant)
+        return 0
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.part:
+        PARTS[asked.part][0](Sizes(asked.smoke, rows))
+        return 0
+    rows.unlink(missing_ok=True)
+    ends, sizes = time.monotonic() + asked.budget_s, Sizes(asked.smoke, rows)
+    for name, (_, limit) in PARTS.items():
+        left = ends - time.monotonic()
+        limit = left if asked.smoke else min(limit, left)
+        why = "no time was left" if left < 5 else run_part(name, limit, asked)
+        if why is not None:
+            emit(sizes, name, failed=why)
+        else:
+            print(f"{name}: done, {ends - time.monotonic():.0f} s left", flush=True)
+    found = read_rows(rows)
+    (asked.out / "table.md").write_text(table(found) + "\n")
+    print("\n" + table(found))
+    if asked.results and not asked.smoke:
+        record(found, asked)
+    failed = [row for row in found if "failed" in row]
+    for row in failed:
+        print(f"failed: {row['part']}: {row['failed']}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

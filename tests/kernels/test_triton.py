@@ -1,6 +1,9 @@
 """Triton kernels without a GPU: the interpreter runs them, the compiler builds them for cards."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,13 +82,55 @@ def test_the_gpu_benchmark_needs_a_gpu(tmp_path, environment):
 
 @pytest.mark.full
 def test_the_gpu_benchmark_runs_in_all_its_parts(tmp_path, environment):
-    done = run(ROOT / "benches" / "gpu.py", "--smoke", cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "failed" not in done.stdout
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    parts = ["machine", "peak", "attention", "fused", "backend", "encoder", "mutants", "training"]
+    bench, out = ROOT / "benches" / "gpu.py", tmp_path / "out"
+    done = run(bench, "--smoke", "--budget-s", "1200", "--out", out, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    parts = ["machine", "peak", "product", "compile", "training", "attention", "fused", "backend"]
+    parts += ["encoder", "embed", "mutants", "pretrain", "tiles"]
     assert list(dict.fromkeys(row["part"] for row in rows)) == parts
+    assert not [row for row in rows if "failed" in row or "skipped" in row]
+    assert (out / "table.md").read_text() in done.stdout
     assert "| training |" in done.stdout
+
+
+@pytest.mark.full
+def test_the_gpu_benchmark_lists_what_fails(tmp_path, environment):
+    bench, out = ROOT / "benches" / "gpu.py", tmp_path / "out"
+    done = run(bench, "--smoke", "--budget-s", "20", "--out", out, cwd=tmp_path, env=environment)
+    assert done.returncode == 1
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert "no time was left" in [row.get("failed") for row in rows]
+    assert "failed: tiles: no time was left" in done.stderr
+    assert "| tiles |" in done.stdout
+
+
+# What a wheel of torch brings with it, and no library of this package.
+BARE = (
+    "torch", "torchgen", "functorch", "triton", "numpy", "numpy.libs", "nvidia", "sympy", "mpmath",
+    "networkx", "jinja2", "markupsafe", "filelock", "fsspec", "typing_extensions.py",
+)  # fmt: skip
+
+
+@pytest.mark.full
+def test_the_gpu_benchmark_needs_torch_triton_and_numpy_alone(tmp_path):
+    installed = Path(torch.__file__).parents[1]
+    (tmp_path / "site").mkdir()
+    for name in BARE:
+        if (installed / name).exists():
+            (tmp_path / "site" / name).symlink_to(installed / name)
+    paths = f"{tmp_path / 'site'}:{ROOT / 'python'}"
+    for part in ("machine", "encoder", "embed", "mutants", "training", "pretrain"):
+        options = ("--smoke", "--part", part, "--out", tmp_path / "out")
+        bare = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": paths}
+        command = (sys.executable, "-S", ROOT / "benches" / "gpu.py", *options)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=bare, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, part + done.stderr[-3000:]
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert "safetensors" in rows[0]["missing"]
+    assert rows[-1]["skipped"].startswith("needs packaging, pyarrow")
 
 
 class Recorder:
