@@ -1,8 +1,10 @@
 """A manifest gives each file's species; an error names the wrong line."""
 
+import warnings
+
 import pytest
 
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.io import SourceFile, read_manifest
 from dnabert2_fast.io.manifest import species_by_path
 
@@ -57,3 +59,24 @@ def test_not_a_table(tmp_path):
     path.write_bytes(b"\xff\xfe\x00path")
     with pytest.raises(DataError, match="is not a table"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("path,wieght", r"m\.csv:1: ignored the column 'wieght'\. Did you mean weight\?"),
+        ("path,Species", r"'Species'\. Did you mean species\?"),
+        ("path,max bp", r"'max bp'\. Did you mean max_bp\?"),
+    ],
+)
+def test_misspelt_columns_are_named(tmp_path, header, said):
+    (tmp_path / "m.csv").write_text(f"{header}\na.fa,2\n")
+    with pytest.warns(InputWarning, match=said):
+        assert read_manifest(tmp_path / "m.csv") == [SourceFile(tmp_path / "a.fa")]
+
+
+def test_other_columns_are_ignored(tmp_path):
+    (tmp_path / "m.csv").write_text("path,note,species,subspecies\na.fa,2,x,y\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_manifest(tmp_path / "m.csv") == [SourceFile(tmp_path / "a.fa", "x")]

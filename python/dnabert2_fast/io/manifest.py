@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from dnabert2_fast.errors import DataError
+from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.io.content import open_bytes
 
 __all__ = ["SourceFile", "read_manifest", "species_by_path"]
+
+COLUMNS = ("path", "species", "group", "weight", "max_bp")
 
 
 class SourceFile(NamedTuple):
@@ -69,6 +74,11 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
     DataError
         When it is damaged or lines contradict each other; names file and line.
 
+    Warns
+    -----
+    InputWarning
+        When a column is ignored whose name resembles one that is read, such as ``wieght``.
+
     Examples
     --------
     >>> import tempfile
@@ -95,6 +105,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
             raise DataError(
                 f"{path}:1: has no column 'path' (got {names or 'none'}). Name it in the header."
             )
+        _warn_of_unknown(path, rows.fieldnames or ())
         for row in rows:
             where = f"{path}:{rows.line_num}"
             item = _input(path.parent, row, where)
@@ -113,6 +124,18 @@ def read_manifest(path: str | os.PathLike[str]) -> list[SourceFile]:
     if not inputs:
         raise DataError(f"{path}: has a header but no rows. Add one row per file.")
     return inputs
+
+
+def _warn_of_unknown(path: Path, names: Sequence[str]) -> None:
+    """Name the columns that are ignored although their names resemble ones that are read."""
+    for name in names:
+        close = get_close_matches(name.strip().lower(), COLUMNS, n=1, cutoff=0.75)
+        if name not in COLUMNS and close and close[0] not in names:
+            warnings.warn(
+                f"{path}:1: ignored the column {name!r}. Did you mean {close[0]}?",
+                InputWarning,
+                stacklevel=3,
+            )
 
 
 def _input(folder: Path, row: dict[str, str | None], where: str) -> SourceFile:
