@@ -210,9 +210,9 @@ def test_progress_counts_bases_with_the_time_left(files, tmp_path, monkeypatch, 
     predict(files / "number", files / "x.fa", tmp_path / "x.bw")
     lines = capsys.readouterr().err.splitlines()
     total = sum(LENGTHS.values())
-    assert lines[0].startswith("predicting: ")
-    assert f"/{total:,} bases" in lines[0]
-    assert " s left)" in lines[0]
+    assert lines[1].startswith("predicting: ")  # after the line of device and precision
+    assert f"/{total:,} bases" in lines[1]
+    assert " s left)" in lines[1]
     assert lines[-1].startswith(f"predicting: {total:,}/{total:,} bases")  # gaps included
 
 

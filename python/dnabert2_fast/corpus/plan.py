@@ -43,7 +43,7 @@ class CorpusConfig:
     Parameters
     ----------
     window_bp
-        Length of a window in bases; none makes each run (or record, see other_letters) a window.
+        Length of a window in bases. Default: each run (or record, see other_letters) is a window.
     min_window_bp
         Draw each window's length uniformly from this to window_bp, by seed; windows are adjacent.
     stride_bp

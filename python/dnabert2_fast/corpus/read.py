@@ -317,7 +317,7 @@ class Corpus:
 
     @cached_property
     def shards(self) -> list[Ragged]:
-        """The memory-mapped windows of each shard; numbers of windows continue across shards."""
+        """Windows of each shard, memory-mapped; their numbers continue across shards."""
         mapped = []
         for shard in self._shards:
             path = self.folder / shard_files(shard["number"])[0]
