@@ -233,7 +233,7 @@ def by_attribution(folder, kind, pairs, tmp_path):
         ]
         with torch.no_grad():
             batch = targets[0].copies(1)
-            found.append([float(target(batch, target.real(batch))) for target in targets])
+            found.append([float(target(batch, target.real(batch))[0]) for target in targets])
     return np.array(found)
 
 
