@@ -2,6 +2,8 @@
 
 import csv
 import gzip
+import json
+import shutil
 from collections import Counter
 from functools import cache
 
@@ -24,6 +26,7 @@ from dnabert2_fast.finetuning import PredictConfig
 from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.labels import read_labelled
+from dnabert2_fast.finetuning.plot import _curves as curves
 from dnabert2_fast.finetuning.plot import plot_answers
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.io.strand import reverse_complement
@@ -218,6 +221,31 @@ def test_evaluate(files, tmp_path, capsys, kind, label, plots):
         assert got == pytest.approx(want)
         assert main([*arguments, "--out", str(tmp_path / "ev")]) == 2
         assert "exists already" in capsys.readouterr().err
+
+
+def test_evaluate_shows_the_scores_of_training(files, tmp_path, capsys):
+    """A linear model on k-mers may be better: the user sees it beside the result."""
+    folder = shutil.copytree(files / "multiclass", tmp_path / "m")
+    scores = {"dev": {"mcc": 0.5}, "test": {"mcc": 0.399}, "test_baseline": {"mcc": 0.707}}
+    (folder / "metrics.json").write_text(json.dumps(scores))
+    rows = [f"{s},{['no', 'yes', 'maybe'][i % 3]}" for i, s in enumerate(RECORDS.values())]
+    (tmp_path / "t.csv").write_text("sequence,label\n" + "\n".join(rows) + "\n")
+    assert main(["evaluate", str(folder), f"{tmp_path}/t.csv", "--out", f"{tmp_path}/ev"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  when it was trained, its own test: mcc 0.399",
+        "  when it was trained, linear model on 5-mers: mcc 0.707",
+    ]
+
+
+def test_curves_have_their_areas_and_numbers(tmp_path):
+    labels = np.array([0, 0, 1, 1, 1])
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.1, 0.9], [0.3, 0.7]])
+    wanted, given = labels[:, None] == 1, outputs[:, 1:]
+    curves(tmp_path / "c.svg", ["promoter"], wanted, given, 2)
+    text = (tmp_path / "c.svg").read_text()
+    # Of six pairs of a positive and a negative, four are in order.
+    for shown in ("promoter, AUC 0.667", "promoter, AP 0.806, n 3", "n 5"):
+        assert f"<!-- {shown} -->" in text  # letters are paths
 
 
 def test_predict_on_the_command_line(files, tmp_path, capsys):

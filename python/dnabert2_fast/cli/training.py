@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.cli._args import DtypeOrInt8, Folder, report, require_output
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.io.tracks import is_segments, is_track
@@ -192,4 +193,22 @@ def evaluate(
         device=device,
         rna=rna,
     )
-    print(f"{out}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
+    print(f"{out}: {listed(values)}")
+    trained = trained_scores(Path(model))
+    for split, title in (("test", "its own test"), ("test_baseline", "linear model on 5-mers")):
+        if split in trained:
+            print(f"  when it was trained, {title}: {listed(trained[split])}")
+
+
+def listed(values: dict[str, float]) -> str:
+    """Return scores by name on one line."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+
+
+def trained_scores(folder: Path) -> dict[str, dict[str, float]]:
+    """Return the scores that `finetune` stored in its folder; none in other folders."""
+    try:
+        found = read_object(folder / "metrics.json")
+    except (OSError, ValueError):
+        return {}
+    return {split: found[split] for split in ("test", "test_baseline") if split in found}

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pc
-from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
+from sklearn.metrics import (
+    auc,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_curve,
+)
 
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
@@ -149,8 +155,10 @@ def _curves(
             continue  # a curve needs both outcomes
         false, true, _ = roc_curve(yes, given)
         precision, found, _ = precision_recall_curve(yes, given)
-        roc.plot(false, true, lw=1, label=name)
-        recall.step(found, precision, lw=1, where="post")
+        roc.plot(false, true, lw=1, label=f"{name}, AUC {auc(false, true):.3f}")
+        mean = average_precision_score(yes, given)
+        label = f"{name}, AP {mean:.3f}, n {yes.sum():,}"
+        recall.step(found, precision, lw=1, where="post", label=label)
     roc.plot([0, 1], [0, 1], color="grey", ls="--", lw=1)
     if len(names) == 1:
         recall.axhline(wanted.mean(), color="grey", ls="--", lw=1)
@@ -162,10 +170,13 @@ def _curves(
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
     if len(names) <= MAX_NAMED:
-        roc.legend(frameon=False, loc="lower right", title="dashed: chance")
+        roc.legend(frameon=False, loc="lower right", title="dashed: chance", fontsize="small")
+        recall.legend(frameon=False, loc="lower left", fontsize="small")
+        named = ""
     else:
         of_all = f"the {len(names)} most frequent of " if len(names) < total else ""
-        roc.set_title(f"{of_all}{total} labels; dashed: chance", fontsize="medium")
+        named = f"{of_all}{total} labels; dashed: chance; "
+    figure.suptitle(f"{named}n {len(wanted):,}", fontsize="medium")
     _save(figure, path)
 
 
