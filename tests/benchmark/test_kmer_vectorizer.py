@@ -3,11 +3,13 @@
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.dna import reverse_complement
 from helpers.models import encoder, tok
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
@@ -92,3 +94,15 @@ def test_the_published_baseline(shared):
     assert abs(area - float(want["auc_k1to6"])) < 0.002
     score = matthews_corrcoef(test.labels, pipeline.predict(test.sequences))
     assert abs(score - float(want["mcc_k1to6"])) < 0.01
+
+
+def test_a_column_transformer_passes_a_table_of_one_column():
+    rows = ["ACGTT", "TTAAG"]
+    wanted = KmerVectorizer().fit_transform(rows).toarray()
+    frame = pd.DataFrame({"sequence": rows})
+    mixed = ColumnTransformer([("k", KmerVectorizer(), ["sequence"])], sparse_threshold=0)
+    np.testing.assert_array_equal(mixed.fit_transform(frame), wanted)
+    vectors = DnaEmbedder("mini").fit(rows)
+    np.testing.assert_array_equal(vectors.transform(frame), vectors.transform(rows))
+    with pytest.raises(TypeError, match="Select one column"):
+        KmerVectorizer().fit(pd.DataFrame({"a": rows, "b": rows}))

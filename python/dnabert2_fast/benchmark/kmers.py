@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from dnabert2_fast.io.arguments import Sequences, text_list
+from dnabert2_fast.io.arguments import Sequences, only_column, text_list
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -147,7 +147,7 @@ class KmerVectorizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _counts(self, X: Sequences) -> sparse.csr_matrix:
-        rows = text_list(X, "X")
+        rows = text_list(only_column(X), "X")
         return sparse.hstack([self._of_length(k, rows) for k in self.k], format="csr")
 
     def _of_length(self, k: int, rows: list[str]) -> sparse.csr_matrix:

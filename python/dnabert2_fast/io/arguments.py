@@ -25,6 +25,7 @@ __all__ = [
     "check_sequence",
     "elements",
     "file_list",
+    "only_column",
     "printable",
     "sequence_list",
     "text_blocks",
@@ -107,6 +108,20 @@ def sequence_list(given: object, name: str = "sequences") -> list[str | bytes]:
     if not {*map(type, found)} <= {str, bytes}:
         found = list(_checked(found, name, SEQUENCE))
     return found
+
+
+def only_column(given: Any) -> Any:
+    """Return the column of a table or array that has one, as a ColumnTransformer passes it.
+
+    >>> only_column(np.array([["ACGT"], ["TTAA"]])).tolist()
+    ['ACGT', 'TTAA']
+    """
+    shape = getattr(given, "shape", ())
+    if len(shape) != 2 or shape[1] != 1:
+        return given
+    if hasattr(given, "iloc"):
+        return given.iloc[:, 0]
+    return given[:, 0] if isinstance(given, np.ndarray) else given
 
 
 def text_list(given: object, name: str = "sequences") -> list[str]:

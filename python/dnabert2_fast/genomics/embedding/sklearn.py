@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dnabert2_fast.genomics.embedding.config import Pooling
 from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
-from dnabert2_fast.io.arguments import Sequences, sequence_list
+from dnabert2_fast.io.arguments import Sequences, only_column, sequence_list
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["DnaEmbedder"]
@@ -71,7 +71,7 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : list of str, shape (n,)
-            Sequences.
+            Sequences, or a table with one column of them.
         y : None
             Ignored.
 
@@ -80,7 +80,7 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         DnaEmbedder
             The fitted transformer.
         """
-        sequence_list(X, "X")
+        sequence_list(only_column(X), "X")
         self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
         self.tokenizer_ = Tokenizer.from_pretrained(self.model)
         return self
@@ -91,7 +91,7 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : list of str, shape (n,)
-            Sequences.
+            Sequences, or a table with one column of them.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         return embed(
-            sequence_list(X, "X"),
+            sequence_list(only_column(X), "X"),
             self.model_,
             self.tokenizer_,
             pooling=self.pooling,
