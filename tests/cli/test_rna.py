@@ -30,7 +30,16 @@ TABLES = {
     "finetune": "m --data {folder} --out out --epochs 1 --device cpu",
 }
 # Without a file of sequences: a corpus, what is written in the line, nothing.
-OTHERS = {"pretrain", "fill-mask", "gue", "publish", "export-onnx", "doctor", "demo"}
+OTHERS = {
+    "pretrain",
+    "fill-mask",
+    "gue",
+    "publish",
+    "export-onnx",
+    "install-skill",
+    "doctor",
+    "demo",
+}
 
 
 @pytest.fixture

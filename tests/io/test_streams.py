@@ -267,7 +267,7 @@ def test_rna_is_read_as_dna_where_it_is_asked_for(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name not in {
-    "pretrain", "gue", "publish", "export-onnx", "doctor", "demo",
+    "pretrain", "gue", "publish", "export-onnx", "install-skill", "doctor", "demo",
 }])  # fmt: skip
 def test_every_command_that_reads_sequences_has_rna(command, capsys):
     with pytest.raises(SystemExit):

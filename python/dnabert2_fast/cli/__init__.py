@@ -77,6 +77,7 @@ COMMANDS: dict[str, tuple[str, Callable[[], Callable[..., None]]]] = {
     "likelihood": ("compute likelihoods of sequences or bases", _at("genomics.likelihood")),
     "gue": ("run the GUE benchmark beside the paper's figures", _at("benchmark.gue")),
     "publish": ("upload a trained model with a model card", _at("publishing.publish")),
+    "install-skill": ("write instructions for an AI agent", _at("skill.install_skill")),
     "info": ("describe a tokenizer, corpus, model or sequence file", _at("tokenizers.info")),
     "doctor": ("show installed libraries and attention backends", lambda: _doctor),
     "demo": ("run all of this on a small real genome, offline", lambda: _demo),

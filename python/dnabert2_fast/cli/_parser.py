@@ -50,6 +50,7 @@ METAVARS = {
     "eval_corpus": "FOLDER",
     "file": "FILE",
     "files": "FILE",
+    "folder": "FOLDER",
     "group_column": "COLUMN",
     "hits": "FILE",
     "init_from": "MODEL",
