@@ -116,7 +116,7 @@ def only_column(given: Any) -> Any:
     >>> only_column(np.array([["ACGT"], ["TTAA"]])).tolist()
     ['ACGT', 'TTAA']
     """
-    shape = getattr(given, "shape", ())
+    shape: tuple[int, ...] = getattr(given, "shape", ())
     if len(shape) != 2 or shape[1] != 1:
         return given
     if hasattr(given, "iloc"):
