@@ -224,7 +224,7 @@ def test_evaluate(files, tmp_path, capsys, kind, label, plots):
 
 
 def test_evaluate_shows_the_scores_of_training(files, tmp_path, capsys):
-    """A linear model on k-mers may be better: the user sees it beside the result."""
+    """A linear model on k-mers may be better: the user reads it beside the result."""
     folder = shutil.copytree(files / "multiclass", tmp_path / "m")
     scores = {"dev": {"mcc": 0.5}, "test": {"mcc": 0.399}, "test_baseline": {"mcc": 0.707}}
     (folder / "metrics.json").write_text(json.dumps(scores))
