@@ -268,6 +268,10 @@ def test_bad_input(data, model, tmp_path):
         gue(GueConfig(str(tmp_path), out))
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         gue(GueConfig(str(data), out, model=(str(data),), tasks=("mouse/0",), systems=("model",)))
+    both = (str(model), str(tmp_path / "absent"))
+    with pytest.raises(CheckpointError, match="absent"):
+        gue(GueConfig(str(data), out, model=both, tasks=("mouse/0",), modes=("frozen",)))
+    assert not list((tmp_path / "out").rglob("*.json"))  # nothing was trained before the error
 
 
 def test_command(data, tmp_path, capsys):

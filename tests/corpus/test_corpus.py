@@ -216,6 +216,22 @@ def test_gather_keeps_the_order_asked_for(corpus, numbers):
     assert corpus.lengths_of(indices).tolist() == [len(row) for row in one_by_one]
 
 
+def test_it_is_a_sequence_of_windows(corpus, monkeypatch):
+    monkeypatch.setattr("dnabert2_fast.corpus.read.WINDOWS_AT_ONCE", 7)
+    rows = corpus.gather(np.arange(len(corpus))).to_list()
+    assert [ids.tolist() for ids in corpus] == rows
+    assert corpus[np.int64(3)].tolist() == rows[3]
+    assert corpus[-1].tolist() == rows[-1]
+    with pytest.raises(IndexError):
+        corpus[len(corpus)]
+
+
+def test_a_tokenizer_by_name(genome, tmp_path):
+    config = CorpusConfig(window_bp=80)
+    named = build_corpus([genome[0]], tmp_path / "named", "dnabert2", config)
+    assert named.fingerprint == build_corpus([genome[0]], tmp_path / "c", tok, config).fingerprint
+
+
 def test_indices_out_of_range(corpus):
     for index in (-1, len(corpus)):
         with pytest.raises(IndexError, match=r"windows are numbered 0 to \d+ \(got -?\d+\)\."):

@@ -37,6 +37,12 @@ def rows(corpus):
     return corpus.gather(np.arange(len(corpus))).to_list()
 
 
+@pytest.mark.parametrize("call", [as_table, as_dataset, lambda c: export_parquet(c, "x.parquet")])
+def test_a_path_is_not_a_corpus(corpus, call):
+    with pytest.raises(TypeError, match=r"corpus: must be a Corpus \(got .*\)\. Open its folder"):
+        call(corpus.folder)
+
+
 def test_arrow_table_lies_over_the_files(corpus):
     table = as_table(corpus)
     assert table["input_ids"].to_pylist() == rows(corpus)

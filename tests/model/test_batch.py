@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnabert2_fast import PackedBatch, Ragged
+from dnabert2_fast import Dnabert2Config, Dnabert2Model, PackedBatch, Ragged
 from dnabert2_fast.model import batch as module
 
 
@@ -89,6 +89,14 @@ def test_gaps_between_real_tokens(gap, monkeypatch):
     PackedBatch.from_padded(ids, mask)
 
 
+@pytest.mark.parametrize("given", ["ACGT", torch.ones(1, 4, dtype=torch.int64), ["ACGT"]])
+def test_models_take_packed_batches_only(given):
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3}
+    model = Dnabert2Model(Dnabert2Config(vocab_size=16, intermediate_size=8, **sizes))
+    with pytest.raises(TypeError, match=r"batch: must be a PackedBatch \(got \w+\)\. Call embed"):
+        model(given)
+
+
 def test_to_another_device():
     ids = torch.arange(4).view(1, 4)
     for types in (None, ids):
@@ -118,6 +126,8 @@ def test_tokens_are_counted_where_there_may_be_too_many(monkeypatch):
 
 def test_copies_do_not_wait_for_the_device():
     class Part:
+        device = torch.device("cuda")
+
         def to(self, device, *, non_blocking=False):
             return device, non_blocking
 

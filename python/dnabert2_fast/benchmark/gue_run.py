@@ -114,6 +114,9 @@ def gue(config: GueConfig) -> GueResult:
     with progress(runs * len(found), "GUE", "runs") as bar:
         for one, folder in found:
             case = _case(one, folder)
+            for system in systems:
+                if isinstance(system, ModelSystem):
+                    system.require_readable()
             fingerprint = _fingerprint(folder)
             reference = _reference_flops(case)
             for system in systems:

@@ -37,6 +37,7 @@ from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.config import Dnabert2Config, is_ours
 from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
+from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import PUBLISHED_WIDTH, RATES
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -181,6 +182,11 @@ class ModelSystem:
     def name(self) -> str:
         """Name of the checkpoint and the mode."""
         return f"{Path(self.model).name} {self.mode}"
+
+    def require_readable(self) -> None:
+        """Raise the error of a missing model, tokenizer or device, before any system is trained."""
+        Tokenizer.from_pretrained(local_folder(self.model))
+        pick_device(self.device)
 
     def settings(self, case: Case) -> dict[str, Any]:
         """Return checkpoint and training settings."""

@@ -58,7 +58,7 @@ FILE_COUNTS = (
 def build_corpus(
     files: Iterable[str | os.PathLike[str] | SourceFile] | os.PathLike[str],
     out: str | os.PathLike[str],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | os.PathLike[str],
     config: CorpusConfig | None = None,
     *,
     threads: int = 0,
@@ -76,7 +76,8 @@ def build_corpus(
         `read_manifest` makes a list with species, groups, weights and caps.
     out : path
         Folder to create; it appears when it is complete.
-    tokenizer : Tokenizer
+    tokenizer : Tokenizer, or str or path
+        Or a name as for `Tokenizer.from_pretrained`.
     config : CorpusConfig, optional
         How windows are cut, chosen and stored. Memory grows with the longest window, by about 6
         bytes per base.
@@ -109,6 +110,8 @@ def build_corpus(
     (2, 10)
     """
     config = dataclasses.replace(config or CorpusConfig(), **settings)
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
     return build_planned(CorpusPlan(files, out, tokenizer, config), threads=threads)
 
 

@@ -51,6 +51,14 @@ class _Whose(NamedTuple):
 NOBODY = _Whose("", "", 1.0)
 
 
+def _require_corpus(corpus: Corpus) -> None:
+    if not isinstance(corpus, Corpus):
+        raise TypeError(
+            f"corpus: must be a Corpus (got {type(corpus).__name__}). Open its folder with "
+            "Corpus.open."
+        )
+
+
 def as_table(corpus: Corpus) -> pa.Table:
     r"""Return the windows as an Arrow table, over the mapped files.
 
@@ -79,6 +87,7 @@ def as_table(corpus: Corpus) -> pa.Table:
     >>> as_table(corpus).num_rows
     4
     """
+    _require_corpus(corpus)
     chunks = [shard.to_arrow() for shard in corpus.shards]
     return pa.table({IDS: pa.chunked_array(chunks, pa.large_list(pa.uint16()))})
 
@@ -132,6 +141,7 @@ def export_parquet(corpus: Corpus, path: str | os.PathLike[str]) -> None:
     >>> pq.read_table(folder / "c.parquet", columns=["record", "start"]).to_pylist()[1]
     {'record': 'a', 'start': 100}
     """
+    _require_corpus(corpus)
     ids_field, weight_field = pa.field(IDS, pa.large_list(pa.uint16())), (WEIGHT, pa.float64())
     schema = pa.schema([ids_field, *ORIGIN, weight_field])
     with (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,11 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["Corpus", "Window"]
 
+WINDOWS_AT_ONCE = 4_096  # in memory while a corpus is iterated over
+
 
 class Window(NamedTuple):
     """Origin of a window, 0-based half-open on the forward strand of a record.
-
-    Origin as the manifest and the file give it.
 
     Attributes
     ----------
@@ -77,6 +78,8 @@ class Corpus:
     (4, 'chr1', 300, 400)
     >>> corpus.gather([3, 0])
     Ragged(2 sequences, 57 tokens)
+    >>> tok.decode(corpus[-1]) == "ACGTTGCA" * 12 + "ACGT"
+    True
     """
 
     def __init__(self, folder: Path, split: Split, contents: dict[str, Any]) -> None:
@@ -135,6 +138,15 @@ class Corpus:
     def __len__(self) -> int:
         """Return the number of windows."""
         return int(self._first[-1])
+
+    def __getitem__(self, window: SupportsIndex) -> npt.NDArray[np.uint16]:
+        """Return the ids of one window, shape (tokens,); negative numbers count from the end."""
+        return self.gather([range(len(self))[window]])[0]
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint16]]:
+        """Yield the ids of every window in order."""
+        for start in range(0, len(self), WINDOWS_AT_ONCE):
+            yield from self.gather(np.arange(start, min(start + WINDOWS_AT_ONCE, len(self))))
 
     def __repr__(self) -> str:
         return f"Corpus({str(self.folder)!r}, split={self.split!r}, {len(self)} windows)"

@@ -162,3 +162,13 @@ class PackedBatch:
     def lengths(self) -> np.ndarray:
         """Number of tokens of each sequence, shape (n,)."""
         return np.diff(on_host(self.cu_seqlens))
+
+
+def on_device(batch: PackedBatch, device: torch.device) -> PackedBatch:
+    """Return a model's input on its device; raise TypeError, with the remedy, for other types."""
+    if not isinstance(batch, PackedBatch):
+        raise TypeError(
+            f"batch: must be a PackedBatch (got {type(batch).__name__}). Call embed(sequences, "
+            "model), or write PackedBatch.from_ragged(tokenizer.encode_batch(sequences))."
+        )
+    return batch.to(device)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dnabert2_fast.kernels import masked_lm_loss
-from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.batch import PackedBatch, on_device
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.model.encoder import Bert
 from dnabert2_fast.model.outputs import ClassifierOutput, EncoderOutput, MaskedLMOutput
@@ -145,7 +145,7 @@ class Dnabert2Model(Pretrained):
         IndexError
             When an id is outside the vocabulary, on a CPU.
         """
-        batch = batch.to(self.device)
+        batch = on_device(batch, self.device)
         states: list[torch.Tensor] | None = [] if output_hidden_states else None
         attentions: list[tuple[torch.Tensor, ...]] | None = [] if output_attentions else None
         last = self.bert.encode(batch, states=states, attentions=attentions)
@@ -222,7 +222,7 @@ class Dnabert2ForMaskedLM(Pretrained):
             `logits` have shape (total_tokens, vocab_size), or (labelled rows, vocab_size); `loss`
             is the mean cross-entropy of the labelled rows in nats, 0 if there are none.
         """
-        batch = batch.to(self.device)
+        batch = on_device(batch, self.device)
         head = self.cls.predictions
         if labels is None:
             return MaskedLMOutput(None, head(self.bert.encode(batch)))
@@ -292,7 +292,7 @@ class Dnabert2ForSequenceClassification(Pretrained):
         ValueError
             When labels are floats, and the model has several outputs.
         """
-        batch = batch.to(self.device)
+        batch = on_device(batch, self.device)
         logits = self.classifier(self.dropout(self.bert.encode_pooled(batch)))
         if labels is None:
             return ClassifierOutput(None, logits)
@@ -358,7 +358,7 @@ class Dnabert2ForTokenClassification(Pretrained):
         ClassifierOutput
             Its logits have shape (total_tokens, num_labels).
         """
-        batch = batch.to(self.device)
+        batch = on_device(batch, self.device)
         logits = self.classifier(self.dropout(self.bert.encode(batch)))
         if labels is None:
             return ClassifierOutput(None, logits)
