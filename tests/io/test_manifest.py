@@ -64,9 +64,9 @@ def test_not_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("path,wieght", r"m\.csv:1: ignored the column 'wieght'\. Did you mean weight\?"),
-        ("path,Species", r"'Species'\. Did you mean species\?"),
-        ("path,max bp", r"'max bp'\. Did you mean max_bp\?"),
+        ("path,wieght", r"m\.csv:1: ignored the column 'wieght'\. Rename it to weight, "),
+        ("path,Species", r"'Species'\. Rename it to species,"),
+        ("path,max bp", r"'max bp'\. Rename it to max_bp,"),
     ],
 )
 def test_misspelt_columns_are_named(tmp_path, header, said):

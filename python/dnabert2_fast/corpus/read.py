@@ -78,8 +78,8 @@ class Corpus:
     (4, 'chr1', 300, 400)
     >>> corpus.gather([3, 0])
     Ragged(2 sequences, 57 tokens)
-    >>> tok.decode(corpus[-1]) == "ACGTTGCA" * 12 + "ACGT"
-    True
+    >>> tok.decode(corpus[-1])[:12]
+    'TGCAACGTTGCA'
     """
 
     def __init__(self, folder: Path, split: Split, contents: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def _warn_of_unknown(path: Path, names: Sequence[str]) -> None:
         close = get_close_matches(name.strip().lower(), COLUMNS, n=1, cutoff=0.75)
         if name not in COLUMNS and close and close[0] not in names:
             warnings.warn(
-                f"{path}:1: ignored the column {name!r}. Did you mean {close[0]}?",
+                f"{path}:1: ignored the column {name!r}. Rename it to {close[0]}, or remove it.",
                 InputWarning,
                 stacklevel=3,
             )

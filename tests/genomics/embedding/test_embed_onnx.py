@@ -105,7 +105,7 @@ def test_what_runtime_onnx_refuses(exported, tmp_path, capsys):
     for changed, message in [
         (["--dtype", "int8"], "--runtime onnx: runs in float32 on the CPU. Leave out"),
         (["--layers", "0"], "--layers: must be the last one (-1) with --runtime onnx."),
-        (["--model", "mini"], "mini: has no model.onnx. Write it where torch is installed: "),
+        (["--model", "mini"], "mini: has no model.onnx. Run dnabert2-fast export-onnx"),
     ]:
         assert main([*command, *changed]) == 2
         assert message in capsys.readouterr().err

@@ -43,6 +43,7 @@ class EmbeddingConfig:
 
     >>> EmbeddingConfig(layers=(-2, -1), both_strands=True).pooling
     'mean'
+    >>> from dnabert2_fast import embed
     >>> embed(["ACGTTAGC"], layers=(-2, -1), both_strands=True).shape
     (1, 256)
     """

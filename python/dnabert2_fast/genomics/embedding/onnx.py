@@ -53,17 +53,13 @@ class OnnxEncoder:
     --------
     >>> OnnxEncoder("mini")
     Traceback (most recent call last):
-    dnabert2_fast.errors.CheckpointError: mini: has no model.onnx. Write it where torch is
-    installed: dnabert2-fast export-onnx mini --out FOLDER
+    dnabert2_fast.errors.CheckpointError: mini: has no model.onnx. Run dnabert2-fast export-onnx.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, threads: int = 0) -> None:
         path = Path(folder) / FILE
         if not path.exists():
-            raise CheckpointError(
-                f"{folder}: has no {FILE}. Write it where torch is installed: dnabert2-fast "
-                f"export-onnx {folder} --out FOLDER"
-            )
+            raise CheckpointError(f"{folder}: has no {FILE}. Run dnabert2-fast export-onnx.")
         with needs("--runtime onnx"):
             import onnxruntime
         options = onnxruntime.SessionOptions()
