@@ -2,6 +2,7 @@
 
 import json
 
+import huggingface_hub
 import pytest
 from helpers.hub_server import TOKEN
 from helpers.processes import run_cli
@@ -154,6 +155,10 @@ def test_a_server_that_fails(hub, checkpoint, fault, reason):
     assert same(Dnabert2ForMaskedLM.from_pretrained("someone/dna"), checkpoint)
 
 
+@pytest.mark.skipif(
+    huggingface_hub.__version__.startswith("0."),
+    reason="huggingface_hub below 1 raises where a response ends early",
+)
 def test_a_broken_download_is_resumed(hub, checkpoint, monkeypatch):
     hub.add("someone/dna", checkpoint)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", BLOCK)
