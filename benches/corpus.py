@@ -71,7 +71,8 @@ def against_decompressing(bench, path, folder):
             raise Differ("the file was not read as a whole")
         return "both read the whole file"
 
-    for clock, goal in (("CPU", 1 / 2.6), ("wall", 0.9)):
+    # Elapsed time has no goal: the disk and other processes move it.
+    for clock, goal in (("CPU", 1 / 2.6), ("wall", None)):
         bench.compare(
             f"{path.name} to shards",
             lambda out: build_corpus([path], out, tok, CONFIG),
