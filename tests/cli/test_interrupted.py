@@ -41,7 +41,7 @@ def test_embed(genome, capsys, monkeypatch):
     from dnabert2_fast.genomics.embedding import file
 
     monkeypatch.setattr(file, "CHUNK_SEQUENCES", 5)
-    monkeypatch.setattr(file, "_embed_quietly", interrupt(3)(file._embed_quietly))
+    monkeypatch.setattr(file, "embed_chunk", interrupt(3)(file.embed_chunk))
     assert stopped(capsys, "embed", genome, "--out", "v.npy") == (
         "interrupted: 2 chunks of the results are kept in v.npy.parts; "
         "resume with: dnabert2-fast embed 'a genome.fa' --out v.npy"
@@ -51,7 +51,7 @@ def test_embed(genome, capsys, monkeypatch):
 def test_embed_before_its_first_chunk(genome, capsys, monkeypatch):
     from dnabert2_fast.genomics.embedding import file
 
-    monkeypatch.setattr(file, "_embed_quietly", interrupt(1)(file._embed_quietly))
+    monkeypatch.setattr(file, "embed_chunk", interrupt(1)(file.embed_chunk))
     assert stopped(capsys, "embed", genome, "--out", "v.npy") == "interrupted"
 
 

@@ -42,11 +42,11 @@ def test_going_on(fasta, tmp_path, monkeypatch, error, name):
     out = tmp_path / "again" / name
     out.parent.mkdir()
     with monkeypatch.context() as patch:
-        stop_after(patch, files, "_embed_quietly", 3, error)
+        stop_after(patch, files, "embed_chunk", 3, error)
         with pytest.raises(type(error)):
             embed_file(fasta, model, tok, out)
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
-    calls = stop_after(monkeypatch, files, "_embed_quietly", 99, None)
+    calls = stop_after(monkeypatch, files, "embed_chunk", 99, None)
     assert embed_file(fasta, model, tok, out) == 23
     assert len(calls) == 2
     assert out.read_bytes() == want
@@ -60,7 +60,7 @@ def test_shares_of_several_processes(fasta, tmp_path, monkeypatch):
     assert sum(shares) == 23
     assert all(shares)
     assert not out.exists()
-    calls = stop_after(monkeypatch, files, "_embed_quietly", 99, None)
+    calls = stop_after(monkeypatch, files, "embed_chunk", 99, None)
     assert embed_file(fasta, model, tok, out) == 23
     assert not calls
     assert out.read_bytes() == (tmp_path / "whole.npy").read_bytes()
@@ -109,7 +109,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
     text = fasta.read_text()
     for change in ("config", "model", "file", "damaged part"):
         with monkeypatch.context() as patch:
-            stop_after(patch, files, "_embed_quietly", 3, KeyboardInterrupt())
+            stop_after(patch, files, "embed_chunk", 3, KeyboardInterrupt())
             with pytest.raises(KeyboardInterrupt):
                 embed_file(fasta, model, tok, out)
         chosen, given = model, {}
@@ -122,7 +122,7 @@ def test_other_settings_start_afresh(fasta, tmp_path, monkeypatch):
         else:
             (tmp_path / "v.npy.parts" / "00000001.npy").write_bytes(b"x")
         with monkeypatch.context() as patch:
-            calls = stop_after(patch, files, "_embed_quietly", 99, None)
+            calls = stop_after(patch, files, "embed_chunk", 99, None)
             embed_file(fasta, chosen, tok, out, **given)
         assert len(calls) == (3 if change == "damaged part" else 5), change
         got = np.load(out)
@@ -167,7 +167,7 @@ import os, signal, sys
 from dnabert2_fast import Dnabert2Model, Tokenizer, embed_file
 from dnabert2_fast.genomics.embedding import file as module
 module.CHUNK_SEQUENCES = 5
-embed, calls = module._embed_quietly, []
+embed, calls = module.embed_chunk, []
 
 def counted(*given):
     calls.append(1)
@@ -175,7 +175,7 @@ def counted(*given):
         os.kill(os.getpid(), signal.SIGKILL)
     return embed(*given)
 
-module._embed_quietly = counted
+module.embed_chunk = counted
 embed_file("x.fa", Dnabert2Model.from_pretrained("m"), Tokenizer.from_pretrained("dnabert2"),
     "k.npy")
 print(len(calls))

@@ -169,20 +169,21 @@ def _embedded(
         if number % part[1] != part[0] - 1:
             continue
         sequences = [piece.sequence for piece in chunk]
-        compute = partial(_embed_quietly, sequences, model, tokenizer, config, bar)
+        compute = partial(embed_chunk, sequences, model, tokenizer, config, bar)
         vectors = parts.take(number, len(chunk), compute)
         empty, rows = empty + count_empty(vectors), rows + len(vectors)
         yield chunk, vectors
     warn_of_empty(empty, rows)
 
 
-def _embed_quietly(
+def embed_chunk(
     sequences: list[str],
     model: Dnabert2Model | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
+    """Return the vectors of a chunk, by either runtime."""
     if isinstance(model, OnnxEncoder):
         return model.embed_quietly(sequences, tokenizer, config, bar)
     from dnabert2_fast.genomics.embedding.vectors import embed_quietly  # imports torch
