@@ -6,7 +6,6 @@ original repository is in test_hf_script.py.
 
 import csv
 import importlib.metadata
-import json
 import random
 
 import numpy as np
@@ -16,6 +15,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("peft")
 
 import torch
+from helpers.checkpoints import save_published
 from peft import LoraConfig, TaskType, get_peft_model
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -30,45 +30,16 @@ from dnabert2_fast import (
     cli,
     embed,
 )
-from dnabert2_fast.tokenizer import PACKAGED
 
 pytestmark = [pytest.mark.full, pytest.mark.filterwarnings("ignore")]
 
-CONFIG = {
-    "auto_map": {
-        "AutoConfig": "configuration_bert.BertConfig",
-        "AutoModel": "bert_layers.BertModel",
-        "AutoModelForSequenceClassification": "bert_layers.BertForSequenceClassification",
-    },
-    "alibi_starting_size": 512,
-    "attention_probs_dropout_prob": 0.0,
-    "gradient_checkpointing": False,
-    "hidden_size": 24,
-    "initializer_range": 0.3,
-    "intermediate_size": 16,
-    "num_attention_heads": 3,
-    "num_hidden_layers": 2,
-    "torch_dtype": "float32",
-    "vocab_size": 4096,
-}
 TRANSFORMERS = int(importlib.metadata.version("transformers").partition(".")[0])
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """The published layout: pytorch_model.bin, a config with auto_map alone, the tokenizer."""
-    folder = tmp_path_factory.mktemp("DNABERT-2-117M")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    torch.manual_seed(0)
-    config = dnabert2_fast.hf.HFDnabert2Config(**CONFIG)
-    model = dnabert2_fast.hf.HFDnabert2ForMaskedLM(config)
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    (folder / "tokenizer.json").write_bytes(PACKAGED["dnabert2"].read_bytes())
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
-    settings |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-    settings |= {"mask_token": "[MASK]"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return folder
+    return save_published(tmp_path_factory.mktemp("DNABERT-2-117M"))
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,18 @@
 """A fine-tuning program in the way of DNABERT-2's own, with nothing of ours but one import."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
 import sklearn.metrics
 import torch
 import transformers
+from helpers.checkpoints import save_published
 from helpers.toys import write_toys
 from peft import LoraConfig, get_peft_model
 
 import dnabert2_fast.hf
 from dnabert2_fast import Dnabert2ForSequenceClassification
-from dnabert2_fast.tokenizer import PACKAGED
 
 
 @pytest.fixture
@@ -21,31 +20,7 @@ def checkpoint(tmp_path):
     """The published layout: pytorch_model.bin, a config with auto_map alone, the tokenizer."""
     folder = tmp_path / "DNABERT-2-117M"
     folder.mkdir()
-    config = {
-        "auto_map": {
-            "AutoConfig": "configuration_bert.BertConfig",
-            "AutoModelForSequenceClassification": "bert_layers.BertForSequenceClassification",
-        },
-        "alibi_starting_size": 512,
-        "attention_probs_dropout_prob": 0.0,
-        "gradient_checkpointing": False,
-        "hidden_size": 24,
-        "initializer_range": 0.3,
-        "intermediate_size": 16,
-        "num_attention_heads": 3,
-        "num_hidden_layers": 2,
-        "torch_dtype": "float32",
-        "vocab_size": 4096,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    model = dnabert2_fast.hf.HFDnabert2ForMaskedLM(dnabert2_fast.hf.HFDnabert2Config(**config))
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    (folder / "tokenizer.json").write_bytes(PACKAGED["dnabert2"].read_bytes())
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}
-    settings |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return folder
+    return save_published(folder)
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -24,6 +22,13 @@ import numpy.typing as npt
 
 from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.finetuning.config import Kind
+from dnabert2_fast.finetuning.label_text import (
+    finite,
+    kind_of,
+    plain,
+    warn_of_classes,
+    warn_of_numbers,
+)
 from dnabert2_fast.finetuning.rows import Row, read_rows, shortened
 from dnabert2_fast.finetuning.task import Task
 
@@ -32,7 +37,6 @@ __all__ = [
     "SPLITS",
     "Labelled",
     "checksum",
-    "kind_of",
     "read_labelled",
     "read_splits",
     "require_variation",
@@ -44,8 +48,6 @@ IGNORED = -100  # the label of a token or base without a class; "." in a table
 NAMES = {"train": ("train",), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MAX_CLASSES = 65_536
-MISSING = ("nan", "na", "none", "null", "n/a", "<na>")  # a value or a class
-COMMA = re.compile(r"[+-]?\d+,\d+")
 
 _EXPECTED = {
     "multiclass": "a label 0, 1, 2, ...",
@@ -65,7 +67,7 @@ class Labelled(NamedTuple):
     labels : ndarray
         Classes 0, 1, ... as int64 of shape (n,); labels or numbers as float64 of shape
         (n, outputs); classes of all tokens or bases one after the other, int64 of shape
-        (positions,), `IGNORED` where there is no class.
+        (positions,), `IGNORED` at positions without a class.
     pairs : list of str or None
         The second sequences.
     lengths : ndarray of int64, shape (n,), or None
@@ -235,46 +237,6 @@ def read_labelled(
     return _parsed(rows, task or _task_of(rows, "auto", path, ()), path)
 
 
-def _finite(text: str) -> float | None:
-    """Return a finite number, with a decimal point or comma; None for other text.
-
-    >>> _finite("0,5"), _finite("-1"), _finite("nan"), _finite("a")
-    (0.5, -1.0, None, None)
-    """
-    try:
-        value = float(text.replace(",", ".") if COMMA.fullmatch(text) else text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _plain(label: str) -> str:
-    """Return a label in the form in which equal numbers are equal text.
-
-    >>> _plain("1.0"), _plain("-1"), _plain("0.5"), _plain("007"), _plain("yes")
-    ('1', '-1', '0.5', '7', 'yes')
-    """
-    if label.isdecimal():
-        return label.lstrip("0") or "0"
-    value = _finite(label)
-    if value is None:
-        return label
-    return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else repr(value)
-
-
-def kind_of(labels: set[str]) -> Kind:
-    """Return what the labels of a training table mean; mixtures are classes, and refused later."""
-    if any(";" in label for label in labels):
-        return "multilabel"
-    values = {_finite(label) for label in labels}
-    if None in values or all(map(str.isdecimal, labels)):
-        return "multiclass"
-    whole = all(value is not None and value.is_integer() for value in values)
-    if whole and (len(values) == 2 or values == set(range(len(values)))):
-        return "multiclass"  # -1 and 1; 0.0, 1.0, 2.0 as pandas writes classes after a gap
-    return "regression"
-
-
 def _task_of(
     rows: list[Row], kind: Kind | Literal["auto"], path: Path, names: tuple[str, ...]
 ) -> Task:
@@ -290,12 +252,12 @@ def _task_of(
     if kind in ("multilabel", "regression"):
         count = rows[0].label.count(";") + 1
         if kind == "regression":
-            _say_numbers(labels, path, is_auto)
+            warn_of_numbers(labels, path, is_auto)
         found = tuple(map(str, range(count)))
     else:
         found = _classes_in(rows, kind, path)
         if kind == "multiclass" and not names:
-            _say_classes(labels, found, path)
+            warn_of_classes(labels, found, path)
         if names and all(map(str.isdecimal, found)) and not {*found} <= {*names}:
             # The names are those of 0, 1, ...
             found = tuple(map(str, range(int(found[-1]) + 1)))
@@ -309,8 +271,8 @@ def _task_of(
 
 def _classes_in(rows: list[Row], kind: Kind, path: Path) -> tuple[str, ...]:
     """Return the names of the classes, in the order of the outputs."""
-    labels = {_plain(row.label) for row in rows}
-    values = {label: _finite(label) for label in labels}
+    labels = {plain(row.label) for row in rows}
+    values = {label: finite(label) for label in labels}
     if kind != "multiclass":
         whole = _classes(rows, Task(kind, ()), path)[0]
         found = tuple(str(value) for value in np.unique(whole) if value != IGNORED)
@@ -327,38 +289,6 @@ def _classes_in(rows: list[Row], kind: Kind, path: Path) -> tuple[str, ...]:
             "use --task regression."
         )
     return ("0", "1") if found in ((), ("0",)) else found
-
-
-def _say_classes(labels: set[str], found: tuple[str, ...], path: Path) -> None:
-    """Warn of classes that may be meant otherwise."""
-    numbers = _finite(found[0]) is not None
-    if numbers:
-        usual = found == tuple(map(str, range(len(found)))) and all(map(str.isdecimal, labels))
-    else:
-        usual = not any(label.lower() in MISSING for label in labels)
-    if usual or len(found) < 2:
-        return
-    listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-    remedy = " For numbers, use --task regression." if numbers and len(found) > 2 else ""
-    warnings.warn(
-        f"{path}: read label as {len(found):,} classes: {listed}.{remedy}",
-        InputWarning,
-        stacklevel=2,
-    )
-
-
-def _say_numbers(labels: set[str], path: Path, is_auto: bool) -> None:
-    """Warn of numbers that may be meant otherwise."""
-    parts = {part.strip() for label in labels for part in label.split(";")}
-    commas = sorted(part for part in parts if COMMA.fullmatch(part))
-    values = [_finite(part) for part in parts]
-    said = []
-    if commas:
-        said.append(f"read label with decimal commas: {commas[0]} is {_finite(commas[0]):g}.")
-    if is_auto and all(value is not None and value.is_integer() for value in values):
-        said.append("read label as numbers. For classes, use --task multiclass.")
-    if said:
-        warnings.warn(f"{path}: {' '.join(said)}", InputWarning, stacklevel=2)
 
 
 def _names_in(path: Path) -> dict[str, str]:
@@ -386,9 +316,9 @@ def _names_in(path: Path) -> dict[str, str]:
 def _named(rows: list[Row], names: Mapping[str, str]) -> list[Row]:
     """Return rows with the names of ``labels.txt`` instead of labels, where both are numbers."""
     ordered = [str(i) for i in range(len(names))]
-    if list(names) == ordered and all(_finite(name) is None for name in names.values()):
+    if list(names) == ordered and all(finite(name) is None for name in names.values()):
         return rows
-    return [row._replace(label=names.get(_plain(row.label), row.label)) for row in rows]
+    return [row._replace(label=names.get(plain(row.label), row.label)) for row in rows]
 
 
 def _parsed(rows: list[Row], task: Task, path: Path) -> Labelled:
@@ -420,7 +350,7 @@ def _numbers(rows: list[Row], task: Task, path: Path) -> npt.NDArray[np.float64]
         parts = [part.strip() for part in row.label.split(";")]
         if len(parts) != len(task.names):
             raise _wrong(path, row, task, f" ({len(task.names)} of them)")
-        numbers = [_finite(part) for part in parts]
+        numbers = [finite(part) for part in parts]
         good = None not in numbers
         if task.kind == "multilabel":
             good = all(part in ("0", "1") for part in parts)
@@ -438,17 +368,17 @@ def _classes(
     A class is given by its name, or by its number if no name is a number.
     """
     class_of = {name: i for i, name in enumerate(task.names)}
-    numbered = all(_finite(name) is None for name in task.names)
+    numbered = all(finite(name) is None for name in task.names)
 
     def number(part: str) -> int | None:
-        plain = _plain(part)
-        found = class_of.get(part, class_of.get(plain))
+        text = plain(part)
+        found = class_of.get(part, class_of.get(text))
         if part == "." and task.by_position:
             return IGNORED
         if found is not None or not numbered:
             return found
-        known = plain.isdecimal() and len(plain) < 19
-        return int(plain) if known and (not task.names or int(plain) < len(task.names)) else None
+        known = text.isdecimal() and len(text) < 19
+        return int(text) if known and (not task.names or int(text) < len(task.names)) else None
 
     found: dict[str, int] = {}
     labels: list[int] = []

@@ -13,7 +13,8 @@ import numpy as np
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import FinetuneConfig
-from dnabert2_fast.finetuning.labels import SPLITS, kind_of
+from dnabert2_fast.finetuning.label_text import kind_of
+from dnabert2_fast.finetuning.labels import SPLITS
 from dnabert2_fast.finetuning.rows import ColumnNames, Row, read_rows, write_rows
 from dnabert2_fast.io.strand import reverse_complement
 

@@ -292,7 +292,6 @@ class _Bar(TrainerCallback):  # type: ignore[misc]
 
 def count_parameters(model: Classifier) -> tuple[int, int]:
     """Return the number of trained parameters, and of all parameters of the model."""
-    # peft keeps the untrained head in addition to the trained one.
     # peft keeps the untrained head beside the trained one.
     own = [p for name, p in model.named_parameters() if ".original_module." not in name]
     return sum(p.numel() for p in own if p.requires_grad), sum(p.numel() for p in own)

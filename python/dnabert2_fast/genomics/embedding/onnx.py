@@ -19,8 +19,8 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError, DivergedError
-from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
-from dnabert2_fast.genomics.embedding.views import View, views_of
+from dnabert2_fast.genomics.embedding.config import EmbeddingConfig, Pooling
+from dnabert2_fast.genomics.embedding.views import Vectors, View, token_weights, views_of
 from dnabert2_fast.model.config import Dnabert2Config
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -104,12 +104,8 @@ class OnnxEncoder:
             self.config.num_hidden_layers
         }:
             raise ValueError("layers: must be the last one (-1) with --runtime onnx.")
-        strands, views = 1 + config.both_strands, views_of(texts, config)
-        total = np.zeros((strands * len(texts), self.config.hidden_size))
-        weight = np.zeros(len(total))
-        if config.pooling == "max":
-            total.fill(np.nan)
-        left = np.bincount([view.output_row // strands for view in views], minlength=len(texts))
+        views = views_of(texts, config)
+        vectors = Vectors(len(texts), views, self.config.hidden_size, config)
         encoded = tokenizer.encode_batch_detailed([view.text for view in views])
         borders = encoded.ids.offsets
         for rows in _batches(encoded.ids.lengths, config.batch_tokens):
@@ -119,24 +115,9 @@ class OnnxEncoder:
                 view, span = views[number], slice(borders[number], borders[number + 1])
                 own = states[row, : span.stop - span.start]
                 real = ~tokenizer.special_mask[encoded.ids.values[span]]
-                at = view.output_row
-                if config.pooling == "cls":
-                    total[at] += own[0]
-                    weight[at] += 1
-                elif real.any() and config.pooling == "max":
-                    total[at] = np.fmax(total[at], own[real].max(0))
-                elif real.any():
-                    weights = _weights(view, encoded.offsets[span])[real]
-                    total[at] += weights @ own[real].astype(np.float64)
-                    weight[at] += weights.sum()
-                left[at // strands] -= 1
-                bar.update(int(left[at // strands] == 0))
-        if config.pooling != "max":
-            with np.errstate(invalid="ignore"):
-                total /= weight[:, None]
-        shape = (len(texts), strands, self.config.hidden_size)
-        vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
-        return vectors
+                vector, weight = _pooled(view, own, real, encoded.offsets[span], config.pooling)
+                bar.update(vectors.add(view, vector, weight))
+        return vectors.result()
 
     def _states(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
@@ -172,11 +153,20 @@ def _batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.
         yield rows
 
 
-def _weights(view: View, spans: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return the weight of each token in a mean: 1, or the mean weight of its bases."""
-    if view.base_weights is None:
-        return np.ones(len(spans))
-    start, end = spans.T
-    before = np.concatenate([[0], np.cumsum(view.base_weights)])
-    weights: npt.NDArray[np.float64] = (before[end] - before[start]) / np.maximum(end - start, 1)
-    return weights
+def _pooled(
+    view: View,
+    states: npt.NDArray[np.float32],
+    real: npt.NDArray[np.bool_],
+    spans: npt.NDArray[np.int64],
+    pooling: Pooling,
+) -> tuple[npt.NDArray[Any], float]:
+    """Return the vector of a view from its tokens' states, and its weight."""
+    if pooling == "cls":
+        return states[0], 1.0
+    if not real.any():
+        return states[0], 0.0
+    if pooling == "max":
+        return states[real].max(0), 1.0
+    weights = token_weights(view, spans)[real]
+    mean: npt.NDArray[np.float64] = weights @ states[real].astype(np.float64) / weights.sum()
+    return mean, float(weights.sum())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,14 @@ from dnabert2_fast._internal.checks import check_choice
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.config import EmbeddingConfig, Pooling
 from dnabert2_fast.genomics.embedding.pooling import pool_states
-from dnabert2_fast.genomics.embedding.views import View, count_empty, views_of, warn_of_empty
+from dnabert2_fast.genomics.embedding.views import (
+    Vectors,
+    View,
+    count_empty,
+    token_weights,
+    views_of,
+    warn_of_empty,
+)
 from dnabert2_fast.genomics.masked import finite_on_host
 from dnabert2_fast.io.arguments import Sequences
 from dnabert2_fast.model.batch import PackedBatch
@@ -180,14 +188,12 @@ def embed_quietly(
     bar: Progress,
 ) -> npt.NDArray[np.float32]:
     """Return the result of `embed`, without its progress bar and its warning."""
-    strands, views = 1 + config.both_strands, views_of(texts, config)
-    left = np.bincount([view.output_row // strands for view in views], minlength=len(texts))
-    total = np.zeros((strands * len(texts), model.config.hidden_size))
-    weight = np.zeros(len(total))
-    if config.pooling == "max":
-        total.fill(-np.inf)
+    views = views_of(texts, config)
+    vectors = Vectors(len(texts), views, model.config.hidden_size, config)
     for batch in _batches(views, model, tokenizer, config):
-        weights = token_weights(batch)
+        borders = pairwise(batch.borders.tolist())
+        spans = [batch.offsets[first:last] for first, last in borders]
+        weights = np.concatenate(list(map(token_weights, batch.views, spans)))
         on_device = pool_states(
             batch.states,
             batch.packed,
@@ -197,27 +203,11 @@ def embed_quietly(
         )
         (pooled,) = finite_on_host(batch.states, model, on_device)
         index = np.repeat(np.arange(len(batch.views)), np.diff(batch.borders))
-        sizes = np.bincount(index, weights * batch.real, minlength=len(batch.views))
-        for row, view in enumerate(batch.views):
-            vector = pooled[row].astype(np.float64)
-            if config.pooling == "max":
-                total[view.output_row] = np.fmax(total[view.output_row], vector)
-                continue
-            share = float(sizes[row]) if config.pooling == "mean" else 1.0
-            weight[view.output_row] += share
-            if share:
-                total[view.output_row] += share * vector
-        done = [view.output_row // strands for view in batch.views]
-        np.subtract.at(left, done, 1)
-        bar.update(int((left[np.unique(done)] == 0).sum()))
-    if config.pooling == "max":
-        total[np.isneginf(total)] = np.nan
-    else:
-        with np.errstate(invalid="ignore"):
-            total /= weight[:, None]
-    shape = (len(texts), strands, model.config.hidden_size)
-    vectors: npt.NDArray[np.float32] = total.reshape(shape).mean(1).astype(np.float32)
-    return vectors
+        sizes = np.bincount(index, weights * batch.real, minlength=len(batch.views)).tolist()
+        if config.pooling == "cls":
+            sizes = [1.0] * len(batch.views)
+        bar.update(sum(map(vectors.add, batch.views, pooled, sizes)))
+    return vectors.result()
 
 
 def _batches(
@@ -245,16 +235,3 @@ def _batches(
                 out = torch.stack([states[layer].float() for layer in config.layers]).mean(0)
         chosen = [views[row] for row in rows]
         yield _Encoded(chosen, packed, seams, np.concatenate(offsets), real, out)
-
-
-def token_weights(batch: _Encoded) -> npt.NDArray[np.float64]:
-    """Return the weight of each token in a mean: 1, less where windows overlap."""
-    weights = np.ones(len(batch.offsets))
-    for row, view in enumerate(batch.views):
-        if view.base_weights is None:
-            continue
-        rows = slice(batch.borders[row], batch.borders[row + 1])
-        start, end = batch.offsets[rows].T
-        before = np.concatenate([[0], np.cumsum(view.base_weights)])
-        weights[rows] = (before[end] - before[start]) / np.maximum(end - start, 1)
-    return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
 from dnabert2_fast.io.strand import reverse_complement
 
-__all__ = ["View", "count_empty", "views_of", "warn_of_empty"]
+__all__ = ["Vectors", "View", "count_empty", "token_weights", "views_of", "warn_of_empty"]
 
 
 class View(NamedTuple):
@@ -56,6 +56,68 @@ def _views_of_one(
     for start in starts.tolist():
         window = slice(start, start + context_bp)
         yield View(output_row, text[window], weights[window])
+
+
+def token_weights(view: View, spans: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the weight of each token in a mean: 1, less where windows overlap."""
+    if view.base_weights is None:
+        return np.ones(len(spans))
+    start, end = spans.T
+    before = np.concatenate([[0], np.cumsum(view.base_weights)])
+    weights: npt.NDArray[np.float64] = (before[end] - before[start]) / np.maximum(end - start, 1)
+    return weights
+
+
+class Vectors:
+    """Vectors of sequences while their views are added, in any order.
+
+    Parameters
+    ----------
+    texts : int
+        Number of sequences.
+    views : list of View
+        All of them.
+    width : int
+    config : EmbeddingConfig
+    """
+
+    def __init__(self, texts: int, views: list[View], width: int, config: EmbeddingConfig) -> None:
+        self._strands = 1 + config.both_strands
+        self._is_max = config.pooling == "max"
+        self._total = np.full((texts * self._strands, width), np.nan if self._is_max else 0.0)
+        self._weight = np.zeros(len(self._total))
+        of_texts = [view.output_row // self._strands for view in views]
+        self._left = np.bincount(of_texts, minlength=texts)
+
+    def add(self, view: View, vector: npt.NDArray[Any], weight: float) -> int:
+        """Add the vector of a view; returns 1 if it was the last one of its sequence, else 0.
+
+        Parameters
+        ----------
+        view : View
+        vector : ndarray, shape (width,)
+            A mean, or for ``max`` a maximum; any values if `weight` is 0.
+        weight : float
+            Weight of the mean, 0 without a token of bases.
+        """
+        row = view.output_row
+        if weight and self._is_max:
+            self._total[row] = np.fmax(self._total[row], vector)
+        elif weight:
+            self._total[row] += weight * vector.astype(np.float64)
+        self._weight[row] += weight
+        self._left[row // self._strands] -= 1
+        return int(self._left[row // self._strands] == 0)
+
+    def result(self) -> npt.NDArray[np.float32]:
+        """Return one vector per sequence, the mean over strands; NaN without a token of bases."""
+        total = self._total
+        if not self._is_max:
+            with np.errstate(invalid="ignore"):
+                total = total / self._weight[:, None]
+        by_strand = total.reshape(-1, self._strands, total.shape[1])
+        vectors: npt.NDArray[np.float32] = by_strand.mean(1).astype(np.float32)
+        return vectors
 
 
 def count_empty(vectors: npt.NDArray[np.float32]) -> int:
