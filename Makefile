@@ -146,7 +146,7 @@ bench: build ## Measure everything and render docs/benchmarks.md (an hour): make
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target target/bench .
 	export PYTHONPATH=target/bench && \
 	for bench in $(BENCHES); do $(BIN)/python benches/$$bench.py $(abspath $(GENOME)) || exit 1; done && \
-	for bench in attention encoder cliffs; do $(BIN)/python benches/$$bench.py || exit 1; done
+	for bench in attention encoder cliffs runtimes; do $(BIN)/python benches/$$bench.py || exit 1; done
 	$(BIN)/python benches/report.py
 
 gpu: build ## On a machine with a CUDA device: measure everything in ten minutes, then check every kernel
