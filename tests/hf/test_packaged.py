@@ -44,7 +44,7 @@ def test_every_class(tmp_path):
     assert AutoConfig.from_pretrained("mini").hidden_size == 256
     for auto in (AutoModelForSequenceClassification, AutoModelForTokenClassification):
         assert auto.from_pretrained("mini", num_labels=3).num_labels == 3
-    # As objects: by name, pipeline asks the hub for an adapter of the model first.
+    # As objects: by name, pipeline looks for an adapter on the hub first.
     model, tokenizer = (
         auto.from_pretrained("mini") for auto in (AutoModelForMaskedLM, AutoTokenizer)
     )
