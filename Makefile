@@ -39,7 +39,7 @@ docs: build ## Build the documentation site in target/site, links and cross-refe
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs target/site
 	@echo "target/site/index.html"
 
-test: lint rust-test python-test ## Formatting, types, layers, and the tests of Rust and Python (under five minutes)
+test: lint rust-test python-test ## Formatting, types, layers, and the tests of Rust and Python (under six minutes)
 
 lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts, phrases
 	cargo fmt --check
