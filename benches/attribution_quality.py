@@ -4,10 +4,14 @@
 
 Random sequences of 80 bases, half of them with one of two motifs of ten bases. `mini` is fine-tuned
 to distinguish them (7 minutes on a busy machine with two cores), and each method scores the bases
-of other sequences with a motif. Two figures per method: the mean average precision over sequences,
-of the scores and of the scores minus their mean for tokens of the same length in shuffled
-sequences; and the number of 4-mers that `enriched_kmers` finds in random sequences without a motif
-at q < 0.05 (none is correct), against shuffled sequences and against all positions.
+of other sequences with a motif. Figures per method:
+
+* the mean average precision over sequences, of the scores and of the scores minus their mean for
+  tokens of the same length in shuffled sequences;
+* the number of 4-mers that `enriched_kmers` finds in random sequences without a motif at q < 0.05
+  (none is correct), against shuffled sequences and against all positions;
+* the smallest number of copies of a motif among random sequences at which `enriched_kmers` finds a
+  6-mer of it at q < 0.05, against shuffled sequences, in 18 of 20 draws.
 """
 
 import random
@@ -29,11 +33,13 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.genomics import AttributionConfig, enriched_kmers
 from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
+from dnabert2_fast.io.strand import reverse_complement
 
 MOTIFS = ("TGACTCAGCA", "CCACGTGGCA")
 LENGTH_BP = 80
 SPLITS = {"train": 3000, "dev": 300, "test": 300}
 METHODS = ("mutagenesis", "occlusion", "gradients", "lrp", "attention")
+DRAWS, NEEDED = 20, 18
 
 
 def random_sequence(rng):
@@ -74,6 +80,25 @@ def without_length(found, null):
     return scores
 
 
+def fewest_copies(motif, with_motif, without, rng):
+    """Return the smallest number of copies that is found; None if all are too few.
+
+    Both lists hold pairs of attributions: of a sequence and of the same sequence shuffled.
+    """
+
+    def is_found(copies):
+        chosen = rng.sample(with_motif, copies) + rng.sample(without, len(without) - copies)
+        found, shuffled = zip(*chosen, strict=True)
+        kmers = enriched_kmers(found, 6, shuffled=shuffled)
+        texts = (motif, reverse_complement(motif))
+        return any(one.q_value < 0.05 and any(one.kmer in text for text in texts) for one in kmers)
+
+    for copies in range(1, len(with_motif) + 1):
+        if sum(is_found(copies) for _ in range(DRAWS)) >= NEEDED:
+            return copies
+    return None
+
+
 def main():
     parser = arguments(__doc__, genome=False)
     parser.add_argument("--classifier", help="a folder that an earlier run has trained")
@@ -94,7 +119,9 @@ def main():
             found = [attribute(text, model, tokenizer, config) for text in texts]
             return [replace(one, effects=None, weights=None) for one in found]
 
-        found = score([text for text, _ in rows])
+        texts = [text for text, _ in rows]
+        found = score(texts)
+        null_of_found = score([dinucleotide_shuffle(text, rng) for text in texts])
         null = score([dinucleotide_shuffle(text, rng) for text in plain])
         own, corrected = [], []
         for one, (_, inside) in zip(found, rows, strict=True):
@@ -112,6 +139,15 @@ def main():
         ]
         words = f"against all positions: {false[1]}"
         bench.record(method, "false 4-mers", "", [false[0]], Theirs(None, None, (), words))
+
+        without = list(zip(alone, null, strict=True))
+        pairs = list(zip(found, null_of_found, rows, strict=True))
+        for motif in MOTIFS:
+            own = [(one, other) for one, other, (text, _) in pairs if motif in text]
+            copies = fewest_copies(motif, own, without, rng)
+            words = f"of {len(plain)} sequences; {len(own)} copies at most"
+            case = f"{method}, {motif}" if copies else f"{method}, {motif} (never found)"
+            bench.record(case, "copies", "", [copies or len(own)], Theirs(None, None, (), words))
 
 
 if __name__ == "__main__":

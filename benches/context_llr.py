@@ -3,10 +3,10 @@
     python benches/context_llr.py genome.fa.gz variants.vcf.gz [--alleles 1000]
 
 Scores as many SNVs, insertions and deletions each, drawn with a fixed seed. Prints R² of `llr` and
-of `context_llr` with the change of the number of tokens, and their means for every change that 20
-alleles have. The table in docs/guides/variants.md is from human chromosome 20 (GRCh37) and the
-sites of 1000 Genomes at 1 to 4 Mb (20 minutes on one core).
-Drawn alleles that cannot be scored are left out.
+of `context_llr` with the change of the number of tokens, and their means with standard errors for
+every change that 20 alleles have. The table in docs/guides/variants.md is from human chromosome 20
+(GRCh37) and the sites of 1000 Genomes at 1 to 4 Mb (20 minutes on one core). Drawn alleles that
+cannot be scored are left out.
 """
 
 import random
@@ -49,8 +49,9 @@ def main():
         print(f"{kind}: R² {squared[0]:.3f} (llr), {squared[1]:.3f} (context_llr)", flush=True)
         for value, count in zip(*np.unique(np.round(change), return_counts=True), strict=True):
             if count >= 20:
-                means = [score[np.round(change) == value].mean() for score in both]
-                print(f"  {int(value):+d} tokens ({count}): mean {means[0]:+.1f}, {means[1]:+.1f}")
+                own = [score[np.round(change) == value] for score in both]
+                means = [f"{x.mean():+.2f} ± {x.std(ddof=1) / count**0.5:.2f}" for x in own]
+                print(f"  {int(value):+d} tokens ({count}): mean {means[0]}, {means[1]}")
 
 
 if __name__ == "__main__":
