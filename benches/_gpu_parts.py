@@ -366,7 +366,7 @@ def mutants(sizes):
     alone = PackedBatch.from_ragged(tokenizer.encode_batch([sequence]))
     with torch.inference_mode():
         loop = 3 * len(sequence) * seconds(sizes, lambda: model(alone))
-    took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, attributing))
+    took = seconds(sizes, lambda: attribute(sequence, model, tokenizer, config=attributing))
     emit(sizes, "mutants", mode=f"{len(sequence)} bp", times_loop=round(loop / took, 1))
 
 

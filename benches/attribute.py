@@ -57,7 +57,7 @@ def main():
     looped = mutants[:: len(mutants) // LOOPED]
 
     def effects(model):
-        found = attribute(sequence, model, tokenizer, config).effects
+        found = attribute(sequence, model, tokenizer, config=config).effects
         return np.array([found[position, "ACGT".index(base)] for position, base, _ in looped])
 
     @torch.inference_mode()

@@ -116,7 +116,7 @@ def main():
         config = AttributionConfig(method)
 
         def score(texts, config=config):
-            found = [attribute(text, model, tokenizer, config) for text in texts]
+            found = [attribute(text, model, tokenizer, config=config) for text in texts]
             return [replace(one, effects=None, weights=None) for one in found]
 
         texts = [text for text, _ in rows]

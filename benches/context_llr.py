@@ -42,7 +42,7 @@ def main():
     config = ScoringConfig(window_bp=512, offsets_bp=(0,))
     for kind, is_kind in KINDS.items():
         some = list(islice(filter(is_kind, alleles), given.alleles))
-        scores = score_variants(some, genome, model, tokenizer, config)
+        scores = score_variants(some, genome, model, tokenizer, config=config)
         rows = np.array([[s.alt_tokens - s.ref_tokens, s.llr, s.context_llr] for s in scores])
         change, *both = rows[np.isfinite(rows).all(axis=1)].T
         squared = [np.corrcoef(change, score)[0, 1] ** 2 for score in both]

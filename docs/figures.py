@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute, embed, read_fasta
 from dnabert2_fast.attention.alibi import alibi_slopes
 from dnabert2_fast.attention.skipping import key_ranges
-from dnabert2_fast.finetuning.task import read_labelled
+from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.genomics import (
     AttributionConfig,
     TrackConfig,
@@ -44,6 +44,7 @@ CONTENTS = {
     "pretraining": "masked-LM runs on corpora",
     "finetuning": "runs on labelled tables, predict, evaluate",
     "genomics": "embedding, variants, attribution, likelihood",
+    "loading": "a model and its tokenizer, by name or as objects",
     "model": "encoder, heads, checkpoints, int8, ONNX",
     "optim": "optimizers, learning rates",
     "corpus": "genomes to token shards, and batches of them",
@@ -151,7 +152,7 @@ def mutagenesis():
     test = read_labelled(PACKAGED / "prom_core_tata" / "test.csv.gz")
     sequence = test.sequences[int(test.labels.argmax())]
     model, tokenizer = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-    found = attribute(sequence, model, tokenizer, AttributionConfig(target="similarity"))
+    found = attribute(sequence, model, tokenizer, config=AttributionConfig(target="similarity"))
     plot_attribution(found, IMAGES / "mutagenesis.png", title="a human promoter", model="mini")
 
 

@@ -1,12 +1,12 @@
 """Score variants of a bacterial genome that travels with the package, offline.
 
-The model has random weights, so the numbers mean nothing; use a trained one instead.
+"mini" is the small model in the package; for real work, use a larger one.
 """
 
 from pathlib import Path
 
 import dnabert2_fast
-from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, read_fasta, score_variants
+from dnabert2_fast import read_fasta, score_variants
 from dnabert2_fast.genomics import ScoringConfig, Variant
 from dnabert2_fast.io import Reference
 
@@ -18,12 +18,6 @@ def main():
         {record.name: record.sequence for record in read_fasta(DATA / "hpylori_G27.fa.gz")}
     )
     contig = next(iter(genome.lengths))
-    tokenizer = Tokenizer.from_pretrained("dnabert2")
-    model = Dnabert2ForMaskedLM(
-        Dnabert2Config(
-            hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
-        )
-    )
     base, next_base = genome.fetch(contig, 5000, 5002)
     variants = [
         *(Variant(contig, 5000, base, alt) for alt in "ACGT" if alt != base),  # 0-based
@@ -31,7 +25,7 @@ def main():
         Variant(contig, 5000, base + next_base, base),
         Variant(contig, 5000, "N", "A"),
     ]
-    scores = score_variants(variants, genome, model, tokenizer, ScoringConfig(window_bp=256))
+    scores = score_variants(variants, genome, "mini", config=ScoringConfig(window_bp=256))
     for variant, score in zip(variants, scores, strict=True):
         print(
             f"{variant.start}\t{variant.ref}>{variant.alt}\t{score.status}"

@@ -231,7 +231,7 @@ def test_scores_that_are_no_numbers_are_named(kind):
     asks = [lambda: score_variants([Variant("1", 30, "C", "T")], genome, model, tok)]
     methods = {"mutagenesis": None, "occlusion": None, "gradients": "similarity"}
     asks += [
-        lambda m=m, t=t: attribute("ACGTTGCATT", model, tok, AttributionConfig(m, t))
+        lambda m=m, t=t: attribute("ACGTTGCATT", model, tok, config=AttributionConfig(m, t))
         for m, t in methods.items()
     ]
     if kind is Dnabert2ForMaskedLM:

@@ -117,14 +117,14 @@ def test_score_variants(models, batches, kind, tmp_path):
     variants = [Variant("c", position, "A", "G") for position in (85, 170)]
     config = ScoringConfig(batch_tokens=2000)
     model = models[kind]
-    check(batches, lambda: score_variants(variants, reference, model, TOKENIZER, config))
+    check(batches, lambda: score_variants(variants, reference, model, TOKENIZER, config=config))
 
 
 @pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "attention"])
 def test_attribute(models, batches, method):
     model = models[Dnabert2ForSequenceClassification]
     config = AttributionConfig(method=method, both_strands=False)
-    check(batches, lambda: attribute("ACGTTGCATTAGC", model, TOKENIZER, config))
+    check(batches, lambda: attribute("ACGTTGCATTAGC", model, TOKENIZER, config=config))
 
 
 def test_masked_predictions(models, batches):

@@ -21,11 +21,10 @@ from transformers import (
 import dnabert2_fast.hf  # noqa: F401 (registers with the Auto classes)
 from dnabert2_fast import Dnabert2ForSequenceClassification, Tokenizer
 from dnabert2_fast.cli import main
-from dnabert2_fast.cli._args import load_tokenizer
-from dnabert2_fast.cli.genomics import load_model
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning import FinetuneConfig, Predictor, evaluate, finetune
 from dnabert2_fast.genomics.attribution.tokens import AttributionTarget
+from dnabert2_fast.loading import load_model
 from dnabert2_fast.model.onnx import export_onnx
 
 SEQUENCES = [
@@ -222,9 +221,9 @@ def by_attribution(folder, kind, pairs, tmp_path):
     """The probabilities that `attribute` explains."""
     if kind != "multiclass" or pairs:
         with pytest.raises(ValueError, match="is fine-tuned for"):
-            load_model(str(folder), "auto", "float32", "cpu")
+            load_model(folder)
         return None
-    model, tokenizer = load_model(str(folder), "auto", "float32", "cpu"), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, device="cpu", dtype="float32")
     found = []
     for text in texts_of(pairs)[0]:
         targets = [
@@ -425,7 +424,7 @@ def test_folders_that_trainer_saved(base, tmp_path, kind, config):
         assert "accuracy" in evaluate(folder, tmp_path / "test.csv", tmp_path / "e", device="cpu")
         (folder / "model.safetensors").rename(tmp_path / "w")
         torch.save(load_file(tmp_path / "w"), folder / "pytorch_model.bin")
-        assert load_model(str(folder), "auto", "float32", "cpu").config.num_labels == 3
+        assert load_model(folder, device="cpu")[0].config.num_labels == 3
 
 
 def test_a_folder_without_a_classifier_is_named(base):

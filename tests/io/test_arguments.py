@@ -17,15 +17,16 @@ from dnabert2_fast import (
 )
 from dnabert2_fast.corpus import CorpusConfig, CorpusPlan, import_parquet
 from dnabert2_fast.genomics.embedding import embed_positions
-from dnabert2_fast.genomics.embedding.vectors import read_encoder
 from dnabert2_fast.genomics.likelihood import pseudo_likelihood
+from dnabert2_fast.io import FastaRecord
 from dnabert2_fast.io.arguments import text_blocks
+from dnabert2_fast.loading import load_encoder
 from dnabert2_fast.tokenizer.assessment import assess
 from dnabert2_fast.tokenizer.file import tokenize_file
 
 tok = Tokenizer.from_pretrained("dnabert2")
 mini, mini_tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-encoder = read_encoder("mini")
+encoder, _ = load_encoder("mini")
 TEXTS = ["ACGTTGCATTAGC", "TTAA", "GATTACAGATTACA"]
 
 FORMS = {
@@ -36,6 +37,7 @@ FORMS = {
     "numpy U": np.array(TEXTS),
     "numpy object": np.array(TEXTS, dtype=object),
     "numpy masked": np.ma.array([text.encode() for text in TEXTS]),
+    "records": [FastaRecord(str(i), text) for i, text in enumerate(TEXTS)],
     "deque": collections.deque(TEXTS),
     "pandas": pd.Series(TEXTS, index=[7, 8, 9]),
     "pandas category": pd.Series(TEXTS).astype("category"),
@@ -88,6 +90,7 @@ def test_a_path_is_a_file(tmp_path, function):
 WRONG = {
     "one str": ("ACGT", r"got one str\). Write \[\w+\], or pathlib.Path\(...\) to read a file"),
     "one bytes": (b"ACGT", "got one bytes"),
+    "one record": (FastaRecord("name", "ACGT"), r"got one FastaRecord\). Write \[\w+\]"),
     "dict": ({"a": "ACGT"}, r"got a dict\). Write list\(\w+.values\(\)\)"),
     "mapping": (types.MappingProxyType({"a": "ACGT"}), "got a mappingproxy"),
     "DataFrame": (

@@ -27,10 +27,10 @@ from dnabert2_fast.genomics.attribution import AttributionConfig
 from dnabert2_fast.genomics.attribution.config import AttributionOutput
 from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.genomics.embedding import EmbeddingConfig
-from dnabert2_fast.genomics.embedding.vectors import read_encoder
 from dnabert2_fast.genomics.likelihood import TrackConfig, likelihood_table, likelihood_track
 from dnabert2_fast.genomics.variants import ScoringConfig
 from dnabert2_fast.io import Reference, SequenceFile
+from dnabert2_fast.loading import load_encoder
 
 strict = Tokenizer.from_pretrained("mini", unknown="error")
 LINE = "ACGTTGCATTAGCATTTACG"
@@ -59,7 +59,7 @@ def classifier(tmp_path):
     return folder
 
 
-ENCODER = read_encoder("mini")
+ENCODER, _ = load_encoder("mini")
 READ = {
     "encode_batch": lambda path, model: strict.encode_batch(path),
     "encode_batch_detailed": lambda path, model: strict.encode_batch_detailed(path),
@@ -134,10 +134,12 @@ def test_variants(tmp_path, model):
         change = ("c", position, LINE[position], "A" if LINE[position] != "A" else "C")
         config = ScoringConfig(window_bp=12, both_strands=both_strands)
         with pytest.raises(TokenizerError, match=said):
-            score_variants([change], Reference(path), model, strict, config)
+            score_variants([change], Reference(path), model, strict, config=config)
     with pytest.raises(TokenizerError, match=r"^the reference: record \"c\": 'N' at 3 "):
         genome = Reference({"c": "ACGNA"})
-        score_variants([("c", 1, "C", "T")], genome, model, strict, ScoringConfig(window_bp=8))
+        score_variants(
+            [("c", 1, "C", "T")], genome, model, strict, config=ScoringConfig(window_bp=8)
+        )
 
 
 def test_regions_and_windows_count_from_the_start_of_the_record(tmp_path, model):

@@ -49,8 +49,9 @@ def test_it_is_what_embed_takes(tmp_path, capsys, recwarn):
     np.testing.assert_allclose(embed(sequences), by_hand, atol=1e-6)
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), by_hand, atol=1e-6)
     assert not recwarn.list
-    with pytest.raises(ValueError, match="tokenizer: is required with a model object"):
-        embed(sequences, model)
+    np.testing.assert_allclose(embed(sequences, model), by_hand, atol=1e-6)
+    with pytest.raises(ValueError, match="tokenizer: is required with a model that was not read"):
+        embed(sequences, Dnabert2Model(model.config))
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):

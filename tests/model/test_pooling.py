@@ -160,7 +160,7 @@ def test_variants_and_attribution(model):
     alt = {"A": "C"}.get(contig[150], "A")
     config = ScoringConfig(window_bp=100, offsets_bp=(0,), both_strands=False, label=2)
     (found,) = score_variants(
-        [Variant("x", 150, contig[150], alt)], Reference({"x": contig}), model, tok, config
+        [Variant("x", 150, contig[150], alt)], Reference({"x": contig}), model, tok, config=config
     )
     texts = [contig[100:150] + base + contig[151:201] for base in (contig[150], alt)]
     ref, changed = (float(chance(model, text)[2]) for text in texts)
@@ -169,7 +169,7 @@ def test_variants_and_attribution(model):
     settings = AttributionConfig(
         method="mutagenesis", target="probability", label=1, both_strands=False
     )
-    effects = attribute(text, model, tok, settings).effects
+    effects = attribute(text, model, tok, config=settings).effects
     for position in (0, 7, 39):
         for number, base in enumerate("ACGT"):
             mutant = text[:position] + base + text[position + 1 :]

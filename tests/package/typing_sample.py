@@ -95,7 +95,7 @@ def variants(fasta: Path, folder: Path) -> dict[str, float]:
     model = Dnabert2ForMaskedLM.from_pretrained(folder)
     with_alternates = [Variant("chr1", 100, "A", "G"), Variant("chr1", 200, "AT", "A")]
     scores = score_variants(
-        with_alternates, Reference(fasta), model, tokenizer, ScoringConfig(window_bp=256)
+        with_alternates, Reference(fasta), model, tokenizer, config=ScoringConfig(window_bp=256)
     )
     assert_type(scores, list[VariantScore])
     return {score.status: score.llr for score in scores}

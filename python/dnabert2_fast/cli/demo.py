@@ -22,8 +22,9 @@ from dnabert2_fast.corpus.plan import CorpusConfig
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.runs import finetune
-from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
+from dnabert2_fast.genomics.embedding.vectors import embed
 from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.loading import load_encoder
 from dnabert2_fast.pretraining.config import PretrainConfig
 from dnabert2_fast.pretraining.train import pretrain
 from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
@@ -144,7 +145,7 @@ def _embed_with_mini(
     from sklearn.preprocessing import StandardScaler
 
     train, test = (read_labelled(LABELLED / f"{split}.csv.gz") for split in ("train", "test"))
-    model, tokenizer = read_encoder("mini"), Tokenizer.from_pretrained("mini")
+    model, tokenizer = load_encoder("mini")
     vectors = embed(test.sequences, model, tokenizer)
     np.save(folder / "vectors.npy", vectors)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))

@@ -13,7 +13,7 @@ from dnabert2_fast.cli._args import DtypeOrInt8, Folder, load_tokenizer, part_of
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
-    from dnabert2_fast.model.heads import Dnabert2Model
+    from dnabert2_fast.model.pretrained import Pretrained
 
 __all__ = ["embed", "export_onnx"]
 
@@ -136,10 +136,9 @@ def embed(
         require_file(file, "--color-by reads it a second time")
     elif color_by is not None:
         labels = read_labels(file, color_by)
-    tok = load_tokenizer(tokenizer or model)
     config = EmbeddingConfig(pooling, layers, context_bp, both_strands, batch_tokens)
     number = None if part is None else part_of(part)
-    net: Dnabert2Model | OnnxEncoder
+    net: Pretrained | OnnxEncoder
     if runtime == "onnx":
         from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
 
@@ -148,14 +147,14 @@ def embed(
                 "--runtime onnx: runs in float32 on the CPU. Leave out --attention, --dtype and "
                 "--device."
             )
-        net = OnnxEncoder(model)
+        tok, net = load_tokenizer(tokenizer or model), OnnxEncoder(model)
         rows, how = embed_file(source, net, tok, out, config, part=number), net.dtype
     else:
         from dnabert2_fast._internal.progress import announce
         from dnabert2_fast.attention import count_scores
-        from dnabert2_fast.genomics.embedding.vectors import read_encoder
+        from dnabert2_fast.loading import load_encoder
 
-        net = read_encoder(model, attention=attention, dtype=dtype, device=device)
+        net, tok = load_encoder(model, tokenizer, device=device, dtype=dtype, attention=attention)
         announce(net.what_runs)
         with count_scores() as scores:
             rows = embed_file(source, net, tok, out, config, part=number)
@@ -199,14 +198,14 @@ def export_onnx(model: str = "mini", /, *, out: Folder) -> None:
     """
     from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
     from dnabert2_fast.genomics.embedding.onnx import FILE
-    from dnabert2_fast.genomics.embedding.vectors import read_encoder
+    from dnabert2_fast.loading import load_encoder
+    from dnabert2_fast.model.heads import Dnabert2Model
     from dnabert2_fast.model.onnx import export_onnx as export
 
     require_output(out, folder=True)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names libraries of other models
-    tok = load_tokenizer(model)
-    net = read_encoder(model, dtype="float32", device="cpu")
-    net.config.require_vocabulary(tok.vocabulary, "tokenizer")
+    net, tok = load_encoder(model, dtype="float32", device="cpu")
+    assert isinstance(net, Dnabert2Model), "it is read by name"
     with atomic_folder(out) as folder:
         export(net, folder / FILE)
         atomic_json(folder / "config.json", net.config.to_dict(), indent=2)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from dnabert2_fast._internal.progress import announce
-from dnabert2_fast.cli._args import Dtype, load_tokenizer, report, require_output
+from dnabert2_fast.cli._args import Dtype, report, require_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
@@ -18,41 +18,11 @@ from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.regions import SequenceFile
 from dnabert2_fast.io.tracks import is_track
 
-if TYPE_CHECKING:
-    from dnabert2_fast.model.auto import Model
-
-__all__ = ["attribute", "fill_mask", "likelihood", "load_model", "score_variants"]
+__all__ = ["attribute", "fill_mask", "likelihood", "score_variants"]
 
 Scoring = Annotated[ScoringConfig, tyro.conf.arg(name="")]
 Attributing = Annotated[AttributionConfig, tyro.conf.arg(name="")]
 Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
-
-
-def load_model(name: str, attention: str, dtype: str, device: str) -> Model:
-    """Read a model as a classifier, a masked language model or an encoder, by its weights."""
-    from dnabert2_fast.model.auto import model_class
-    from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
-    from dnabert2_fast.model.weights import checkpoint_folder
-
-    kind = model_class(name)
-    if kind is Dnabert2ForSequenceClassification:
-        _require_one_class(checkpoint_folder(name))
-    return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
-
-
-def _require_one_class(folder: Path) -> None:
-    """Reject a fine-tuned model that does not predict one class per sequence."""
-    from dnabert2_fast.finetuning.task import Task
-
-    if not (folder / "task.json").exists():
-        return
-    task = Task.load(folder)
-    if task.kind != "multiclass" or task.pairs:
-        what = "pairs of sequences" if task.pairs else f"{task.kind} (task.json)"
-        raise ValueError(
-            f"--model: {folder} is fine-tuned for {what}. Give a classifier of one class per "
-            "sequence, a masked language model, or an encoder."
-        )
 
 
 def score_variants(
@@ -101,10 +71,10 @@ def score_variants(
     """
     from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
+    from dnabert2_fast.loading import load_model
 
     require_output(out)
-    tok = load_tokenizer(tokenizer or model)
-    net = load_model(model, attention, dtype, device)
+    net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
     counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
     scored = sum(counts.get(status, 0) for status in SCORED)
@@ -172,6 +142,7 @@ def attribute(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     """
     from dnabert2_fast.genomics.attribution.file import attribute_file
+    from dnabert2_fast.loading import load_model
 
     require_output(output.out)
     require_output(output.tokens)
@@ -179,8 +150,7 @@ def attribute(
     require_output(output.motifs)
     require_output(output.modisco, folder=True)
     require_output(output.hits)
-    tok = load_tokenizer(tokenizer or model)
-    net = load_model(model, attention, dtype, device)
+    net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
     source = SequenceFile(file, column, regions, window_bp, rna)
     number = attribute_file(source, net, tok, output, config)
@@ -227,18 +197,15 @@ def fill_mask(
         Read U as T.
     """
     from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
-    from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+    from dnabert2_fast.loading import load_masked_lm
 
     if not sequences:
         raise ValueError('sequences: give at least one, for example "ACGTTGCA[MASK]TTAGGAC".')
-    tok = load_tokenizer(tokenizer or model)
-    net = Dnabert2ForMaskedLM.from_pretrained(
-        model, attention=attention, dtype=dtype, device=device
-    )
+    net, tok = load_masked_lm(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
     if rna:
         sequences = tuple(_rna_as_dna(sequence) for sequence in sequences)
-    filled = [fill(sequence, net, tok, top_k=top_k) for sequence in sequences]
+    filled = fill(sequences, net, tok, top_k=top_k)
     print("sequence", "mask", "token", "token_id", "probability", sep="\t")
     for number, masks in enumerate(filled):
         for mask, found in enumerate(masks):
@@ -324,16 +291,13 @@ def likelihood(
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track
-    from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+    from dnabert2_fast.loading import load_masked_lm
 
     if (out is None) == (hub is None):
         raise ValueError("out: give either --out for a table or track, or --hub.")
     require_output(out)
     require_output(hub, folder=True)
-    tok = load_tokenizer(tokenizer or model)
-    net = Dnabert2ForMaskedLM.from_pretrained(
-        model, attention=attention, dtype=dtype, device=device
-    )
+    net, tok = load_masked_lm(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
     if out is None or is_track(out):
         config = TrackConfig(

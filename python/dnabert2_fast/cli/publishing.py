@@ -257,12 +257,7 @@ def _summary(found: _Run) -> str:
 def _use(found: _Run, repo: str) -> str:
     if found.task is None:
         command = f"dnabert2-fast embed sequences.fa --model {repo} --out vectors.npy"
-        code = (
-            "from dnabert2_fast import Dnabert2Model, Tokenizer, embed\n\n"
-            f'model = Dnabert2Model.from_pretrained("{repo}")\n'
-            f'tokenizer = Tokenizer.from_pretrained("{repo}")\n'
-            'vectors = embed(["ACGTACGT"], model, tokenizer)'
-        )
+        code = f'from dnabert2_fast import embed\n\nvectors = embed(["ACGTACGT"], "{repo}")'
     else:
         pairs = found.task.pairs
         command = f"dnabert2-fast predict {repo} sequences.{'csv' if pairs else 'fa'} --out out.csv"

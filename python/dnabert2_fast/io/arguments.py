@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from dnabert2_fast.io.fasta import read_fasta
+from dnabert2_fast.io.fasta import FastaRecord, read_fasta
 from dnabert2_fast.io.manifest import SourceFile
 
 __all__ = [
@@ -23,8 +23,10 @@ __all__ = [
     "Sequences",
     "TextBuffer",
     "check_sequence",
+    "checked",
     "elements",
     "file_list",
+    "is_one",
     "only_column",
     "printable",
     "sequence_list",
@@ -32,8 +34,11 @@ __all__ = [
     "text_list",
 ]
 
-Sequences: TypeAlias = Iterable[str | bytes] | os.PathLike[str]
+Sequences: TypeAlias = Iterable[str | bytes | FastaRecord] | os.PathLike[str]
 """What a function that takes many sequences accepts; a path is a FASTA or FASTQ file."""
+
+Sequence: TypeAlias = str | bytes | FastaRecord
+"""One sequence."""
 
 WIDTHS = {"string": "<i4", "binary": "<i4", "large_string": "<i8", "large_binary": "<i8"}
 
@@ -46,9 +51,11 @@ class Kind(NamedTuple):
     one: str
 
 
-SEQUENCE = Kind((str, bytes), "sequences", "str or bytes")
+SEQUENCE = Kind((str, bytes, FastaRecord), "sequences", "str or bytes")
 FILE = Kind((str, os.PathLike, SourceFile), "paths", "a path")
-FILE_OR_SEQUENCE = Kind((str, bytes, os.PathLike), "paths or sequences", "a path, str or bytes")
+FILE_OR_SEQUENCE = Kind(
+    (str, bytes, FastaRecord, os.PathLike), "paths or sequences", "a path, str or bytes"
+)
 
 
 class TextBuffer(NamedTuple):
@@ -85,7 +92,7 @@ def sequence_list(given: object, name: str = "sequences") -> list[str | bytes]:
     Parameters
     ----------
     given : list, tuple, generator, array, series or path
-        A path is a FASTA or FASTQ file; its records are read in order.
+        Of `str`, `bytes` or `FastaRecord`; a path is a FASTA or FASTQ file, read in order.
     name : str
         Name of the argument, for messages.
 
@@ -108,6 +115,23 @@ def sequence_list(given: object, name: str = "sequences") -> list[str | bytes]:
     if not {*map(type, found)} <= {str, bytes}:
         found = list(_checked(found, name, SEQUENCE))
     return found
+
+
+def is_one(given: object) -> TypeGuard[Sequence]:
+    """Return whether an argument is one sequence, not many.
+
+    >>> is_one("ACGT"), is_one(FastaRecord("chr1", "ACGT")), is_one(["ACGT"])
+    (True, True, False)
+    """
+    return isinstance(given, (str, bytes, FastaRecord))
+
+
+def checked(given: Sequences, name: str = "sequences") -> list[str | bytes] | os.PathLike[str]:
+    """Return sequences as a list, or the path of their file, before a model is read for them.
+
+    Errors are those of `sequence_list`; a file is not opened.
+    """
+    return given if isinstance(given, os.PathLike) else sequence_list(given, name)
 
 
 def only_column(given: Any) -> Any:
@@ -204,6 +228,8 @@ def _values(given: object, name: str, kind: Kind) -> Iterable[Any]:
         files = f"[{name}] or pathlib.Path({name})"
         either = f"[{name}], or pathlib.Path(...) to read a file"
         raise TypeError(f"{expected} (got one {found}). Write {files if kind is FILE else either}.")
+    if isinstance(given, FastaRecord):  # a tuple, of its name and its sequence
+        raise TypeError(f"{expected} (got one {found}). Write [{name}].")
     if isinstance(given, Mapping):
         raise TypeError(f"{expected} (got a {found}). Write list({name}.values()).")
     if hasattr(given, "columns") or hasattr(given, "column_names"):
@@ -265,7 +291,7 @@ def _checked(values: Iterable[Any], name: str, kind: Kind) -> Iterator[Any]:
     for index, value in enumerate(values):
         if not isinstance(value, kind.types):
             raise _wrong_element(name, index, value, kind)
-        yield value
+        yield value.sequence if isinstance(value, FastaRecord) else value
 
 
 def _wrong_element(name: str, index: int, value: object, kind: Kind) -> TypeError:

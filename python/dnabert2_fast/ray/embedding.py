@@ -24,7 +24,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
-    from dnabert2_fast.model.heads import Dnabert2Model
+    from dnabert2_fast.model.pretrained import Pretrained
 
 __all__ = ["embed_file"]
 
@@ -136,12 +136,15 @@ class _Work:
 
     def run(self, part: Part | None) -> int:
         """Compute a part unless it is stored."""
-        from dnabert2_fast.genomics.embedding.vectors import read_encoder
+        from dnabert2_fast.loading import load_encoder
 
-        net = read_encoder(
-            self.model, attention=self.attention, dtype=self.dtype, device=self.device
+        net, tokenizer = load_encoder(
+            self.model,
+            self.tokenizer,
+            device=self.device,
+            dtype=self.dtype,
+            attention=self.attention,
         )
-        tokenizer = self.tokenizer or Tokenizer.from_pretrained(self.model)
         if isinstance(self.out, Path):
             paths = {name: Path(path) for name, (_, path) in self.locations.items()}
             return self._embed(net, tokenizer, paths, self.out, part)
@@ -150,7 +153,7 @@ class _Work:
 
     def _embed(
         self,
-        net: Dnabert2Model,
+        net: Pretrained,
         tokenizer: Tokenizer,
         files: dict[str, Path],
         out: Path,
@@ -164,7 +167,7 @@ class _Work:
 
     def _embed_copies(
         self,
-        net: Dnabert2Model,
+        net: Pretrained,
         tokenizer: Tokenizer,
         out: Storage,
         scratch: Path,

@@ -97,7 +97,7 @@ def home_of(model, text):
 )
 @torch.no_grad()
 def test_mutagenesis_is_one_mutant_after_the_other(model, target):
-    found = attribute(SEQUENCE, model, tok, config(target=target, label=2))
+    found = attribute(SEQUENCE, model, tok, config=config(target=target, label=2))
     assert found.sequence == UPPER
     home = home_of(model, UPPER)
 
@@ -119,14 +119,14 @@ def test_mutagenesis_is_one_mutant_after_the_other(model, target):
 
 
 def test_mutagenesis_of_likelihood_is_that_of_variants():
-    found = attribute(SEQUENCE, mlm, tok, ONE)
+    found = attribute(SEQUENCE, mlm, tok, config=ONE)
     assert found.target == "likelihood"
     whole = ScoringConfig(window_bp=2 * len(UPPER), offsets_bp=(0,), both_strands=False)
     positions = [
         (i, j) for i in range(0, 60, 7) for j, b in enumerate("ACGT") if b != UPPER[i] != "N"
     ]
     variants = [Variant("x", i, UPPER[i], "ACGT"[j]) for i, j in positions]
-    scores = score_variants(variants, Reference({"x": UPPER}), mlm, tok, whole)
+    scores = score_variants(variants, Reference({"x": UPPER}), mlm, tok, config=whole)
     for (i, j), score in zip(positions, scores, strict=True):
         assert found.effects[i, j] == pytest.approx(score.llr, abs=2e-5)
 
@@ -134,7 +134,7 @@ def test_mutagenesis_of_likelihood_is_that_of_variants():
 @pytest.mark.parametrize(("model", "target"), [(cls, "log_odds"), (enc, "similarity")])
 @torch.no_grad()
 def test_occlusion_is_one_token_after_the_other(model, target):
-    found = attribute(SEQUENCE, model, tok, config(method="occlusion", target=target))
+    found = attribute(SEQUENCE, model, tok, config=config(method="occlusion", target=target))
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
     real, home = real_positions(ids), home_of(model, UPPER)
@@ -154,7 +154,9 @@ def test_occlusion_is_one_token_after_the_other(model, target):
 )
 def test_gradients_are_summed_along_the_path(model, target):
     steps = 5
-    found = attribute(SEQUENCE, model, tok, config(method="gradients", target=target, steps=steps))
+    found = attribute(
+        SEQUENCE, model, tok, config=config(method="gradients", target=target, steps=steps)
+    )
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
     real, home = real_positions(ids), home_of(model.eval(), UPPER)
@@ -181,7 +183,7 @@ def test_gradients_are_summed_along_the_path(model, target):
 
 def test_gradients_add_up_with_more_steps():
     gaps = [
-        abs(attribute(SEQUENCE, cls, tok, config(method="gradients", steps=steps)).gap)
+        abs(attribute(SEQUENCE, cls, tok, config=config(method="gradients", steps=steps)).gap)
         for steps in (2, 8, 128)
     ]
     assert gaps[0] > gaps[1] > gaps[2]
@@ -192,7 +194,7 @@ def test_gradients_add_up_with_more_steps():
 @torch.no_grad()
 def test_attention_is_that_of_the_last_layer(summary):
     model = encoder().eval() if summary == "none" else classifier(classifier_pooling=summary).eval()
-    found = attribute(SEQUENCE, model, tok, config(method="attention"))
+    found = attribute(SEQUENCE, model, tok, config=config(method="attention"))
     assert found.target == "attention"
     ids = tok.encode(UPPER).tolist()
     spans = tok.encode_detailed(UPPER).offsets.tolist()
@@ -266,7 +268,7 @@ def terms_of_tokens(model, ids):
 @pytest.mark.parametrize("summary", ["cls", "mean"])
 def test_lrp_is_the_linear_part_of_each_token(summary):
     model = classifier(num_labels=2, classifier_pooling=summary).eval()
-    found = attribute(SEQUENCE, model, tok, config(method="lrp"))
+    found = attribute(SEQUENCE, model, tok, config=config(method="lrp"))
     ids = tok.encode(UPPER).tolist()
     with torch.no_grad():
         states, parts = terms_of_tokens(model, ids)
@@ -290,11 +292,13 @@ def test_lrp_is_the_linear_part_of_each_token(summary):
 @pytest.mark.parametrize("method", ["mutagenesis", "occlusion", "gradients", "lrp", "attention"])
 def test_strands(method):
     """Both strands are the mean of the two, and the other strand's attribution is its mirror."""
-    one = attribute(UPPER, cls, tok, config(method=method))
-    other = attribute(reverse_complement(UPPER), cls, tok, config(method=method))
-    both = attribute(UPPER, cls, tok, config(method=method, both_strands=True))
+    one = attribute(UPPER, cls, tok, config=config(method=method))
+    other = attribute(reverse_complement(UPPER), cls, tok, config=config(method=method))
+    both = attribute(UPPER, cls, tok, config=config(method=method, both_strands=True))
     np.testing.assert_allclose(both.scores, (one.scores + other.scores[::-1]) / 2, atol=1e-6)
-    back = attribute(reverse_complement(UPPER), cls, tok, config(method=method, both_strands=True))
+    back = attribute(
+        reverse_complement(UPPER), cls, tok, config=config(method=method, both_strands=True)
+    )
     np.testing.assert_allclose(back.scores, both.scores[::-1], atol=1e-6)
     if method == "mutagenesis":
         at = next(i for i, base in enumerate(UPPER) if base == "G")
@@ -310,7 +314,7 @@ def test_mutants_are_computed_together(monkeypatch):
     passes = []
     real = cls.bert.encode
     monkeypatch.setattr(cls.bert, "encode", lambda *a: passes.append(len(a[0])) or real(*a))
-    attribute(UPPER.replace("N", "A") * 5, cls, tok, AttributionConfig(both_strands=False))
+    attribute(UPPER.replace("N", "A") * 5, cls, tok, config=AttributionConfig(both_strands=False))
     assert sum(passes) == 1 + 900
     assert len(passes) < 10
 
@@ -321,7 +325,7 @@ def test_model_is_left_as_it_was():
     ids = torch.tensor(tok.encode(UPPER).astype(np.int64))
     before = model.bert.embeddings.word_embeddings(ids)
     for method in ("gradients", "occlusion", "mutagenesis", "lrp", "attention"):
-        attribute(SEQUENCE, model, tok, config(method=method))
+        attribute(SEQUENCE, model, tok, config=config(method=method))
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(model.bert.embeddings.word_embeddings(ids), before)
@@ -330,7 +334,9 @@ def test_model_is_left_as_it_was():
 def test_bfloat16_is_near():
     half = classifier(num_labels=3).eval().bfloat16()
     for method in ("mutagenesis", "occlusion", "gradients", "lrp", "attention"):
-        a, b = (attribute(SEQUENCE, m, tok, config(method=method)).scores for m in (cls, half))
+        a, b = (
+            attribute(SEQUENCE, m, tok, config=config(method=method)).scores for m in (cls, half)
+        )
         both = np.isfinite(a)
         assert np.corrcoef(a[both], b[both])[0, 1] > 0.8
 
@@ -338,31 +344,31 @@ def test_bfloat16_is_near():
 def test_sequences_without_bases():
     for method in ("mutagenesis", "occlusion", "gradients", "lrp", "attention"):
         for text in ("NNN", ""):
-            found = attribute(text, cls, tok, config(method=method, both_strands=True))
+            found = attribute(text, cls, tok, config=config(method=method, both_strands=True))
             assert found.scores.shape == (len(text),)
             assert np.isnan(found.scores).all()
 
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="log_odds needs a fine-tuned classifier"):
-        attribute(SEQUENCE, mlm, tok, config(target="log_odds"))
+        attribute(SEQUENCE, mlm, tok, config=config(target="log_odds"))
     with pytest.raises(ValueError, match="likelihood needs a masked language model"):
-        attribute(SEQUENCE, cls, tok, config(target="likelihood"))
+        attribute(SEQUENCE, cls, tok, config=config(target="likelihood"))
     with pytest.raises(ValueError, match="likelihood needs a masked language model"):
-        attribute(SEQUENCE, mlm, tok, config(target="likelihood", method="gradients"))
+        attribute(SEQUENCE, mlm, tok, config=config(target="likelihood", method="gradients"))
     with pytest.raises(ValueError, match="got 3"):
-        attribute(SEQUENCE, cls, tok, config(label=3))
+        attribute(SEQUENCE, cls, tok, config=config(label=3))
     with pytest.raises(ValueError, match="must be omitted with the method attention"):
-        attribute(SEQUENCE, cls, tok, config(target="log_odds", method="attention"))
+        attribute(SEQUENCE, cls, tok, config=config(target="log_odds", method="attention"))
     for model in (cls, mlm):  # the slope of a similarity to itself is 0
         with pytest.raises(ValueError, match="lrp needs log_odds or probability of a classifier"):
-            attribute(SEQUENCE, model, tok, config(target="similarity", method="lrp"))
+            attribute(SEQUENCE, model, tok, config=config(target="similarity", method="lrp"))
     with pytest.raises(ValueError, match="at most 8,192 bases for the method lrp"):
-        attribute("N" * 8193, cls, tok, config(method="lrp"))
+        attribute("N" * 8193, cls, tok, config=config(method="lrp"))
     with pytest.raises(
         ValueError, match="at most 8,192 bases for the method attention \\(got 8,193"
     ):
-        attribute("N" * 8193, cls, tok, config(method="attention"))
+        attribute("N" * 8193, cls, tok, config=config(method="attention"))
     with pytest.raises(CheckpointError, match="the model has 11 ids"):
         attribute(SEQUENCE, classifier(vocab_size=11), tok)
     with pytest.raises(ValueError, match="steps: must be at least 1"):
@@ -398,7 +404,7 @@ def test_plots(tmp_path):
     assert b"<?xml" in head(found, "x.svg", title="a")
     nothing = np.full((2, 4), np.nan)
     head(Attribution("NN", "mutagenesis", "log_odds", nothing[:, 0], nothing), "empty.png")
-    looks = attribute(found.sequence, cls, tok, config(method="attention"))
+    looks = attribute(found.sequence, cls, tok, config=config(method="attention"))
     assert b"<?xml" in head(looks, "looks.svg")
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
         plot_attribution(found, tmp_path / "x.pdf")
@@ -446,7 +452,7 @@ def test_dots_mark_the_bases_of_the_sequence(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plots_of_two_lines(tmp_path, suffix):
     found = random_mutagenesis(131)
-    looks = attribute(found.sequence, cls, tok, config(method="attention"))
+    looks = attribute(found.sequence, cls, tok, config=config(method="attention"))
     for name, each in (("x", found), ("looks", looks)):
         plot_attribution(each, tmp_path / f"{name}.{suffix}")
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 1000
@@ -475,8 +481,8 @@ def test_files(files):
     for suffix in (".bedgraph", ".bw", ".parquet"):
         output = AttributionOutput(files / f"y{suffix}")
         assert attribute_file(files / "x.fa", cls, tok, output, ONE) == 3
-    one = attribute(SEQUENCE, cls, tok, ONE)
-    two = attribute(reverse_complement(UPPER)[:25], cls, tok, ONE)
+    one = attribute(SEQUENCE, cls, tok, config=ONE)
+    two = attribute(reverse_complement(UPPER)[:25], cls, tok, config=ONE)
     wanted = {"one": one.scores, "two": two.scores, "gap": np.full(4, np.nan)}
     got = read_bedgraph(files / "y.bedgraph", lengths)
     rows = pq.read_table(files / "y.parquet").to_pylist()
@@ -500,7 +506,7 @@ def test_an_empty_record_has_no_picture(files):
     attribute_file(files / "e.fa", cls, tok, AttributionOutput(plots=files / "e"), ONE)
     assert [path.name for path in (files / "e").iterdir()] == ["00002_some.png"]
     with pytest.raises(ValueError, match="plot: the sequence is empty"):
-        plot_attribution(attribute("", cls, tok, ONE), files / "x.png")
+        plot_attribution(attribute("", cls, tok, config=ONE), files / "x.png")
 
 
 def test_regions_keep_the_genomes_coordinates(files):
@@ -511,7 +517,7 @@ def test_regions_keep_the_genomes_coordinates(files):
     got = read_bedgraph(files / "y.bedgraph", {"chr1": 60, "chr2": 60})
     for name, start, end in (("chr1", 2, 20), ("chr1", 40, 60), ("chr2", 5, 30)):
         text = (UPPER if name == "chr1" else reverse_complement(UPPER))[start:end]
-        scores = attribute(text, cls, tok, ONE).scores
+        scores = attribute(text, cls, tok, config=ONE).scores
         np.testing.assert_allclose(got[name][start:end], scores, rtol=1e-5, atol=1e-6)
         got[name][start:end] = np.nan
     assert np.isnan(np.concatenate(list(got.values()))).all()
@@ -543,7 +549,7 @@ def test_regions_of_the_other_strand_stay_in_forward_coordinates(files, window_b
     source = SequenceFile(files / "g.fa", regions=files / "r.bed", window_bp=window_bp)
     read = reverse_complement(UPPER[2:27])  # as the model reads it
     parts = [read] if window_bp is None else [read[:10], read[10:20], read[20:]]
-    found = [attribute(part, cls, tok, ONE) for part in parts]
+    found = [attribute(part, cls, tok, config=ONE) for part in parts]
     scores = np.concatenate([one.scores for one in found])[::-1]
     effects = np.concatenate([one.effects for one in found])
     for name in ("y.bedgraph", "y.bw", "y.parquet"):
@@ -578,13 +584,15 @@ def test_tables_reads_and_windows(files, capsys):
         rows = pq.read_table(files / "y.parquet").to_pylist()
         for name, text in zip(names, (UPPER, UPPER[:9]), strict=True):
             scores = np.array([row["score"] for row in rows if row["name"] == name], float)
-            np.testing.assert_allclose(scores, attribute(text, cls, tok, ONE).scores, atol=1e-6)
+            np.testing.assert_allclose(
+                scores, attribute(text, cls, tok, config=ONE).scores, atol=1e-6
+            )
     common = ["attribute", str(files / "x.csv"), "--column", "dna", "--window-bp", "40"]
     common += ["--model", str(files / "cls"), "--no-both-strands", "--plots", str(files / "p")]
     assert cli.main([*common, "--out", str(files / "y.bedgraph")]) == 0
     assert "3 sequences" in capsys.readouterr().out
     got = read_bedgraph(files / "y.bedgraph", {"0": 60, "1": 9})
-    wanted = [attribute(text, cls, tok, ONE).scores for text in (UPPER[:40], UPPER[40:])]
+    wanted = [attribute(text, cls, tok, config=ONE).scores for text in (UPPER[:40], UPPER[40:])]
     np.testing.assert_allclose(got["0"], np.concatenate(wanted), rtol=1e-5, atol=1e-6)
     assert sorted(path.name for path in (files / "p").iterdir()) == [
         "00001_0_0-40.png",
@@ -647,7 +655,7 @@ def test_real_promoters_have_scores_everywhere():
     with gzip.open(DATA / "prom_core_tata" / "test.csv.gz", "rt") as handle:
         promoters = [line.split(",")[0] for line in handle.read().splitlines()[1:4]]
     for promoter in promoters:
-        found = attribute(promoter, cls, tok, AttributionConfig())
+        found = attribute(promoter, cls, tok, config=AttributionConfig())
         assert np.isfinite(found.scores).all()
         assert (found.effects[range(70), ["ACGT".index(b) for b in promoter]] == 0).all()
 
@@ -667,14 +675,16 @@ def test_a_classifier_is_given_windows_of_its_own_length(files):
 def test_scores_of_tokens_are_those_of_their_bases(method):
     """On each strand the tokens contain every base once, and their scores give those of bases."""
     settings = AttributionConfig(method, steps=2)
-    found = attribute(SEQUENCE, cls, tok, settings)
+    found = attribute(SEQUENCE, cls, tok, config=settings)
     length, sums = len(UPPER), np.zeros(len(UPPER))
     for strand, text in (("+", UPPER), ("-", reverse_complement(UPPER))):
         own = [token for token in found.tokens if token.strand == strand]
         assert [one.start for one in own] == sorted(one.start for one in own)
         covered = [i for one in own for i in range(one.start, one.end)]
         assert covered == [i for i, letter in enumerate(UPPER) if letter in "ACGT"]
-        alone = attribute(text, cls, tok, AttributionConfig(method, steps=2, both_strands=False))
+        alone = attribute(
+            text, cls, tok, config=AttributionConfig(method, steps=2, both_strands=False)
+        )
         assert sorted(one.score for one in own) == pytest.approx(
             sorted(one.score for one in alone.tokens), abs=1e-6
         )
@@ -698,7 +708,8 @@ def test_a_table_of_tokens(files):
     head, *rows = [line.split("\t") for line in (files / "tokens.tsv").read_text().splitlines()]
     assert head == ["name", "contig", "start", "end", "strand", "token", "score"]
     assert [row[5] for row in reversed(rows)] == [
-        one.token for one in attribute(reverse_complement(UPPER[5:25]), cls, tok, settings).tokens
+        one.token
+        for one in attribute(reverse_complement(UPPER[5:25]), cls, tok, config=settings).tokens
     ]
     for _, contig, start, end, strand, token, _ in rows:
         assert (contig, strand) == ("chr1", "-")
@@ -720,7 +731,7 @@ def test_motifs_are_compared_with_shuffled_sequences(files, monkeypatch):
     assert background is None
     assert kept[0].sequence == UPPER
     assert Counter(pairwise(shuffled[0].sequence)) == Counter(pairwise(UPPER))
-    alone = attribute(shuffled[0].sequence, cls, tok, settings)
+    alone = attribute(shuffled[0].sequence, cls, tok, config=settings)
     np.testing.assert_allclose(shuffled[0].scores, alone.scores)
     assert kept[0].weights is None  # as many numbers as pairs of bases
     (files / "b.fa").write_text(">b\nACGT\n")

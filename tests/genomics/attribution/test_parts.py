@@ -68,7 +68,7 @@ def test_the_bar_reaches_its_end(method, both_strands, monkeypatch):
     monkeypatch.setattr(mutagenesis, "progress", progress)
     monkeypatch.setattr(mutagenesis, "CHUNK_MUTANTS", 40)
     config = AttributionConfig(method, both_strands=both_strands, steps=2)
-    attribute(SEQUENCE.lower(), cls, tok, config)
+    attribute(SEQUENCE.lower(), cls, tok, config=config)
     wanted = 3 * BASES if method == "mutagenesis" else 1
     assert totals == [sum(bar.updates)] == [wanted * (1 + both_strands)]
     if method == "mutagenesis":
@@ -90,7 +90,7 @@ def test_the_bar_reaches_its_end(method, both_strands, monkeypatch):
 )
 def test_targets_that_are_left_out(model, method, target):
     config = AttributionConfig(method, steps=2, both_strands=False)
-    found = attribute(SEQUENCE, model, tok, config)
+    found = attribute(SEQUENCE, model, tok, config=config)
     assert (found.sequence, found.method, found.target) == (SEQUENCE, method, target)
     assert (found.effects is not None) == (method == "mutagenesis")
     assert (found.weights is not None) == (method == "attention")
@@ -104,9 +104,10 @@ def test_both_strands_of_everything():
     for method in METHODS:
         config = AttributionConfig(method, steps=2, both_strands=False)
         there, back = (
-            attribute(text, cls, tok, config) for text in (SEQUENCE, reverse_complement(SEQUENCE))
+            attribute(text, cls, tok, config=config)
+            for text in (SEQUENCE, reverse_complement(SEQUENCE))
         )
-        both = attribute(SEQUENCE, cls, tok, AttributionConfig(method, steps=2))
+        both = attribute(SEQUENCE, cls, tok, config=AttributionConfig(method, steps=2))
         assert (both.sequence, both.method, both.target) == (SEQUENCE, method, there.target)
         np.testing.assert_allclose(both.gap, (there.gap + back.gap) / 2, rtol=1e-6)
         for name in ("effects", "weights"):
@@ -121,24 +122,24 @@ def test_both_strands_of_everything():
 def test_attention_has_a_limit_in_bases(monkeypatch):
     monkeypatch.setattr(mutagenesis, "MAX_ATTENTION_BP", len(SEQUENCE))
     config = AttributionConfig("attention")
-    assert attribute(SEQUENCE, cls, tok, config).weights.dtype == np.float32
+    assert attribute(SEQUENCE, cls, tok, config=config).weights.dtype == np.float32
     message = "at most 35 bases for the method attention .got 36.. Give a part"
     with pytest.raises(ValueError, match=message):
-        attribute(SEQUENCE + "A", cls, tok, config)
-    attribute(SEQUENCE + "A", cls, tok, AttributionConfig("occlusion"))
+        attribute(SEQUENCE + "A", cls, tok, config=config)
+    attribute(SEQUENCE + "A", cls, tok, config=AttributionConfig("occlusion"))
 
 
 def test_targets_that_a_model_lacks():
     for target in ("log_odds", "probability"):
         with pytest.raises(ValueError, match=f"^target: {target} needs a fine-tuned classifier"):
-            attribute(SEQUENCE, enc, tok, AttributionConfig(target=target))
+            attribute(SEQUENCE, enc, tok, config=AttributionConfig(target=target))
     for model, method in ((cls, "mutagenesis"), (enc, "mutagenesis"), (mlm, "occlusion")):
         with pytest.raises(ValueError, match=r"^target: likelihood needs a masked language model"):
-            attribute(SEQUENCE, model, tok, AttributionConfig(method, "likelihood"))
+            attribute(SEQUENCE, model, tok, config=AttributionConfig(method, "likelihood"))
     with pytest.raises(ValueError, match=r"^label: must be between 0 and"):
-        attribute(SEQUENCE, cls, tok, AttributionConfig(label=3))
-    attribute(SEQUENCE, cls, tok, AttributionConfig(target="similarity", label=3))
-    attribute(SEQUENCE, mlm, tok, AttributionConfig("occlusion", "similarity"))
+        attribute(SEQUENCE, cls, tok, config=AttributionConfig(label=3))
+    attribute(SEQUENCE, cls, tok, config=AttributionConfig(target="similarity", label=3))
+    attribute(SEQUENCE, mlm, tok, config=AttributionConfig("occlusion", "similarity"))
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 50, 400])
@@ -153,9 +154,9 @@ def test_batches_hold_their_budget(method, batch_tokens, monkeypatch):
 
     monkeypatch.setattr(model.bert, "encode", encode)
     config = AttributionConfig(method, steps=9, both_strands=False, batch_tokens=batch_tokens)
-    found = attribute(SEQUENCE, model, tok, config)
+    found = attribute(SEQUENCE, model, tok, config=config)
     wide = AttributionConfig(method, steps=9, both_strands=False)
-    usual = attribute(SEQUENCE, cls, tok, wide).scores
+    usual = attribute(SEQUENCE, cls, tok, config=wide).scores
     np.testing.assert_allclose(found.scores, usual, atol=1e-5)
     tokens = len(tok.encode(SEQUENCE))
     together = {
@@ -200,17 +201,17 @@ def test_a_diverged_model_is_reported(method):
         with torch.no_grad():
             model.bert.embeddings.LayerNorm.bias.fill_(float("nan"))
         with pytest.raises(DivergedError, match="float32"):
-            attribute(SEQUENCE, model, tok, AttributionConfig(method, steps=2))
+            attribute(SEQUENCE, model, tok, config=AttributionConfig(method, steps=2))
 
 
 def test_the_lookup_of_embeddings_is_set_back():
     model = classifier(num_labels=3)
-    attribute(SEQUENCE, model, tok, AttributionConfig("gradients", steps=2))
+    attribute(SEQUENCE, model, tok, config=AttributionConfig("gradients", steps=2))
     assert not model.bert.embeddings.word_embeddings._forward_hooks
     with torch.no_grad():
         model.classifier.weight.fill_(float("inf"))
     with pytest.raises(DivergedError):
-        attribute(SEQUENCE, model, tok, AttributionConfig("gradients", steps=2))
+        attribute(SEQUENCE, model, tok, config=AttributionConfig("gradients", steps=2))
     assert not model.bert.embeddings.word_embeddings._forward_hooks
 
 
@@ -256,7 +257,7 @@ def test_rows_of_a_table(fasta, method):
     assert table.schema.names == ["name", "contig", "position", "strand", "base", "score", *effects]
     text, number = pa.string(), pa.float64()
     assert table.schema.types == [text, text, pa.int64(), text, text, *[number] * 5]
-    found = [attribute(text, cls, tok, config) for text in (SEQUENCE, "ACGTTGCATT")]
+    found = [attribute(text, cls, tok, config=config) for text in (SEQUENCE, "ACGTTGCATT")]
     rows = table.to_pylist()
     assert len(rows) == len(SEQUENCE) + 10
     at = 0

@@ -73,7 +73,7 @@ def test_a_table_of_another_vocabulary_is_refused(genome, tmp_path):
     assert Background.of(mini, tmp_path / "mini.json") == Background.count([genome], mini)
     config = ScoringConfig(window_bp=64, background=str(tmp_path / "mini.json"))
     with pytest.raises(CheckpointError, match=r"mini\.json: a background of another vocabulary"):
-        score_variants(VARIANTS, GENOME, mlm, tok, config)
+        score_variants(VARIANTS, GENOME, mlm, tok, config=config)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"vocabulary": "a", "genomes": 3}'])
@@ -86,7 +86,7 @@ def test_a_damaged_table_is_refused(tmp_path, text):
 def test_another_vocabulary_needs_a_genome(genome, other, tmp_path):
     model = masked_lm(vocab_size=other.vocab_size)
     with pytest.warns(UserWarning, match="context_llr is left out: the package has no token"):
-        scores = score_variants(VARIANTS, GENOME, model, other, CONFIG)
+        scores = score_variants(VARIANTS, GENOME, model, other, config=CONFIG)
     assert all(math.isnan(score.context_llr) for score in scores)
     assert all(math.isfinite(score.llr) for score in scores)
     (tmp_path / "x.vcf").write_text(
@@ -100,7 +100,7 @@ def test_another_vocabulary_needs_a_genome(genome, other, tmp_path):
     assert "D2_LLR=" in out.read_text()
     config = ScoringConfig(window_bp=120, offsets_bp=(-7, 0), background=str(genome))
     score_vcf(tmp_path / "x.vcf", GENOME, model, other, out, config, prefix="B")
-    (score,) = score_variants(VARIANTS[:1], GENOME, model, other, config)
+    (score,) = score_variants(VARIANTS[:1], GENOME, model, other, config=config)
     assert f";B_CLLR={score.context_llr:.6g};" in out.read_text()
     assert 'Background="genome.fa"' in out.read_text()
     assert score.context_llr != score.llr

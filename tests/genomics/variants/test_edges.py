@@ -62,7 +62,7 @@ def test_equal_edits_have_equal_scores(mlm):
     genome = Reference({"1": f"{CONTIG[:100]}N{CONTIG[100:]}"})
     base, after = CONTIG[100], CONTIG[101]
     edits = [("1", 100, f"N{base}", "N"), ("1", 101, f"{base}{after}", after)]
-    one, other = score_variants(edits, genome, mlm, tok, CONFIG)
+    one, other = score_variants(edits, genome, mlm, tok, config=CONFIG)
     assert one.status == "scored_near_n"
     assert one == other
 
@@ -174,9 +174,9 @@ def test_a_classifier_is_given_windows_of_its_own_length():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         own = score_variants(variants, genome, model, tok)
-        same = score_variants(variants, genome, model, tok, ScoringConfig(window_bp=70))
+        same = score_variants(variants, genome, model, tok, config=ScoringConfig(window_bp=70))
     with pytest.warns(UserWarning, match="window_bp: 512, but the model was fine-tuned on 70 bp"):
-        other = score_variants(variants, genome, model, tok, ScoringConfig(window_bp=512))
+        other = score_variants(variants, genome, model, tok, config=ScoringConfig(window_bp=512))
     assert own == same
     assert own[0].log_odds != other[0].log_odds
     assert ScoringConfig().for_model(masked_lm().config).window_bp == 512

@@ -118,7 +118,7 @@ def test_the_model_never_reads_n():
 
     def score(base):
         genome = Reference({"chr1": f"{CONTIG[: at - 1]}{base}{CONTIG[at:]}"})
-        return score_variants([variant], genome, model, tok, config)[0]
+        return score_variants([variant], genome, model, tok, config=config)[0]
 
     each = [score(base) for base in "ACGT"]
     beside = score("N")
@@ -153,14 +153,16 @@ def test_chunks_are_reported(monkeypatch):
     assert updates == [4, 4, 2]
     assert next(score_stream(VARIANTS[:1], GENOME, encoder(), tok, CONFIG)) == first
     tuples = [tuple(VARIANTS[0])]
-    assert score_variants(tuples, GENOME, encoder(), tok, CONFIG) == [first]
+    assert score_variants(tuples, GENOME, encoder(), tok, config=CONFIG) == [first]
 
 
 def test_what_is_not_scored_among_what_is(recwarn):
     bad = Variant("x", 3, "A", "C")
     for given_order in ([bad, VARIANTS[0], bad], [VARIANTS[0], bad]):
         for score, variant in zip(
-            score_variants(given_order, GENOME, masked_lm(), tok, CONFIG), given_order, strict=True
+            score_variants(given_order, GENOME, masked_lm(), tok, config=CONFIG),
+            given_order,
+            strict=True,
         ):
             numbers = score._asdict()
             of_classifiers = [numbers.pop(name) for name in ("log_odds", "probability")]
@@ -168,10 +170,10 @@ def test_what_is_not_scored_among_what_is(recwarn):
             finite = [value == value for value in list(numbers.values())[2:]]
             assert finite == [variant is not bad] * 8
     assert (
-        score_variants([bad] * 2, GENOME, masked_lm(), tok, CONFIG)
+        score_variants([bad] * 2, GENOME, masked_lm(), tok, config=CONFIG)
         == [VariantScore("unknown_contig")] * 2
     )
-    assert score_variants([], GENOME, masked_lm(), tok, CONFIG) == []
+    assert score_variants([], GENOME, masked_lm(), tok, config=CONFIG) == []
     assert not recwarn
 
 
@@ -186,22 +188,22 @@ def test_batches_hold_their_budget(batch_tokens, monkeypatch):
 
         model.bert.encode = encode
         config = ScoringConfig(window_bp=60, batch_tokens=batch_tokens)
-        (score,) = score_variants(VARIANTS[:1], GENOME, model, tok, config)
+        (score,) = score_variants(VARIANTS[:1], GENOME, model, tok, config=config)
         assert all(size.sum() <= batch_tokens or len(size) == 1 for size in sizes)
         model.bert.encode = real
         wide = ScoringConfig(window_bp=60)
-        (other,) = score_variants(VARIANTS[:1], GENOME, model, tok, wide)
+        (other,) = score_variants(VARIANTS[:1], GENOME, model, tok, config=wide)
         np.testing.assert_allclose(score[2:], other[2:], atol=1e-5)
 
 
 def test_the_window_is_that_of_the_model():
     model = classifier(num_labels=2, window_bp=40)
     (left_out,) = score_variants(VARIANTS[:1], GENOME, model, tok)
-    (chosen,) = score_variants(VARIANTS[:1], GENOME, model, tok, ScoringConfig(window_bp=40))
+    (chosen,) = score_variants(VARIANTS[:1], GENOME, model, tok, config=ScoringConfig(window_bp=40))
     assert left_out == chosen or np.allclose(left_out[6:], chosen[6:], equal_nan=True)
     wide = ScoringConfig(window_bp=80)
     with pytest.warns(UserWarning, match="fine-tuned on 40 bp"):
-        (other,) = score_variants(VARIANTS[:1], GENOME, model, tok, wide)
+        (other,) = score_variants(VARIANTS[:1], GENOME, model, tok, config=wide)
     assert other.l2 != pytest.approx(left_out.l2, rel=1e-3)
 
 
@@ -225,4 +227,4 @@ def test_a_diverged_encoder_is_reported():
     with torch.no_grad():
         model.bert.embeddings.LayerNorm.bias.fill_(float("nan"))
     with pytest.raises(DivergedError, match="float32"):
-        score_variants(VARIANTS[:1], Reference({"chr1": CONTIG}), model, tok, CONFIG)
+        score_variants(VARIANTS[:1], Reference({"chr1": CONTIG}), model, tok, config=CONFIG)

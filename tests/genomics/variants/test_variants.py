@@ -40,14 +40,14 @@ pysam = pytest.importorskip("pysam")
 
 @pytest.mark.parametrize("model", [mlm, cls, enc], ids=["mlm", "classifier", "encoder"])
 def test_equals_the_naive_twin(model):
-    scores = score_variants(VARIANTS, GENOME, model, tok, CONFIG)
+    scores = score_variants(VARIANTS, GENOME, model, tok, config=CONFIG)
     for variant, score in zip(VARIANTS, scores, strict=True):
         check(score, twin(model, variant, CONTIG, CONFIG))
 
 
 def test_one_strand_and_one_frame():
     config = ScoringConfig(window_bp=80, offsets_bp=(5,), both_strands=False)
-    (score,) = score_variants(VARIANTS[:1], GENOME, mlm, tok, config)
+    (score,) = score_variants(VARIANTS[:1], GENOME, mlm, tok, config=config)
     check(score, twin(mlm, VARIANTS[0], CONTIG, config))
     assert score.llr_sd == 0
 
@@ -60,18 +60,18 @@ def test_the_other_strand_of_everything_scores_alike():
         "chr1", len(CONTIG) - 1 - start, reverse_complement(ref), reverse_complement(alt)
     )
     config = ScoringConfig(window_bp=120, offsets_bp=(-5, 0, 5))
-    (a,) = score_variants([VARIANTS[0]], GENOME, mlm, tok, config)
-    (b,) = score_variants([turned], other, mlm, tok, config)
+    (a,) = score_variants([VARIANTS[0]], GENOME, mlm, tok, config=config)
+    (b,) = score_variants([turned], other, mlm, tok, config=config)
     assert a.llr == pytest.approx(b.llr, abs=1e-5)
     assert a.l2 == pytest.approx(b.l2, abs=1e-5)
 
 
 def test_back_is_minus_there():
-    (there,) = score_variants([VARIANTS[2]], GENOME, mlm, tok, CONFIG)
+    (there,) = score_variants([VARIANTS[2]], GENOME, mlm, tok, config=CONFIG)
     start, ref, alt = there.normal[1:]
     mutated = CONTIG[:start] + alt + CONTIG[start + len(ref) :]
     (back,) = score_variants(
-        [(("1"), start, alt, ref)], Reference({"1": mutated}), mlm, tok, CONFIG
+        [(("1"), start, alt, ref)], Reference({"1": mutated}), mlm, tok, config=CONFIG
     )
     assert back.llr == pytest.approx(-there.llr, abs=1e-5)
     assert (back.ref_tokens, back.alt_tokens) == (there.alt_tokens, there.ref_tokens)
@@ -104,11 +104,11 @@ def test_equal_variants_score_alike_to_the_last_digit():
     at = 700
     ways = [variant_at(at + 2 * i, 3, CONTIG[at + 2 * i]) for i in range(0, 18, 3)]
     ways += [variant_at(at - 5, 30, CONTIG[at - 5 : at + 23]), variant_at(at + 1, 3, "A")]
-    scores = score_variants(ways, GENOME, mlm, tok, CONFIG)
+    scores = score_variants(ways, GENOME, mlm, tok, config=CONFIG)
     assert len({variant[1:3] for variant in ways}) == len(ways)
     assert len(set(scores)) == 1
     inserted = [variant_at(at + 2 * i, 2, "CACA") for i in range(5)]
-    assert len(set(score_variants(inserted, GENOME, mlm, tok, CONFIG))) == 1
+    assert len(set(score_variants(inserted, GENOME, mlm, tok, config=CONFIG))) == 1
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_equal_variants_score_alike_to_the_last_digit():
     ],
 )
 def test_what_is_not_scored_says_why(given_variant, status):
-    (score,) = score_variants([given_variant], GENOME, mlm, tok, CONFIG)
+    (score,) = score_variants([given_variant], GENOME, mlm, tok, config=CONFIG)
     assert score.status == status
     assert (score.llr == score.llr) == (status == "scored")
     if status not in ("scored", "too_long"):
@@ -147,7 +147,7 @@ def test_what_is_not_scored_says_why(given_variant, status):
 
 def test_letters_around_a_variant_may_be_unknown():
     contig = CONTIG[:299] + "N" + CONTIG[300] + "n" + CONTIG[302:330] + "R" + CONTIG[331:]
-    (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, CONFIG)
+    (score,) = score_variants([VARIANTS[0]], Reference({"chr1": contig}), mlm, tok, config=CONFIG)
     assert score.status == "scored_near_n"
     check(score, twin(mlm, VARIANTS[0], contig.upper(), CONFIG))
 
@@ -166,9 +166,9 @@ def test_equal_tokens_at_both_ends_are_not_struck_off_twice():
 
 
 def test_chunks_and_duplicates_do_not_matter(monkeypatch):
-    whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, CONFIG)
+    whole = score_variants(VARIANTS * 2, GENOME, mlm, tok, config=CONFIG)
     monkeypatch.setattr("dnabert2_fast.genomics.variants.scoring.CHUNK_ALLELES", 3)
-    parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, CONFIG)
+    parts = score_variants(VARIANTS * 2, GENOME, mlm, tok, config=CONFIG)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a[2:], b[2:], atol=1e-5)
     assert whole[: len(VARIANTS)] == whole[len(VARIANTS) :]
@@ -187,22 +187,22 @@ def test_windows_shared_by_alleles_are_computed_once(monkeypatch):
         return real(ids, masks, *rest)
 
     monkeypatch.setattr(module, "token_log_likelihood", counted)
-    scores = score_variants(site, GENOME, mlm, tok, CONFIG)
+    scores = score_variants(site, GENOME, mlm, tok, config=CONFIG)
     frames = 4
     assert sizes[0][0] == frames * (1 + 3)
     spans = sum((score.ref_tokens + score.alt_tokens) * frames for score in scores)
     assert sizes[0][1] < spans
-    score_variants(site * 5, GENOME, mlm, tok, CONFIG)
+    score_variants(site * 5, GENOME, mlm, tok, config=CONFIG)
     assert sizes[1] == sizes[0]
 
 
 def test_the_models_mode_is_left_as_it_was():
     model = masked_lm()
     model.train()
-    (a,) = score_variants(VARIANTS[:1], GENOME, model, tok, CONFIG)
+    (a,) = score_variants(VARIANTS[:1], GENOME, model, tok, config=CONFIG)
     assert model.training
     model.eval()
-    assert score_variants(VARIANTS[:1], GENOME, model, tok, CONFIG) == [a]
+    assert score_variants(VARIANTS[:1], GENOME, model, tok, config=CONFIG) == [a]
     assert not model.training
 
 
@@ -210,7 +210,7 @@ def test_bad_arguments():
     with pytest.raises(CheckpointError, match="the model has 4096 ids, the tokenizer 11"):
         score_variants(VARIANTS, GENOME, mlm, Tokenizer.train(["ACACGTGT"], 11))
     with pytest.raises(ValueError, match=r"label: must be between 0 and 2 .got 3"):
-        score_variants(VARIANTS, GENOME, cls, tok, ScoringConfig(label=3))
+        score_variants(VARIANTS, GENOME, cls, tok, config=ScoringConfig(label=3))
     with pytest.raises(ValueError, match="one output"):
         score_variants(VARIANTS, GENOME, classifier(num_labels=1), tok)
     with pytest.raises(ValueError, match="offsets_bp: must be less than 60"):
@@ -285,7 +285,7 @@ def test_dbsnp_rows(shared):
     assert statuses.count("ref_mismatch") == 0
     some = variants[::35]
     config = ScoringConfig(window_bp=100, offsets_bp=(0,))
-    scores = score_variants(some, genome, mlm, tok, config)
+    scores = score_variants(some, genome, mlm, tok, config=config)
     for variant, score in list(zip(some, scores, strict=True))[::12]:
         near = record.sequence[: variant.end + 5000]
         check(score, twin(mlm, variant, near, config, (record.sequence,)))
@@ -303,8 +303,8 @@ def test_other_letters_of_the_window_by_hand():
     genome = Reference({"1": "NNN" + "ACGTTGC" + "A" + "TRGC" + "ACGTT" * 9})
     config = ScoringConfig(window_bp=20, offsets_bp=(0,))
     variants = [Variant("1", 10, "A", "G"), Variant("1", 13, "G", "A"), Variant("1", 40, "A", "G")]
-    scores = score_variants(variants, genome, mlm, tok, config)
+    scores = score_variants(variants, genome, mlm, tok, config=config)
     assert [score.status for score in scores] == ["scored_near_n"] * 2 + ["scored"]
     assert [score.other_letters for score in scores[:2]] == [4, 1]
-    shifted = score_variants(variants[:1], genome, mlm, tok, ScoringConfig(20, (-2, 0, 2)))
+    shifted = score_variants(variants[:1], genome, mlm, tok, config=ScoringConfig(20, (-2, 0, 2)))
     assert shifted[0].other_letters == pytest.approx((4 + 4 + 2) / 3)

@@ -115,7 +115,7 @@ def test_parquet(files, monkeypatch):
         assert (row["llr"] is not None) == (row["status"] == "scored")
     with read_vcf(files / "x.vcf") as (_, records):
         variants = [variant for record in records for variant in variants_of(record)]
-    scores = score_variants(variants, GENOME, mlm, tok, CONFIG)
+    scores = score_variants(variants, GENOME, mlm, tok, config=CONFIG)
     for row, score in zip(rows, scores, strict=True):
         assert row["status"] == score.status
         if score.status == "scored":
@@ -257,8 +257,8 @@ def test_bfloat16_is_near():
     full = masked_lm().eval()
     half = masked_lm().eval().bfloat16()
     for a, b in zip(
-        score_variants(VARIANTS[:4], GENOME, full, tok, CONFIG),
-        score_variants(VARIANTS[:4], GENOME, half, tok, CONFIG),
+        score_variants(VARIANTS[:4], GENOME, full, tok, config=CONFIG),
+        score_variants(VARIANTS[:4], GENOME, half, tok, config=CONFIG),
         strict=True,
     ):
         assert a.ref_tokens == b.ref_tokens

@@ -51,10 +51,9 @@ class AttributionConfig:
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2ForMaskedLM, Tokenizer, attribute
-    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
+    >>> from dnabert2_fast import attribute
     >>> config = AttributionConfig("occlusion", both_strands=False)
-    >>> attribute("ACGTTGCATTAGCA", model, tok, config).target
+    >>> attribute("ACGTTGCATTAGCA", config=config).target
     'similarity'
     """
 

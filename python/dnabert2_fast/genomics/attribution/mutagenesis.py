@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, Target
@@ -27,13 +28,15 @@ from dnabert2_fast.genomics.attribution.tokens import (
 from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
-from dnabert2_fast.io.arguments import check_sequence
+from dnabert2_fast.io.arguments import Sequence, Sequences, is_one, text_list
 from dnabert2_fast.io.strand import reverse_complement
+from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.unknown import known_texts
 
 __all__ = ["BASES", "Attribution", "TokenScore", "attribute", "attribute_quietly"]
 
@@ -63,8 +66,7 @@ class TokenScore(NamedTuple):
 
     Examples
     --------
-    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-    >>> found = attribute("ACGTTGCATTAGCA", model, tok, AttributionConfig("attention"))
+    >>> found = attribute("ACGTTGCATTAGCA", config=AttributionConfig("attention"))
     >>> found.tokens[0][:3]
     (0, 7, 'ACGTTGC')
     """
@@ -103,8 +105,7 @@ class Attribution:
 
     Examples
     --------
-    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
-    >>> found = attribute("ACGTTGCATTAGCA", model, tok)
+    >>> found = attribute("ACGTTGCATTAGCA")
     >>> found.method, found.target, found.effects.shape
     ('mutagenesis', 'likelihood', (14, 4))
     >>> np.allclose(found.scores, -found.effects.sum(1) / 3)
@@ -151,28 +152,55 @@ class Attribution:
         )
 
 
-def attribute(
-    sequence: str | bytes,
-    model: Model,
-    tokenizer: Tokenizer,
+@overload  # a str is an iterable of str, and matches the first one
+def attribute(  # type: ignore[overload-overlap]
+    sequences: Sequence,
+    model: Model | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
     config: AttributionConfig | None = None,
-) -> Attribution:
-    """Return the contribution of each base of a sequence to a model's answer.
+) -> Attribution: ...
+
+
+@overload
+def attribute(
+    sequences: Sequences,
+    model: Model | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    config: AttributionConfig | None = None,
+) -> list[Attribution]: ...
+
+
+def attribute(
+    sequences: Sequence | Sequences,
+    model: Model | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    config: AttributionConfig | None = None,
+) -> Attribution | list[Attribution]:
+    """Return the contribution of each base of sequences to a model's answer.
 
     Parameters
     ----------
-    sequence : str or bytes
-        Lower case counts as upper case; characters besides A, C, G, T stay and get no score.
-    model : Dnabert2ForSequenceClassification, Dnabert2ForMaskedLM or Dnabert2Model
-    tokenizer : Tokenizer
-        The one that the model was trained with.
+    sequences : str, or list, tuple, generator, array, series or path
+        One sequence, or many as in `embed`. Lower case counts as upper case; characters besides A,
+        C, G, T stay and get no score.
+    model, tokenizer, device, dtype
+        As in `embed`; a classifier, a masked language model or an encoder.
     config : AttributionConfig, optional
 
     Returns
     -------
     Attribution
         In units of the target: log-odds and log-likelihoods in nats, the others without unit.
-        Its target is "attention" for that method.
+        Its target is "attention" for that method. A list of them for many sequences.
 
     Raises
     ------
@@ -184,21 +212,22 @@ def attribute(
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2Config, Dnabert2ForSequenceClassification
-    >>> model = Dnabert2ForSequenceClassification(Dnabert2Config(hidden_size=24,
-    ...     num_hidden_layers=1, num_attention_heads=2, intermediate_size=8))
-    >>> found = attribute("ACGTTGCATTAGCA", model, Tokenizer.from_pretrained("dnabert2"))
+    >>> found = attribute("ACGTTGCATTAGCA")
     >>> found.target, found.scores.shape, found.effects.shape
-    ('log_odds', (14,), (14, 4))
+    ('likelihood', (14,), (14, 4))
+    >>> len(attribute(["ACGTTGCATTAGCA", "GGCATT"]))
+    2
     """
     config = config or AttributionConfig()
-    check_sequence(sequence)
-    if isinstance(sequence, bytes):
-        sequence = sequence.decode("ascii", "replace")
-    mutants = 3 * sum(map(sequence.upper().count, BASES))
-    total = (1 + config.both_strands) * (mutants if config.method == "mutagenesis" else 1)
+    given = [sequences] if is_one(sequences) else sequences
+    texts = [text.upper() for text in text_list(given)]
+    net, tok = load_model(model, tokenizer, device=device, dtype=dtype)
+    known_texts(texts, tok)
+    mutants = 3 * sum(text.count(base) for text in texts for base in BASES)
+    total = (1 + config.both_strands) * (mutants if config.method == "mutagenesis" else len(texts))
     with progress(total, "attributing", "sequences") as bar:
-        return attribute_quietly(sequence, model, tokenizer, config, bar)
+        found = [attribute_quietly(text, net, tok, config, bar) for text in texts]
+    return found[0] if is_one(sequences) else found
 
 
 def attribute_quietly(

@@ -30,7 +30,7 @@ from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 
 if TYPE_CHECKING:
-    from dnabert2_fast.model.heads import Dnabert2Model
+    from dnabert2_fast.model.pretrained import Pretrained
 
 __all__ = ["embed_file"]
 
@@ -43,7 +43,7 @@ CHUNK_BP = 1 << 26
 
 def embed_file(
     source: SequenceFile | str | os.PathLike[str],
-    model: Dnabert2Model | OnnxEncoder,
+    model: Pretrained | OnnxEncoder,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
     config: EmbeddingConfig | None = None,
@@ -142,7 +142,7 @@ def require_format(out: Path) -> None:
 def inputs_of(
     source: SequenceFile,
     files: Mapping[str, object],
-    model: Dnabert2Model | OnnxEncoder,
+    model: Pretrained | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
 ) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def inputs_of(
 
 def _embedded(
     pieces: Iterator[Piece],
-    model: Dnabert2Model | OnnxEncoder,
+    model: Pretrained | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
     parts: ResumeStore,
@@ -178,7 +178,7 @@ def _embedded(
 
 def embed_chunk(
     sequences: list[str],
-    model: Dnabert2Model | OnnxEncoder,
+    model: Pretrained | OnnxEncoder,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
     bar: Progress,

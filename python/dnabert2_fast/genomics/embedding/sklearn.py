@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from dnabert2_fast.genomics.embedding.config import Pooling
-from dnabert2_fast.genomics.embedding.vectors import embed, read_encoder
+from dnabert2_fast.genomics.embedding.vectors import embed
 from dnabert2_fast.io.arguments import Sequences, only_column, sequence_list
+from dnabert2_fast.loading import Name, load_encoder
+from dnabert2_fast.model.pretrained import Pretrained
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["DnaEmbedder"]
@@ -23,16 +25,14 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    model : str
-        ``"mini"`` (packaged), a checkpoint folder or a hub id; read when the step is fitted.
+    model, tokenizer, device, dtype
+        As in `embed`; a name is read when the step is fitted.
     pooling, layers, context_bp, both_strands, batch_tokens
         As in `embed`.
-    dtype, device
-        As in `Dnabert2Model.from_pretrained`.
 
     Attributes
     ----------
-    model_ : Dnabert2Model
+    model_ : Dnabert2Model, or the object given
     tokenizer_ : Tokenizer
 
     Examples
@@ -46,24 +46,26 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: str = "mini",
+        model: Pretrained | Name = "mini",
+        tokenizer: Tokenizer | Name | None = None,
         *,
+        device: str = "auto",
+        dtype: str = "auto",
         pooling: Pooling = "mean",
         layers: Sequence[int] = (-1,),
         context_bp: int | None = None,
         both_strands: bool = False,
         batch_tokens: int = 16_384,
-        dtype: str = "auto",
-        device: str = "auto",
     ) -> None:
         self.model = model
+        self.tokenizer = tokenizer
+        self.device = device
+        self.dtype = dtype
         self.pooling = pooling
         self.layers = layers
         self.context_bp = context_bp
         self.both_strands = both_strands
         self.batch_tokens = batch_tokens
-        self.dtype = dtype
-        self.device = device
 
     def fit(self, X: Sequences, y: object = None) -> Self:
         """Read the model; `X` is only checked to hold sequences, `y` is ignored.
@@ -81,8 +83,9 @@ class DnaEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             The fitted transformer.
         """
         sequence_list(only_column(X), "X")
-        self.model_ = read_encoder(self.model, dtype=self.dtype, device=self.device)
-        self.tokenizer_ = Tokenizer.from_pretrained(self.model)
+        self.model_, self.tokenizer_ = load_encoder(
+            self.model, self.tokenizer, device=self.device, dtype=self.dtype
+        )
         return self
 
     def transform(self, X: Sequences) -> npt.NDArray[np.float32]:

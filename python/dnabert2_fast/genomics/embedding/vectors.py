@@ -8,7 +8,6 @@ bases. A base in two windows counts half in each, so that every base counts once
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -30,21 +29,24 @@ from dnabert2_fast.genomics.embedding.views import (
     warn_of_empty,
 )
 from dnabert2_fast.genomics.masked import finite_on_host
-from dnabert2_fast.io.arguments import Sequences
+from dnabert2_fast.io.arguments import Sequences, checked
+from dnabert2_fast.loading import Name, load_encoder
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
-from dnabert2_fast.model.heads import Dnabert2Model
+from dnabert2_fast.model.pretrained import Pretrained
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 
-__all__ = ["embed", "embed_positions", "read_encoder"]
+__all__ = ["embed", "embed_positions"]
 
 
 def embed(
     sequences: Sequences,
-    model: Dnabert2Model | str = "mini",
-    tokenizer: Tokenizer | None = None,
+    model: Pretrained | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
     *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
     pooling: Pooling = "mean",
     layers: Sequence[int] = (-1,),
     context_bp: int | None = None,
@@ -56,11 +58,17 @@ def embed(
     Parameters
     ----------
     sequences : list, tuple, generator, array, series or path
-        Of `str` or `bytes`; a path is a FASTA or FASTQ file.
-    model : Dnabert2Model or str
-        A model, or the name of one as for ``from_pretrained``; ``"mini"`` is in the package.
-    tokenizer : Tokenizer, optional
-        The one that the model was trained with; for a model given by name, its own.
+        Of `str`, `bytes` or `FastaRecord`; a path is a FASTA or FASTQ file.
+    model : str, path or model
+        A name as for ``from_pretrained``, such as ``"mini"`` in the package, a checkpoint folder or
+        a hub id; or a model that was read before, which saves reading it in every call.
+    tokenizer : Tokenizer, str or path, optional
+        The one that the model was trained with. Default: the model's own, found by its name.
+    device : str or torch.device
+        ``"auto"`` is CUDA if available, else the CPU; for a model object, its own. With another
+        device or dtype than its own, a copy of the object computes.
+    dtype : {"auto", "float32", "bfloat16", "float16", "int8"}
+        As in ``from_pretrained``; ``"auto"`` is that of a model object.
     pooling, layers, context_bp, both_strands, batch_tokens
         See `EmbeddingConfig`.
 
@@ -74,7 +82,7 @@ def embed(
     CheckpointError
         When tokenizer and model have different vocabularies.
     TypeError
-        For one string, or elements that are neither `str` nor `bytes`.
+        For one string, or elements of another type.
     ValueError
         When the model has no such layer, or another setting is not valid.
 
@@ -83,39 +91,23 @@ def embed(
     >>> embed(["ACGTTAGC", "TTAA"]).shape
     (2, 256)
     """
-    if tokenizer is None:
-        if not isinstance(model, str):
-            raise ValueError(
-                "tokenizer: is required with a model object. Give the model's tokenizer."
-            )
-        tokenizer = Tokenizer.from_pretrained(model)
-    texts = known_texts(sequences, tokenizer)
-    if isinstance(model, str):
-        model = read_encoder(model, device="auto")
     config = EmbeddingConfig(pooling, tuple(layers), context_bp, both_strands, batch_tokens)
+    given = checked(sequences)
+    net, tok = load_encoder(model, tokenizer, device=device, dtype=dtype)
+    texts = known_texts(given, tok)
     with progress(len(texts), "embedding", "sequences") as bar:
-        vectors = embed_quietly(texts, model, tokenizer, config, bar)
+        vectors = embed_quietly(texts, net, tok, config, bar)
     warn_of_empty(count_empty(vectors), len(vectors))
     return vectors
 
 
-def read_encoder(
-    name: str, *, attention: str = "auto", dtype: str = "auto", device: str = "auto"
-) -> Dnabert2Model:
-    """Read a model for its states, like `Dnabert2Model.from_pretrained`.
-
-    It does not warn of a missing pooler, which states do not need.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* has no pooler", category=UserWarning)
-        return Dnabert2Model.from_pretrained(name, attention=attention, dtype=dtype, device=device)
-
-
 def embed_positions(
     sequences: Sequences,
-    model: Dnabert2Model,
-    tokenizer: Tokenizer,
+    model: Pretrained | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
     *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
     per: Literal["token", "base"] = "base",
     layers: Sequence[int] = (-1,),
     batch_tokens: int = 16_384,
@@ -124,7 +116,7 @@ def embed_positions(
 
     Parameters
     ----------
-    sequences, model, tokenizer, layers, batch_tokens
+    sequences, model, tokenizer, device, dtype, layers, batch_tokens
         As in `embed`.
     per : {"token", "base"}
         A base has the state of its token; a character without a token has NaN.
@@ -142,21 +134,19 @@ def embed_positions(
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2Config
-    >>> model = Dnabert2Model(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
-    ...     num_attention_heads=2, intermediate_size=8)).eval()
-    >>> tok = Tokenizer.from_pretrained("dnabert2")
-    >>> [x.shape for x in embed_positions(["ACGTTAGC", "TTAA"], model, tok)]
-    [(8, 24), (4, 24)]
+    >>> [x.shape for x in embed_positions(["ACGTTAGC", "TTAA"])]
+    [(8, 256), (4, 256)]
     """
     check_choice("per", per, ("token", "base"))
     config = EmbeddingConfig(layers=tuple(layers), batch_tokens=batch_tokens)
-    texts = known_texts(sequences, tokenizer)
+    given = checked(sequences)
+    net, tok = load_encoder(model, tokenizer, device=device, dtype=dtype)
+    texts = known_texts(given, tok)
     found: list[npt.NDArray[np.float32]] = [np.empty(0, np.float32)] * len(texts)
     with progress(len(texts), "embedding", "sequences") as bar:
         views = [View(i, text, None) for i, text in enumerate(texts)]
-        for batch in _batches(views, model, tokenizer, config):
-            (states,) = finite_on_host(batch.states, model, batch.states)
+        for batch in _batches(views, net, tok, config):
+            (states,) = finite_on_host(batch.states, net, batch.states)
             for row, view in enumerate(batch.views):
                 rows = slice(batch.borders[row], batch.borders[row + 1])
                 real, spans = batch.real[rows], batch.offsets[rows]
@@ -182,7 +172,7 @@ class _Encoded(NamedTuple):
 
 def embed_quietly(
     texts: Sequence[str],
-    model: Dnabert2Model,
+    model: Pretrained,
     tokenizer: Tokenizer,
     config: EmbeddingConfig,
     bar: Progress,
@@ -211,10 +201,9 @@ def embed_quietly(
 
 
 def _batches(
-    views: list[View], model: Dnabert2Model, tokenizer: Tokenizer, config: EmbeddingConfig
+    views: list[View], model: Pretrained, tokenizer: Tokenizer, config: EmbeddingConfig
 ) -> Iterator[_Encoded]:
     """Yield batches of views of similar length, with the averaged states of the chosen layers."""
-    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     depth = model.config.num_hidden_layers
     for layer in config.layers:
         if not -depth - 1 <= layer <= depth:

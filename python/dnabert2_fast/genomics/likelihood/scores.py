@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from dnabert2_fast.genomics.masked import (
     positions_of_bases,
     token_log_likelihood,
 )
-from dnabert2_fast.io.arguments import Sequences, check_sequence
+from dnabert2_fast.io.arguments import Sequence as OneSequence
+from dnabert2_fast.io.arguments import Sequences, checked, is_one, text_list
+from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.ragged import Ragged
@@ -85,48 +87,82 @@ class Likelihood(NamedTuple):
         return -self.log_likelihood / self.bases / math.log(2) if self.bases else math.nan
 
 
+@overload  # a str is an iterable of str, and matches the first one
+def fill_mask(  # type: ignore[overload-overlap]
+    sequences: OneSequence,
+    model: Dnabert2ForMaskedLM | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    top_k: int = 5,
+) -> list[list[FilledToken]]: ...
+
+
+@overload
 def fill_mask(
-    sequence: str, model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, *, top_k: int = 5
-) -> list[list[FilledToken]]:
-    """Return the most probable tokens at every ``[MASK]`` of a sequence.
+    sequences: Sequences,
+    model: Dnabert2ForMaskedLM | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    top_k: int = 5,
+) -> list[list[list[FilledToken]]]: ...
+
+
+def fill_mask(
+    sequences: OneSequence | Sequences,
+    model: Dnabert2ForMaskedLM | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+    top_k: int = 5,
+) -> list[list[FilledToken]] | list[list[list[FilledToken]]]:
+    """Return the most probable tokens at every ``[MASK]`` of sequences.
 
     A mask is one token of any number of bases; predictions for several masks are independent.
 
     Parameters
     ----------
-    sequence : str
+    sequences : str, or list, tuple, generator, array or series
         Bases, and the vocabulary's mask token (``[MASK]``) in one or more positions.
-    model : Dnabert2ForMaskedLM
-    tokenizer : Tokenizer
-        The one that the model was trained with.
+    model, tokenizer, device, dtype
+        As in `embed`, for a masked language model.
     top_k : int
         Number of tokens per mask.
 
     Returns
     -------
     list of list of FilledToken
-        One list per mask, in order.
+        One list per mask, in order; for many sequences, a list of that for each.
 
     Raises
     ------
     CheckpointError
         When tokenizer and model have different vocabularies.
     ValueError
-        When the sequence has no ``[MASK]``, or `top_k` is out of range.
+        When a sequence has no ``[MASK]``, or `top_k` is out of range.
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2Config
-    >>> model = Dnabert2ForMaskedLM(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
-    ...     num_attention_heads=2, intermediate_size=8))
-    >>> tokenizer = Tokenizer.from_pretrained("dnabert2")
-    >>> [len(found) for found in fill_mask("ACG[MASK]TTAG[MASK]", model, tokenizer, top_k=3)]
+    >>> [len(found) for found in fill_mask("ACG[MASK]TTAG[MASK]", top_k=3)]
     [3, 3]
+    >>> len(fill_mask(["ACG[MASK]TTAG", "GGC[MASK]"]))
+    2
     """
-    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
-    if not 1 <= top_k <= tokenizer.vocab_size:
-        raise ValueError(f"top_k: must be between 1 and {tokenizer.vocab_size} (got {top_k}).")
-    check_sequence(sequence)
+    texts = text_list([sequences] if is_one(sequences) else sequences)
+    net, tok = load_masked_lm(model, tokenizer, device=device, dtype=dtype)
+    if not 1 <= top_k <= tok.vocab_size:
+        raise ValueError(f"top_k: must be between 1 and {tok.vocab_size} (got {top_k}).")
+    found = [_filled(text, net, tok, top_k) for text in texts]
+    return found[0] if is_one(sequences) else found
+
+
+def _filled(
+    sequence: str, model: Dnabert2ForMaskedLM, tokenizer: Tokenizer, top_k: int
+) -> list[list[FilledToken]]:
     ids = tokenizer.encode(sequence)
     masked = torch.from_numpy(ids == mask_id_of(tokenizer))
     if not masked.any():
@@ -148,9 +184,11 @@ def fill_mask(
 
 def pseudo_likelihood(
     sequences: Sequences,
-    model: Dnabert2ForMaskedLM,
-    tokenizer: Tokenizer,
+    model: Dnabert2ForMaskedLM | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
     *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
     mask_stride: int | None = None,
     batch_tokens: int = 16_384,
 ) -> list[Likelihood]:
@@ -158,11 +196,8 @@ def pseudo_likelihood(
 
     Parameters
     ----------
-    sequences : list, tuple, generator, array, series or path
-        As in `Tokenizer.encode_batch`.
-    model : Dnabert2ForMaskedLM
-    tokenizer : Tokenizer
-        The one that the model was trained with.
+    sequences, model, tokenizer, device, dtype
+        As in `embed`, for a masked language model.
     mask_stride : int, optional
         Mask every N-th token in one pass: N passes per sequence instead of one per token, but less
         context for each prediction, and other values (docs/guides/likelihood.md measures the
@@ -182,17 +217,17 @@ def pseudo_likelihood(
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2Config
-    >>> model = Dnabert2ForMaskedLM(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
-    ...     num_attention_heads=2, intermediate_size=8))
-    >>> found, = pseudo_likelihood(["ACGTTGCATTN"], model, Tokenizer.from_pretrained("dnabert2"))
+    >>> found, = pseudo_likelihood(["ACGTTGCATTA"])
     >>> found.bases, found.perplexity > 1
-    (10, True)
+    (11, True)
     """
-    require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
-    texts = known_texts(sequences, tokenizer)
+    check_at_least("mask_stride", mask_stride, 2)
+    check_at_least("batch_tokens", batch_tokens, 1)
+    given = checked(sequences)
+    net, tok = load_masked_lm(model, tokenizer, device=device, dtype=dtype)
+    texts = known_texts(given, tok)
     with progress(len(texts), "likelihood", "sequences") as bar:
-        return likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
+        return likelihoods(texts, net, tok, mask_stride, batch_tokens, bar)
 
 
 def likelihoods(

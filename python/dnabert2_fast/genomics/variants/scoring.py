@@ -10,7 +10,7 @@ same tokens. For the full definition, see docs/guides/variants.md.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -42,6 +42,7 @@ from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.context import expected_logs
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import reverse_complement
+from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
@@ -105,10 +106,9 @@ class VariantScore(NamedTuple):
 
     Examples
     --------
-    >>> model, tok = Dnabert2ForMaskedLM.from_pretrained("mini"), Tokenizer.from_pretrained("mini")
     >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
     >>> config = ScoringConfig(window_bp=64)
-    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, model, tok, config)
+    >>> score, = score_variants([Variant("chr1", 120, "T", "G")], genome, config=config)
     >>> score.status, score.normal.start, bool(score.llr < 0), score.log_odds  # no classifier
     ('scored', 120, True, nan)
     """
@@ -128,24 +128,26 @@ class VariantScore(NamedTuple):
 
 
 def score_variants(
-    variants: Sequence[Variant | tuple[str, int, str, str]],
-    reference: Reference,
-    model: Model,
-    tokenizer: Tokenizer,
+    variants: Iterable[Variant | tuple[str, int, str, str]],
+    reference: Reference | Name,
+    model: Model | Name = "mini",
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
     config: ScoringConfig | None = None,
 ) -> list[VariantScore]:
     """Score alleles against a reference.
 
     Parameters
     ----------
-    variants : sequence of Variant
+    variants : iterable of Variant
         Contig, 0-based start, reference and alternate bases; in any order.
-    reference : Reference
-    model : Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification or Dnabert2Model
-        Every model gives distances of vectors; the first also likelihood ratios, the second also
-        differences of a class's probability.
-    tokenizer : Tokenizer
-        The one that the model was trained with.
+    reference : Reference or path
+        The genome, or its FASTA file; a `Reference` is opened once for many calls.
+    model, tokenizer, device, dtype
+        As in `embed`. Every model gives distances of vectors, a masked language model also
+        likelihood ratios, a classifier also differences of a class's probability.
     config : ScoringConfig, optional
 
     Returns
@@ -168,20 +170,20 @@ def score_variants(
 
     Examples
     --------
-    >>> from dnabert2_fast import Dnabert2Config
-    >>> model = Dnabert2ForMaskedLM(Dnabert2Config(hidden_size=24, num_hidden_layers=1,
-    ...     num_attention_heads=2, intermediate_size=8))
     >>> genome = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})
     >>> variants = [Variant("1", 120, "T", "G"), Variant("1", 120, "A", "G")]
-    >>> scores = score_variants(variants, genome, model, Tokenizer.from_pretrained("dnabert2"))
+    >>> scores = score_variants(variants, genome)
     >>> [score.status for score in scores], scores[0].ref_tokens > 0
     (['scored', 'ref_mismatch'], True)
     """
-    config = (config or ScoringConfig()).for_model(model.config)
-    background = background_of(model, tokenizer, config)
-    expected = expected_of(background, model, tokenizer, reference, config)
-    with progress(len(variants), "scoring", "variants") as bar:
-        return list(score_stream(variants, reference, model, tokenizer, config, bar, expected))
+    listed = list(variants)
+    genome = reference if isinstance(reference, Reference) else Reference(reference)
+    net, tok = load_model(model, tokenizer, device=device, dtype=dtype)
+    config = (config or ScoringConfig()).for_model(net.config)
+    background = background_of(net, tok, config)
+    expected = expected_of(background, net, tok, genome, config)
+    with progress(len(listed), "scoring", "variants") as bar:
+        return list(score_stream(listed, genome, net, tok, config, bar, expected))
 
 
 def expected_of(
