@@ -287,6 +287,25 @@ def test_records_are_cut_to_the_tokens_of_training(files, tmp_path):
     np.testing.assert_allclose(got, want[:, 1], atol=1e-6)
 
 
+def test_bases_beyond_max_length_of_one_strand_have_the_other_answer(files, tmp_path):
+    """Cut to a number of tokens, the strands of a record end at different bases."""
+    task = Task("bases", ("out", "in"), max_length=9)
+    predictor = Predictor.load(make(tmp_path / "cut", task))
+    both = PredictConfig(both_strands=True)
+    predict(tmp_path / "cut", files / "x.fa", tmp_path / "p.csv", both)
+    rows, alone = read(tmp_path / "p.csv"), 0
+    for name, sequence in RECORDS.items():
+        there = predictor([sequence]).outputs[:, 1]
+        text = reverse_complement(sequence[: len(there)])
+        back = predictor([text]).outputs[:, 1]
+        want, alone = there.copy(), alone + len(there) - len(back)
+        first = len(there) - len(back)
+        want[first:] = (want[first:] + back[::-1]) / 2
+        got = [float(row["probability_in"] or "nan") for row in rows if row["name"] == name]
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    assert alone > 0
+
+
 def test_many_classes_are_evaluated_without_a_large_plot(tmp_path):
     names = tuple(f"species_{i:03}" for i in range(300))
     folder = make(tmp_path / "m", Task("multiclass", names, window_bp=WINDOW))

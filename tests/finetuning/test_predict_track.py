@@ -57,7 +57,8 @@ def naive(predictor, spans, stride, both_strands=False):
             read = reverse_complement(text) if strand == "-" else text
             answer = predictor([read]).outputs
             if both_strands:
-                answer = (answer + predictor([reverse_complement(read)]).outputs) / 2
+                back = predictor([reverse_complement(read)]).outputs
+                answer = (answer + (back[::-1] if predictor.task.by_position else back)) / 2
             if predictor.task.by_position:
                 answer = answer[::-1] if strand == "-" else answer
                 answer = answer[at - left : min(at + stride, end) - left]
@@ -82,6 +83,7 @@ def spans_of(regions):
         ("number", False, 25, False),
         ("bases", False, 25, False),
         ("bases", True, None, False),
+        ("bases", True, 13, True),
     ],
 )
 def test_a_base_has_the_answer_of_the_window_around_its_bin(
@@ -226,7 +228,7 @@ def test_bad_requests_leave_nothing(files, tmp_path):
         ("tokens", "x.bw", None, ValueError, "one answer per token"),
         ("pairs", "x.bw", None, ValueError, "pairs of sequences"),
         ("pairs", "x.csv", regions, ValueError, "pairs of sequences"),
-        ("bases", "x.bw", both, ValueError, "both_strands: requires one answer per sequence"),
+        ("tokens", "x.csv", both, ValueError, "both_strands: requires .* sequence or base"),
         ("classes", "x.bw", overlap, DataError, "overlap, and a track has one value per base"),
         ("classes", "x.wig", None, ValueError, r"must end in \.csv .* \.bed for a track"),
     ]

@@ -102,7 +102,7 @@ def predict(
         BED file: predict for these regions of the genome instead of whole records. Regions on the
         strand - are reverse complemented; positions stay those of the genome.
     both_strands
-        Average the answers for a window and for its reverse complement.
+        Average the answers for a window and for its reverse complement; for bases, base by base.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention

@@ -169,7 +169,7 @@ class PredictConfig:
         BED file: predict for these regions of a genome. Around the middle of each bin of
         `stride_bp` the model reads a window; regions on the strand ``-`` are reverse complemented.
     both_strands
-        Average the answers of a window and of its reverse complement.
+        Average the answers of a window and of its reverse complement, for `bases` base by base.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention

@@ -306,7 +306,8 @@ class Predictor:
         each_window : bool
             Return the windows' answers, not their means.
         both_strands : bool
-            Return the mean of a window's answer and that of its reverse complement.
+            Return the mean of a window's answer and that of its reverse complement, for `bases`
+            base by base.
         keep : callable
             ``keep(number, rows, compute)`` returns a chunk's outputs, computed or stored.
 
@@ -319,19 +320,19 @@ class Predictor:
         Raises
         ------
         ValueError
-            When the task has pairs, or answers per token or base, and `both_strands` is True.
+            When the task has pairs, or answers per token, and `both_strands` is True.
         """
-        if both_strands and (self.task.pairs or self.task.by_position):
+        if both_strands and (self.task.pairs or self.task.kind == "tokens"):
             raise ValueError(
-                "both_strands: requires one answer per sequence (the model has "
-                f"{'pairs' if self.task.pairs else self.task.kind}). Leave it out."
+                "both_strands: requires one answer per sequence or base (the model has "
+                f"{'pairs' if self.task.pairs else 'one answer per token'}). Leave it out."
             )
         total, count = np.zeros(len(self.task.names)), 0
         for number, chunk in enumerate(chunks_of(windows)):
-            answers = self._answer(chunk, both_strands, partial(keep, number))
             if self.task.by_position:
-                yield chunk, self._placed(chunk, answers)
+                yield chunk, self._positions(chunk, both_strands, partial(keep, number))
                 continue
+            answers = self._answer(chunk, both_strands, partial(keep, number))
             if each_window:
                 yield chunk, answers
                 continue
@@ -350,30 +351,50 @@ class Predictor:
         self, windows: Sequence[Window], both_strands: bool, keep: Callable[..., Any]
     ) -> Answers:
         pairs = [w.pair or "" for w in windows] if self.task.pairs else None
+        texts = [w.sequence for w in windows]
+        length = self.task.max_length
+
+        def compute() -> npt.NDArray[np.float64]:
+            outputs = self._outputs(
+                encode(self.task, self.tokenizer, texts, pairs, length), len(texts)
+            )
+            if both_strands:
+                read = as_read(self.tokenizer, texts, length)
+                other = [reverse_complement(text) for text in read]
+                back = self._outputs(
+                    encode(self.task, self.tokenizer, other, None, length), len(texts)
+                )
+                outputs = (outputs + back) / 2
+            return outputs
+
+        return Answers(keep(len(texts), compute))
+
+    def _positions(
+        self, windows: Sequence[Window], both_strands: bool, keep: Callable[..., Any]
+    ) -> Answers:
+        """Return the answers of tokens or bases; with both strands, of bases, their means."""
         # A window of bases has an answer for each of them, also where it has more tokens.
         windowed = self.task.kind == "bases" and self.task.window_bp
-        max_length = None if windowed else self.task.max_length
-        texts = [w.sequence for w in windows]
-        if not self.task.by_position:
+        length = None if windowed else self.task.max_length
+        strands = [windows]
+        if both_strands:
+            read = as_read(self.tokenizer, [w.sequence for w in windows], length)
+            strands.append([_turned(*pair) for pair in zip(windows, read, strict=True)])
+        inputs = [
+            encode(self.task, self.tokenizer, [w.sequence for w in strand], None, length)
+            for strand in strands
+        ]
+        rows = [int(one.ids.offsets[-1]) for one in inputs]
 
-            def compute() -> npt.NDArray[np.float64]:
-                outputs = self._outputs(
-                    encode(self.task, self.tokenizer, texts, pairs, max_length), len(texts)
-                )
-                if both_strands:
-                    read = as_read(self.tokenizer, texts, max_length)
-                    other = [reverse_complement(text) for text in read]
-                    back = self._outputs(
-                        encode(self.task, self.tokenizer, other, None, max_length), len(texts)
-                    )
-                    outputs = (outputs + back) / 2
-                return outputs
+        def compute() -> npt.NDArray[np.float64]:
+            return np.concatenate([self._outputs(*pair) for pair in zip(inputs, rows, strict=True)])
 
-            return Answers(keep(len(texts), compute))
-        inputs = encode(self.task, self.tokenizer, texts, pairs, max_length)
-        rows = int(inputs.ids.offsets[-1])
-        outputs = keep(rows, partial(self._outputs, inputs, rows))
-        return Answers(outputs, inputs.ids.lengths, inputs.spans)
+        outputs = np.split(keep(sum(rows), compute), np.cumsum(rows)[:-1])
+        answers = [
+            self._placed(strand, Answers(own, one.ids.lengths, one.spans))
+            for strand, own, one in zip(strands, outputs, inputs, strict=True)
+        ]
+        return answers[0] if len(answers) == 1 else _mean(*answers)
 
     def _outputs(self, inputs: Inputs, rows: int) -> npt.NDArray[np.float64]:
         """Return one row per sequence, or one per token, in the order of the input."""
@@ -419,6 +440,35 @@ class Predictor:
             lengths.append(int(new.sum()))
             at += int(length)
         return Answers(np.concatenate(outputs), np.array(lengths), np.concatenate(spans))
+
+
+def _turned(window: Window, read: str) -> Window:
+    """Return the part of a window that a model reads, on the other strand."""
+    cut = len(window.sequence) - len(read)
+    start = window.start_bp + (cut if window.reverse else 0)
+    text = reverse_complement(read)
+    return window._replace(sequence=text, start_bp=start, reverse=not window.reverse)
+
+
+def _mean(there: Answers, back: Answers) -> Answers:
+    """Return the mean of the answers of each base on two strands.
+
+    A base that is read on one strand only, because the other one has more tokens, has that answer.
+    """
+
+    def places(answers: Answers) -> npt.NDArray[np.int64]:
+        assert answers.lengths is not None
+        assert answers.spans is not None
+        return (
+            np.repeat(np.arange(len(answers.lengths)), answers.lengths) << 40 | answers.spans[:, 0]
+        )
+
+    _, first, second = np.intersect1d(
+        places(there), places(back), assume_unique=True, return_indices=True
+    )
+    outputs = there.outputs.copy()
+    outputs[first] = (outputs[first] + back.outputs[second]) / 2
+    return there._replace(outputs=outputs)
 
 
 def warn_of_empty(rows: int) -> None:
