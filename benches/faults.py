@@ -108,7 +108,7 @@ def prepare(folder: Path) -> dict[str, list[str]]:
         "build-corpus": f"{genome} --out c --tokenizer {folder}/tokenizer.json --window-bp 100 "
         "--shard-tokens 4000 --threads 1",
         "embed": f"{genome} --model {model} --out v.npy --window-bp 25 --batch-tokens 1024",
-        "score-variants": f"--vcf {calls} --reference {genome} --model {model} --out s.vcf "
+        "score-variants": f"{calls} --reference {genome} --model {model} --out s.vcf "
         "--window-bp 32 --offsets-bp 0",
         "predict": f"{classifier} {genome} --out p.csv --rows windows --batch-tokens 1024",
         "pretrain": f"{folder}/corpus --out run --size tiny --steps 40 --batch-tokens 600 "

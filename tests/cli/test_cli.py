@@ -210,10 +210,10 @@ BAD = [
     (("embed", "x.fa", *MODEL, "--attention", "magic"), 'got "magic"'),
     (("embed", "x.fa", *MODEL, "--device", "abacus"), 'device: "abacus"'),
     (
-        ("score-variants", "--vcf", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"),
+        ("score-variants", "x.csv", *SCORED, "x.fa", "--out", "y.vcf"),
         "x.csv: is not a VCF file",
     ),
-    (("score-variants", "--vcf", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),
+    (("score-variants", "none", *SCORED, "x.fa", "--out", "y.txt"), "must end in .vcf"),
     (("attribute", "none.fa", "--model", "model", "--out", "y.bw"), "none.fa: No such file"),
     (("attribute", "cut.fa.gz", "--model", "model", "--out", "y.bw"), "gzip stream is damaged"),
     (("attribute", "x.fa", "--model", "nowhere", "--out", "y.bw"), "nowhere"),
@@ -342,7 +342,7 @@ def test_ctrl_c_of_a_real_process(tmp_path):
 
 
 ON_A_GENOME = {
-    "score-variants": "--vcf x.vcf --reference {0} --out o.vcf",
+    "score-variants": "x.vcf --reference {0} --out o.vcf",
     "embed": "{0} --regions x.bed --out o.npy",
     "attribute": "{0} --regions x.bed --out o.parquet",
     "likelihood": "{0} --regions x.bed --out o.tsv",

@@ -74,7 +74,7 @@ def test_a_disk_that_fills_up_is_one_line_and_nothing_half_written(fasta, tmp_pa
         "embed g.fa --model none --out {0}.tsv",
         "embed g.fa --model none --plot {0}.png --out x.npy",
         "predict none g.fa --out {0}.tsv",
-        "score-variants --vcf g.vcf --reference g.fa --model none --out {0}.tsv",
+        "score-variants g.vcf --reference g.fa --model none --out {0}.tsv",
         "attribute g.fa --model none --out {0}.parquet",
         "attribute g.fa --model none --motifs {0}.tsv",
         "attribute g.fa --model none --plots {0}/x",

@@ -68,8 +68,8 @@ def inputs(tmp_path_factory):
         "likelihood {fa} --model mini --out {out}.parquet --mask-stride 4",
         "likelihood {fa} --model mini --out {out}.bedgraph --mask-stride 4",
         "attribute {fa} --model mini --method occlusion --out {out}.parquet --plots {out}",
-        "score-variants --vcf {vcf} --reference {fa} --model mini --out {out}.vcf.gz",
-        "score-variants --vcf {vcf} --reference {fa} --model mini --out {out}.parquet",
+        "score-variants {vcf} --reference {fa} --model mini --out {out}.vcf.gz",
+        "score-variants {vcf} --reference {fa} --model mini --out {out}.parquet",
     ],
 )
 def test_names_that_are_not_utf8(inputs, tmp_path, monkeypatch, line):

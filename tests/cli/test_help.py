@@ -33,6 +33,11 @@ def test_help(command, capsys, monkeypatch):
         described = lines[at].partition("  ")[2].strip() or lines[at + 1]
         assert not described.startswith(("--", "(default", "(required")), lines[at]
         assert re.search("[a-z]", described), lines[at]
+    examples = lines[lines.index("examples:") + 1 :]
+    assert [line for line in examples if f"{command}" in line] == [
+        line for line in examples if line
+    ]
+    assert len(examples) in ((2,) if command == "doctor" else (3, 4))  # with an empty line
 
 
 def test_help_names_values_and_defaults(capsys, monkeypatch):

@@ -23,7 +23,7 @@ FASTA = {
     "predict": "m {fa} --out out.csv",
     "likelihood": "{fa} --model mini --out out.tsv --mask-stride 4",
     "attribute": "{fa} --model mini --method occlusion --out out.bedgraph",
-    "score-variants": "--vcf x.vcf --reference {fa} --model mini --out out.vcf",
+    "score-variants": "x.vcf --reference {fa} --model mini --out out.vcf",
 }
 TABLES = {
     "evaluate": "m {folder}/test.csv --out out",

@@ -82,7 +82,7 @@ def test_python(files, mini, other, call):
         "attribute x.fa --out out.bedgraph",
         "likelihood x.fa --out out.tsv",
         "fill-mask ACG[MASK]T",
-        "score-variants --vcf x.vcf --reference x.fa --out out.vcf",
+        "score-variants x.vcf --reference x.fa --out out.vcf",
     ],
 )
 def test_commands(files, capsys, line):

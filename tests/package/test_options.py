@@ -1,4 +1,4 @@
-"""Commands and options in README, docs, examples and messages are those of the parsers."""
+"""Commands and options in README, docs, help, examples and messages are those of the parsers."""
 
 import ast
 import inspect
@@ -10,7 +10,7 @@ import pytest
 from helpers.project import ROOT
 
 from dnabert2_fast.cli import COMMANDS, COMPLETION, STRICT
-from dnabert2_fast.cli._parser import flags, parse, target_of
+from dnabert2_fast.cli._parser import EXAMPLES, flags, parse, target_of
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*.*"))]
@@ -21,10 +21,17 @@ OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 COMMAND = re.compile(
     r"(?:^|do |[|] )(?:[^|\n]*-m dnabert2_fast\.cli|dnabert2-fast) ([^\n#;&|>]+)", re.MULTILINE
 )
-# Of git, pip, samtools, nvidia-smi and transformers.
+# Of git, pip, samtools, nvidia-smi, torchrun and transformers.
 OTHER_PROGRAMS = {
     *("--eval_strategy", "--evaluation_strategy", "--fai-idx", "--force-reinstall", "--format"),
-    *("--gzi-idx", "--no-deps", "--query-gpu", "--tyro-write-completion", "--upgrade"),
+    *(
+        "--gzi-idx",
+        "--no-deps",
+        "--nproc-per-node",
+        "--query-gpu",
+        "--tyro-write-completion",
+        "--upgrade",
+    ),
 }
 
 
@@ -37,6 +44,10 @@ KNOWN = {STRICT, COMPLETION, "--version"}.union(*OPTIONS.values())
 
 
 def shell_commands():
+    for name, (_, function) in COMMANDS.items():
+        help_text = inspect.cleandoc(function().__doc__).partition(EXAMPLES)[2]
+        for line in COMMAND.findall(help_text):
+            yield pytest.param(shlex.split(line), id=f"{name} --help: {line}")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for language, code in re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, re.S | re.M):

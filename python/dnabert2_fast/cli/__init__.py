@@ -24,7 +24,12 @@ from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
 
 def _doctor() -> None:
-    """Show installed libraries, the attention backend that would run, and why others would not."""
+    """Show installed libraries, the attention backend that would run, and why others would not.
+
+    Examples
+    --------
+    dnabert2-fast doctor
+    """
     from dnabert2_fast.cli.doctor import report
 
     print(report())
@@ -39,6 +44,11 @@ def _demo(out: Folder = Path("demo-out"), seed: int = 0) -> None:
         Folder for results, plots and a summary. An earlier demo's folder is replaced.
     seed
         Seed of the random initial weights and masks.
+
+    Examples
+    --------
+    dnabert2-fast demo
+    dnabert2-fast demo --out results --seed 1
     """
     from dnabert2_fast.cli.demo import run
 

@@ -1,8 +1,9 @@
 """How commands read their options, and how ``--help`` shows them.
 
-The options of a command are the parameters of its function, or the fields of its config. tyro
-makes the parser. This module names the values (MODEL, FILE, ...), hides ``None``, suggests the
-closest option for an unknown one, and raises errors of one line.
+The options of a command are the parameters of its function, or the fields of its config. Its help
+ends with the command lines under "Examples" in the function's docstring. tyro makes the parser.
+This module names the values (MODEL, FILE, ...), hides ``None``, suggests the closest option for an
+unknown one, and raises errors of one line.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import is_dataclass, replace
 from difflib import get_close_matches
 from functools import partial
+from textwrap import indent
 from types import FunctionType, NoneType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -79,7 +81,6 @@ METAVARS = {
     "table": "FILE",
     "tasks": "TASK",
     "tokenizer": "TOKENIZER",
-    "vcf": "FILE",
     "wandb": "PROJECT",
 }
 """What an option takes, by its name; `tyro.conf.arg(metavar=...)` overrides it."""
@@ -93,6 +94,7 @@ _dnabert2_fast() {
 }
 complete -o default -F _dnabert2_fast dnabert2-fast"""
 
+EXAMPLES = "Examples\n--------\n"  # the section of a command's docstring after which they follow
 CONFIG = (tyro.conf.OmitArgPrefixes,)
 NUMBERS = {int: ("an integer", "INT"), float: ("a number", "FLOAT")}
 REGISTRY = ConstructorRegistry()
@@ -102,10 +104,16 @@ _passed_on: set[Any] = set()
 def call(function: Callable[..., None], arguments: list[str], prog: str) -> None:
     """Call the function of a command with the options of a command line."""
     target = target_of(function)
-    if target is function:
-        parse(function, arguments, prog)
-    else:
-        function(parse(target, arguments, prog))
+    text, _, example_lines = inspect.cleandoc(function.__doc__ or "").partition(EXAMPLES)
+    try:
+        if target is function:
+            parse(function, arguments, prog)
+        else:
+            function(parse(target, arguments, prog, text.strip()))
+    except SystemExit as left:
+        if not left.code:  # the help was printed
+            print(f"examples:\n{indent(example_lines, '  ')}\n")
+        raise
 
 
 def target_of(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,13 +122,23 @@ def target_of(function: Callable[..., Any]) -> Callable[..., Any]:
     return kinds[0] if len(kinds) == 1 and is_dataclass(kinds[0]) else function  # type: ignore[return-value]
 
 
-def parse(target: Callable[..., T], arguments: list[str], prog: str) -> T:
-    """Call a function or make a config with the options of a command line."""
+def parse(
+    target: Callable[..., T], arguments: list[str], prog: str, description: str | None = None
+) -> T:
+    """Call a function or make a config with the options of a command line.
+
+    The help begins with the description, or with the docstring of the target.
+    """
     require_known(arguments, target, prog)
     one_line = tyro_errors.on_parse_error(raise_one_line) if tyro_errors else nullcontext()
     with one_line:
         result: T = tyro.cli(
-            described(target), args=arguments, prog=prog, config=CONFIG, registry=REGISTRY
+            described(target),
+            args=arguments,
+            prog=prog,
+            description=description,
+            config=CONFIG,
+            registry=REGISTRY,
         )
     return result
 

@@ -10,7 +10,15 @@ __all__ = ["gue"]
 
 
 def gue(config: GueConfig) -> None:
-    """Run the benchmark that a config describes, and print its scores."""
+    """Run the GUE benchmark beside the paper's figures.
+
+    Default epochs, rates and batches are the paper's for each set.
+
+    Examples
+    --------
+    dnabert2-fast gue --data GUE --out gue
+    dnabert2-fast gue --data GUE --model mini run --tasks CPD mouse/0 --modes frozen --out gue
+    """
     from dnabert2_fast.benchmark.gue_run import gue as run
 
     try:

@@ -49,6 +49,12 @@ def build_corpus(
         Join the parts after all of them are built.
     threads
         Number of threads; 0 uses every core. The output does not depend on it.
+
+    Examples
+    --------
+    dnabert2-fast build-corpus genome.fa.gz --out corpus
+    dnabert2-fast build-corpus --manifest genomes.tsv --window-bp 2000 --deduplicate --out corpus
+    dnabert2-fast build-corpus --manifest genomes.tsv --out corpus --part 1/10
     """
     from dnabert2_fast.corpus.build import (
         build_planned,

@@ -104,6 +104,12 @@ def embed(
         wrote. Vectors are equal to 1e-5.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast embed reads.fa.gz --out vectors.npy
+    dnabert2-fast embed reads.fa --out vectors.npy --plot map.png --method umap --color-by gc
+    dnabert2-fast embed genome.fa --regions peaks.bed --window-bp 512 --out peaks.parquet
     """
     from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
     from dnabert2_fast.genomics.embedding.file import embed_file
@@ -195,6 +201,11 @@ def export_onnx(model: str = "mini", /, *, out: Folder) -> None:
         A checkpoint folder or a hub id; mini is the small model in the package.
     out
         Folder to create: model.onnx, config.json and the tokenizer.
+
+    Examples
+    --------
+    dnabert2-fast export-onnx --out exported
+    dnabert2-fast export-onnx zhihan1996/DNABERT-2-117M --out exported
     """
     from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
     from dnabert2_fast.genomics.embedding.onnx import FILE

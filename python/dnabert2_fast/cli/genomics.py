@@ -26,8 +26,9 @@ Output = Annotated[AttributionOutput, tyro.conf.arg(name="")]
 
 
 def score_variants(
+    file: Path,
+    /,
     *,
-    vcf: Path,
     reference: Path,
     model: str = "mini",
     out: Path,
@@ -46,7 +47,7 @@ def score_variants(
 
     Parameters
     ----------
-    vcf
+    file
         VCF file, plain, gzip or bgzip, in any order.
     reference
         The genome as FASTA, plain or bgzip; an index is created if missing.
@@ -68,6 +69,11 @@ def score_variants(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast score-variants calls.vcf.gz --reference hg38.fa --out scored.vcf.gz
+    dnabert2-fast score-variants x.vcf --reference hg38.fa --model run --label promoter --out y.vcf
     """
     from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
@@ -76,7 +82,7 @@ def score_variants(
     require_output(out)
     net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
-    counts = score_vcf(vcf, reference, net, tok, out, config, prefix=prefix, rna=rna)
+    counts = score_vcf(file, reference, net, tok, out, config, prefix=prefix, rna=rna)
     scored = sum(counts.get(status, 0) for status in SCORED)
     report(out, f"{sum(counts.values()):,} alleles, {scored:,} scored")
     for status, number in counts.items():
@@ -87,7 +93,7 @@ def score_variants(
             print(f"warning: {number:,} alleles not scored: {reason}", file=sys.stderr)
     if counts and not scored:
         raise DataError(
-            f"{vcf}: none of its {sum(counts.values()):,} alleles could be scored. See the "
+            f"{file}: none of its {sum(counts.values()):,} alleles could be scored. See the "
             "warnings above for the reasons."
         )
 
@@ -140,6 +146,12 @@ def attribute(
         (docs/guides/attribution.md).
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+
+    Examples
+    --------
+    dnabert2-fast attribute promoters.fa --out scores.bedgraph --plots logos
+    dnabert2-fast attribute hg38.fa --regions peaks.bed --model run --label promoter --out scores.bw
+    dnabert2-fast attribute promoters.fa --model run --motifs motifs.meme
     """
     from dnabert2_fast.genomics.attribution.file import attribute_file
     from dnabert2_fast.loading import load_model
@@ -195,6 +207,11 @@ def fill_mask(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast fill-mask "ACGTTGCA[MASK]TTAGGAC"
+    dnabert2-fast fill-mask "ACG[MASK]TTA" "GGT[MASK]CCA" --top-k 3
     """
     from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
     from dnabert2_fast.loading import load_masked_lm
@@ -288,6 +305,12 @@ def likelihood(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast likelihood reads.fa.gz --out likelihoods.tsv
+    dnabert2-fast likelihood genome.fa --regions genes.bed --mask-stride 8 --out entropy.bw
+    dnabert2-fast likelihood genome.fa --hub hub
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track

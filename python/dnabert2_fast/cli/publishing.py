@@ -91,6 +91,11 @@ def publish(
         Create the repository for its owner only.
     dry_run
         Only write the card.
+
+    Examples
+    --------
+    dnabert2-fast publish run --repo me/promoters --dry-run
+    dnabert2-fast publish run --repo me/promoters --license apache-2.0 --private
     """
     card = run / "README.md"
     if not is_hub_id(repo) or "@" in repo:

@@ -21,6 +21,11 @@ def install_skill(folder: Folder, /) -> None:
     ----------
     folder
         Folder in which the agent finds skills; the file is FOLDER/dnabert2-fast/SKILL.md.
+
+    Examples
+    --------
+    dnabert2-fast install-skill ~/.claude/skills
+    dnabert2-fast install-skill .agents/skills
     """
     target = folder / "dnabert2-fast" / SKILL.name
     target.parent.mkdir(parents=True, exist_ok=True)

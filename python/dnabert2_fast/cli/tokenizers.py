@@ -47,6 +47,12 @@ def tokenize(
         Number of threads; 0 uses every core.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast tokenize reads.fa.gz --out ids.parquet
+    zcat reads.fastq.gz | dnabert2-fast tokenize - > ids.tsv
+    dnabert2-fast tokenize reads.fa --tokenizer mini --max-length 128 --out ids.tsv
     """
     from dnabert2_fast.tokenizer import Tokenizer
     from dnabert2_fast.tokenizer.file import tokenize_file
@@ -109,6 +115,12 @@ def train_tokenizer(
         Train within this memory, with a file in TMPDIR; same merges, but much slower.
     threads
         Number of threads; 0 uses every core. The merges do not depend on it.
+
+    Examples
+    --------
+    dnabert2-fast train-tokenizer genome.fa.gz --out tokenizer.json
+    dnabert2-fast train-tokenizer human.fa mouse.fa --vocab-size 8192 --sample 0.1 --out tok.json
+    dnabert2-fast train-tokenizer --manifest genomes.tsv --both-strands --out tokenizer.json
     """
     from dnabert2_fast.io.manifest import species_by_path
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
@@ -173,6 +185,11 @@ def vocab_sizes(
         Number of threads; 0 uses every core.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast vocab-sizes genome.fa.gz --out sizes
+    dnabert2-fast vocab-sizes human.fa --on mouse.fa --largest 8192 --sample 0.1 --out sizes
     """
     import csv
 
@@ -226,6 +243,12 @@ def info(
         Plot of token lengths and of counts by rank to write.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast info genome.fa.gz
+    dnabert2-fast info corpus --verify
+    dnabert2-fast info tokenizer.json --on genome.fa.gz --against dnabert2 --plot tokens.png
     """
     from dnabert2_fast.cli.info import describe
 

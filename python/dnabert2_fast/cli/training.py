@@ -16,7 +16,16 @@ __all__ = ["evaluate", "finetune", "predict", "pretrain"]
 
 
 def pretrain(config: PretrainConfig) -> None:
-    """Run the pre-training that a config describes, and print its result."""
+    """Train a masked language model on a corpus.
+
+    The recipe provides settings that are omitted.
+
+    Examples
+    --------
+    dnabert2-fast pretrain corpus --out run --steps 10000
+    dnabert2-fast pretrain corpus --out run --recipe fast --size small
+    torchrun --nproc-per-node 4 -m dnabert2_fast.cli pretrain corpus --out run
+    """
     from dnabert2_fast._internal.stopped import newest_step
     from dnabert2_fast.pretraining.train import pretrain as run
 
@@ -34,7 +43,16 @@ def pretrain(config: PretrainConfig) -> None:
 
 
 def finetune(config: FinetuneConfig) -> None:
-    """Run the fine-tuning that a config describes, and print its result."""
+    """Train a classifier or regressor on labelled tables, or on regions of a genome.
+
+    Defaults are the paper's for DNABERT-2.
+
+    Examples
+    --------
+    dnabert2-fast finetune mini --data promoters --out run
+    dnabert2-fast finetune zhihan1996/DNABERT-2-117M --data promoters --out run --mode lora
+    dnabert2-fast finetune mini --data table.csv --label-column class --split 0.8,0.1,0.1 --out run
+    """
     from dnabert2_fast.finetuning.genome_tables import make_tables
     from dnabert2_fast.finetuning.runs import finetune as run
 
@@ -115,6 +133,12 @@ def predict(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast predict run reads.fa.gz --out answers.csv
+    dnabert2-fast predict run genome.fa --stride-bp 50 --out promoters.bw
+    dnabert2-fast predict run genome.fa --regions peaks.bed --both-strands --out peaks.parquet
     """
     from dnabert2_fast.finetuning.config import PredictConfig
     from dnabert2_fast.finetuning.predict_file import predict as run
@@ -180,6 +204,11 @@ def evaluate(
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
     rna
         Read U as T.
+
+    Examples
+    --------
+    dnabert2-fast evaluate run test.csv --out evaluated
+    dnabert2-fast evaluate run other_species.csv.gz --device cuda --out evaluated
     """
     from dnabert2_fast.finetuning.evaluation import evaluate as run
 

@@ -397,12 +397,13 @@ def _describe(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path)
     tokenizer.save_pretrained(folder, pairs=task.pairs, max_length=task.max_length)
     task.save(folder)
     # For transformers and for genomics, which do not read task.json.
-    config = model.config.to_dict()
-    config["window_bp"] = task.window_bp or None
-    config["pairs"] = task.pairs
-    config["vocabulary_sha256"] = hash_vocabulary(tokenizer.vocabulary)
-    config["id2label"] = {str(i): name for i, name in enumerate(task.names)}
-    config["label2id"] = {name: i for i, name in enumerate(task.names)}
+    config = replace(
+        model.config,
+        window_bp=task.window_bp or None,
+        pairs=task.pairs,
+        vocabulary_sha256=hash_vocabulary(tokenizer.vocabulary),
+        class_names=task.names,
+    ).to_dict()
     if task.kind in HF_PROBLEMS:
         config["problem_type"] = HF_PROBLEMS[task.kind]
     atomic_json(folder / "config.json", config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any, get_type_hints
 
 from dnabert2_fast._internal.checks import check_between
@@ -14,6 +15,7 @@ __all__ = ["Dnabert2Config", "is_ours"]
 
 MAX_SIZE = 1 << 24  # a larger size comes from damage, and would exhaust the memory
 MODEL_TYPE = "dnabert2"
+MAX_LISTED = 20  # class names in an error
 MAX_SPARE = 128  # the largest multiple that embeddings are padded to
 
 
@@ -56,6 +58,8 @@ class Dnabert2Config:
         Number of outputs of a classifier.
     window_bp : int, optional
         Length in bases of the longest sequence that a classifier was fine-tuned on.
+    class_names : tuple of str
+        Names of a classifier's outputs, in their order; ``id2label`` of the file.
     pairs : bool
         Whether a classifier was fine-tuned on pairs of sequences, whose tokens have types.
     alibi_starting_size, max_position_embeddings : int
@@ -91,6 +95,7 @@ class Dnabert2Config:
     pad_token_id: int = 3
     num_labels: int = 2
     window_bp: int | None = None
+    class_names: tuple[str, ...] = ()
     pairs: bool = False
     alibi_starting_size: int = 512
     max_position_embeddings: int = 512
@@ -142,14 +147,20 @@ class Dnabert2Config:
         24
         """
         hints = get_type_hints(cls)
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        if "num_labels" not in known and isinstance(values.get("id2label"), Mapping):
-            known["num_labels"] = len(values["id2label"])
+        names = [field.name for field in fields(cls) if field.name != "class_names"]
+        known = {name: values[name] for name in names if name in values}
+        by_id = values.get("id2label")
+        by_id = {str(i): name for i, name in by_id.items()} if isinstance(by_id, Mapping) else {}
+        if "num_labels" not in known and by_id:
+            known["num_labels"] = len(by_id)
         for name, value in known.items():
             wanted = hints[name] if hints[name] in (bool, str) else hints[name] | int
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 kind = getattr(hints[name], "__name__", hints[name])
                 raise CheckpointError(f"{source}: {name} must be of type {kind} (got {value!r}).")
+        ordered = [by_id.get(str(i)) for i in range(len(by_id))]
+        if len(ordered) == known.get("num_labels") and all(isinstance(n, str) for n in ordered):
+            known["class_names"] = tuple(ordered)
         try:
             return cls(**known)
         except CheckpointError as error:
@@ -185,6 +196,60 @@ class Dnabert2Config:
                 "ids mean other tokens. Use the model's own tokenizer."
             )
 
+    def class_number(self, label: str | int) -> int:
+        """Return the number of a class of a classifier.
+
+        Parameters
+        ----------
+        label : str or int
+            Its name, or its number from 0.
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        ValueError
+            When the model has one output only, or no such class.
+
+        Examples
+        --------
+        >>> config = Dnabert2Config(class_names=("other", "promoter"))
+        >>> config.class_number("promoter"), config.class_number(0), config.class_number("0")
+        (1, 0, 0)
+        """
+        if self.num_labels < 2:
+            raise ValueError("model: a classifier with one output has no class probability.")
+        if label in self.class_names:
+            return self.class_names.index(str(label))
+        if str(label).isdecimal() and int(label) < self.num_labels:
+            return int(label)
+        numbers = f"between 0 and {self.num_labels - 1}"
+        if not self.class_names:
+            raise ValueError(f"label: must be {numbers} (got {label}).")
+        near = "".join(
+            f" Did you mean {n}?" for n in get_close_matches(str(label), self.class_names, 1)
+        )
+        listed = ", ".join(self.class_names[:MAX_LISTED])
+        if self.num_labels > MAX_LISTED:
+            listed += f" and {self.num_labels - MAX_LISTED} more"
+        raise ValueError(f"label: must be one of {listed}, or {numbers} (got {label}).{near}")
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class of a classifier, or its number if it has none.
+
+        Parameters
+        ----------
+        number : int
+            From 0.
+
+        Returns
+        -------
+        str
+        """
+        return self.class_names[number] if self.class_names else str(number)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of a ``config.json``.
 
@@ -192,7 +257,11 @@ class Dnabert2Config:
         -------
         dict
         """
-        return {"model_type": MODEL_TYPE, **asdict(self)}
+        values = {"model_type": MODEL_TYPE, **asdict(self)}
+        if names := values.pop("class_names"):
+            values["id2label"] = {str(i): name for i, name in enumerate(names)}
+            values["label2id"] = {name: i for i, name in enumerate(names)}
+        return values
 
 
 _SIZES = (

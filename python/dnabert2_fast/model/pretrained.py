@@ -122,7 +122,7 @@ class Pretrained(nn.Module):
         if files.adapter is not None and "classifier.weight" in weights:
             config = replace(config, num_labels=len(weights["classifier.weight"]))
         if num_labels is not None and num_labels != config.num_labels:
-            config = replace(config, num_labels=num_labels)
+            config = replace(config, num_labels=num_labels, class_names=())
             weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
         if classifier_pooling is not None:
             config = replace(config, classifier_pooling=classifier_pooling)

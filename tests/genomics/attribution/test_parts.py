@@ -138,6 +138,10 @@ def test_targets_that_a_model_lacks():
             attribute(SEQUENCE, model, tok, config=AttributionConfig(method, "likelihood"))
     with pytest.raises(ValueError, match=r"^label: must be between 0 and"):
         attribute(SEQUENCE, cls, tok, config=AttributionConfig(label=3))
+    named = classifier(class_names=("other", "promoter"))
+    found = attribute(SEQUENCE[:9], named, tok, config=AttributionConfig(label="promoter"))
+    assert (found.class_name, found.turned().class_name) == ("promoter", "promoter")
+    assert attribute(SEQUENCE[:9], enc, tok).class_name == ""
     attribute(SEQUENCE, cls, tok, config=AttributionConfig(target="similarity", label=3))
     attribute(SEQUENCE, mlm, tok, config=AttributionConfig("occlusion", "similarity"))
 

@@ -112,7 +112,7 @@ def test_command_line(genome, tmp_path):
         "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
         f"0\t301\t.\t{RECORDS[0][300]}\t{RECORDS[0][300]}AT\t.\t.\t.\n"
     )
-    given = ["score-variants", "--vcf", tmp_path / "x.vcf", "--reference", genome]
+    given = ["score-variants", tmp_path / "x.vcf", "--reference", genome]
     given += ["--model", "mini", "--out", tmp_path / "y.vcf", "--background"]
     done = run_cli(*given, tmp_path / "other.json", cwd=tmp_path)
     assert done.returncode == 2

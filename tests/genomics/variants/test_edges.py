@@ -98,7 +98,7 @@ def test_the_header_names_model_and_settings(tmp_path):
     (line,) = [line for line in lines if "dnabert2_fast_score_variants" in line]
     assert line.startswith("##dnabert2_fast_score_variants=<ID=D2,Version=")
     assert r'Model="runs/\"best\""' in line
-    for part in ('Reference="the reference"', "WindowBp=64", 'OffsetsBp="0"', "Label=1"):
+    for part in ('Reference="the reference"', "WindowBp=64", 'OffsetsBp="0"', 'Label="1"'):
         assert part in line
     assert re.search("Weights=[0-9a-f]{12},", line)
 
@@ -147,7 +147,7 @@ def test_no_warning_where_all_is_well(tmp_path, mlm):
 def test_nothing_scored_is_an_error_of_the_command(tmp_path, capsys):
     (tmp_path / "g.fa").write_text(f">chr1\n{CONTIG}\n")
     (tmp_path / "x.vcf").write_text(f"{HEADER}{COLUMNS}chr7\t9\t.\tA\tC\t.\t.\t.\n")
-    given = ["--vcf", str(tmp_path / "x.vcf"), "--reference", str(tmp_path / "g.fa")]
+    given = [str(tmp_path / "x.vcf"), "--reference", str(tmp_path / "g.fa")]
     given += ["--model", "mini", "--out", str(tmp_path / "y.vcf")]
     assert cli.main(["score-variants", *given]) == 2
     said = capsys.readouterr().err

@@ -19,7 +19,6 @@ from dnabert2_fast.genomics.variants.scoring import (
     differing_tokens,
     likelihood_ratios,
     located,
-    require_label,
     score_stream,
 )
 from dnabert2_fast.io.reference import Reference
@@ -55,16 +54,6 @@ def test_answers_of_a_class():
         torch.testing.assert_close(probability, p)
         torch.testing.assert_close(log_odds, (p / (1 - p)).log())
     assert class_answer(torch.tensor([[0.5, 2.0]]), 1)[0].tolist() == [1.5]
-
-
-def test_labels():
-    for label in (0, 1):
-        require_label(label, 2)
-    for label in (-1, 2):
-        with pytest.raises(ValueError, match=rf"^label: must be between 0 and 1 \(got {label}\)"):
-            require_label(label, 2)
-    with pytest.raises(ValueError, match=r"^model: a classifier with one output"):
-        require_label(0, 1)
 
 
 @pytest.mark.parametrize("both_strands", [True, False])

@@ -315,7 +315,7 @@ def test_other_answers_than_a_class_are_refused(files, capsys, tmp_path, kind, p
     given = ["--model", str(model), "--out", str(tmp_path / "y.parquet")]
     genome = str(files / "g.fa")
     for verb in (
-        ["score-variants", "--vcf", str(files / "x.vcf"), "--reference", genome],
+        ["score-variants", str(files / "x.vcf"), "--reference", genome],
         ["attribute", genome],
     ):
         assert cli.main([*verb, *given]) == 2
@@ -326,7 +326,7 @@ def test_other_answers_than_a_class_are_refused(files, capsys, tmp_path, kind, p
 
 
 def test_command_line(files, capsys):
-    common = ["score-variants", "--vcf", str(files / "x.vcf"), "--reference", str(files / "g.fa")]
+    common = ["score-variants", str(files / "x.vcf"), "--reference", str(files / "g.fa")]
     short = ["--window-bp", "120", "--offsets-bp", "-7", "0"]
     columns = {"mlm": "llr", "cls": "probability", "enc": "l2"}
     for name, column in columns.items():

@@ -141,16 +141,16 @@ def test_a_file_of_other_models(write):
     assert header == [info("STATUS", "String", WHETHER), *DISTANCES]
     scored = "D2_STATUS=scored;D2_COSINE=1e+06;D2_L2=1.23457e+07;D2_OTHER_LETTERS=3.5\n"
     assert scored in path.read_text()
-    _, path, _ = write("z.vcf", classifier(num_labels=3), prefix="B_1")
+    _, path, _ = write("z.vcf", classifier(num_labels=2, class_names=("no", "yes")), prefix="B_1")
     lines = path.read_text().splitlines()
-    odds = "log(p / (1 - p)) of class 0, ALT minus REF"
+    odds = "log(p / (1 - p)) of class no, ALT minus REF"
     assert [line.replace("B_1_", "D2_") for line in lines if line.startswith("##INFO")] == [
         info("STATUS", "String", WHETHER),
         *DISTANCES,
         info("LOG_ODDS", "Float", odds),
-        info("PROBABILITY", "Float", "probability of class 0, ALT minus REF"),
+        info("PROBABILITY", "Float", "probability of class no, ALT minus REF"),
     ]
-    assert lines[7].endswith(",BothStrands=true,Label=0>")
+    assert lines[7].endswith(',BothStrands=true,Label="no">')
     assert "D2_STATUS=old" in lines[-2]  # of another prefix
     assert lines[-1].endswith(";B_1_LOG_ODDS=0.5;B_1_PROBABILITY=0.25")
 
@@ -159,7 +159,7 @@ def test_settings_that_are_left_out(write):
     model = classifier(num_labels=3, window_bp=40)
     _, path, calls = write("y.vcf", model, config=None)
     assert calls[0][-1] == ScoringConfig(window_bp=40)
-    assert 'WindowBp=40,OffsetsBp="-5 0 5",BothStrands=true,Label=1>' in path.read_text()
+    assert 'WindowBp=40,OffsetsBp="-5 0 5",BothStrands=true,Label="1">' in path.read_text()
 
 
 @pytest.mark.parametrize("group_rows", [1, 2, 3, 4, 100])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from dnabert2_fast._internal.checks import check_at_least, check_choice
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES, is_track
@@ -31,7 +33,7 @@ class AttributionConfig:
         to that of the unchanged sequence. Default: the first that the model supports of log_odds,
         likelihood (for mutagenesis), similarity. Attention has no target.
     label
-        Class of a classifier.
+        Class of a classifier: its name, or its number from 0.
     both_strands
         Average with the attribution of the reverse complement.
     steps
@@ -59,7 +61,7 @@ class AttributionConfig:
 
     method: Method = "mutagenesis"
     target: Target | None = None
-    label: int = 1
+    label: Annotated[str | int, tyro.conf.arg(metavar="CLASS")] = 1
     both_strands: bool = True
     steps: int = 32
     batch_tokens: int = 16_384

@@ -20,6 +20,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, Target
 from dnabert2_fast.genomics.attribution.relevance import relevances
 from dnabert2_fast.genomics.attribution.tokens import (
+    CLASS_TARGETS,
     AttributionTarget,
     attention_weights,
     integrated_gradients,
@@ -27,7 +28,7 @@ from dnabert2_fast.genomics.attribution.tokens import (
 )
 from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.alleles import readings
-from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios, require_label
+from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios
 from dnabert2_fast.io.arguments import Sequence, Sequences, is_one, text_list
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.loading import Name, load_model
@@ -87,6 +88,8 @@ class Attribution:
     sequence : str
         In upper case.
     method, target : str
+    class_name : str
+        Of a classifier: the class whose log-odds or probability is the target.
     scores : ndarray of float64, shape (bases,)
         Positive where the present base raises the target. Mutagenesis: minus the mean of the three
         effects. Occlusion: the target's loss without the token, at each of its bases. Gradients,
@@ -122,6 +125,7 @@ class Attribution:
     gap: float = float("nan")
     weights: npt.NDArray[np.float32] | None = None
     tokens: tuple[TokenScore, ...] = ()
+    class_name: str = ""
 
     def turned(self) -> Attribution:
         """Return the same numbers in the order of the other strand.
@@ -243,6 +247,9 @@ def attribute_quietly(
     target = _target_of(model, config)
     sequence = sequence.upper()
     there = _attribute(sequence, model, tokenizer, config, target, bar)
+    if target in CLASS_TARGETS:
+        name = model.config.class_name(model.config.class_number(config.label))
+        there = replace(there, class_name=name)
     if not config.both_strands:
         return there
     other = reverse_complement(sequence)
@@ -255,7 +262,7 @@ def attribute_quietly(
     scores = (there.scores + back.scores) / 2
     gap = (there.gap + back.gap) / 2
     tokens = there.tokens + back.tokens
-    return Attribution(sequence, config.method, target, scores, effects, gap, weights, tokens)
+    return replace(there, scores=scores, effects=effects, gap=gap, weights=weights, tokens=tokens)
 
 
 def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["attention"]:
@@ -270,11 +277,11 @@ def _target_of(model: Model, config: AttributionConfig) -> Target | Literal["att
     target = config.target
     if target is None:
         target = "log_odds" if classifies else "likelihood" if predicts else "similarity"
-    if target in ("log_odds", "probability"):
+    if target in CLASS_TARGETS:
         if not isinstance(model, Dnabert2ForSequenceClassification):
             raise ValueError(f"target: {target} needs a fine-tuned classifier.")
-        require_label(config.label, model.config.num_labels)
-    if config.method == "lrp" and target not in ("log_odds", "probability"):
+        model.config.class_number(config.label)  # raises for a sequence without bases, too
+    if config.method == "lrp" and target not in CLASS_TARGETS:
         raise ValueError(
             f"target: the method lrp needs log_odds or probability of a classifier (got {target})."
         )

@@ -104,6 +104,8 @@ def plot_attribution(
     heights = [*letters, *square]
     inches = max(2 + 0.14 * width, 4.0)
     quantity = QUANTITIES[attribution.target].partition(" (")[0]
+    if attribution.class_name:
+        quantity += f" of {attribution.class_name}"
     parts = [attribution.method] + [quantity] * (attribution.method != attribution.target)
     parts += [f"model {model}"] * bool(model)
     text = (f"{title}: " if title else "") + ", ".join(parts)

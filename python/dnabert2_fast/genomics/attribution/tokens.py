@@ -21,20 +21,31 @@ from dnabert2_fast.model.heads import Dnabert2ForSequenceClassification
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["AttributionTarget", "attention_weights", "integrated_gradients", "occlude"]
+__all__ = [
+    "CLASS_TARGETS",
+    "AttributionTarget",
+    "attention_weights",
+    "integrated_gradients",
+    "occlude",
+]
 
 # A pass with gradients stores the states of every layer, so its batch is this part of
 # `batch_tokens`.
 GRADIENT_SHARE = 8
 
 
+CLASS_TARGETS = ("log_odds", "probability")
+"""Targets of one class of a classifier."""
+
+
 class AttributionTarget:
     """The target as a function of packed sequences, with the ids of the unchanged sequence."""
 
     def __init__(
-        self, sequence: str, model: Model, tokenizer: Tokenizer, target: str, label: int
+        self, sequence: str, model: Model, tokenizer: Tokenizer, target: str, label: str | int
     ) -> None:
-        self.model, self.target, self.label = model, target, label
+        self.model, self.target = model, target
+        self.label = model.config.class_number(label) if target in CLASS_TARGETS else 0
         self.tokenizer = tokenizer
         self.special = torch.from_numpy(tokenizer.special_mask)
         self.ids = tokenizer.encode(sequence)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
 
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast.model.config import Dnabert2Config
@@ -29,7 +32,7 @@ class ScoringConfig:
     both_strands
         Also average over the reverse complement.
     label
-        Class of a classifier whose probability is compared.
+        Class of a classifier whose probability is compared: its name, or its number from 0.
     background
         A genome as FASTA, or a .json table of `Background`: its token frequencies are what
         ``context_llr`` is relative to. Default: the table in the package, for the published
@@ -53,7 +56,7 @@ class ScoringConfig:
     window_bp: int | None = None
     offsets_bp: tuple[int, ...] | None = None
     both_strands: bool = True
-    label: int = 1
+    label: Annotated[str | int, tyro.conf.arg(metavar="CLASS")] = 1
     background: str | None = None
     batch_tokens: int = 16_384
 

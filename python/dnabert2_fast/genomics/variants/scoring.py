@@ -59,7 +59,6 @@ __all__ = [
     "expected_of",
     "likelihood_ratios",
     "located",
-    "require_label",
     "score_stream",
     "score_variants",
 ]
@@ -230,7 +229,7 @@ def score_stream(
     config = (config or ScoringConfig()).for_model(model.config)
     model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
     if isinstance(model, Dnabert2ForSequenceClassification):
-        require_label(config.label, model.config.num_labels)
+        model.config.class_number(config.label)  # raises before anything is computed
     stream = iter(variants)
     while chunk := [Variant(*given) for given in islice(stream, CHUNK_ALLELES)]:
         scores = _score_chunk(chunk, reference, model, tokenizer, config, expected)
@@ -412,6 +411,8 @@ def _distances(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return distances of vectors and, for a classifier, differences of its answer, by frame."""
     special = torch.from_numpy(tokenizer.special_mask)
+    classifies = isinstance(model, Dnabert2ForSequenceClassification)
+    label = model.config.class_number(config.label) if classifies else 0
     vectors = np.empty((len(ids), model.config.hidden_size))
     log_odds, probability = np.empty(len(ids)), np.empty(len(ids))
     for rows, batch in packed_batches(ids, config.batch_tokens):
@@ -422,7 +423,7 @@ def _distances(
         if isinstance(model, Dnabert2ForSequenceClassification):
             logits = model.classifier(model.bert.pool(states, batch.cu_seqlens)).double()
             vectors[rows], log_odds[rows], probability[rows] = finite_on_host(
-                states, model, pooled, *class_answer(logits, config.label)
+                states, model, pooled, *class_answer(logits, label)
             )
         else:
             (vectors[rows],) = finite_on_host(states, model, pooled)
@@ -445,11 +446,3 @@ def class_answer(logits: torch.Tensor, label: int) -> tuple[torch.Tensor, torch.
     """
     others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
     return logits[:, label] - others.logsumexp(1), logits.softmax(1)[:, label]
-
-
-def require_label(label: int, num_labels: int) -> None:
-    """Raise `ValueError` unless a classifier with this number of classes has the class."""
-    if num_labels < 2:
-        raise ValueError("model: a classifier with one output has no class probability.")
-    if not 0 <= label < num_labels:
-        raise ValueError(f"label: must be between 0 and {num_labels - 1} (got {label}).")

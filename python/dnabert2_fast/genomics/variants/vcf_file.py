@@ -196,7 +196,7 @@ def score_vcf(
                         f"{vcf}: a POS does not fit into 64 bits of a table. Write a .vcf instead."
                     ) from None
             else:
-                info = _info_lines(names, config, prefix)
+                info = _info_lines(names, _class_name(model, config), prefix)
                 run = _provenance(model, settings["model"], genome, config, prefix, background)
                 _write_vcf(out, scored(), header, [*info, run], names, prefix)
     _warn_of_counts(vcf, counts, list(contigs), genome)
@@ -301,15 +301,22 @@ def _field(prefix: str, name: str) -> str:
     return f"{prefix}_{name.upper().replace('CONTEXT_', 'C')}"
 
 
-def _info_lines(names: list[str], config: ScoringConfig, prefix: str) -> list[str]:
+def _class_name(model: Model, config: ScoringConfig) -> str:
+    """Return the name of the class whose probability is compared; empty without classes."""
+    if not isinstance(model, Dnabert2ForSequenceClassification):
+        return ""
+    return model.config.class_name(model.config.class_number(config.label))
+
+
+def _info_lines(names: list[str], class_name: str, prefix: str) -> list[str]:
     """Return the header lines that describe the scores."""
     lines = [
         f"##INFO=<ID={_field(prefix, 'status')},Number=A,Type=String,Description="
         f'"Whether dnabert2_fast scored the allele, or why not: {",".join(STATUSES)}">'
     ]
     for name in names:
-        what = DESCRIPTIONS[name].replace("the class", f"class {config.label}")
-        lines.append(f'##INFO=<ID={_field(prefix, name)},Number=A,Type=Float,Description="{what}">')
+        what = _quoted(DESCRIPTIONS[name].replace("the class", f"class {class_name}"))
+        lines.append(f"##INFO=<ID={_field(prefix, name)},Number=A,Type=Float,Description={what}>")
     return lines
 
 
@@ -334,8 +341,8 @@ def _provenance(
     }
     if background is not None:
         settings["Background"] = _quoted(" ".join(background.genomes))
-    if isinstance(model, Dnabert2ForSequenceClassification):
-        settings["Label"] = config.label
+    if class_name := _class_name(model, config):
+        settings["Label"] = _quoted(class_name)
     pairs = ",".join(f"{key}={value}" for key, value in settings.items())
     return f"##{PROVENANCE}=<{pairs}>"
 
