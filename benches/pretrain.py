@@ -19,8 +19,8 @@ from _reference import padded_states, random_batch
 
 from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusConfig
+from dnabert2_fast.model.distributed import init_distributed
 from dnabert2_fast.pretraining import PretrainingRun
-from dnabert2_fast.pretraining.distributed import init_distributed
 from dnabert2_fast.pretraining.microbatch import (
     WINDOW_POSITIONS,
     Augmentation,

@@ -15,8 +15,8 @@ from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Dnabert2Model, To
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.trainer import _last_whole
+from dnabert2_fast.model.distributed import DistributedContext
 from dnabert2_fast.pretraining.checkpoints import Checkpoints
-from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.run_folder import RunFolder
 
 SHAPE = Dnabert2Config(
@@ -276,5 +276,8 @@ def test_half_of_a_trainers_state_is_passed_over(tmp_path):
     for step, text in ((2, "{}"), (10, "{}"), (12, ""), (14, '{"epoch": 1'), (16, "[" * 100_000)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    torch.save({}, tmp_path / "checkpoint-10" / "rng_state_0.pth")
     assert _last_whole(tmp_path) == str(tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-10" / "rng_state_1.pth").write_bytes(b"PK")  # of another process
+    assert _last_whole(tmp_path) == str(tmp_path / "checkpoint-2")
     assert _last_whole(tmp_path / "none") is None

@@ -17,12 +17,12 @@ from dnabert2_fast import TokenBatches, Tokenizer, build_corpus
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CorpusError
+from dnabert2_fast.model.distributed import cut
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.pretraining.microbatch import (
     WINDOW_POSITIONS,
     Augmentation,
     BatchLayout,
-    cut,
     global_batches,
     prefetch,
 )

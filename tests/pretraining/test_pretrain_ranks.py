@@ -2,15 +2,11 @@
 
 import json
 import signal
-import sys
-from contextlib import ExitStack
-from datetime import timedelta
 
 import pytest
 import torch
-from helpers.processes import TIMEOUT_S, Program
+from helpers.ranks import run_ranks
 from safetensors.torch import load_file
-from torch.distributed import TCPStore
 
 from dnabert2_fast import PretrainConfig, Tokenizer, build_corpus, pretrain
 from dnabert2_fast.cli.demo import GENOME
@@ -82,40 +78,6 @@ def stop_alone(step, corpus, out, **changes):
         alone(corpus, out, [Stop()], **changes)
 
 
-def two(folder, *runs, code=0):
-    """Two processes do all runs, given as settings and the step after which rank 1 gets SIGTERM.
-
-    They meet as torchrun's do: at a store that this process holds, on a port that is free.
-    """
-    stores = [
-        TCPStore(
-            "127.0.0.1", 0, is_master=True, wait_for_workers=False,
-            timeout=timedelta(seconds=TIMEOUT_S),
-        )
-        for _ in runs
-    ]  # fmt: skip
-    work = json.dumps([(store.port, *run) for store, run in zip(stores, runs, strict=True)])
-    common = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-    }
-    with ExitStack() as stack:
-        ranks = [
-            stack.enter_context(
-                Program(
-                    "-c", WORKER, work,
-                    cwd=folder,
-                    env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                )
-            )
-            for rank in range(2)
-        ]  # fmt: skip
-        done = [rank.ended() for rank in ranks]
-    assert [rank.returncode for rank in done] == [code, code], done
-
-
 def assert_equal(folder, other, weights_within=1e-5):
     ours, theirs = (
         [json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()]
@@ -147,7 +109,7 @@ def check_preempted(corpus, folder, stop_at, **changes):
     changes["optimizer"] = "muon"
     alone(corpus, folder / "one", **changes)
     settings = {**SETTINGS, **changes, "corpus": str(corpus), "out": str(folder / "run")}
-    two(folder, ({**settings, "fsdp": True}, stop_at), code=130)
+    run_ranks(folder, WORKER, ({**settings, "fsdp": True}, stop_at), code=130)
     assert newest_step(folder / "run") == stop_at
     assert not (folder / "run" / "model.safetensors").exists()
     alone(corpus, folder / "run", **changes)
@@ -171,8 +133,9 @@ def test_two_processes_train_as_one_does(corpus, tmp_path):
     alone(corpus, tmp_path / "muon", optimizer="muon", both_strands=True)
     stop_alone(8, corpus, tmp_path / "begun")
     common = {"corpus": str(corpus), **SETTINGS}
-    two(
+    run_ranks(
         tmp_path,
+        WORKER,
         ({**common, "out": str(tmp_path / "two"), "optimizer": "muon", "both_strands": True}, None),
         ({**common, "out": str(tmp_path / "sharded"), "fsdp": True}, None),
         ({**common, "out": str(tmp_path / "begun")}, None),

@@ -35,7 +35,7 @@ def pretrain(config: PretrainConfig) -> None:
         if (step := newest_step(Path(config.out))) is not None:
             error.add_note(f"step {step:,} of {config.steps:,} is kept in {config.out}")
         raise
-    if os.environ.get("RANK", "0") == "0":
+    if is_rank_zero():
         print(
             f"{result.folder}: evaluation loss {result.eval_loss:.4f}, "
             f"{result.eval_accuracy:.1%} of masked tokens predicted correctly"
@@ -56,7 +56,7 @@ def finetune(config: FinetuneConfig) -> None:
     from dnabert2_fast.finetuning.genome_tables import make_tables
     from dnabert2_fast.finetuning.runs import finetune as run
 
-    if config.regions is not None:
+    if config.regions is not None and is_rank_zero():
         print(make_tables(config), flush=True)
     try:
         result = run(config)
@@ -64,6 +64,8 @@ def finetune(config: FinetuneConfig) -> None:
         if Path(f"{config.out}.unfinished").exists():
             error.add_note(f"finished epochs are kept in {config.out}.unfinished")
         raise
+    if not is_rank_zero():
+        return
     print(f"{result.folder}: {result.trained:,} of {result.parameters:,} parameters trained")
     for split, title in (("test", "test"), ("test_baseline", "test, linear model on 5-mers")):
         if split in result.metrics:
@@ -227,6 +229,11 @@ def evaluate(
     for split, title in (("test", "its own test"), ("test_baseline", "linear model on 5-mers")):
         if split in trained:
             print(f"  when it was trained, {title}: {listed(trained[split])}")
+
+
+def is_rank_zero() -> bool:
+    """Return whether this process of `torchrun` is the one that prints."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def listed(values: dict[str, float]) -> str:

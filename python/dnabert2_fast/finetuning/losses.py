@@ -31,6 +31,7 @@ __all__ = [
     "freeze_encoder",
     "load_classifier",
     "loss_of",
+    "loss_weight",
     "probabilities",
 ]
 
@@ -67,24 +68,44 @@ def load_classifier(
 
 
 def loss_of(
-    kind: Kind, logits: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor | None
+    kind: Kind,
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    weights: torch.Tensor | None,
+    whole: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the mean loss of a batch.
+    """Return the mean loss of a batch; of a part of it, its share of that mean.
 
     Cross-entropy for multiclass, tokens and bases (a base has its token's logits), binary
     cross-entropy for multilabel, squared error for regression. `weights` are those of classes, or
-    of the positives of each label.
+    of the positives of each label. `whole` is `loss_weight` of the whole batch, by default of
+    `wanted`.
     """
     logits = logits.float()
     if kind == "multiclass":
-        return F.cross_entropy(logits, wanted, weight=weights)
-    if kind == "multilabel":
-        return F.binary_cross_entropy_with_logits(logits, wanted, pos_weight=weights)
-    if kind == "regression":
-        return F.mse_loss(logits, wanted)
-    counts = wanted if weights is None else wanted * weights
-    # A batch without labels has loss 0, not 0 / 0.
-    return -(counts * logits.log_softmax(-1)).sum() / counts.sum().clamp(min=1e-9)
+        total = F.cross_entropy(logits, wanted, weight=weights, reduction="sum")
+    elif kind == "multilabel":
+        total = F.binary_cross_entropy_with_logits(
+            logits, wanted, pos_weight=weights, reduction="sum"
+        )
+    elif kind == "regression":
+        total = F.mse_loss(logits, wanted, reduction="sum")
+    else:
+        counts = wanted if weights is None else wanted * weights
+        total = -(counts * logits.log_softmax(-1)).sum()
+    return total / (loss_weight(kind, wanted, weights) if whole is None else whole)
+
+
+def loss_weight(kind: Kind, wanted: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """Return the sum of the weights in the mean loss of a batch."""
+    if kind == "multiclass" and weights is not None:
+        found = weights[wanted].sum()
+    elif kind in ("multiclass", "multilabel", "regression"):
+        found = torch.tensor(float(wanted.numel()))
+    else:
+        found = (wanted if weights is None else wanted * weights).sum()
+    # A batch without labels, or whose classes all have weight 0, has loss 0 instead of 0 / 0.
+    return found.clamp(min=1e-9)
 
 
 def probabilities(kind: Kind, logits: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,17 @@
 """Fine-tuning on labelled tables: a run, or several that differ in their seed, and their folder.
 
 A run is in ``OUT.unfinished`` until it is done, and resumes there when it is started again. A
-finished run is not repeated.
+finished run is not repeated. Under `torchrun` only the process of rank 0 writes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -57,8 +57,9 @@ from dnabert2_fast.finetuning.rows import Row
 from dnabert2_fast.finetuning.splits import counts_of, shares_of, split_table, write_split
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
 from dnabert2_fast.finetuning.task import Task
-from dnabert2_fast.finetuning.trainer import aligned, count_parameters, train
+from dnabert2_fast.finetuning.trainer import aligned, answers_for, count_parameters, train
 from dnabert2_fast.io.arguments import printable
+from dnabert2_fast.model.distributed import DistributedContext, init_distributed
 from dnabert2_fast.model.precision import DTYPES, mixed_precision, name_device, resolve_dtype
 from dnabert2_fast.model.pretrained import pick_device
 from dnabert2_fast.optim import finetuning_rate
@@ -99,6 +100,9 @@ class FinetuneResult(NamedTuple):
 
 def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) -> FinetuneResult:
     r"""Train a model on a labelled table.
+
+    Under `torchrun` the processes share each batch by tokens; without dropout the result is that of
+    one process up to rounding.
 
     Parameters
     ----------
@@ -148,12 +152,21 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     _check(config)
     config = replace(config, out=str(resolved(config.out)))
     check_utf8("out", config.out)
+    with init_distributed(config.device) as context, warnings.catch_warnings():
+        if not context.is_rank_zero:
+            warnings.simplefilter("ignore")
+        return _finetune(config, context, callbacks)
+
+
+def _finetune(
+    config: FinetuneConfig, context: DistributedContext, callbacks: Sequence[TrainerCallback]
+) -> FinetuneResult:
     out = Path(config.out)
     if not out.is_dir():  # a finished run is only read
-        require_writable(out, folder=True)
+        context.on_rank_zero(lambda: require_writable(out, folder=True))
     kind = config.task
     if config.regions is not None:
-        make_tables(config)
+        context.on_rank_zero(lambda: make_tables(config))
         kind = "regression" if config.signal is not None else kind
     rows = None
     if Path(config.data).is_file():
@@ -166,22 +179,32 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
         raise ValueError(f"pooling: must be omitted for {task.kind}, which have one answer each.")
     task = replace(task, max_length=config.max_length)
     data = checksum(task, tables)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        return _done_before(config, data)
+    done = context.on_rank_zero(lambda: _done_before(config, data))
+    if done is not None:
+        return done
     class_weights(config.class_weights, task, tables["train"])  # raises before any output
     require_variation(task, tables["train"])
     warn_of_shared(tables)
-    job = _Job(task, tables, data, callbacks, rows)
+    job = _Job(task, tables, data, callbacks, rows, context)
     if config.seeds == 1:
         return _run(config, job)
-    unfinished = _unfinished(config, job)
+    unfinished = context.on_rank_zero(lambda: _unfinished(config, job))
     job = job._replace(rows=None)  # they are in the folder of all runs
     results = []
     for seed in range(config.seed, config.seed + config.seeds):
         one = replace(config, seed=seed, seeds=1, out=str(unfinished / f"seed-{seed}"))
-        results.append(_finished(Path(one.out)) or _run(one, job))
+        results.append(context.on_rank_zero(partial(_finished, Path(one.out))) or _run(one, job))
     result = _together(out, results)
-    for run in results:  # they moved with the folder when it was published
+    context.on_rank_zero(lambda: _publish_all(task, unfinished, results, result))
+    return result
+
+
+def _publish_all(
+    task: Task, unfinished: Path, results: Sequence[FinetuneResult], result: FinetuneResult
+) -> None:
+    """Write the scores of several runs, and publish their folder."""
+    out = result.folder
+    for run in results:  # they move with the folder when it is published
         settings = json.loads((run.folder / "run.json").read_text(encoding="utf-8"))
         atomic_json(run.folder / "run.json", {**settings, "out": str(out / run.folder.name)})
     best = int(np.argmax([run.metrics["dev"].get(BEST_BY[task.kind], 0.0) for run in results]))
@@ -192,7 +215,6 @@ def finetune(config: FinetuneConfig, callbacks: Sequence[TrainerCallback] = ()) 
     }
     atomic_json(unfinished / "metrics.json", content)
     _publish(unfinished, out)
-    return result
 
 
 def _check(config: FinetuneConfig) -> None:
@@ -223,8 +245,6 @@ def _check(config: FinetuneConfig) -> None:
     check_positive("learning_rate", config.learning_rate)
     check_between("lora_dropout", config.lora_dropout, 0, 1, but_not=1)
     check_between("seed", config.seed, 0, MAX_SEED - config.seeds + 1)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("finetune: must run in one process. Start it without torchrun.")
     device = pick_device(config.device)
     if device.index:
         raise ValueError(
@@ -264,9 +284,11 @@ def _unfinished(config: FinetuneConfig, job: _Job) -> Path:
     return folder
 
 
-def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult:
-    """Return the result in `out`, if it is of this run."""
+def _done_before(config: FinetuneConfig, data: str) -> FinetuneResult | None:
+    """Return the result in `out`; None if it does not exist, or is empty."""
     out = Path(config.out)
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
     result = _finished(out)
     if result is None:
         raise CheckpointError(f"{out}: exists already. Choose another folder or delete it.")
@@ -316,16 +338,17 @@ class _Job(NamedTuple):
     checksum: str
     callbacks: Sequence[TrainerCallback]
     rows: dict[str, list[Row]] | None  # of a table that was split, to be written
+    context: DistributedContext
 
 
 def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     """Train with one seed."""
-    task, tables, data, callbacks, _ = job
+    task, tables, data, callbacks, _, context = job
     tokenizer = Tokenizer.from_pretrained(config.model)
     tables = {split: rows_with_bases(tokenizer, table) for split, table in tables.items()}
     task = replace(task, window_bp=read_bp(tokenizer, tables["train"].sequences, config.max_length))
     set_seed(config.seed)
-    device = pick_device(config.device)
+    device = context.device
     dtype = resolve_dtype(config.dtype, device)
     model = load_classifier(
         task, config.model, pooling=config.pooling, attention=config.attention, dtype="float32"
@@ -351,21 +374,21 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
     if rate is None:
         rate = finetuning_rate(config.mode, model.config.hidden_size)
     predictor = Predictor(model, tokenizer, task, config.batch_tokens)
-    folder = _unfinished(config, job)
-    baseline = None  # before training, so that an error in it does not lose a trained model
-    if not task.by_position:
-        outputs_of_kmers = kmer_baseline(task, tables["train"], tables["test"])
-        baseline = scores(tables["test"].labels, outputs_of_kmers, task.kind)
+    folder = context.on_rank_zero(lambda: _unfinished(config, job))
+    # Before training, so that an error in it does not lose a trained model.
+    baseline = context.on_rank_zero(lambda: _baseline(task, tables))
     scaled, centre, scale = standardised(task, tables)
     rated = replace(config, learning_rate=rate)
-    train(rated, predictor, scaled, weights, folder / "epochs", callbacks)
+    train(rated, predictor, scaled, weights, folder / "epochs", context, callbacks)
     in_own_units(model, centre, scale)
     if adapted is not None:
         # The vocabulary is the base model's: peft need not compare them.
-        adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+        context.on_rank_zero(
+            lambda: adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+        )
         adapted.merge_and_unload()
     with mixed_precision(device, dtype):
-        answers = {s: predictor(tables[s].sequences, tables[s].pairs) for s in ("dev", "test")}
+        answers = {s: answers_for(predictor, tables[s], context) for s in ("dev", "test")}
     outputs = {split: aligned(task, tables[split], answers[split]) for split in answers}
     metrics = {split: scores(*outputs[split], task.kind) for split in outputs}
     trouble = collapsed(*outputs["dev"], task)
@@ -374,22 +397,37 @@ def _run(config: FinetuneConfig, job: _Job) -> FinetuneResult:
             f"seed {config.seed}: the run collapsed ({trouble} on dev). Try a lower rate, a "
             "longer warm-up, class_weights, another seed, or hidden_dropout_prob 0 in the model's "
             "config.json.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if baseline is not None:
         metrics["test_baseline"] = baseline
-    write_labelled(
-        folder / "test_predictions.csv", task, tables["test"], outputs["test"][0], answers["test"]
-    )
-    shutil.rmtree(folder / "epochs")
-    model.save_pretrained(folder)
-    for target in (folder, *([] if adapted is None else [folder / "adapter"])):
-        _describe(model, tokenizer, task, target)
-    counts = {"trained": trained, "parameters": parameters}
-    atomic_json(folder / "run.json", {**_settings(config, data), **counts})
-    atomic_json(folder / "metrics.json", metrics)  # written last: it marks a finished run
-    _publish(folder, Path(config.out))
+
+    def publish() -> None:
+        write_labelled(
+            folder / "test_predictions.csv",
+            task,
+            tables["test"],
+            outputs["test"][0],
+            answers["test"],
+        )
+        shutil.rmtree(folder / "epochs")
+        model.save_pretrained(folder)
+        for target in (folder, *([] if adapted is None else [folder / "adapter"])):
+            _describe(model, tokenizer, task, target)
+        counts = {"trained": trained, "parameters": parameters}
+        atomic_json(folder / "run.json", {**_settings(config, data), **counts})
+        atomic_json(folder / "metrics.json", metrics)  # written last: it marks a finished run
+        _publish(folder, Path(config.out))
+
+    context.on_rank_zero(publish)
     return FinetuneResult(Path(config.out), metrics, {}, trained, parameters)
+
+
+def _baseline(task: Task, tables: dict[str, Labelled]) -> dict[str, float] | None:
+    if task.by_position:
+        return None
+    outputs = kmer_baseline(task, tables["train"], tables["test"])
+    return scores(tables["test"].labels, outputs, task.kind)
 
 
 def _describe(model: Classifier, tokenizer: Tokenizer, task: Task, folder: Path) -> None:

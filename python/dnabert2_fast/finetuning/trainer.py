@@ -2,10 +2,13 @@
 
 Trainer provides the loop, the rates, the checkpoints and the resuming. This module provides the
 batches, the losses, and the evaluation by `Predictor` with a token budget.
+
+Under `torchrun` every process draws the same batches and computes its part of the sequences.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -31,15 +35,15 @@ from dnabert2_fast.errors import DivergedError
 from dnabert2_fast.finetuning.config import FinetuneConfig, Kind
 from dnabert2_fast.finetuning.inputs import Inputs, encode, targets
 from dnabert2_fast.finetuning.labels import Labelled
-from dnabert2_fast.finetuning.losses import Classifier, loss_of
+from dnabert2_fast.finetuning.losses import Classifier, loss_of, loss_weight
 from dnabert2_fast.finetuning.metrics import BEST_BY, scores
 from dnabert2_fast.finetuning.predictor import Answers, Predictor
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.distributed import DistributedContext, cut
 from dnabert2_fast.model.precision import mixed_precision, resolve_dtype
-from dnabert2_fast.model.pretrained import pick_device
 
-__all__ = ["aligned", "count_parameters", "train"]
+__all__ = ["aligned", "answers_for", "count_parameters", "train"]
 
 
 def train(
@@ -48,6 +52,7 @@ def train(
     tables: dict[str, Labelled],
     weights: torch.Tensor | None,
     folder: Path,
+    context: DistributedContext,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Train the predictor's model in place; it ends as it was after the best epoch.
@@ -64,6 +69,7 @@ def train(
         As in `loss_of`.
     folder : Path
         For checkpoints; training resumes from an existing one.
+    context : DistributedContext
     callbacks : sequence of TrainerCallback
         Called by Trainer, after our own.
 
@@ -73,12 +79,12 @@ def train(
         When the model returns NaN or infinity after an epoch.
     """
     task, dev = predictor.task, tables["dev"]
-    device = pick_device(config.device)
+    device = context.device
     dtype = resolve_dtype(config.dtype, device)
 
     def examine() -> dict[str, float]:
         with mixed_precision(device, dtype):
-            answers = predictor(dev.sequences, dev.pairs)
+            answers = answers_for(predictor, dev, context)
         if not np.isfinite(answers.outputs).all():
             raise DivergedError(
                 f"{folder.parent}: dev predictions are NaN or infinite. Delete it and start again "
@@ -111,6 +117,7 @@ def train(
         disable_tqdm=True,
         logging_strategy="no",
         label_names=["labels"],
+        ddp_find_unused_parameters=False,
     )
     if arguments.device.type == "cuda":
         # On several cards Trainer would cut batches along their first axis, which is tokens here.
@@ -118,7 +125,7 @@ def train(
     own: list[TrainerCallback] = [_Bar(predictor.model, BEST_BY[task.kind])]
     if config.patience is not None:
         own.append(EarlyStoppingCallback(config.patience))
-    examples = _Examples(predictor, tables["train"])
+    examples = _Examples(predictor, tables["train"], weights, context)
     trainer = _Trainer(
         examine,
         model=_WithLoss(predictor.model, task.kind, weights, frozen=config.mode == "frozen"),
@@ -131,11 +138,31 @@ def train(
     trainer.remove_callback(PrinterCallback)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # hides messages about the times of checkpoints
+    if not context.is_rank_zero:  # processes have different dropout
+        seeds = np.random.SeedSequence((config.seed, context.rank))
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+    last = context.on_rank_zero(lambda: _last_whole(folder))
     try:
-        trainer.train(resume_from_checkpoint=_last_whole(folder))
+        trainer.train(resume_from_checkpoint=last)
     finally:
         logging.set_verbosity(verbosity)
     predictor.model.eval()
+
+
+def answers_for(predictor: Predictor, table: Labelled, context: DistributedContext) -> Answers:
+    """Return the answers for a table; each process computes those for a part of it."""
+    if context.size == 1:
+        return predictor(table.sequences, table.pairs)
+    pairs = table.pairs or [""] * len(table.sequences)
+    sizes = [len(a) + len(b) for a, b in zip(table.sequences, pairs, strict=True)]
+    own = np.zeros(len(sizes), bool)
+    own[cut(np.array(sizes), context.size, [context.rank])[0]] = True
+    part = table.take(own)
+    parts = context.all_gather(predictor(part.sequences, part.pairs))
+    outputs, lengths, spans = zip(*parts, strict=True)
+    if not predictor.task.by_position:
+        return Answers(np.concatenate(outputs))
+    return Answers(np.concatenate(outputs), np.concatenate(lengths), np.concatenate(spans))
 
 
 def aligned(
@@ -166,14 +193,23 @@ def _last_whole(folder: Path) -> str | None:
             read_object(state)  # Trainer writes it last; a killed run leaves it incomplete
         except ValueError:
             continue
+        if not all(map(zipfile.is_zipfile, state.parent.glob("rng_state*.pth"))):
+            continue  # those of other processes may be later
         steps.append(int(state.parent.name.split("-")[1]))
     return str(folder / f"checkpoint-{max(steps)}") if steps else None
 
 
 class _Examples(torch.utils.data.Dataset[int]):
-    """Rows of a training table, by number; `collate` packs some of them."""
+    """Rows of a training table, by number; `collate` packs this process' part of a batch."""
 
-    def __init__(self, predictor: Predictor, table: Labelled) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        table: Labelled,
+        weights: torch.Tensor | None,
+        context: DistributedContext,
+    ) -> None:
+        self._weights, self._context = weights, context
         task = predictor.task
         self._task, self._labels = task, table.labels
         self._inputs: Inputs = encode(
@@ -196,11 +232,19 @@ class _Examples(torch.utils.data.Dataset[int]):
         return targets(self._task, label, self._inputs.spans_of(row))
 
     def collate(self, rows: list[int]) -> dict[str, Any]:
-        batch = self._inputs.batch(np.array(rows))
-        wanted = [self._target(row) for row in rows]
+        task, context = self._task, self._context
+        join = torch.cat if task.by_position else torch.stack
+        targets_of_all = [self._target(row) for row in rows]
+        whole = loss_weight(task.kind, join(targets_of_all), self._weights)
+        # The mean of the processes' gradients is then the gradient of the whole batch.
+        whole = whole / context.size
+        (own,) = cut(self._inputs.ids.lengths[rows], context.size, [context.rank])
+        if not len(own):  # a process without a sequence computes one that does not count
+            own, whole = np.zeros(1, np.int64), torch.tensor(torch.inf)
         return {
-            **vars(batch),
-            "labels": torch.cat(wanted) if self._task.by_position else torch.stack(wanted),
+            **vars(self._inputs.batch(np.array(rows)[own])),
+            "labels": join([targets_of_all[i] for i in own]),
+            "loss_weight": whole,
         }
 
 
@@ -222,11 +266,12 @@ class _WithLoss(nn.Module):
         cu_seqlens: torch.Tensor,
         max_seqlen: int,
         labels: torch.Tensor,
+        loss_weight: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         batch = PackedBatch(input_ids, cu_seqlens, max_seqlen, token_type_ids)
         logits = self.model(batch).logits
-        return {"loss": loss_of(self.kind, logits, labels, self.weights)}
+        return {"loss": loss_of(self.kind, logits, labels, self.weights, loss_weight)}
 
     def train(self, mode: bool = True) -> _WithLoss:
         super().train(mode)
@@ -237,15 +282,37 @@ class _WithLoss(nn.Module):
 
 
 class _Trainer(Trainer):  # type: ignore[misc]
-    """Trainer with this package's evaluation."""
+    """Trainer with this package's batches and evaluation."""
 
     control: Any
     state: Any
     args: Any
+    train_dataset: Any
+    data_collator: Any
 
     def __init__(self, examine: Callable[[], dict[str, float]], **options: Any) -> None:
         super().__init__(**options)
         self._examine = examine
+
+    def get_train_dataloader(self) -> Any:
+        """Return all batches in every process: `collate` divides them."""
+        loader = torch.utils.data.DataLoader(
+            self.train_dataset,
+            self.args.train_batch_size,
+            shuffle=True,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.device.type == "cuda",
+        )
+        return prepare_data_loader(
+            loader,
+            self.args.device,
+            num_processes=1,
+            process_index=0,
+            put_on_device=True,
+            use_seedable_sampler=True,
+            data_seed=self.args.seed,
+            non_blocking=True,
+        )
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         metrics = {f"eval_{name}": value for name, value in self._examine().items()}

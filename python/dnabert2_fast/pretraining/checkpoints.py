@@ -33,8 +33,8 @@ from dnabert2_fast._internal.resume import not_written
 from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.distributed import DistributedContext
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
-from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.safe_load import TensorsOnlyPlanner, TensorsOnlyReader
 from dnabert2_fast.tokenizer import Tokenizer
 

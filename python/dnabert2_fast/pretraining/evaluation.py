@@ -11,8 +11,8 @@ from torch import nn
 from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import TokenBatches
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.distributed import DistributedContext
 from dnabert2_fast.model.precision import mixed_precision
-from dnabert2_fast.pretraining.distributed import DistributedContext
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.ragged import int32_offsets, token_batches
 

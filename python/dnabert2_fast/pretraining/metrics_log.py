@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dnabert2_fast._internal.extras import needs
-from dnabert2_fast.pretraining.distributed import DistributedContext
+from dnabert2_fast.model.distributed import DistributedContext
 from dnabert2_fast.pretraining.microbatch import GlobalBatch
 from dnabert2_fast.pretraining.run_folder import RunFolder
 

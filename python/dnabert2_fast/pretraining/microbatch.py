@@ -8,7 +8,7 @@ same on any number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from dnabert2_fast.corpus.sample import State, TokenBatches
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
+from dnabert2_fast.model.distributed import cut
 from dnabert2_fast.pretraining.masking import key_of
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
@@ -30,7 +31,6 @@ __all__ = [
     "BatchLayout",
     "GlobalBatch",
     "MicroBatch",
-    "cut",
     "global_batches",
     "prefetch",
 ]
@@ -182,21 +182,6 @@ def global_batches(
             for number, numbers in zip(own, cut(lengths, layout.ranks * count, own), strict=True)
         ]
         yield GlobalBatch(micro_batches, int(lengths.sum()), int((lengths**2).sum()), batch.state)
-
-
-def cut(
-    lengths: npt.NDArray[np.int64], parts: int, wanted: Sequence[int]
-) -> list[npt.NDArray[np.int64]]:
-    """Return the numbers of the windows in some of `parts` consecutive parts of equal tokens.
-
-    A window belongs to the part that contains its middle; a part may be empty.
-
-    >>> [part.tolist() for part in cut(np.array([4, 4, 2, 2, 2, 2]), 2, range(2))]
-    [[0, 1], [2, 3, 4, 5]]
-    """
-    ends = np.cumsum(lengths)
-    home = (2 * ends - lengths) * parts // (2 * ends[-1])
-    return [np.flatnonzero(home == part) for part in wanted]
 
 
 def _micro_batch(

@@ -24,16 +24,16 @@ from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.corpus.sample import State
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
 from dnabert2_fast.model.config import Dnabert2Config
+from dnabert2_fast.model.distributed import (
+    DistributedContext,
+    gradients_wait,
+    init_distributed,
+)
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.precision import DTYPES, mixed_precision, name_device, resolve_dtype
 from dnabert2_fast.optim import learning_rate, make_optimizers
 from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
 from dnabert2_fast.pretraining.config import SIZES, PretrainConfig
-from dnabert2_fast.pretraining.distributed import (
-    DistributedContext,
-    gradients_wait,
-    init_distributed,
-)
 from dnabert2_fast.pretraining.evaluation import Evaluation, Scores, frequency_baseline
 from dnabert2_fast.pretraining.flops import peak_flops, training_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of

@@ -7,10 +7,12 @@ for checkpoints, which a separate thread writes meanwhile.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -20,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.model.pretrained import pick_device
 
-__all__ = ["DistributedContext", "gradients_wait", "init_distributed"]
+__all__ = ["DistributedContext", "cut", "gradients_wait", "init_distributed"]
 
 Result = TypeVar("Result")
 
@@ -70,6 +72,14 @@ class DistributedContext:
         dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._control)
         return bool(flag)
 
+    def all_gather(self, value: Result) -> list[Result]:
+        """Return the values of all processes, by rank."""
+        if self._control is None:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value, group=self._control)
+        return found
+
     def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over all processes of tensors on their devices."""
         if self.size > 1:
@@ -93,6 +103,21 @@ def gradients_wait(model: nn.Module, more: bool) -> AbstractContextManager[None]
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(not more)
     return nullcontext()
+
+
+def cut(
+    lengths: npt.NDArray[np.int64], parts: int, wanted: Sequence[int]
+) -> list[npt.NDArray[np.int64]]:
+    """Return the numbers of the sequences in some of `parts` consecutive parts of equal tokens.
+
+    A sequence belongs to the part that contains its middle; a part may be empty.
+
+    >>> [part.tolist() for part in cut(np.array([4, 4, 2, 2, 2, 2]), 2, range(2))]
+    [[0, 1], [2, 3, 4, 5]]
+    """
+    ends = np.cumsum(lengths)
+    home = (2 * ends - lengths) * parts // (2 * ends[-1])
+    return [np.flatnonzero(home == part) for part in wanted]
 
 
 def _gloo_group() -> dist.ProcessGroup:
