@@ -115,7 +115,7 @@ class WithoutTexts(ast.NodeTransformer):
         """Count how deep in such a statement or call a string lies."""
         function = getattr(node, "func", None)  # of a call
         called = getattr(function, "id", getattr(function, "attr", ""))
-        if called == "progress":
+        if called == "progress" and isinstance(node, ast.Call):
             node.args[1:] = [ast.Constant("") for _ in node.args[1:]]
         text = isinstance(node, ast.Raise | ast.Assert) or called in ("warn", "needs")
         self.inside += text
@@ -151,6 +151,7 @@ class Faults:
 
     def _without_texts(self, name: str) -> str:
         function = WithoutTexts().visit(deepcopy(self.functions[name]))
+        assert isinstance(function, ast.FunctionDef)
         function.name = ""
         return ast.dump(function)
 

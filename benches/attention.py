@@ -25,8 +25,8 @@ def random_qkv(length, dtype=torch.float32):
 
 
 def reference(q, k, v):
-    rows = (x.transpose(0, 1) for x in (q, k, v))
-    return all_scores(*rows, alibi(HEADS, len(q))).transpose(0, 1)
+    q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+    return all_scores(q, k, v, alibi(HEADS, q.shape[1])).transpose(0, 1)
 
 
 def ours(q, k, v):

@@ -99,9 +99,9 @@ def prepare(folder: Path) -> dict[str, list[str]]:
     Task("multiclass", ("no", "yes"), window_bp=25).save(classifier)
     tables = folder / "tables"
     tables.mkdir()
-    for split, rows in (("train", 200), ("dev", 20), ("test", 20)):
-        lines = (f"{''.join(rng.choices('ACGT', k=60))},{i % 2}" for i in range(rows))
-        (tables / f"{split}.csv").write_text("sequence,label\n" + "\n".join(lines) + "\n")
+    for split, count in (("train", 200), ("dev", 20), ("test", 20)):
+        texts = (f"{''.join(rng.choices('ACGT', k=60))},{i % 2}" for i in range(count))
+        (tables / f"{split}.csv").write_text("sequence,label\n" + "\n".join(texts) + "\n")
     lines = {
         "train-tokenizer": f"{genome} --out t.json --vocab-size 500 --memory-limit-gb 0.00002 "
         "--threads 1",

@@ -85,7 +85,7 @@ def main():
         micro_batch = MicroBatch(packed, windows.flatten(), 0)
         batch = GlobalBatch([micro_batch], ids.numel(), ROWS * LENGTH**2, state)
         bench.compare(
-            f"a step of {ROWS} x {LENGTH} tokens, {'bfloat16' if run.bfloat16 else 'float32'}",
+            f"a step of {ROWS} x {LENGTH} tokens, {run.dtype}",
             lambda: run.step(batch),
             Peer(
                 "padded float32 loop",
