@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from matplotlib import image
 
 from dnabert2_fast import Dnabert2Config, Dnabert2ForMaskedLM, Tokenizer, cli
 from dnabert2_fast.benchmark import GueConfig, gue, gue_report, systems
@@ -63,13 +64,13 @@ def model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Train the network for one epoch, and replace the plots by empty files."""
+    """Train the network for one epoch, and replace the plots by tiny files."""
     plain = systems.CnnSystem
     monkeypatch.setattr(
         "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
     )
     for name in ("plot_sets", "plot_tasks"):
-        monkeypatch.setattr(gue_report, name, lambda summary, path: path.write_bytes(b""))
+        monkeypatch.setattr(gue_report, name, lambda summary, path: image.imsave(path, [[0]]))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def done(config):
             "dnabert2_fast.benchmark.gue_run.CnnSystem", lambda device: plain(device, QUICK)
         )
         for name in ("plot_sets", "plot_tasks"):
-            patch.setattr(gue_report, name, lambda summary, path: path.write_bytes(b""))
+            patch.setattr(gue_report, name, lambda summary, path: image.imsave(path, [[0]]))
         return gue(config)
 
 
@@ -203,6 +204,9 @@ def test_pictures(done, tmp_path, monkeypatch):
     gue_report.write_report(tmp_path, done.skipped)
     for picture in ("tasks.png", "sets.png"):
         assert (tmp_path / picture).stat().st_size > 10_000
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count("<table>") == 6
     for name in ("report.md", "scores.csv"):
         assert (tmp_path / name).read_bytes() == (done.folder / name).read_bytes()
 

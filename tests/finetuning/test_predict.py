@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import shutil
 from collections import Counter
 from functools import cache
@@ -213,7 +214,13 @@ def test_evaluate(files, tmp_path, capsys, kind, label, plots):
     assert "auroc" in capsys.readouterr().out or kind == "numbers"
     names = {path.name for path in (tmp_path / "ev").iterdir()}
     plots = plots or {"confusion.png", "curves.png"}
-    assert names == {"metrics.json", "predictions.csv", *plots}
+    assert names == {"metrics.json", "predictions.csv", "report.md", "report.html", *plots}
+    page = (tmp_path / "ev" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(plots)
+    for score, value in json.loads((tmp_path / "ev" / "metrics.json").read_text()).items():
+        assert f'>{score}</td><td class="number">{value:.3f}<' in page
+    for name in Task.load(files / kind).names:
+        assert f">{name}</td>" in page
     if kind == "multiclass":
         rows = read(tmp_path / "ev" / "predictions.csv")
         want = np.mean([r["prediction"] == r["label"] for r in rows])
@@ -235,6 +242,9 @@ def test_evaluate_shows_the_scores_of_training(files, tmp_path, capsys):
         "  when it was trained, its own test: mcc 0.399",
         "  when it was trained, linear model on 5-mers: mcc 0.707",
     ]
+    report = (tmp_path / "ev" / "report.md").read_text()
+    assert re.search(r"^\| mcc \| \S+ \| 0\.399 \| 0\.707 \|$", report, re.MULTILINE)
+    assert "the linear model on 5-mers has the higher `mcc`" in report
 
 
 def test_curves_have_their_areas_and_numbers(tmp_path):
@@ -314,6 +324,7 @@ def test_many_classes_are_evaluated_without_a_large_plot(tmp_path):
     evaluate(folder, tmp_path / "t.csv", tmp_path / "ev")
     assert {path.name for path in (tmp_path / "ev").iterdir()} == {
         "metrics.json", "predictions.csv", "confusions.csv", "curves.png",
+        "report.md", "report.html",
     }  # fmt: skip
     answers = Predictor.load(folder)(list(RECORDS.values())).outputs.argmax(1)
     labels = [i % 3 for i in range(len(RECORDS))]
@@ -346,7 +357,7 @@ def test_a_plot_that_fails_costs_no_results(files, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=r"ev: a plot failed \(MemoryError: 40 GB\)"):
         evaluate(files / "multiclass", tmp_path / "t.csv", tmp_path / "ev")
     names = {path.name for path in (tmp_path / "ev").iterdir()}
-    assert names == {"metrics.json", "predictions.csv"}
+    assert names == {"metrics.json", "predictions.csv", "report.md", "report.html"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The report of the benchmark: Markdown, CSV tables, plots."""
+"""The report of the benchmark: Markdown and HTML, CSV tables, plots."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dnabert2_fast._internal.atomic import atomic_path
+from dnabert2_fast._internal.report import Best, Block, Plot, Report, Section, Table, save_report
 from dnabert2_fast.benchmark.flops import efficiency
 from dnabert2_fast.benchmark.gue_plots import plot_sets, plot_tasks
 from dnabert2_fast.benchmark.published import read_published
@@ -34,7 +35,7 @@ NONE = "-"
 
 
 def write_report(out: Path, skipped: Mapping[str, str]) -> None:
-    """Write ``report.md``, ``scores.csv``, ``efficiency.csv`` and plots of all results.
+    """Write ``report.md``, ``report.html``, ``scores.csv``, ``efficiency.csv`` and plots.
 
     Parameters
     ----------
@@ -51,40 +52,38 @@ def write_report(out: Path, skipped: Mapping[str, str]) -> None:
     if any(task in GUE_TASKS for task in _tasks_here(summary)):
         with atomic_path(out / "tasks.png") as temporary:
             plot_tasks(summary, temporary)
-    parts = [
+    sections = (
         _head(summary, skipped),
         _by_set(summary),
         _by_task(summary),
         _counts(summary),
         _efficiency(summary),
         _runs(summary),
-    ]
-    with atomic_path(out / "report.md") as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    )
+    save_report(out, Report("GUE", sections))
 
 
-def _head(summary: Summary, skipped: Mapping[str, str]) -> str:
+def _head(summary: Summary, skipped: Mapping[str, str]) -> Section:
     here = set(summary.sets)
-    lines = [
-        "# GUE",
-        "",
+    text = (
         "Matthews correlation times 100 on test; for virus/covid F1, averaged over classes, times "
         "100. Every system has the same training, dev and test rows; the best epoch is chosen on "
         "dev. `k-mers` is logistic regression on counts of k-mers of length 1 to 6, the baseline "
-        "for every model.",
-        "",
-    ]
+        "for every model."
+    )
+    counts = []
     for benchmark in ("GUE", "GUE+"):
         names = [s.name for s in SETS if _benchmark_of(s.task) == benchmark]
         there = [name for name in names if name in here]
-        lines.append(f"{len(there)} of the {len(names)} sets of {benchmark} have results.")
+        counts.append(f"{len(there)} of the {len(names)} sets of {benchmark} have results.")
+    blocks = [text, " ".join(counts)]
     gone = {name: why for name, why in skipped.items() if name not in here}
     if gone:
-        lines += ["", "Skipped: " + "; ".join(f"{n} ({why})" for n, why in gone.items()) + "."]
-    return "\n".join(lines)
+        blocks.append("Skipped: " + "; ".join(f"{n} ({why})" for n, why in gone.items()) + ".")
+    return Section("", blocks)
 
 
-def _by_set(summary: Summary) -> str:
+def _by_set(summary: Summary) -> Section:
     published = published_sets()
     shown = [name for name in published if set(published[name]) & set(summary.sets)]
     header = ["set", "task", "metric", "training rows", *summary.systems]
@@ -98,29 +97,25 @@ def _by_set(summary: Summary) -> str:
         sizes = next(r.rows["train"] for r in summary.results if r.set == name)
         row = [name, one.task, one.metric.upper(), f"{sizes:,}", *cells]
         rows.append(row + [_figure(published[system].get(name)) for system in shown])
-    common = summary.common()
+    common, total = summary.common(), []
     if len(common) > 1:
         means = [
             float(np.mean([summary.scores[s, n].mean for n in common])) for s in summary.systems
         ]
         best = max(means)
-        cells = [f"**{mean:.2f}**" if mean == best else f"{mean:.2f}" for mean in means]
+        cells = [Best(f"{mean:.2f}") if mean == best else f"{mean:.2f}" for mean in means]
         row = [f"mean of the {len(common)} sets that all ran", "", "", "", *cells]
-        rows.append(row + [NONE] * len(shown))
-    text = [
-        "## By set",
-        "",
-        _table(header, rows),
-        "",
+        total.append(row + [NONE] * len(shown))
+    blocks: list[Block] = [
+        Table(header, rows, total),
         "Mean over seeds ± standard deviation (of a sample, n - 1); bold: the best in this report. "
         "For single sets, the paper's main tables contain only CVC, SSP and GUE+.",
-        "",
-        "![scores by set](sets.png)",
+        Plot("sets.png", "scores by set"),
     ]
-    return "\n".join(text)
+    return Section("By set", blocks)
 
 
-def _by_task(summary: Summary) -> str:
+def _by_task(summary: Summary) -> Section:
     published = published_tasks()
     printed = {row["model"]: row["average_score"] for row in read_published("efficiency")}
     rows = []
@@ -132,25 +127,22 @@ def _by_task(summary: Summary) -> str:
         rows.append([f"{system} (paper)", *(f"{tasks[t]:.2f}" for t in GUE_TASKS), average])
     for system in summary.systems:
         cells = [_average(summary.task(system, task)) for task in GUE_TASKS]
-        rows.append([f"**{system}**", *cells, _average(summary.whole(system))])
+        rows.append([Best(system), *cells, _average(summary.whole(system))])
     header = ["system", *GUE_TASKS, "average"]
     titles = "; ".join(
         f"{t.name} {t.title} ({t.species}, {SETS_OF[t.name]})" for t in TASKS if t.name in GUE_TASKS
     )
-    text = [
-        "## By task, beside the paper",
-        "",
-        _table(header, rows),
-        "",
+    blocks: list[Block] = [
+        Table(header, rows),
         f"{titles}. The last column is the mean over sets, not over tasks. An average over some of "
         "the sets shows their number, and cannot be compared with one over all.",
     ]
     if any(task in GUE_TASKS for task in _tasks_here(summary)):
-        text += ["", "![averages by task](tasks.png)"]
-    return "\n".join(text)
+        blocks.append(Plot("tasks.png", "averages by task"))
+    return Section("By task, beside the paper", blocks)
 
 
-def _counts(summary: Summary) -> str:
+def _counts(summary: Summary) -> Section:
     common = summary.common()
     columns = [{s: summary.scores[s, n].mean for s in summary.systems} for n in common]
     here = top_two(columns)
@@ -166,26 +158,23 @@ def _counts(summary: Summary) -> str:
         name = str(row["model"])
         paper = f"{row['num_top1']:.0f}, {row['num_top2']:.0f}"
         rows.append([f"{name} (paper)", paper, NONE, _pair(among.get(name))])
-    rows += [[f"**{s}**", NONE, _pair(here.get(s)), _pair(among.get(s))] for s in summary.systems]
+    rows += [[Best(s), NONE, _pair(here.get(s)), _pair(among.get(s))] for s in summary.systems]
     header = [
         "system",
         "the paper's, sets: 28",
         f"here, sets: {len(common)}",
         f"all systems, tasks: {len(complete)}",
     ]
-    text = [
-        "## How often first, and second",
-        "",
-        _table(header, rows),
-        "",
+    blocks: list[Block] = [
+        Table(header, rows),
         "The paper counts among its own ten systems. `here` counts among the systems of this "
         "report, on the sets that all of them ran. The last column counts among all systems, on "
         "the tasks whose sets were all run here.",
     ]
-    return "\n".join(text)
+    return Section("How often first, and second", blocks)
 
 
-def _efficiency(summary: Summary) -> str:
+def _efficiency(summary: Summary) -> Section:
     rows = [
         [
             row["system"],
@@ -226,34 +215,28 @@ def _efficiency(summary: Summary) -> str:
         "tokens of a test row",
         "FLOPs relative to DNABERT-2",
     ]
-    text = [
-        "## Efficiency",
-        "",
-        _table(header, rows),
-        "",
+    blocks: list[Block] = [
+        Table(header, rows),
         "Computed from configurations: parameters of the masked language model; FLOPs of a forward "
         "pass over one sequence of 500 bp as `2 * n * weights + 4 * n^2 * layers * width`, with "
         "`n` tokens and the weights of all matrices of the encoder. Heads, embeddings and norms "
         "are omitted. DNABERT has 500 - k + 1 k-mers and two special tokens, the Nucleotide "
         "Transformer 83 6-mers, two single bases and one special token, DNABERT-2 103.1 tokens "
         "(mean of the test rows of EMP/H3).",
-        "",
         "The paper does not describe its count or its number of tokens. With 125 tokens for "
         "DNABERT-2, four bases each, the formula gives its 3.26 for DNABERT within 0.02. Measured "
         "rows have fewer tokens, so all other models are more expensive relative to it. Between "
         "NT-2500M and NT-500M the paper has a factor of 6.1, the matrices one of 5.3, for any "
         "number of tokens.",
-        "",
-        _table(own_header, own),
-        "",
+        Table(own_header, own),
         "Means over the sets that a system ran on, relative to the published DNABERT-2 on the same "
         "test rows. For `k-mers`: two operations per nonzero count and class. For `CNN`: counted "
         "by torch on a row of mean length.",
     ]
-    return "\n".join(text)
+    return Section("Efficiency", blocks)
 
 
-def _runs(summary: Summary) -> str:
+def _runs(summary: Summary) -> Section:
     rows = []
     for system in summary.systems:
         results = [r for r in summary.results if r.system == system]
@@ -265,8 +248,8 @@ def _runs(summary: Summary) -> str:
                     values_of[name].append(str(value))
         settings = "; ".join(f"{name} {' or '.join(values)}" for name, values in values_of.items())
         rows.append([system, str(len(results)), ", ".join(map(str, seeds)), settings])
-    table = _table(["system", "runs", "seeds", "settings"], rows)
-    return "## Runs\n\n" + table + "\n\nEvery run is a file in `results/`, with all scores."
+    table = Table(["system", "runs", "seeds", "settings"], rows)
+    return Section("Runs", [table, "Every run is a file in `results/`, with all scores."])
 
 
 def _task_column(
@@ -312,18 +295,13 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _score(score: Score | None, best: float) -> str:
     if score is None:
         return NONE
     text = f"{score.mean:.2f}"
-    if score.mean == best:
-        text = f"**{text}**"
-    return text if score.deviation is None else f"{text} ± {score.deviation:.2f}"
+    if score.deviation is not None:
+        text += f" ± {score.deviation:.2f}"
+    return Best(text) if score.mean == best else text
 
 
 def _average(average: Average | None) -> str:

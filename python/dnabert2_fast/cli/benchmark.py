@@ -30,4 +30,4 @@ def gue(config: GueConfig) -> None:
         print(f"skipped {name}: {why}", file=sys.stderr)
     for one in result.results:
         print(f"{one.set}\t{one.system}\tseed {one.seed}\t{one.score:.2f}")
-    print(f"{result.folder / 'report.md'}: {len(result.results)} results")
+    print(f"{result.folder / 'report.html'}: {len(result.results)} results")

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.cli._args import DtypeOrInt8, Folder, report, require_output
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.io.tracks import is_segments, is_track
@@ -195,7 +194,7 @@ def evaluate(
     table
         .csv or .csv.gz with labels as in training.
     out
-        Folder to create, with metrics.json, predictions.csv and plots.
+        Folder to create, with report.html, metrics.json, predictions.csv and plots.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -213,6 +212,7 @@ def evaluate(
     dnabert2-fast evaluate run other_species.csv.gz --device cuda --out evaluated
     """
     from dnabert2_fast.finetuning.evaluation import evaluate as run
+    from dnabert2_fast.finetuning.report import trained_scores
 
     values = run(
         model,
@@ -225,7 +225,7 @@ def evaluate(
         rna=rna,
     )
     print(f"{out}: {listed(values)}")
-    trained = trained_scores(Path(model))
+    trained = trained_scores(model)
     for split, title in (("test", "its own test"), ("test_baseline", "linear model on 5-mers")):
         if split in trained:
             print(f"  when it was trained, {title}: {listed(trained[split])}")
@@ -239,12 +239,3 @@ def is_rank_zero() -> bool:
 def listed(values: dict[str, float]) -> str:
     """Return scores by name on one line."""
     return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-
-
-def trained_scores(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the scores that `finetune` stored in its folder; none in other folders."""
-    try:
-        found = read_object(folder / "metrics.json")
-    except (OSError, ValueError):
-        return {}
-    return {split: found[split] for split in ("test", "test_baseline") if split in found}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
 from dnabert2_fast._internal.progress import announce
+from dnabert2_fast._internal.report import save_report
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.labels import read_labelled
@@ -15,6 +16,7 @@ from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers, require_plots
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
+from dnabert2_fast.finetuning.report import report_on
 from dnabert2_fast.finetuning.trainer import aligned
 
 __all__ = ["evaluate"]
@@ -40,9 +42,10 @@ def evaluate(
     table : path
         .csv or .csv.gz, with labels as in training.
     out : path
-        Folder to create: ``metrics.json``, ``predictions.csv``, and ``confusion.png`` and
-        ``curves.png`` (ROC and precision-recall) or, for regression, ``scatter.png``. With more
-        than 40 classes ``confusions.csv`` lists the most frequent confusions instead of a plot.
+        Folder to create: ``metrics.json``, ``predictions.csv``, ``report.html`` and ``report.md``
+        with all scores, and ``confusion.png`` and ``curves.png`` (ROC and precision-recall) or, for
+        regression, ``scatter.png``. With more than 40 classes ``confusions.csv`` lists the most
+        frequent confusions instead of a plot.
     batch_tokens, attention, dtype, device
         As in `predict`.
     rna : bool
@@ -79,8 +82,10 @@ def evaluate(
     >>> rows = ["sequence,label", "ACGTTGCATTAGCA,promoter", "GGGCCC,other"]
     >>> _ = (folder / "test.csv").write_text("\n".join(rows))
     >>> scores = evaluate(folder / "m", folder / "test.csv", folder / "scores")
-    >>> 0 <= scores["accuracy"] <= 1, sorted(path.name for path in (folder / "scores").iterdir())
-    (True, ['confusion.png', 'curves.png', 'metrics.json', 'predictions.csv'])
+    >>> sorted(scores)
+    ['accuracy', 'auprc', 'auroc', 'f1', 'mcc', 'precision', 'recall']
+    >>> (folder / "scores" / "report.html").exists()
+    True
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -107,4 +112,5 @@ def evaluate(
             "complete.",
             stacklevel=2,
         )
+    save_report(out, report_on(out, folder, table, task, labels, outputs))
     return values

@@ -22,7 +22,14 @@ from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.finetuning.labels import IGNORED
 from dnabert2_fast.finetuning.task import Task
 
-__all__ = ["plot_answers", "require_plots"]
+__all__ = ["PLOTS", "plot_answers", "require_plots"]
+
+PLOTS = {
+    "confusion.png": "confusion matrix: true against predicted classes",
+    "curves.png": "ROC and precision-recall curves",
+    "scatter.png": "predicted against true numbers",
+}
+"""The files that `plot_answers` may write, with descriptions."""
 
 MAX_NAMED = 12  # maximum curves in a legend, and classes with counts in the matrix
 MAX_DRAWN = 40  # maximum classes of a matrix, and curves: at 0.5 inch a class 600 would take 22 GB
