@@ -27,6 +27,7 @@ from dnabert2_fast.genomics.masked import (
     positions_of_bases,
     predictions,
 )
+from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
@@ -228,13 +229,15 @@ def _values(
             cores = _cores(piece.forward, config.window_bp)
             strand = "+" if config.both_strands else piece.strand
             while chunk := list(islice(cores, CHUNK_WINDOWS)):
-                values = _by_base(chunk, strand, model, tokenizer, spell, config, kind)
+                read, sources = _readings(chunk)
+                found = _by_base(read, strand, model, tokenizer, spell, config, kind)
                 if config.both_strands:
-                    back = _by_base(chunk, "-", model, tokenizer, spell, config, kind)
-                    values = [(a + b) / 2 for a, b in zip(values, back, strict=True)]
-                for core, found in zip(chunk, values, strict=True):
-                    yield piece.contig, piece.start + core.position, found
-                    bar.update(len(found))
+                    back = _by_base(read, "-", model, tokenizer, spell, config, kind)
+                    found = [(a + b) / 2 for a, b in zip(found, back, strict=True)]
+                values = _means(chunk, found, sources)
+                for core, mean in zip(chunk, values, strict=True):
+                    yield piece.contig, piece.start + core.position, mean
+                    bar.update(len(mean))
 
 
 class _Core(NamedTuple):
@@ -257,6 +260,35 @@ def _cores(sequence: str, window_bp: int) -> Iterator[_Core]:
         end, before = min(start + step, len(sequence)), max(start - margin, 0)
         text = sequence[before : end + margin]
         yield _Core(text, start - before, end - before, start)
+
+
+def _readings(cores: list[_Core]) -> tuple[list[_Core], list[int]]:
+    """Return windows without unknown bases, and the number of the window that each was read from.
+
+    N is read as each of the four bases in turn, as `readings` does for variants, because the model
+    reads its [UNK] badly. A window that writes no base needs no reading.
+    """
+    found, sources = [], []
+    for number, core in enumerate(cores):
+        texts = [core.text]
+        if not set(core.text[core.start : core.end]).isdisjoint(BASES):
+            texts = readings(core.text, core.position - core.start)
+        found += [core._replace(text=text) for text in texts]
+        sources += [number] * len(texts)
+    return found, sources
+
+
+def _means(
+    cores: list[_Core], values: list[npt.NDArray[np.float64]], sources: list[int]
+) -> list[npt.NDArray[np.float64]]:
+    """Return the mean over the readings of each window, NaN at other characters than bases."""
+    found: list[npt.NDArray[np.float64]] = []
+    for number, core in enumerate(cores):
+        own = [value for value, source in zip(values, sources, strict=True) if source == number]
+        mean = np.mean(own, 0)
+        mean[[letter not in BASES for letter in core.text[core.start : core.end]]] = np.nan
+        found.append(mean)
+    return found
 
 
 class _Spelling:
