@@ -8,7 +8,7 @@ DEMO := .venv/.demo
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo docs test lint rust-test python-test test-full hostile slow slow-test mutants coverage fuzz sanitize arm instructions bench gpu dist audit licenses clean
+.PHONY: help build demo docs test lint lint-rust lint-python rust-test python-test test-full hostile slow slow-test mutants coverage fuzz sanitize arm instructions bench gpu dist audit licenses clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -39,11 +39,17 @@ docs: build ## Build the documentation site in target/site, links and cross-refe
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs target/site
 	@echo "target/site/index.html"
 
-test: lint rust-test python-test ## Formatting, types, layers, and the tests of Rust and Python (under six minutes)
+test: build ## Formatting, types, layers, and the tests of Rust and Python (about five minutes)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint rust-test
+	@$(MAKE) --no-print-directory python-test
 
-lint: build ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts, phrases
+lint: lint-rust lint-python ## Formatting, clippy, ruff, mypy, stubs against the extension, import contracts, phrases
+
+lint-rust:
 	cargo fmt --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+lint-python: build
 	$(BIN)/python .ci/rust_cycles.py
 	$(BIN)/python .ci/phrases.py
 	$(BIN)/ruff check --quiet .
