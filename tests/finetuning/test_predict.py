@@ -338,6 +338,7 @@ def test_many_classes_are_evaluated_without_a_large_plot(tmp_path):
     assert float(first["fraction_of_label"]) == pytest.approx(share)
 
 
+@pytest.mark.full
 def test_plots_of_many_outputs_have_a_limit(tmp_path):
     rng = np.random.default_rng(0)
     names = tuple(map(str, range(100)))

@@ -325,6 +325,7 @@ def test_one_answer_of_all_settings(folder_of, setting, tmp_path):
         check(folder_of(*setting), interface, *setting[:2], tmp_path / name)
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_for_onnx_runtime_with_pairs(folder_of, tmp_path):
     setting = ("multiclass", True, "full", None)

@@ -218,6 +218,7 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("own_cache")
 def test_kernels_compile_in_small_tiles(monkeypatch):
     """Seconds instead of a minute: fewer numbers per thread, and no dropout."""

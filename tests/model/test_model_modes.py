@@ -44,6 +44,7 @@ def test_one_graph_for_the_whole_encoder(model):
         assert torch.equal(compiled(given).last_hidden_state, model(given).last_hidden_state)
 
 
+@pytest.mark.full
 def test_gradients_of_the_compiled_graph(model):
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

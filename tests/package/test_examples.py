@@ -10,7 +10,7 @@ EXAMPLES = ROOT / "examples"
 @pytest.mark.parametrize(
     ("name", "said", "made"),
     [
-        ("species.py", "600 sequences", ["species.png"]),
+        pytest.param("species.py", "600 sequences", ["species.png"], marks=pytest.mark.full),
         ("promoters.py", "613 sequences, MCC ", []),
     ],
 )

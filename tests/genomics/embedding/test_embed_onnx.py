@@ -129,6 +129,7 @@ def test_damaged_folders(exported, tmp_path):
         OnnxEncoder(tmp_path)
 
 
+@pytest.mark.full
 def test_heads_and_infinite_states(tmp_path):
     from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2Model
     from dnabert2_fast.model.onnx import export_onnx
