@@ -1,10 +1,11 @@
 # Every chore of the project; `make help` lists them.
-# Needs Python >= 3.11, a Rust toolchain and a C compiler; everything else goes into .venv.
+# Needs Python >= 3.11, Rust >= 1.89 and a C compiler; everything else goes into .venv.
 
 PYTHON ?= python3
 BIN := .venv/bin
 BUILT := .venv/.built
 DEMO := .venv/.demo
+RUST_MINOR := $(shell sed -n 's/^rust-version = "1[.]\([0-9]*\)".*/\1/p' Cargo.toml)
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -16,7 +17,10 @@ help: ## Show this list
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python >= 3.11 is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@command -v cargo >/dev/null || { echo "a Rust toolchain (cargo) is needed" >&2; exit 2; }
+	@command -v rustc >/dev/null && command -v cargo >/dev/null || \
+	  { echo "Rust >= 1.$(RUST_MINOR) is needed (got none); install it from https://rustup.rs" >&2; exit 2; }
+	@rustc --version | { read -r _ version _; minor=$${version#1.}; test "$${minor%%.*}" -ge $(RUST_MINOR) || \
+	  { echo "Rust >= 1.$(RUST_MINOR) is needed (got $$version); run: rustup update stable" >&2; exit 2; }; }
 	$(PYTHON) -m venv .venv
 
 $(DEMO): $(BIN)/python pyproject.toml $(RUST)

@@ -84,7 +84,7 @@ def check_install(wheel: Path, folder: Path, borrowed: Path | None) -> None:
     if f"x\t{IDS}" not in said:
         sys.exit(f"tokenize: {said}")
     said = run(command, "demo", cwd=folder, code=2)
-    if 'demo needs torch: pip install "dnabert2-fast[finetune,plots]"' not in said:
+    if 'demo needs torch: pip install "' not in said:
         sys.exit(f"demo without torch: {said}")
     print(f"{wheel.name}: tokenizes in an empty environment", flush=True)
     if borrowed is None:

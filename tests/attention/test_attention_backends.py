@@ -10,6 +10,7 @@ import torch
 from helpers.attention import naive, packed
 
 from dnabert2_fast import attention as package
+from dnabert2_fast._internal.extras import install
 from dnabert2_fast.attention import (
     alibi_slopes,
     attention,
@@ -64,7 +65,7 @@ def test_a_card_too_old_or_a_library_that_is_missing(fresh):
     statuses = {s.name: s for s in report(CUDA, torch.float16)}
     assert statuses["triton"].reason == "needs compute capability 8.0 (this card has 7.5)"
     assert statuses["flash_attn"].reason.endswith("is not installed: pip install flash-attn")
-    assert statuses["xformers"].reason.endswith('pip install "dnabert2-fast[xformers]"')
+    assert statuses["xformers"].reason.endswith(install("xformers"))
     assert package.select("auto", CUDA, torch.float16) == "sdpa"
     package._unavailable_reason.cache_clear()
     fresh.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))

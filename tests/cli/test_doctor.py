@@ -74,10 +74,10 @@ def test_every_missing_library_is_named_with_its_extra(versions):
     for name, extra in extras.extras().items():
         assert extras.UNLOCKS[name] in text
         if extra.libraries:
-            assert f'-> pip install "dnabert2-fast[{name}]"' in text
+            assert f"-> {extras.install(name)}" in text
     assert findings() == [
         "torch is missing: models cannot run, tokenizing and corpora can -> "
-        'pip install "dnabert2-fast[model]"'
+        + extras.install("model")
     ]
     assert "published vocabulary: works" in text
 
@@ -86,7 +86,7 @@ def test_torch_too_old(versions):
     versions["torch"] = "2.5.1+cpu"
     (finding,) = findings()
     assert finding.startswith("torch 2.5.1+cpu is not >=2.6: pretrain, embed")
-    assert finding.endswith('-> pip install --upgrade "dnabert2-fast[model]"')
+    assert finding.endswith(extras.install("model").replace("install", "install --upgrade"))
     assert "torch 2.5.1+cpu is too old" in doctor.report()
 
 
@@ -202,4 +202,4 @@ def test_an_extension_that_does_not_load(monkeypatch):
     monkeypatch.setitem(sys.modules, "dnabert2_fast.tokenizer", None)
     text = doctor.report()
     assert "the extension cannot be loaded" in text
-    assert "pip install --force-reinstall --no-deps dnabert2-fast" in text
+    assert "pip install --force-reinstall --no-deps " in text

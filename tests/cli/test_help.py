@@ -3,6 +3,7 @@
 import re
 import subprocess
 from importlib.metadata import version
+from shutil import which
 
 import pytest
 from helpers.processes import run as python
@@ -185,6 +186,22 @@ def test_completion_in_other_shells(shell, capsys):
     assert cli.main(["--tyro-print-completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(f"'{command}'" in script for command in cli.COMMANDS)
+    if shell == "zsh":
+        assert script.endswith('\n_tyro_dnabert2_fast "$@" || _files\n')
+
+
+@pytest.mark.skipif(which("fish") is None, reason="needs the shell fish")
+def test_completion_in_fish(capsys, tmp_path):
+    assert cli.main(["--tyro-print-completion", "fish"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    (tmp_path / "reads.fa").write_text(">a\nACGT\n")
+    lines = "embed --pooling me", "pretrain corpus --optimi", "embed reads.f"
+    tried = "".join(f'complete -C "dnabert2-fast {line}"\n' for line in lines)
+    done = subprocess.run(
+        ["fish", "-c", f"source script\n{tried}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    found = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+    assert found == ["mean", "--optimizer", "reads.fa"]
 
 
 @pytest.mark.parametrize("shells", [[], ["sh"], ["bash", "x"]])
@@ -198,3 +215,21 @@ def test_completion_of_an_unknown_shell(shells, capsys):
 def test_package_is_the_program(tmp_path):
     ended = python("-m", "dnabert2_fast", "--version", cwd=tmp_path)
     assert ended.stdout.strip() == version("dnabert2-fast")
+
+
+# Ctrl-C while a library of the command line is imported.
+STOPPED = """
+import runpy, sys
+class Stopped:
+    def find_spec(self, name, *_):
+        if name == "tyro":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Stopped())
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["dnabert2_fast", "dnabert2_fast.cli"])
+def test_ctrl_c_during_imports(module, tmp_path):
+    ended = python("-c", STOPPED, module, "--version", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted\n")

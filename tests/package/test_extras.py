@@ -4,13 +4,24 @@ import json
 import re
 import sys
 import tomllib
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from helpers.processes import run
 from helpers.project import ROOT
 from packaging.requirements import Requirement
 
-from dnabert2_fast._internal.extras import UNLOCKS, Found, base, extras, needs, remedy
+from dnabert2_fast._internal.extras import (
+    UNLOCKS,
+    Found,
+    base,
+    extras,
+    install,
+    needs,
+    remedy,
+)
+from dnabert2_fast.cli import main
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -115,7 +126,7 @@ def wanted():
     assert {f"dnabert2_fast.{name}" for name in heavy} < set(said)
     found = {}
     for name, message in said.items():
-        pattern = rf'{re.escape(name)} needs \w+: pip install "dnabert2-fast\[([\w,]+)\]"'
+        pattern = rf'{re.escape(name)} needs \w+: pip install .*\[([\w,]+)\]"'
         found[name] = closure(re.fullmatch(pattern, message)[1].split(","))
     assert "finetune" in found["dnabert2_fast.finetune"]
     return found
@@ -169,11 +180,11 @@ def test_needs_leaves_other_errors_alone():
 @pytest.mark.parametrize(
     ("module", "call", "message"),
     [
-        ("matplotlib", "plot_embeddings", 'a plot needs matplotlib: .*"dnabert2-fast[plots]"'),
-        ("umap", "umap", 'method="umap" needs umap: pip install "dnabert2-fast[umap]"'),
-        ("pyBigWig", "bigwig", 'a bigWig file needs pyBigWig: .*"dnabert2-fast[tracks]"'),
-        ("pysam", "Reference", 'an indexed FASTA file needs pysam: .*"dnabert2-fast[variants]"'),
-        ("datasets", "as_dataset", 'as_dataset needs datasets: .*"dnabert2-fast[datasets]"'),
+        ("matplotlib", "plot_embeddings", 'a plot needs matplotlib: pip install .*[plots]"'),
+        ("umap", "umap", 'method="umap" needs umap: pip install .*[umap]"'),
+        ("pyBigWig", "bigwig", 'a bigWig file needs pyBigWig: pip install .*[tracks]"'),
+        ("pysam", "Reference", 'an indexed FASTA file needs pysam: pip install .*[variants]"'),
+        ("datasets", "as_dataset", 'as_dataset needs datasets: pip install .*[datasets]"'),
     ],
 )
 def test_a_library_that_only_a_call_needs(monkeypatch, tmp_path, module, call, message):
@@ -206,3 +217,56 @@ def test_a_library_that_only_a_call_needs(monkeypatch, tmp_path, module, call, m
 
     with pytest.raises(ModuleNotFoundError, match=message.replace("[", r"\[").replace("]", r"\]")):
         run()
+
+
+def test_plots_are_checked_before_anything_is_read(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("matplotlib.figure", "logomaker"):
+        monkeypatch.setitem(sys.modules, name, None)
+    Path("x.fa").write_text(">a\nACGT\n")
+    for line in (
+        "vocab-sizes none.fa --out sizes",
+        "info none.json --on x.fa --plot x.png",
+        "embed none.fa --out x.npy --plot x.png",
+        "attribute none.fa --plots logos",
+        "evaluate none none.csv --out scores",
+    ):
+        assert main(line.split()) == 2
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert re.fullmatch(r"error: a plot needs \w+: pip install .*\[plots\]\"", err), line
+
+
+class Installed:
+    """The metadata of a package that pip installed from somewhere."""
+
+    def __init__(self, about):
+        self.about = about
+
+    def read_text(self, name):
+        assert name == "direct_url.json"
+        return self.about and json.dumps(self.about)
+
+
+@pytest.mark.parametrize(
+    ("about", "command"),
+    [
+        (None, 'pip install "dnabert2-fast[plots]"'),
+        ({"url": "file:{0}", "dir_info": {}}, 'pip install "{0}[plots]"'),
+        (
+            {"url": "file:{0}", "dir_info": {"editable": True}},
+            'pip install --editable "{0}[plots]"',
+        ),
+        ({"url": "file:{0}/gone", "dir_info": {}}, 'pip install "dnabert2-fast[plots]"'),
+        ({"url": "https://x.org/{0}.whl"}, 'pip install "dnabert2-fast[plots]"'),
+    ],
+)
+def test_the_remedy_works_from_a_clone(monkeypatch, tmp_path, about, command):
+    if about is not None:
+        about = {**about, "url": about["url"].format(tmp_path)}
+    monkeypatch.setattr(metadata, "distribution", lambda name: Installed(about))
+    install.cache_clear()
+    try:
+        assert install("plots") == command.format(tmp_path)
+    finally:
+        monkeypatch.undo()
+        install.cache_clear()

@@ -1,4 +1,4 @@
-"""Lines of progress: total, and time left by the rate of what this run computed."""
+"""Lines of progress: total, rate, and time left by the rate of what this run computed."""
 
 import time
 
@@ -28,19 +28,19 @@ def test_time_left_by_hand(clock, capsys):
         clock[0] += 60
         bar.update(40)
     assert capsys.readouterr().err.splitlines() == [
-        "scoring: 60/100 variants (30 s, about 60 s left)",
-        "scoring: 100/100 variants (90 s)",
+        "scoring: 60/100 variants (30 s, 0.67/s, about 60 s left)",
+        "scoring: 100/100 variants (90 s, 0.67/s)",
     ]
 
 
 def test_no_time_left_without_a_total_or_a_rate(clock, capsys):
     with progress(None, "reading", "records") as bar:
         clock[0] += 30
-        bar.update(20)
+        bar.update(4000)
     with progress(9, "scoring", "variants") as bar:
         bar.reach(4)
     assert capsys.readouterr().err.splitlines() == [
-        "reading: 20 records (30 s)",
+        "reading: 4,000 records (30 s, 133/s)",
         "scoring: 4/9 variants (0 s)",
     ]
 

@@ -8,6 +8,8 @@ import pytest
 from helpers.processes import run
 from helpers.project import ROOT
 
+from dnabert2_fast._internal.extras import UNLOCKS
+
 DOCS = ROOT / "docs"
 README, GUIDES = ROOT / "README.md", sorted((DOCS / "guides").glob("*.md"))
 GUIDES += [DOCS / f"{page}.md" for page in ("index", "how_it_works", "coming_from")]
@@ -75,3 +77,14 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", DOCS, tmp_path / "site"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "guide", sorted((DOCS / "guides").glob("*.md")), ids=lambda guide: guide.stem
+)
+def test_every_guide_has_an_install_line(guide):
+    """For a clone, until the first release; the page of GPUs is about what is installed."""
+    assert 'pip install "dnabert2-fast' not in guide.read_text() or guide.name == "install.md"
+    assert re.search(r'^pip install "?\.', guide.read_text(), re.M) or guide.name == "gpu.md"
+    for extras in re.findall(r'pip install "\.\[([\w,]+)\]"', guide.read_text()):
+        assert set(extras.split(",")) <= {*UNLOCKS, "all"}

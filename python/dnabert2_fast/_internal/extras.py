@@ -5,11 +5,16 @@ Requirements come from the installed package's metadata. No library is imported 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module, metadata
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -25,6 +30,7 @@ __all__ = [
     "install",
     "needs",
     "remedy",
+    "require_plots",
 ]
 
 
@@ -138,18 +144,38 @@ def find(library: Requirement) -> Found:
         return Found(library, None)
 
 
-def install(extra: str) -> str:
-    """Return the command that installs an extra, or several separated by commas."""
-    return f'pip install "dnabert2-fast[{extra}]"'
+@cache
+def install(extra: str = "") -> str:
+    """Return the command that installs the package, an extra, or several separated by commas."""
+    option, name = _installed_from()
+    return f'pip install {option}"{name}{f"[{extra}]" if extra else ""}"'
+
+
+def _installed_from() -> tuple[str, str]:
+    """Return pip's option and the clone, wheel or name of the package that is installed.
+
+    pip writes ``direct_url.json`` (PEP 610) for a package that is not from an index.
+    """
+    try:
+        text = metadata.distribution("dnabert2-fast").read_text("direct_url.json")
+    except PackageNotFoundError:
+        text = None
+    about = json.loads(text or "{}")
+    url = urlsplit(about.get("url", ""))
+    path = Path(url2pathname(url.path))
+    if url.scheme != "file" or not path.exists():
+        return "", "dnabert2-fast"
+    editable = about.get("dir_info", {}).get("editable", False)
+    return "--editable " if editable else "", str(path)
 
 
 def remedy(module: str | None) -> str | None:
     """Return the command that installs a module, None for a module in no extra.
 
-    >>> remedy("sklearn.metrics")
-    'pip install "dnabert2-fast[finetune]"'
-    >>> remedy("huggingface_hub")
-    'pip install "dnabert2-fast[model]"'
+    >>> remedy("sklearn.metrics") == install("finetune")
+    True
+    >>> remedy("huggingface_hub") == install("model")
+    True
     >>> remedy("antigravity")
     """
     from packaging.utils import canonicalize_name
@@ -180,10 +206,10 @@ def needs(what: str, extra: str | None = None) -> Iterator[None]:
 
     Examples
     --------
-    >>> with needs("plotting"):
+    >>> with needs("plotting"):  # doctest: +ELLIPSIS
     ...     raise ModuleNotFoundError("no", name="matplotlib.figure")
     Traceback (most recent call last):
-    ModuleNotFoundError: plotting needs matplotlib: pip install "dnabert2-fast[plots]"
+    ModuleNotFoundError: plotting needs matplotlib: pip install ...[plots]"
     """
     try:
         yield
@@ -194,3 +220,20 @@ def needs(what: str, extra: str | None = None) -> Iterator[None]:
             raise
         message = f"{what} needs {library}: {command}"
         raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def require_plots(library: str = "matplotlib.figure") -> None:
+    """Raise, before anything is computed, when the library that draws a plot is missing.
+
+    Parameters
+    ----------
+    library : str
+        The module to import.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Names the command to run.
+    """
+    with needs("a plot", "plots"):
+        import_module(library)

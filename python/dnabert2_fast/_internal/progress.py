@@ -82,10 +82,13 @@ class Progress:
         notes = f", {self._notes}" if self._notes else ""
         line = f"{self._description}: {self._done:,}{of} {self._unit}{notes}"
         seconds, computed = self._printed - self._started, self._done - self._skipped
-        left = ""
-        if self._total is not None and computed and self._done < self._total:
-            left = f", about {seconds * (self._total - self._done) / computed:.0f} s left"
-        print(f"{line} ({seconds:.0f} s{left})", file=sys.stderr)
+        rate = computed / seconds if seconds else 0.0
+        speed = left = ""
+        if rate:
+            speed = f", {rate:,.0f}/s" if rate >= 100 else f", {rate:.2g}/s"
+        if rate and self._total is not None and self._done < self._total:
+            left = f", about {(self._total - self._done) / rate:.0f} s left"
+        print(f"{line} ({seconds:.0f} s{speed}{left})", file=sys.stderr)
 
 
 def announce(line: str) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from dnabert2_fast._internal.extras import install
 from dnabert2_fast._internal.torch_compile import constant_result
 from dnabert2_fast.attention.alibi import alibi_slopes
 from dnabert2_fast.attention.sdpa import attention_sdpa
@@ -85,9 +86,7 @@ _BACKENDS = {
     ),
     "flex": _Backend("flex", "attention_flex", "triton", "pip install triton", capability=(8, 0)),
     "sdpa": _Backend("sdpa", "attention_sdpa"),
-    "xformers": _Backend(
-        "xformers", "attention_xformers", "xformers", 'pip install "dnabert2-fast[xformers]"'
-    ),
+    "xformers": _Backend("xformers", "attention_xformers", "xformers", install("xformers")),
 }
 
 

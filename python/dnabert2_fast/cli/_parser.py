@@ -86,13 +86,21 @@ METAVARS = {
 """What an option takes, by its name; `tyro.conf.arg(metavar=...)` overrides it."""
 
 SHELLS = ("bash", "zsh", "fish")
-# tyro completes no positional arguments: bash then completes names of files.
-BASH_FILES = """
+# tyro completes no positional arguments: the shell then completes names of files.
+FILES = {
+    "bash": """
 _dnabert2_fast() {
   _tyro_dnabert2_fast
   [[ -n "${COMPREPLY[*]}" ]] || COMPREPLY=()
 }
-complete -o default -F _dnabert2_fast dnabert2-fast"""
+complete -o default -F _dnabert2_fast dnabert2-fast""",
+    "zsh": " || _files",  # after the call of tyro's function, which ends the script
+    "fish": """
+complete --command dnabert2-fast --force-files \\
+  --condition 'test (count (commandline -opc)) -gt 1' \\
+  --condition 'not string match -q -- "-*" (commandline -ct)'
+""",
+}
 
 EXAMPLES = "Examples\n--------\n"  # the section of a command's docstring after which they follow
 CONFIG = (tyro.conf.OmitArgPrefixes,)
@@ -203,7 +211,7 @@ def completion(functions: dict[str, Callable[..., Any]], shell: str) -> str:
             config=CONFIG,
             registry=REGISTRY,
         )
-    return printed.getvalue() + (BASH_FILES if shell == "bash" else "")
+    return printed.getvalue().rstrip() + FILES[shell]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

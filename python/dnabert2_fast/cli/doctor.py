@@ -67,7 +67,7 @@ def _row(
 ) -> list[str]:
     found = ", ".join(f"{x.library.name} {x.version or 'missing'}" for x in libraries)
     lines = [f"  {name:11s} {unlocks}", f"{'':14s}{found}"]
-    upgrade = (command or 'pip install "dnabert2-fast"').replace("install", "install --upgrade", 1)
+    upgrade = (command or install()).replace("install", "install --upgrade", 1)
     findings += [
         f"{x.library.name} {x.version} is not {x.library.specifier}: "
         f"{unlocks} may fail -> {upgrade}"
@@ -85,7 +85,7 @@ def _tokenizer(findings: list[str]) -> list[str]:
     except ImportError as error:
         findings.append(
             f"the extension cannot be loaded ({_first_line(error)}): no command works -> "
-            "pip install --force-reinstall --no-deps dnabert2-fast"
+            + install().replace("install", "install --force-reinstall --no-deps", 1)
         )
         return ["Tokenizer", "  cannot be loaded"]
     ids = Tokenizer.from_pretrained("dnabert2").encode(KNOWN_SEQUENCE).tolist()

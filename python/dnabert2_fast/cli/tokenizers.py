@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dnabert2_fast._internal.atomic import atomic_folder, require_writable, resolved
+from dnabert2_fast._internal.extras import require_plots
 from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.cli._args import Folder, load_tokenizer
 
@@ -196,6 +197,7 @@ def vocab_sizes(
     from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig
     from dnabert2_fast.tokenizer import assessment as assess
 
+    require_plots()
     require_writable(out, folder=True)
     for file in on or files:
         require_file(file, "it is read once for every size")
@@ -255,6 +257,7 @@ def info(
     if plot and not (on or manifest):
         raise ValueError("--plot: shows a tokenizer on genomes. Name some with --on.")
     if plot:
+        require_plots()
         require_writable(plot)
     print(describe(path, verify=verify))
     if not (on or manifest or against):

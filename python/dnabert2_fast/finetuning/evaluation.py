@@ -7,13 +7,14 @@ import warnings
 from pathlib import Path
 
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_json, require_writable
+from dnabert2_fast._internal.extras import require_plots
 from dnabert2_fast._internal.progress import announce
 from dnabert2_fast._internal.report import save_report
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.metrics import scores
-from dnabert2_fast.finetuning.plot import plot_answers, require_plots
+from dnabert2_fast.finetuning.plot import plot_answers
 from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.report import report_on

@@ -18,11 +18,10 @@ from sklearn.metrics import (
 )
 
 from dnabert2_fast._internal.atomic import atomic_path
-from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.finetuning.labels import IGNORED
 from dnabert2_fast.finetuning.task import Task
 
-__all__ = ["PLOTS", "plot_answers", "require_plots"]
+__all__ = ["PLOTS", "plot_answers"]
 
 PLOTS = {
     "confusion.png": "confusion matrix: true against predicted classes",
@@ -35,12 +34,6 @@ MAX_NAMED = 12  # maximum curves in a legend, and classes with counts in the mat
 MAX_DRAWN = 40  # maximum classes of a matrix, and curves: at 0.5 inch a class 600 would take 22 GB
 MAX_CONFUSIONS = 1000  # rows of the table that replaces a larger matrix
 PANELS = 4  # scatter plots in a row
-
-
-def require_plots() -> None:
-    """Raise ModuleNotFoundError with the command that installs the plots, if they are missing."""
-    with needs("a plot"):
-        import matplotlib.figure  # noqa: F401
 
 
 def plot_answers(

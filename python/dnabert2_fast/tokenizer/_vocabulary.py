@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dnabert2_fast._internal.extras import install
 from dnabert2_fast._internal.hub import HubError, MissingFileError, fetch
 from dnabert2_fast._internal.names import advice, is_hub_id
 from dnabert2_fast._internal.stopped import stopped_run
@@ -127,8 +128,7 @@ def _download(name: str) -> Path:
         return path
     except ImportError:
         raise TokenizerError(
-            f"{here}. To read it from the hub, install the extra: "
-            'pip install "dnabert2-fast[model]"'
+            f"{here}. To read it from the hub, install the extra: {install('model')}"
         ) from None
     except HubError as error:
         raise TokenizerError(f"{here}, and the hub returned no tokenizer ({error}).") from None

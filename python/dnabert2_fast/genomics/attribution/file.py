@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_path, require_writable
+from dnabert2_fast._internal.extras import require_plots
 from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.streams import text_output
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
@@ -75,6 +76,8 @@ def attribute_file(
     for file in (output.out, output.tokens, output.motifs, output.hits):
         if file is not None:
             require_writable(file)
+    if output.plots is not None:
+        require_plots("logomaker")
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
     to_track = output.out is not None and is_track(output.out)
     ordered = read_in_order(source, disjoint=to_track)

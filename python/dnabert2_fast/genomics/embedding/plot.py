@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dnabert2_fast._internal.checks import check_choice
-from dnabert2_fast._internal.extras import needs
+from dnabert2_fast._internal.extras import needs, require_plots
 from dnabert2_fast.genomics.figures import save_figure
 
 __all__ = ["PICTURES", "plot_embeddings", "require_method"]
@@ -136,8 +136,7 @@ def plot_embeddings(
 def require_method(method: str) -> None:
     """Raise for an unknown method of `plot_embeddings`, or when its libraries are missing."""
     check_choice("method", method, ("pca", "umap"))
-    with needs("a plot"):
-        import_module("matplotlib.figure")
+    require_plots()
     with needs(f'method="{method}"'):
         import_module("sklearn.decomposition" if method == "pca" else "umap")
 
