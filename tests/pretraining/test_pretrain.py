@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from concurrent.futures import Future
 from dataclasses import asdict, replace
@@ -322,6 +323,42 @@ def test_damaged_checkpoints_alone_are_an_error(corpus, tmp_path):
     table.write_bytes(bytes(len(table.read_bytes())))
     with pytest.raises(CheckpointError, match=r"step-0000002: damaged.*to start again"):
         pretrain(config)
+
+
+@pytest.mark.parametrize("stop_at", [None, 3])
+def test_minutes_end_a_run_and_set_its_rate(corpus, tmp_path, monkeypatch, stop_at):
+    """Steps of 10 s in a minute; a stopped run has the rest of it."""
+
+    class Clock(PretrainingCallback):
+        now = 1000.0
+
+        def on_step(self, run):
+            self.now += 10
+            if run.done == stop_at and interrupted:
+                signal.raise_signal(signal.SIGTERM)
+
+    def begin(now):
+        clock = Clock()
+        clock.now = now
+        fake = types.SimpleNamespace(monotonic=lambda: clock.now, perf_counter=time.perf_counter)
+        monkeypatch.setattr("dnabert2_fast.pretraining.train.time", fake)
+        return pretrain(config, [clock])
+
+    config = settings(
+        corpus, tmp_path / "run", recipe="fast", optimizer="adamw", steps=None, warmup_steps=None,
+        minutes=1, log_every=1, learning_rate=1e-3,
+    )  # fmt: skip
+    interrupted = [stop_at]
+    if stop_at:
+        with pytest.raises(KeyboardInterrupt):
+            begin(500.0)
+        assert "stopped at step 3 in a run of 1 minutes" in stopped_run(tmp_path / "run")
+        interrupted.clear()
+    rates = [line["learning_rate"] for line in begin(90.0).metrics[1:]]
+    # 2 % of the minute is warm-up, the last 30 % decay.
+    assert rates == pytest.approx([1e-3 / 1.2, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3 * 10 / 18])
+    with pytest.raises(ValueError, match="steps: must be omitted with minutes"):
+        settings(corpus, tmp_path / "no", warmup_steps=None, minutes=1)
 
 
 def test_finished_runs_are_not_repeated_and_others_are_refused(undisturbed, corpus):

@@ -34,12 +34,13 @@ def stopped_run(folder: Path) -> str | None:
     if "corpus" not in settings or "steps" not in settings or (folder / "config.json").exists():
         return None
     finish = f"Run its command again to finish it (pretrain {settings['corpus']} --out {folder})"
-    step = newest_step(folder)
+    step, steps = newest_step(folder), settings["steps"]
+    length = f"{settings['minutes']:g} minutes" if steps is None else f"{steps:,} steps"
     if step is None:
-        steps = settings["steps"]
-        return f"pre-training stopped before the first checkpoint ({steps:,} steps). {finish}"
+        return f"pre-training stopped before the first checkpoint ({length}). {finish}"
+    whole = f"in a run of {length}" if steps is None else f"of {steps:,}"
     return (
-        f"pre-training stopped at step {step:,} of {settings['steps']:,}. {finish}, or use the "
+        f"pre-training stopped at step {step:,} {whole}. {finish}, or use the "
         f"model so far: {_newest(folder)}"
     )
 

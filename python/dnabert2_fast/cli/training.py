@@ -32,7 +32,9 @@ def pretrain(config: PretrainConfig) -> None:
         result = run(config)
     except KeyboardInterrupt as error:
         if (step := newest_step(Path(config.out))) is not None:
-            error.add_note(f"step {step:,} of {config.steps:,} is kept in {config.out}")
+            steps = config.resolved().steps
+            whole = "" if steps is None else f" of {steps:,}"
+            error.add_note(f"step {step:,}{whole} is kept in {config.out}")
         raise
     if is_rank_zero():
         print(

@@ -64,13 +64,13 @@ class DistributedContext:
         result: Result = outcome[0]
         return result
 
-    def any(self, here: bool) -> bool:
-        """Return whether a condition is true in any process."""
+    def max(self, *values: float) -> list[float]:
+        """Return the maximum of each value (or condition) over all processes."""
         if self._control is None:
-            return here
-        flag = torch.tensor(int(here))
-        dist.all_reduce(flag, dist.ReduceOp.MAX, group=self._control)
-        return bool(flag)
+            return list(values)
+        found = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MAX, group=self._control)
+        return found.tolist()
 
     def all_gather(self, value: Result) -> list[Result]:
         """Return the values of all processes, by rank."""

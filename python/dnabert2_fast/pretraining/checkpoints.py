@@ -146,7 +146,7 @@ class Checkpoints:
                 position, reason = {}, str(error)
             if reason is None:
                 reason = self._load(folder / STATE, model, optimizers)
-            if not context.any(reason is not None):
+            if not any(context.max(reason is not None)):
                 return dict(position)
             reasons.append(f"{folder}: damaged ({reason or 'in another process'})")
             if context.is_rank_zero and folder != saved[-1]:

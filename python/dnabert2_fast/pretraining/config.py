@@ -105,6 +105,10 @@ class PretrainConfig:
         Start from this model, a folder or a hub id, and its sizes instead of random weights.
     steps
         Number of updates. Default: the recipe's.
+    minutes
+        End the run after this time instead of after `steps`; the rate then follows the clock, with
+        the recipe's shares of warm-up and decay. Evaluations and checkpoints count, the first and
+        the last evaluation do not. A resumed run has the time that is left.
     batch_tokens
         Maximum tokens of one update, over all processes together. Default: the recipe's.
     micro_batch_tokens
@@ -178,6 +182,7 @@ class PretrainConfig:
     size: Literal["tiny", "mini", "small", "base", "large"] | None = None
     init_from: str | None = None
     steps: int | None = None
+    minutes: float | None = None
     batch_tokens: int | None = None
     micro_batch_tokens: int = 16_384
     optimizer: Literal["adamw", "muon"] | None = None
@@ -218,7 +223,11 @@ class PretrainConfig:
         for name in ("warmup_steps", "decay_steps", "weight_decay"):
             check_not_negative(name, getattr(self, name))
         check_seed(self.seed)
-        check_positive("learning_rate", self.learning_rate)
+        for name in ("learning_rate", "minutes"):
+            check_positive(name, getattr(self, name))
+        for name in ("steps", "warmup_steps", "decay_steps"):
+            if self.minutes is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name}: must be omitted with minutes, which set the schedule.")
         check_between("mask_rate", self.mask_rate, 0, 1, but_not=0)
         for name in ("bpe_dropout", "dropout"):
             check_between(name, getattr(self, name), 0, 1, but_not=1)
@@ -242,22 +251,47 @@ class PretrainConfig:
         recipe = RECIPES[self.recipe]
         given = {name: getattr(self, name, None) for name in Recipe._fields}
         chosen = recipe._replace(**{k: v for k, v in given.items() if v is not None})
+        steps: int | None = chosen.steps
         warmup, decay = self.warmup_steps, self.decay_steps
-        if warmup is None:
-            warmup = round(chosen.warmup_share * chosen.steps)
-        if decay is None:
-            decay = min(round(chosen.decay_share * chosen.steps), max(chosen.steps - warmup, 1))
+        if self.minutes is not None:
+            steps = None
+        else:
+            if warmup is None:
+                warmup = round(chosen.warmup_share * chosen.steps)
+            if decay is None:
+                decay = min(round(chosen.decay_share * chosen.steps), max(chosen.steps - warmup, 1))
         return ResolvedConfig(
             chosen.optimizer,
             chosen.learning_rate,
             chosen.weight_decay,
             chosen.mask_rate,
             chosen.dropout,
-            chosen.steps,
+            steps,
             chosen.batch_tokens,
             warmup,
             decay,
         )
+
+    def schedule(self) -> Schedule:
+        """Return the lengths of the run, its warm-up and its decay: steps, or seconds of `minutes`.
+
+        Returns
+        -------
+        Schedule
+
+        Examples
+        --------
+        >>> PretrainConfig("corpus", "run", recipe="fast", minutes=10).schedule()
+        Schedule(length=600, warmup=12.0, decay=180.0)
+        """
+        if self.minutes is not None:
+            recipe, seconds = RECIPES[self.recipe], 60 * self.minutes
+            return Schedule(seconds, recipe.warmup_share * seconds, recipe.decay_share * seconds)
+        resolved = self.resolved()
+        assert resolved.steps is not None
+        assert resolved.warmup_steps is not None
+        assert resolved.decay_steps is not None
+        return Schedule(resolved.steps, resolved.warmup_steps, resolved.decay_steps)
 
     def shaping(self) -> dict[str, Any]:
         """Return all settings that affect the result, as in ``run.json``.
@@ -271,17 +305,25 @@ class PretrainConfig:
 
 
 class ResolvedConfig(NamedTuple):
-    """A recipe with the requested changes; see `PretrainConfig`."""
+    """A recipe with the requested changes; no steps for a run of `minutes`."""
 
     optimizer: Literal["adamw", "muon"]
     learning_rate: float
     weight_decay: float
     mask_rate: float
     dropout: float
-    steps: int
+    steps: int | None
     batch_tokens: int
-    warmup_steps: int
-    decay_steps: int
+    warmup_steps: int | None
+    decay_steps: int | None
+
+
+class Schedule(NamedTuple):
+    """Lengths in steps, or in seconds for a run of `minutes`."""
+
+    length: float
+    warmup: float
+    decay: float
 
 
 NOT_SHAPING = (

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -271,8 +270,12 @@ class PretrainingRun:
     optimizers : sequence of Optimizer
     done : int
         Steps so far.
+    seconds : float
+        Time of training so far, the same in all processes.
     tokens : int
         Tokens of all batches so far.
+    learning_rate : float
+        Of the last step.
     lowest_loss : float
         The lowest mean training loss so far, in nats; before training the held-out loss.
 
@@ -304,6 +307,7 @@ class PretrainingRun:
         self._scaler = torch.amp.GradScaler(context.device.type, enabled=self.dtype == "float16")
         torch.manual_seed(config.seed)
         self.config, self.resolved = config, config.resolved()
+        self.schedule = config.schedule()
         self.folder, self.context, self.corpus = folder, context, corpus
         model, self.shape = _fresh_or_given(config, corpus.tokenizer, self.resolved.dropout)
         self.model = context.wrap(model.to(context.device), config.fsdp)
@@ -321,6 +325,7 @@ class PretrainingRun:
         self._corpus_state = State(epoch=0, position=0)
         self._sums = StepSums(context)
         self.done, self.tokens, self.lowest_loss = 0, 0, math.inf
+        self.seconds = self.learning_rate = 0.0
 
     def train(self) -> None:
         """Run all remaining steps, and write the model.
@@ -334,6 +339,7 @@ class PretrainingRun:
         """
         config, steps = self.config, self.resolved.steps
         self._begin()
+        began = time.monotonic() - self.seconds
         with (
             stop_between_steps() as stop,
             progress(steps, "pre-training", "steps") as bar,
@@ -344,8 +350,9 @@ class PretrainingRun:
                 self.step(batch)
                 for callback in self._callbacks:
                     callback.on_step(self)
-                last = self.done == steps
-                stopping = self.context.any(bool(stop))
+                # One clock, so that all processes have the same rate and end together.
+                stopped, self.seconds = self.context.max(bool(stop), time.monotonic() - began)
+                stopping, last = bool(stopped), self._progress >= self.schedule.length
                 evaluating = self.done % config.eval_every == 0 or last
                 logging = self.done % config.log_every == 0 or evaluating
                 saving = (self.done % config.checkpoint_every == 0 or stopping) and not last
@@ -362,7 +369,9 @@ class PretrainingRun:
                     self._sums.clear()
                 if saving:
                     self.save()
-                if stopping and not last:
+                if last:
+                    break
+                if stopping:
                     self.checkpoints.wait()
                     if self._reporter is not None:
                         self._reporter.close()
@@ -390,7 +399,13 @@ class PretrainingRun:
         labelled = torch.stack([count for _, _, count in masked]).sum()
         everywhere = context.all_reduce_sum(labelled).clamp(min=1)
         loss_sum = torch.zeros((), device=device)
-        rate = self._rate_of(self.done)
+        rate = self.learning_rate = learning_rate(
+            self._progress,
+            peak=self.resolved.learning_rate,
+            warmup=self.schedule.warmup,
+            decay=self.schedule.decay,
+            length=self.schedule.length,
+        )
         for optimizer in self.optimizers:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
@@ -437,6 +452,7 @@ class PretrainingRun:
         position = {
             "step": self.done,
             "tokens": self.tokens,
+            "seconds": self.seconds,
             "lowest_loss": self.lowest_loss,
             **self._corpus_state,
             "sums": self._sums.totals(),
@@ -465,6 +481,7 @@ class PretrainingRun:
             )
         if kept is not None:
             self.done, self.tokens = int(kept["step"]), int(kept["tokens"])
+            self.seconds = float(kept["seconds"])
             self.lowest_loss = float(kept["lowest_loss"])
             self._corpus_state = State(epoch=kept["epoch"], position=kept["position"])
             self._sums.take_up(kept["sums"], kept["sum_steps"])
@@ -492,18 +509,12 @@ class PretrainingRun:
             first_step=self.done,
             state=self._corpus_state,
         )
-        return prefetch(islice(drawn, self.resolved.steps - self.done))
+        return prefetch(drawn)
 
-    def _rate_of(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        resolved = self.resolved
-        return learning_rate(
-            step,
-            peak=resolved.learning_rate,
-            warmup_steps=resolved.warmup_steps,
-            decay_steps=resolved.decay_steps,
-            steps=resolved.steps,
-        )
+    @property
+    def _progress(self) -> float:
+        """Steps or seconds so far, as in the schedule."""
+        return self.done if self.config.minutes is None else self.seconds
 
     def _check(self, totals: list[float]) -> None:
         """Raise `DivergedError` before a diverged model replaces a good one."""
@@ -543,7 +554,7 @@ class PretrainingRun:
             timed = labelled * sums.timed_steps / sums.steps
             flops = training_flops(self.shape, sums.tokens, sums.squares, timed)
             line["mfu"] = flops / seconds / (peak * self.context.size)
-        line["learning_rate"] = self._rate_of(self.done - 1)
+        line["learning_rate"] = self.learning_rate
         if labelled >= DIVERGED_TOKENS:
             self.lowest_loss = min(self.lowest_loss, line["loss"])
         return line
