@@ -9,6 +9,7 @@ import shutil
 import struct
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,18 @@ def test_bytes_do_not_depend_on_threads_packing_or_time(genome, tmp_path):
         build_corpus([file], tmp_path / name, tok, CorpusConfig(window_bp=70), threads=threads)
         folders.append(contents(tmp_path / name, but="corpus.json"))
     assert folders[0] == folders[1] == folders[2]
+
+
+def test_records_of_one_name_in_several_files_are_one_dictionary_entry(tmp_path):
+    """Arrow writes uninitialised memory for a dictionary with a name twice."""
+    for number in range(3):
+        letters = "".join(random.Random(number).choices("ACGT", k=2_000))
+        (tmp_path / f"{number}.fa").write_text(f">chr1\n{letters}\n>chr2\n{letters}\n")
+    build_corpus(sorted(tmp_path.glob("*.fa")), tmp_path / "c", tok, window_bp=100)
+    column = pq.read_metadata(tmp_path / "c" / "shard-00000.parquet").row_group(0).column(1)
+    assert "RLE_DICTIONARY" in column.encodings
+    names = Corpus.open(tmp_path / "c").origins()["record"].combine_chunks().dictionary
+    assert names.to_pylist() == ["chr1", "chr2"]
 
 
 def test_windows_of_many_times_the_letters(genome, tmp_path):

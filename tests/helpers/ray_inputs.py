@@ -16,7 +16,7 @@ tok = Tokenizer.from_pretrained("dnabert2")
 RULES = {"window_bp": 200, "shard_tokens": 1 << 12, "both_strands": True}
 
 
-def one_after_the_other(numbers, task, **_):
+def one_after_the_other(numbers, task, *_, **__):
     return {number: task(number) for number in numbers}
 
 
@@ -55,7 +55,7 @@ def one_killed_after(begun):
                 continue
             for folder in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # a process that has ended meanwhile
-                    at_work = (folder / "cmdline").read_bytes().startswith(b"ray::Map")
+                    at_work = (folder / "cmdline").read_bytes().startswith(b"ray::_attempt")
                     if at_work and is_ours(int(folder.name)):
                         os.kill(int(folder.name), signal.SIGKILL)
                         killed.append(folder.name)

@@ -26,6 +26,7 @@ OTHER_PROGRAMS = {
     *("--eval_strategy", "--evaluation_strategy", "--fai-idx", "--force-reinstall", "--format"),
     *(
         "--gzi-idx",
+        "--head",
         "--no-deps",
         "--nproc-per-node",
         "--query-gpu",

@@ -13,9 +13,8 @@ from dnabert2_fast.ray import corpus, embedding
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Ray on two processors; its sockets need a short path, whatever TMPDIR is."""
+    """Ray on two processors, and its address; its sockets need a short path."""
     ray = pytest.importorskip("ray", reason="needs the extra ray")
-    pytest.importorskip("ray.data", reason="needs the extra ray")
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     ray.init(
         num_cpus=2,
@@ -25,8 +24,7 @@ def cluster():
         _node_ip_address="127.0.0.1",
         _temp_dir=folder,
     )
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,7 +22,7 @@ from helpers.ray_inputs import (
 import dnabert2_fast.ray
 from dnabert2_fast import Corpus, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
-from dnabert2_fast.errors import CorpusError, FastaError, InputWarning
+from dnabert2_fast.errors import CorpusError, DataError, FastaError, InputWarning
 from dnabert2_fast.io import SourceFile
 from dnabert2_fast.ray import RayTasks, corpus, embedding
 from dnabert2_fast.ray import build_corpus as build_over_ray
@@ -53,12 +53,19 @@ def test_local_paths(tasks, inputs, whole, tmp_path):
 def test_uris(tasks, inputs, whole, tmp_path):
     named = [item._replace(path=item.path.as_uri()) for item in inputs]
     out = tmp_path / "c"
-    assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
+    made = build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES))
     assert contents(out) == contents(whole.folder)
     Corpus.open(out).verify()
     (out / ".building").mkdir()  # of a build that was killed at its end
-    assert build_over_ray(named, out.as_uri(), tok, CorpusConfig(**RULES)) is None
+    again = build_over_ray(named, out.as_uri(), "dnabert2", **RULES)
     assert contents(out) == contents(whole.folder)
+    for remote in (made, again):
+        for split in ("train", "valid"):
+            there, here = remote.in_split(split), whole.in_split(split)
+            assert (len(there), there.tokens, there.read) == (len(here), here.tokens, here.read)
+        assert (remote.settings, remote.by_species) == (whole.settings, whole.by_species)
+        with pytest.raises(DataError, match="is a URL"):
+            remote[0]
     assert not (out / ".building").exists()
     (out / "corpus.json").write_text("{")
     with pytest.raises(CorpusError, match=f"^{out}/corpus.json: "):
@@ -106,7 +113,7 @@ def test_duplicates_need_one_process(tmp_path):
 def test_tasks_have_as_many_threads_as_processors(inputs, tmp_path, monkeypatch):
     asked = {}
 
-    def once(numbers, task, *, num_cpus):
+    def once(numbers, task, _, *, num_cpus):
         asked["num_cpus"] = num_cpus
         return one_after_the_other(numbers, task)
 
@@ -186,7 +193,7 @@ def test_vectors_by_uri_resume(tasks, reads, tmp_path, monkeypatch):
     assert sorted(path.name for path in out.parent.iterdir()) == ["v.npy", "v.npy.names.txt"]
 
 
-def stopped_after_one(numbers, task, **_):
+def stopped_after_one(numbers, task, *_, **__):
     task(next(iter(numbers)))
     raise KeyboardInterrupt
 

@@ -47,12 +47,14 @@ def stored(s3, inputs):
 
 def test_a_corpus(tasks, inputs, whole, s3):
     files, config = stored(s3, inputs), CorpusConfig(**RULES)
-    assert build_over_ray(files, "s3://bucket/corpora/c", tok, config) is None
+    made = build_over_ray(files, "s3://bucket/corpora/c", tok, config)
     named = {PurePosixPath(path): data for path, data in contents(whole.folder).items()}
     assert s3.contents("s3://bucket/corpora/c") == named
     requests = s3.requests
-    assert build_over_ray(files, "s3://bucket/corpora/c", tok, config) is None  # is there already
+    again = build_over_ray(files, "s3://bucket/corpora/c", tok, config)  # is there already
     assert s3.requests < requests + 20
+    assert len(made) == len(again) == len(whole)
+    assert made.by_species == again.by_species == whole.by_species
     with pytest.raises(CorpusError, match=r"bucket/corpora/c: .*seed 0 \(requested 9\)"):
         build_over_ray(files, "s3://bucket/corpora/c", tok, config, seed=9)
     assert s3.contents("s3://bucket/corpora/c") == named

@@ -18,7 +18,7 @@ from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.errors import DataError
 
-__all__ = ["PACKED", "is_stdout", "is_stream", "refuse_url", "require_file", "text_output"]
+__all__ = ["PACKED", "URL", "is_stdout", "is_stream", "refuse_url", "require_file", "text_output"]
 
 
 PACKED = (".gz", ".bgz")  # endings of text that is written as bgzip
@@ -69,10 +69,10 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
 
     >>> refuse_url("https://x.org/genome.fa")
     Traceback (most recent call last):
-    dnabert2_fast.errors.DataError: https://x.org/genome.fa: is a URL. Download the file first.
+    dnabert2_fast.errors.DataError: https://x.org/genome.fa: is a URL. Download it first.
     """
     if URL.match(os.fspath(path)) and not os.path.exists(path):
-        raise DataError(f"{path}: is a URL. Download the file first.")
+        raise DataError(f"{path}: is a URL. Download it first.")
 
 
 def is_stdout(path: str | os.PathLike[str]) -> bool:

@@ -70,6 +70,7 @@ METAVARS = {
     "plot": "FILE",
     "plots": "FOLDER",
     "prefix": "NAME",
+    "ray": "ADDRESS",
     "reference": "FILE",
     "regions": "FILE",
     "repo": "OWNER/NAME",

@@ -10,7 +10,8 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.manifest import SourceFile
 from dnabert2_fast.tokenizer import Tokenizer
 
-__all__ = ["build_corpus", "build_planned", "build_units", "merge_units", "not_in_corpus"]
+__all__ = [
+    "build_corpus",
+    "build_planned",
+    "build_units",
+    "finished_corpus",
+    "kept_if_begun",
+    "merge_units",
+    "not_in_corpus",
+]
 
 JOURNAL = "journal.jsonl"
 SHARD = {"name", "split", "sequences", "tokens", "bytes", "xxh3", "origins_xxh3"}
@@ -117,20 +126,31 @@ def build_corpus(
 
 def build_planned(plan: CorpusPlan, *, threads: int = 0) -> Corpus:
     """Build all units of a plan and merge them, as `build_corpus` does."""
-    finished = _finished(plan)
+    finished = finished_corpus(plan)
     if finished is not None:
         return finished
-    try:
+    with kept_if_begun(plan):
         build_units(plan, range(len(plan.units)), threads=threads)
-    except BaseException:
-        # A build without a complete shard leaves nothing, unless another process is building.
-        if not any(plan.folder.glob(f"unit-*/{JOURNAL}")) and not plan.is_being_built():
-            shutil.rmtree(plan.folder, ignore_errors=True)
-        raise
     return merge_units(plan)
 
 
-def _finished(plan: CorpusPlan) -> Corpus | None:
+@contextmanager
+def kept_if_begun(plan: CorpusPlan) -> Iterator[None]:
+    """Delete the plan's folder when the block fails before any shard is complete.
+
+    Another process may be building there: then the folder stays.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not any(plan.folder.glob(f"unit-*/{JOURNAL}")) and not plan.is_being_built():
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        elif isinstance(error, KeyboardInterrupt):
+            error.add_note(f"finished shards are kept in {plan.folder}")
+        raise
+
+
+def finished_corpus(plan: CorpusPlan) -> Corpus | None:
     """Return the plan's corpus if it exists; raise if `out` holds anything else."""
     if not plan.out.exists() or (plan.out.is_dir() and not any(plan.out.iterdir())):
         return None
@@ -154,7 +174,7 @@ def build_units(plan: CorpusPlan, units: Iterable[int], *, threads: int = 0) -> 
         raise CorpusError(
             "deduplicate: must be False for several parts. Build the corpus in one part."
         )
-    if _finished(plan) is not None:
+    if finished_corpus(plan) is not None:
         return
     build_with_shares(plan, units, plan.prepare(), threads=threads)
 
@@ -311,7 +331,7 @@ def merge_units(plan: CorpusPlan) -> Corpus:
     CorpusError
         When a unit is not built, or no unit has a window.
     """
-    finished = _finished(plan)
+    finished = finished_corpus(plan)
     if finished is not None:
         return finished
     if not plan.folder.is_dir():
@@ -412,4 +432,9 @@ def _origins(origins: _native.Origins, files: list[str], whose: SourceFile) -> p
 
 
 def _chosen(indices: npt.NDArray[np.uint32], names: list[str]) -> pa.DictionaryArray:
+    positions = {name: position for position, name in enumerate(dict.fromkeys(names))}
+    if len(positions) < len(names):
+        # For a dictionary with a name twice, Arrow writes uninitialised memory to Parquet.
+        indices = np.array([positions[name] for name in names], np.uint32)[indices]
+        names = list(positions)
     return pa.DictionaryArray.from_arrays(numbers(indices.view(np.int32)), strings(names))

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from dnabert2_fast import _native
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.streams import refuse_url
 from dnabert2_fast.corpus.format import (
     CONTENTS,
     ORIGIN,
@@ -134,6 +135,19 @@ class Corpus:
             return cls(folder, split, contents)
         except (KeyError, TypeError) as error:
             raise CorpusError(f"{folder / CONTENTS}: damaged: {error!r}") from None
+
+    def in_split(self, split: Split) -> Corpus:
+        """Return a split of the same corpus, without reading its files again.
+
+        Parameters
+        ----------
+        split : {"train", "valid"}
+
+        Returns
+        -------
+        Corpus
+        """
+        return Corpus(self.folder, split, self._contents)
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -330,6 +344,7 @@ class Corpus:
     @cached_property
     def shards(self) -> list[Ragged]:
         """Windows of each shard, memory-mapped; their numbers continue across shards."""
+        refuse_url(self.folder)
         mapped = []
         for shard in self._shards:
             path = self.folder / shard_files(shard["number"])[0]

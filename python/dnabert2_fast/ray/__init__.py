@@ -1,4 +1,4 @@
-"""Corpora and vectors of files, computed by tasks of Ray Data on a cluster.
+"""Corpora and vectors of files, computed by tasks of Ray on a cluster.
 
 Paths may be local, then on a file system that all machines share, or URIs that pyarrow supports
 (``s3://``, ``gs://``, ``hdfs://``, ``file://``), which are copied to the workers' disks and back.

@@ -1,4 +1,4 @@
-"""Build a corpus over Ray Data, one task per unit; the bytes equal those of `build_corpus`.
+"""Build a corpus over Ray, one task per unit; the bytes equal those of `build_corpus`.
 
 A task runs again when its worker died; in a shared folder it resumes after the last complete shard.
 """
@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from dnabert2_fast._internal.settings import require_same
+from dnabert2_fast._internal.streams import refuse_url
 from dnabert2_fast.corpus.build import (
     JOURNAL,
     build_units,
     build_with_shares,
+    finished_corpus,
+    kept_if_begun,
     merge_units,
     write_merged,
 )
@@ -29,7 +32,14 @@ from dnabert2_fast.corpus.read import Corpus
 from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.arguments import file_list
 from dnabert2_fast.io.manifest import SourceFile
-from dnabert2_fast.ray.storage import Storage, copy_file, naming_originals, stamp_of, storage_of
+from dnabert2_fast.ray.storage import (
+    Storage,
+    copy_file,
+    naming_originals,
+    stamp_of,
+    storage_of,
+    uri_of,
+)
 from dnabert2_fast.ray.tasks import each
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -37,15 +47,15 @@ __all__ = ["build_corpus"]
 
 
 def build_corpus(
-    files: Iterable[str | os.PathLike[str] | SourceFile],
+    files: Iterable[str | os.PathLike[str] | SourceFile] | os.PathLike[str],
     out: str | os.PathLike[str],
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | str | os.PathLike[str],
     config: CorpusConfig | None = None,
     *,
     threads: int = 0,
     num_cpus: int = 1,
     **settings: Any,
-) -> Corpus | None:
+) -> Corpus:
     """Build a corpus with the tasks of a Ray cluster.
 
     Call ``ray.init`` first to choose the cluster. The corpus equals that of
@@ -57,7 +67,8 @@ def build_corpus(
         All local if `out` is, else any mixture.
     out : path or URI
         Folder of the corpus. At a URI, a corpus is complete once its ``corpus.json`` exists.
-    tokenizer : Tokenizer
+    tokenizer : Tokenizer, or str or path
+        As in `dnabert2_fast.build_corpus`.
     config : CorpusConfig, optional
         As in `dnabert2_fast.build_corpus`; `deduplicate` is refused, because duplicates are found
         by one process only.
@@ -70,8 +81,9 @@ def build_corpus(
 
     Returns
     -------
-    Corpus or None
-        Split ``"train"``; None if `out` is a URI, because only local files can be mapped.
+    Corpus
+        Split ``"train"``. At a URI only its counts and settings can be read, because its files
+        cannot be memory-mapped: copy the folder to read windows.
 
     Raises
     ------
@@ -81,16 +93,30 @@ def build_corpus(
     config = dataclasses.replace(config or CorpusConfig(), **settings)
     if config.deduplicate:
         raise CorpusError("deduplicate: must be False with Ray. Use build_corpus.")
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
     share = _Share(threads or num_cpus, num_cpus)
-    if "://" in os.fspath(out):
-        _build_remotely(file_list(files), os.fspath(out), tokenizer, config, share)
-        return None
-    plan = CorpusPlan(files, out, tokenizer, config)
-    each(
-        range(len(plan.units)),
-        lambda unit: build_units(plan, [unit], threads=share.threads),
-        num_cpus=share.num_cpus,
-    )
+    inputs = [
+        file if isinstance(file, SourceFile) else SourceFile(file) for file in file_list(files)
+    ]
+    if uri_of(out) is not None:
+        contents = _build_remotely(inputs, out, tokenizer, config, share)
+        return Corpus(Path(out), "train", contents)
+    for item in inputs:
+        refuse_url(item.path)
+    # Workers may have another working directory.
+    inputs = [item._replace(path=Path(item.path).absolute()) for item in inputs]
+    plan = CorpusPlan(inputs, Path(out).absolute(), tokenizer, config)
+    finished = finished_corpus(plan)
+    if finished is not None:
+        return finished
+    with kept_if_begun(plan):
+        each(
+            range(len(plan.units)),
+            lambda unit: build_units(plan, [unit], threads=share.threads),
+            "building corpus",
+            num_cpus=share.num_cpus,
+        )
     return merge_units(plan)
 
 
@@ -102,16 +128,14 @@ class _Share(NamedTuple):
 
 
 def _build_remotely(
-    files: list[str | os.PathLike[str] | SourceFile],
-    out: str,
+    inputs: list[SourceFile],
+    out: str | os.PathLike[str],
     tokenizer: Tokenizer,
     config: CorpusConfig,
     share: _Share,
-) -> None:
-    inputs = [
-        file if isinstance(file, SourceFile) else SourceFile(os.fspath(file)) for file in files
-    ]
-    locations = [storage_of(os.fspath(item.path)) for item in inputs]
+) -> dict[str, Any]:
+    """Build a corpus at a URI; returns the contents of its ``corpus.json``."""
+    locations = [storage_of(item.path) for item in inputs]
     plan = CorpusPlan(
         [item._replace(path=Path(path)) for item, (_, path) in zip(inputs, locations, strict=True)],
         Path("corpus"),
@@ -121,8 +145,7 @@ def _build_remotely(
     )
     storage, home = storage_of(out)
     if storage.get_file_info(f"{home}/{CONTENTS}").type != fs.FileType.NotFound:
-        _require_the_same(storage, home, plan)
-        return
+        return _finished_at(storage, home, plan)
     shares = _prepare(plan, locations, (storage, f"{home}/.building"), share.num_cpus)
 
     def build(unit: int) -> int:
@@ -130,7 +153,11 @@ def _build_remotely(
             plan, unit, shares, locations, (storage, f"{home}/.building"), share.threads
         )
 
-    each(range(len(plan.units)), build, num_cpus=share.num_cpus)
+    try:
+        each(range(len(plan.units)), build, "building corpus", num_cpus=share.num_cpus)
+    except KeyboardInterrupt as error:
+        error.add_note(f"finished units are kept in {uri_of(out)}/.building")
+        raise
     with tempfile.TemporaryDirectory() as scratch:
         local = plan.moved(Path(scratch, "corpus"), {})
         for unit in range(len(plan.units)):
@@ -147,11 +174,16 @@ def _build_remotely(
 
         for name in write_merged(local, Path(scratch), move):
             copy_file((fs.LocalFileSystem(), f"{scratch}/{name}"), (storage, f"{home}/{name}"))
+        contents = read_contents(Path(scratch))
     storage.delete_dir(f"{home}/.building")
+    return contents
 
 
-def _require_the_same(storage: fs.FileSystem, home: str, plan: CorpusPlan) -> None:
-    """Raise when a finished corpus is of another plan, and end the build that made it."""
+def _finished_at(storage: fs.FileSystem, home: str, plan: CorpusPlan) -> dict[str, Any]:
+    """Return the contents of a finished corpus; raise if it is another plan's.
+
+    The last step of a build that was killed is done here.
+    """
     there = storage, f"{home}/{CONTENTS}"
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch, CONTENTS)
@@ -161,6 +193,7 @@ def _require_the_same(storage: fs.FileSystem, home: str, plan: CorpusPlan) -> No
     require_same(home, contents["settings"], plan.settings, CorpusError)
     if storage.get_file_info(f"{home}/.building").type != fs.FileType.NotFound:
         storage.delete_dir(f"{home}/.building")
+    return contents
 
 
 def _prepare(
@@ -173,7 +206,11 @@ def _prepare(
         with storage.open_input_stream(path) as stored:
             return plan.shares_of(stored.read(), folder)
     capped = [number for number, item in enumerate(plan.inputs) if item.max_bp is not None]
-    counts = each(capped, lambda number: _count(plan, number, locations[number]), num_cpus=num_cpus)
+
+    def count(number: int) -> int:
+        return _count(plan, number, locations[number])
+
+    counts = each(capped, count, "counting bases", num_cpus=num_cpus)
     bases = {plan.inputs[number].path: count for number, count in counts.items()}
     shares = plan.shares(lambda path: int(bases[path]))
     storage.create_dir(folder, recursive=True)

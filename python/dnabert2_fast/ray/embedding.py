@@ -1,4 +1,4 @@
-"""Embed a file over Ray Data, one task per part; the output equals that of `embed_file`.
+"""Embed a file over Ray, one task per part; the output equals that of `embed_file`.
 
 A task does the work of ``--part I/N``; the last one joins the parts. Torch is imported only for
 embedding, so that corpora can be built without it.
@@ -18,7 +18,14 @@ from pyarrow import fs
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.io.regions import SequenceFile
-from dnabert2_fast.ray.storage import Storage, copy_file, naming_originals, stamp_of, storage_of
+from dnabert2_fast.ray.storage import (
+    Storage,
+    copy_file,
+    naming_originals,
+    stamp_of,
+    storage_of,
+    uri_of,
+)
 from dnabert2_fast.ray.tasks import RayTasks, each
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -98,11 +105,11 @@ def embed_file(
     if source.regions is not None:
         files["regions"] = os.fspath(source.regions)
     locations = {name: storage_of(file) for name, file in files.items()}
-    is_local = not any("://" in location for location in (os.fspath(out), *files.values()))
+    is_local = not any(map(uri_of, (out, *files.values())))
     work = _Work(
         locations,
         {name: [location[1], *stamp_of(*location)] for name, location in locations.items()},
-        Path(out).absolute() if is_local else storage_of(os.fspath(out)),
+        Path(out).absolute() if is_local else storage_of(out),
         str(Path(model).absolute()) if Path(model).exists() else model,
         tokenizer,
         config or EmbeddingConfig(),
@@ -112,8 +119,8 @@ def embed_file(
         "cuda" if tasks.num_gpus else "cpu",
     )
     reserved = {"num_cpus": tasks.num_cpus, "num_gpus": tasks.num_gpus}
-    each(range(tasks.parts), lambda i: work.run((i + 1, tasks.parts)), **reserved)
-    rows = each([0], lambda _: work.run(None), **reserved)[0]
+    each(range(tasks.parts), lambda i: work.run((i + 1, tasks.parts)), "embedding", **reserved)
+    rows = each([0], lambda _: work.run(None), "joining parts", **reserved)[0]
     if not isinstance(work.out, Path):
         work.out[0].delete_dir(f"{work.out[1]}.parts")
     return int(rows)

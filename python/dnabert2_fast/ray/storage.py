@@ -5,6 +5,7 @@ The URIs of pyarrow are read and written: ``s3://``, ``gs://``, ``hdfs://``, ``f
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,20 +14,38 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
+from dnabert2_fast._internal.streams import URL
 from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
-__all__ = ["Storage", "copy_file", "naming_originals", "stamp_of", "storage_of"]
+__all__ = ["Storage", "copy_file", "naming_originals", "stamp_of", "storage_of", "uri_of"]
 
 Storage = tuple[fs.FileSystem, str]
 T = TypeVar("T", bound=Exception)
 
 
-def storage_of(location: str) -> Storage:
+def uri_of(location: str | os.PathLike[str]) -> str | None:
+    """Return a URI as text, None for a path; a `Path` of a URI has lost a slash.
+
+    >>> uri_of(Path("s3://bucket/x.fa")), uri_of("file:///tmp/x.fa"), uri_of("/tmp/x.fa")
+    ('s3://bucket/x.fa', 'file:///tmp/x.fa', None)
+    """
+    text = os.fspath(location)
+    if not URL.match(text) or os.path.exists(text):
+        return None
+    scheme, _, rest = text.partition(":")
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{rest.lstrip('/')}"
+
+
+def storage_of(location: str | os.PathLike[str]) -> Storage:
     """Return the file system of a path or URI, and the path in it."""
-    if "://" in location:
-        storage, path = fs.FileSystem.from_uri(location)
-        return storage, path.rstrip("/")
-    return fs.LocalFileSystem(), str(Path(location).absolute())
+    uri = uri_of(location)
+    if uri is None:
+        return fs.LocalFileSystem(), str(Path(location).absolute())
+    try:
+        storage, path = fs.FileSystem.from_uri(uri)
+    except ValueError as error:  # another scheme
+        raise ValueError(f"{uri}: {error}. Use a path, s3://, gs://, hdfs:// or file://.") from None
+    return storage, path.rstrip("/")
 
 
 def stamp_of(storage: fs.FileSystem, path: str) -> list[int]:

@@ -1,16 +1,32 @@
-"""Tasks of Ray Data by number; a task runs again when its worker died."""
+"""Tasks of Ray by number; a task runs again when its worker died."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dnabert2_fast import errors
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
+from dnabert2_fast._internal.progress import progress
+from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
-__all__ = ["RayTasks", "each"]
+__all__ = ["RayTasks", "connected", "each"]
+
+# Runs of a task whose worker dies, for example because the machine is out of memory.
+RUNS = 4
+
+# Longest time to wait for cancelled tasks, whose workers hold files open.
+CANCEL_S = 10
+
+# Ray's own log and that of its workers would break the progress bar.
+QUIET = {"log_to_driver": False, "logging_level": "error"}
+
+# Errors of inputs and settings. A task returns them, so that the caller gets them unchanged.
+EXPECTED = (Dnabert2Error, OSError, ValueError, OverflowError, ModuleNotFoundError)
 
 
 @dataclass(frozen=True)
@@ -20,8 +36,8 @@ class RayTasks:
     Parameters
     ----------
     parts : int
-        Number of tasks. A task computes every `parts`-th chunk of 4,096 sequences; with more tasks
-        than workers, less is lost when a worker dies.
+        Number of tasks. A task computes every `parts`-th chunk of the input; with more tasks than
+        workers, less is lost when a worker dies.
     num_cpus : float
         Processors per task, if it has no GPU.
     num_gpus : float
@@ -47,41 +63,159 @@ class RayTasks:
         check_at_least("num_cpus", self.num_cpus, 0)
         check_at_least("num_gpus", self.num_gpus, 0)
 
+    @classmethod
+    def of_cluster(cls, device: str = "auto") -> RayTasks:
+        """Return two tasks per GPU of the cluster or, without GPUs, per processor.
+
+        Parameters
+        ----------
+        device : {"auto", "cpu", "cuda"}
+            ``"auto"`` uses GPUs if the cluster has any.
+
+        Returns
+        -------
+        RayTasks
+
+        Raises
+        ------
+        ValueError
+            When `device` is another one, or ``"cuda"`` and the cluster has no GPU.
+
+        Examples
+        --------
+        >>> RayTasks.of_cluster("cpu")  # doctest: +SKIP
+        RayTasks(parts=32, num_cpus=1, num_gpus=0)
+        """
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(
+                f"device: must be auto, cpu or cuda with Ray, which chooses the GPU (got {device})."
+            )
+        found = _cluster().cluster_resources()
+        gpus, cpus = int(found.get("GPU", 0)), int(found.get("CPU", 1))
+        if device == "cuda" and not gpus:
+            raise ValueError("device: the Ray cluster has no GPU (got cuda). Use cpu.")
+        if gpus and device != "cpu":
+            return cls(2 * gpus, num_gpus=1)
+        return cls(2 * max(cpus, 1))
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Connect to a cluster, without its log; disconnect at the end.
+
+    Parameters
+    ----------
+    address : str
+        ``"local"`` starts a cluster on this machine, ``"auto"`` finds the one of this machine;
+        else ``HOST:PORT`` or ``ray://HOST:PORT``.
+
+    Raises
+    ------
+    ConnectionError
+        When there is no such cluster.
+    ModuleNotFoundError
+        When Ray is missing; names the extra to install.
+    """
+    with needs("--ray"):
+        import ray
+
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, **own, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise ConnectionError(
+            f"ray: no cluster at {address} ({reason}). Start one with `ray start --head`, "
+            "or use local."
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _cluster() -> Any:
+    """Return the module of Ray, connected; without ``ray.init``, Ray finds or starts a cluster."""
+    with needs("dnabert2_fast.ray"):
+        import ray
+
+    if not ray.is_initialized():
+        ray.init(**QUIET)
+    return ray
+
 
 def each(
     numbers: Iterable[int],
     task: Callable[[int], Any],
+    description: str,
     *,
     num_cpus: float = 1,
     num_gpus: float = 0,
 ) -> dict[int, Any]:
     """Run a task for every number; returns their results.
 
-    Ray reserves this number of processors or, if set, of GPUs for each task. An error in
-    a task ends the others; the death of a worker does not. Errors of this package are raised
-    unchanged, others as Ray reports them.
+    Ray reserves this number of processors or, if set, of GPUs for each task. An error in a task or
+    Ctrl-C ends the others; the death of a worker does not. `EXPECTED` errors are raised unchanged,
+    others as Ray reports them. Warnings of this package are repeated here, each once.
     """
-    with needs("dnabert2_fast.ray"):
-        import ray.data
-
-    rows = [{"number": number} for number in numbers]
-    if not rows:
+    numbers = list(numbers)
+    if not numbers:
         return {}
-
-    def attempt(row: dict[str, Any]) -> dict[str, Any]:
-        result, error, message = None, "", ""
-        try:
-            result = task(row["number"])
-        except errors.Dnabert2Error as met:
-            error, message = type(met).__name__, str(met)
-        return {"number": row["number"], "result": result, "error": error, "message": message}
-
-    data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    # Ray Data warns if both are set.
-    needed = {"num_gpus": num_gpus} if num_gpus else {"num_cpus": num_cpus}
-    results = {}
-    for row in data.map(attempt, **needed).iter_rows():
-        if row["error"]:
-            raise getattr(errors, row["error"])(row["message"])
-        results[row["number"]] = row["result"]
+    ray = _cluster()
+    strict = any(
+        action == "error" and issubclass(InputWarning, category)
+        for action, _, category, *_ in warnings.filters
+    )
+    reserved = {"num_gpus": num_gpus} if num_gpus else {"num_cpus": num_cpus}
+    remote = ray.remote(_attempt).options(max_retries=RUNS - 1, **reserved)
+    given = ray.put(task)
+    running = {remote.remote(given, number, strict): number for number in numbers}
+    results: dict[int, Any] = {}
+    warned: set[str] = set()
+    try:
+        with progress(len(numbers), description, "tasks") as bar:
+            while running:
+                (done,), _ = ray.wait(list(running), num_returns=1)
+                results[running[done]] = _result(ray, done, warned)
+                del running[done]
+                bar.update()
+    except BaseException:
+        for unfinished in running:
+            ray.cancel(unfinished, force=True)
+        ray.wait(list(running), num_returns=len(running), timeout=CANCEL_S)
+        raise
     return results
+
+
+def _attempt(
+    task: Callable[[int], Any], number: int, strict: bool
+) -> tuple[Any, Exception | None, list[Warning]]:
+    """Run a task on a worker; returns its result or expected error, and its warnings."""
+    os.environ["DNABERT2_FAST_PROGRESS"] = "0"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("error" if strict else "always", InputWarning)
+        try:
+            result, met = task(number), None
+        except EXPECTED as error:
+            result, met = None, error
+    return result, met, [one.message for one in seen if isinstance(one.message, InputWarning)]
+
+
+def _result(ray: Any, done: Any, warned: set[str]) -> Any:
+    try:
+        result, error, seen = ray.get(done)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as lost:  # of the cluster, not of the task
+        reason = str(lost).strip().partition("\n")[0]
+        raise OSError(
+            f"Ray: a task could not be completed ({reason}). If its worker died {RUNS} times, give "
+            "the workers more memory, or run fewer at a time."
+        ) from None
+    if error is not None:
+        raise error
+    for warning in seen:
+        if str(warning) not in warned:
+            warned.add(str(warning))
+            warnings.warn(warning, stacklevel=4)
+    return result
