@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.processes import run
+from safetensors.torch import load_file
 
 from dnabert2_fast import (
     Corpus,
@@ -129,6 +130,19 @@ def test_it_learns_and_says_so(undisturbed):
     }
     model = Dnabert2ForMaskedLM.from_pretrained(undisturbed.folder)
     assert model.config.vocab_size == Tokenizer.from_pretrained(undisturbed.folder).vocab_size
+
+
+def test_a_model_can_be_saved_in_bfloat16(corpus, tmp_path):
+    """It has the rounded weights of the run, and its loss."""
+    changes = {"steps": 2, "eval_every": 2, "eval_tokens": 500}
+    whole = pretrain(settings(corpus, tmp_path / "whole", **changes))
+    half = pretrain(settings(corpus, tmp_path / "half", save_dtype="bfloat16", **changes))
+    assert half.eval_loss == whole.eval_loss
+    ours, theirs = (load_file(run.folder / "model.safetensors") for run in (half, whole))
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name].bfloat16()), name
+    model = Dnabert2ForMaskedLM.from_pretrained(half.folder, dtype="float32")
+    assert model.dtype == torch.float32
 
 
 class Seen(PretrainingCallback):

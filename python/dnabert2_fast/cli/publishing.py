@@ -38,6 +38,7 @@ SETTINGS = (
     "size",
     "mode",
     "steps",
+    "minutes",
     "epochs",
     "batch_size",
     "batch_tokens",

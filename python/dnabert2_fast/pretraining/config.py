@@ -155,6 +155,9 @@ class PretrainConfig:
         auto: bfloat16 on CPUs that support it and on CUDA cards of compute capability 8.0 and
         above, float16 with loss scaling on older cards, float32 elsewhere. In 16 bits the weights
         stay in float32.
+    save_dtype
+        Dtype of the weights in the finished model. bfloat16 halves the file; checkpoints of the run
+        stay in float32.
     attention
         Attention backend; see `dnabert2-fast doctor`.
     fsdp
@@ -203,6 +206,7 @@ class PretrainConfig:
     seed: int = 0
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    save_dtype: Literal["float32", "bfloat16"] = "float32"
     attention: str = "auto"
     fsdp: bool = False
     tensorboard: bool = False

@@ -46,11 +46,11 @@ class RunFolder:
                 theirs = read_object(about)
             except ValueError as error:
                 raise CheckpointError(f"{about}: damaged: {error}. Delete {self.folder}.") from None
-            if self.finished and theirs.get("steps") != settings["steps"]:
+            both = (theirs.get("steps"), settings["steps"])  # null in runs of `minutes`
+            if self.finished and None not in both and both[0] != both[1]:
                 raise CheckpointError(
-                    f"{self.folder}: finished after {theirs.get('steps')} steps (requested "
-                    f"{settings['steps']}). To train it further, choose another --out and set "
-                    f"--init-from {self.folder}."
+                    f"{self.folder}: finished after {both[0]} steps (requested {both[1]}). "
+                    f"To train it further, choose another --out and set --init-from {self.folder}."
                 )
             require_same(self.folder, theirs, settings)
         elif self.folder.exists() and any(self.folder.iterdir()):

@@ -572,7 +572,7 @@ class PretrainingRun:
         if self._reporter is not None:
             self._reporter.close()
             self.corpus.tokenizer.save_pretrained(self.folder.folder)
-            final.save_pretrained(self.folder.folder)
+            final.to(DTYPES[self.config.save_dtype]).save_pretrained(self.folder.folder)
         self.checkpoints.remove()
 
 
