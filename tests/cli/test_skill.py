@@ -1,17 +1,20 @@
-"""The skill in the package: its commands have these arguments, and it is installed as it is."""
+"""The skill in the package: it is installed as it is, and its commands run."""
 
-import functools
-import inspect
 import re
 import shlex
+import shutil
 
 import pytest
+from helpers.commands import parse_only
+from helpers.project import ROOT
 
-from dnabert2_fast import cli
-from dnabert2_fast.cli import _parser
+from dnabert2_fast import cli, read_fasta
+from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.cli.skill import SKILL
 
 LINES = re.findall(r"`dnabert2-fast ([a-z].*?)`", SKILL.read_text())
+COMMANDS = [line for line in LINES if " " in line]
+DATA = ROOT / "packaging" / "galaxy" / "test-data"
 
 
 def test_it_is_installed(tmp_path, capsys):
@@ -25,16 +28,32 @@ def test_it_is_installed(tmp_path, capsys):
 
 @pytest.mark.parametrize("line", LINES)
 def test_its_commands_have_these_arguments(line, monkeypatch):
-    """They are parsed by the command's own parser, and nothing is run."""
-    described = _parser.described
+    parse_only(line, monkeypatch)
 
-    def not_run(target):
-        made = described(target)
-        return made if inspect.isclass(made) else functools.wraps(made)(lambda *_, **__: None)
 
-    monkeypatch.setattr(_parser, "described", not_run)
-    command, *arguments = shlex.split(line)
-    _parser.parse(_parser.target_of(cli.COMMANDS[command][1]()), arguments, command)
+@pytest.mark.full
+def test_its_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
+    """As an agent would type them, on small files; only the pre-training is shorter."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DATA / "sequences.fasta", "reads.fa")
+    letters = next(iter(read_fasta(GENOME))).sequence[:300_000]
+    (tmp_path / "genome.fa").write_text(f">chr1\n{letters}\n")
+    (tmp_path / "peaks.bed").write_text("chr1\t100\t300\nchr1\t1000\t1150\n")
+    alternative = "ACGT"["ACGT".index(letters[999]) - 1]
+    (tmp_path / "variants.vcf").write_text(
+        "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"chr1\t1000\t.\t{letters[999]}\t{alternative}\t.\t.\t.\n"
+    )
+    header, *rows = (DATA / "labelled.csv").read_text().splitlines()
+    (tmp_path / "tables").mkdir()
+    for name, some in (("train", rows[:40]), ("dev", rows[40:60]), ("test", rows[60:])):
+        (tmp_path / "tables" / f"{name}.csv").write_text("\n".join([header, *some]) + "\n")
+    shutil.copy("tables/test.csv", "test.csv")
+    for line in COMMANDS:
+        code = cli.main(shlex.split(line.replace("--steps 1000", "--steps 2 --warmup-steps 1")))
+        assert code == 0, (line, capsys.readouterr().err)
+        for made in re.findall(r"--out (\S+)", line):
+            assert (tmp_path / made).exists(), line
 
 
 def test_it_routes_to_every_task():
