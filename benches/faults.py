@@ -52,7 +52,7 @@ MODULES = (
     "dnabert2_fast.cli.genomics",
     "dnabert2_fast.cli.tokenizers",
     "dnabert2_fast.finetuning.runs",
-    "dnabert2_fast.finetuning.predict_file",
+    "dnabert2_fast.finetuning.file",
     "dnabert2_fast.pretraining.train",
     "matplotlib.pyplot",
     "sklearn.linear_model",

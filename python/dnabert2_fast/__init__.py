@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.corpus.sample import Mixture, TokenBatches
     from dnabert2_fast.finetuning.config import FinetuneConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
-    from dnabert2_fast.finetuning.predict_file import predict
-    from dnabert2_fast.finetuning.predictor import Predictor
+    from dnabert2_fast.finetuning.file import predict_file
+    from dnabert2_fast.finetuning.predictor import Predictor, predict
     from dnabert2_fast.finetuning.runs import finetune
     from dnabert2_fast.genomics.attribution.mutagenesis import attribute
     from dnabert2_fast.genomics.embedding.file import embed_file
@@ -63,6 +63,7 @@ __all__ = [
     "fill_mask",
     "finetune",
     "predict",
+    "predict_file",
     "pretrain",
     "pseudo_likelihood",
     "read_fasta",
@@ -93,7 +94,8 @@ _HOME = {
     "evaluate": "finetuning.evaluation",
     "fill_mask": "genomics.likelihood.scores",
     "finetune": "finetuning.runs",
-    "predict": "finetuning.predict_file",
+    "predict": "finetuning.predictor",
+    "predict_file": "finetuning.file",
     "pretrain": "pretraining.train",
     "pseudo_likelihood": "genomics.likelihood.scores",
     "read_fasta": "io.fasta",

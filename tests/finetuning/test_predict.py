@@ -19,7 +19,7 @@ from dnabert2_fast import (
     PackedBatch,
     Predictor,
     evaluate,
-    predict,
+    predict_file,
 )
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError, DataError, FastaError, InputWarning
@@ -80,7 +80,7 @@ def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, str
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.csv"
     config = PredictConfig(stride_bp=stride, batch_tokens=70)
-    assert predict(files / "multiclass", files / "x.fa", out, config) == len(RECORDS)
+    assert predict_file(files / "x.fa", out, files / "multiclass", config) == len(RECORDS)
     rows = read(out)
     assert [row["name"] for row in rows] == list(RECORDS)
     probabilities = []
@@ -98,7 +98,7 @@ def test_a_record_gets_the_mean_of_its_windows(files, tmp_path, monkeypatch, str
 
 def test_a_row_a_window(files, tmp_path):
     out = tmp_path / "p.parquet"
-    predict(files / "labels", files / "x.fa", out, PredictConfig(rows="windows", stride_bp=25))
+    predict_file(files / "x.fa", out, files / "labels", PredictConfig(rows="windows", stride_bp=25))
     rows = pq.read_table(out).to_pylist()
     want = [
         (name, start, start + len(piece), piece)
@@ -118,7 +118,7 @@ def test_a_row_a_window(files, tmp_path):
 def test_every_base_is_answered_once(files, tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", chunk)
     out = tmp_path / "p.parquet"
-    assert predict(files / "bases", files / "x.fa", out) == sum(map(len, RECORDS.values()))
+    assert predict_file(files / "x.fa", out, files / "bases") == sum(map(len, RECORDS.values()))
     table = pq.read_table(out)
     want = []
     for sequence in RECORDS.values():
@@ -141,7 +141,7 @@ def test_every_base_is_answered_once(files, tmp_path, monkeypatch, chunk):
 
 def test_every_token_is_answered(files, tmp_path):
     out = tmp_path / "p.csv"
-    predict(files / "tokens", files / "x.fa", out)
+    predict_file(files / "x.fa", out, files / "tokens")
     want = []
     for name, sequence in RECORDS.items():
         chances = softmax(slow_logits(files / "tokens", sequence))[1:-1, 1]  # none is cut
@@ -163,14 +163,14 @@ def test_tables_and_reads(files, tmp_path):
     (tmp_path / "r.fq").write_text(
         "".join(f"@{n}\n{s}\n+\n{'I' * len(s)}\n" for n, s in RECORDS.items())
     )
-    predict(files / "numbers", files / "x.fa", tmp_path / "expected.csv")
+    predict_file(files / "x.fa", tmp_path / "expected.csv", files / "numbers")
     want = [row["value_strength"] for row in read(tmp_path / "expected.csv")]
     for name, names in (
         ("t.csv.gz", [f"n{i}" for i in range(len(want))]),
         ("plain.csv", [str(i) for i in range(len(want))]),
         ("r.fq", list(RECORDS)),
     ):
-        predict(files / "numbers", tmp_path / name, tmp_path / "got.csv")
+        predict_file(tmp_path / name, tmp_path / "got.csv", files / "numbers")
         rows = read(tmp_path / "got.csv")
         assert [row["value_strength"] for row in rows] == want
         assert [row["name"] for row in rows] == names
@@ -185,15 +185,21 @@ def test_bad_input_leaves_nothing(files, tmp_path):
         ("multiclass", "pairs.csv", "p.csv", DataError, "single sequences"),
         ("multiclass", "other.csv", "p.csv", DataError, 'no column "sequence"'),
         ("multiclass", "cut.fa.gz", "p.csv", FastaError, "damaged or ends early"),
-        ("multiclass", "pairs.csv", "p.xlsx", ValueError, r"must end in \.csv or \.parquet"),
+        (
+            "multiclass",
+            "pairs.csv",
+            "p.xlsx",
+            ValueError,
+            r"\.csv, \.tsv or \.parquet, or in \.",
+        ),
         (".", "pairs.csv", "p.csv", CheckpointError, r"has no task\.json"),
     ]
     for model, file, out, error, message in bad:
         with pytest.raises(error, match=message):
-            predict(files / model, tmp_path / file, tmp_path / out)
+            predict_file(tmp_path / file, tmp_path / out, files / model)
     with pytest.raises(ValueError, match="stride_bp: must be between 1 and window_bp"):
         config = PredictConfig(window_bp=5, stride_bp=6)
-        predict(files / "multiclass", files / "x.fa", tmp_path / "p.csv", config)
+        predict_file(files / "x.fa", tmp_path / "p.csv", files / "multiclass", config)
     assert set(tmp_path.iterdir()) == before
 
 
@@ -281,7 +287,7 @@ def test_records_are_cut_to_the_tokens_of_training(files, tmp_path):
     both = (want + predictor(turned).outputs) / 2
 
     def written(config):
-        predict(tmp_path / "cut", files / "x.fa", tmp_path / "p.csv", config)
+        predict_file(files / "x.fa", tmp_path / "p.csv", tmp_path / "cut", config)
         return read(tmp_path / "p.csv")
 
     for config, answers in ((PredictConfig(), want), (PredictConfig(both_strands=True), both)):
@@ -302,7 +308,7 @@ def test_bases_beyond_max_length_of_one_strand_have_the_other_answer(files, tmp_
     task = Task("bases", ("out", "in"), max_length=9)
     predictor = Predictor.load(make(tmp_path / "cut", task))
     both = PredictConfig(both_strands=True)
-    predict(tmp_path / "cut", files / "x.fa", tmp_path / "p.csv", both)
+    predict_file(files / "x.fa", tmp_path / "p.csv", tmp_path / "cut", both)
     rows, alone = read(tmp_path / "p.csv"), 0
     for name, sequence in RECORDS.items():
         there = predictor([sequence]).outputs[:, 1]
@@ -406,7 +412,7 @@ def test_records_without_bases_have_no_answer(files, tmp_path):
     (tmp_path / "x.fa").write_text("".join(f">{n}\n{s}\n" for n, s in texts.items()))
     said = r"x\.fa: letters outside .*: 'N' 320, .*more than half of 2 records: gap, protein\."
     with pytest.warns(UserWarning, match=said):
-        predict(files / "multiclass", tmp_path / "x.fa", tmp_path / "p.csv")
+        predict_file(tmp_path / "x.fa", tmp_path / "p.csv", files / "multiclass")
     rows = read(tmp_path / "p.csv")
     assert [row["prediction"] == "" for row in rows] == [False, True, True, False]
     assert [row["probability_yes"] == "nan" for row in rows] == [False, True, True, False]

@@ -7,7 +7,7 @@ from helpers.predictors import RECORDS, WINDOW, make
 from dnabert2_fast import (
     Dnabert2ForSequenceClassification,
     Dnabert2ForTokenClassification,
-    predict,
+    predict_file,
 )
 from dnabert2_fast.errors import FastaError
 from dnabert2_fast.finetuning import PredictConfig
@@ -40,15 +40,15 @@ def files(tmp_path, monkeypatch):
 def test_going_on(files, monkeypatch, error, task, name, rows):
     with monkeypatch.context() as patch:
         chunks = stop_after(patch, MODELS[task], "forward", 99, None)
-        written = predict(files / task, files / "x.fa", files / name, PredictConfig(rows=rows))
+        written = predict_file(files / "x.fa", files / name, files / task, PredictConfig(rows=rows))
     want, out = (files / name).read_bytes(), files / "out" / name
     with monkeypatch.context() as patch:
         stop_after(patch, MODELS[task], "forward", 2, error)
         with pytest.raises(type(error)):
-            predict(files / task, files / "x.fa", out, PredictConfig(rows=rows))
+            predict_file(files / "x.fa", out, files / task, PredictConfig(rows=rows))
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
     calls = stop_after(monkeypatch, MODELS[task], "forward", 99, None)
-    assert predict(files / task, files / "x.fa", out, PredictConfig(rows=rows)) == written
+    assert predict_file(files / "x.fa", out, files / task, PredictConfig(rows=rows)) == written
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == want
     assert [path.name for path in out.parent.iterdir()] == [name]
@@ -60,7 +60,7 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
     with monkeypatch.context() as patch:
         stop_after(patch, MODELS["multiclass"], "forward", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            predict(folder, files / "x.fa", out)
+            predict_file(files / "x.fa", out, folder)
     config = PredictConfig()
     if change == "stride":
         config = PredictConfig(stride_bp=30)
@@ -70,8 +70,8 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
         Task("multilabel", ("no", "yes", "maybe"), window_bp=WINDOW).save(folder)
     else:
         (files / "x.fa").write_text((files / "x.fa").read_text().replace("A", "C"))
-    predict(folder, files / "x.fa", out, config)
-    predict(folder, files / "x.fa", files / "p.csv", config)
+    predict_file(files / "x.fa", out, folder, config)
+    predict_file(files / "x.fa", files / "p.csv", folder, config)
     assert out.read_bytes() == (files / "p.csv").read_bytes()
     assert [path.name for path in out.parent.iterdir()] == ["p.csv"]
 
@@ -79,5 +79,5 @@ def test_other_settings_start_afresh(files, monkeypatch, change):
 def test_from_a_damaged_file_nothing_is_left(files):
     (files / "x.fa").write_text((files / "x.fa").read_text() + ">cut\nAC\0GT\n")
     with pytest.raises(FastaError, match="NUL byte"):
-        predict(files / "multiclass", files / "x.fa", files / "out" / "p.csv")
+        predict_file(files / "x.fa", files / "out" / "p.csv", files / "multiclass")
     assert not list((files / "out").iterdir())

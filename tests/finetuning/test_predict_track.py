@@ -10,7 +10,7 @@ from helpers.interrupts import stop_after
 from helpers.predictors import RECORDS, WINDOW, make
 from helpers.tracks import read_bedgraph
 
-from dnabert2_fast import Dnabert2ForSequenceClassification, Predictor, predict
+from dnabert2_fast import Dnabert2ForSequenceClassification, Predictor, predict_file
 from dnabert2_fast.cli import main
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning import PredictConfig
@@ -98,7 +98,7 @@ def test_a_base_has_the_answer_of_the_window_around_its_bin(
     genome = files / ("x.fa" if regions else "x.fa.gz")
     names = [name.replace(" ", "_") for name in predictor.task.names]
     for ending in ("bw", "bedGraph"):
-        windows = predict(files / model, genome, tmp_path / f"x.{ending}", config)
+        windows = predict_file(genome, tmp_path / f"x.{ending}", files / model, config)
         assert windows > 3
     for number, name in enumerate(names):
         middle = f".{name}" if len(names) > 1 else ""
@@ -117,8 +117,10 @@ def test_a_base_has_the_answer_of_the_window_around_its_bin(
 
 def test_a_track_has_the_windows_of_the_table(files, tmp_path):
     """With the default stride windows along whole records are those of `predict --rows windows`."""
-    predict(files / "number", files / "x.fa", tmp_path / "x.bedgraph")
-    predict(files / "number", files / "x.fa", tmp_path / "x.parquet", PredictConfig(rows="windows"))
+    predict_file(files / "x.fa", tmp_path / "x.bedgraph", files / "number")
+    predict_file(
+        files / "x.fa", tmp_path / "x.parquet", files / "number", PredictConfig(rows="windows")
+    )
     got = read_bedgraph(tmp_path / "x.bedgraph", LENGTHS)
     for row in pq.read_table(tmp_path / "x.parquet").to_pylist():
         value = got[row["name"]][row["end_bp"] - 1]
@@ -133,7 +135,7 @@ def test_a_track_has_the_windows_of_the_table(files, tmp_path):
 def test_a_table_of_regions(files, tmp_path, rows):
     predictor = Predictor.load(files / "classes")
     config = PredictConfig(regions=files / "x.bed", rows=rows)
-    predict(files / "classes", files / "x.fa", tmp_path / "x.parquet", config)
+    predict_file(files / "x.fa", tmp_path / "x.parquet", files / "classes", config)
     table = pq.read_table(tmp_path / "x.parquet").to_pylist()
     want = []
     for number, (contig, start, end, strand) in enumerate(spans_of(True)):
@@ -162,7 +164,7 @@ def test_segments_are_where_a_class_is_predicted(files, tmp_path, model):
     predictor = Predictor.load(files / model)
     names = predictor.task.names
     want = naive(predictor, spans_of(False), 20)
-    predict(files / model, files / "x.fa", tmp_path / "x.bed.gz", PredictConfig(stride_bp=20))
+    predict_file(files / "x.fa", tmp_path / "x.bed.gz", files / model, PredictConfig(stride_bp=20))
     for number, name in enumerate(names):
         path = tmp_path / f"x.{name.replace(' ', '_')}.bed.gz"
         assert path.read_bytes()[12:14] == b"BC"  # the extra field of bgzip
@@ -191,15 +193,15 @@ def test_resuming(files, tmp_path, monkeypatch, name):
     kind = Dnabert2ForSequenceClassification
     with monkeypatch.context() as patch:
         chunks = stop_after(patch, kind, "forward", 999, None)
-        predict(files / "number", files / "x.fa", tmp_path / name)
+        predict_file(files / "x.fa", tmp_path / name, files / "number")
     out = tmp_path / "out" / name
     with monkeypatch.context() as patch:
         stop_after(patch, kind, "forward", 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            predict(files / "number", files / "x.fa", out)
+            predict_file(files / "x.fa", out, files / "number")
     assert [path.name for path in out.parent.iterdir()] == [f"{name}.parts"]
     calls = stop_after(monkeypatch, kind, "forward", 999, None)
-    predict(files / "number", files / "x.fa", out)
+    predict_file(files / "x.fa", out, files / "number")
     assert len(calls) == len(chunks) - 2 > 0
     assert out.read_bytes() == (tmp_path / name).read_bytes()
     assert [path.name for path in out.parent.iterdir()] == [name]
@@ -209,7 +211,7 @@ def test_progress_counts_bases_with_the_time_left(files, tmp_path, monkeypatch, 
     monkeypatch.setattr("dnabert2_fast._internal.progress.SECONDS_BETWEEN_LINES", -1.0)
     monkeypatch.setattr(predict_windows, "CHUNK_WINDOWS", 3)
     monkeypatch.setenv("DNABERT2_FAST_PROGRESS", "1")
-    predict(files / "number", files / "x.fa", tmp_path / "x.bw")
+    predict_file(files / "x.fa", tmp_path / "x.bw", files / "number")
     lines = capsys.readouterr().err.splitlines()
     total = sum(LENGTHS.values())
     assert lines[1].startswith("predicting: ")  # after the line of device and precision
@@ -234,10 +236,10 @@ def test_bad_requests_leave_nothing(files, tmp_path):
     ]
     for model, out, config, error, message in bad:
         with pytest.raises(error, match=message):
-            predict(files / model, files / "x.fa", tmp_path / out, config or PredictConfig())
+            predict_file(files / "x.fa", tmp_path / out, files / model, config or PredictConfig())
     make(tmp_path / "twice", Task("multiclass", ("a b", "a_b"), window_bp=WINDOW))
     with pytest.raises(ValueError, match=r"two classes have the file x\.a_b\.bw"):
-        predict(tmp_path / "twice", files / "x.fa", tmp_path / "x.bw")
+        predict_file(files / "x.fa", tmp_path / "x.bw", tmp_path / "twice")
     assert set(tmp_path.iterdir()) == {*before, tmp_path / "twice"}
 
 

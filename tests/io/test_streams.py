@@ -335,7 +335,7 @@ def test_bytes_are_read_in_any_amount(tmp_path):
 
 def test_results_on_standard_output_are_those_of_a_file(tmp_path, capfdbinary):
     from dnabert2_fast import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
-    from dnabert2_fast.finetuning import Task, predict
+    from dnabert2_fast.finetuning import Task, predict_file
     from dnabert2_fast.genomics import likelihood_table, score_vcf
     from dnabert2_fast.genomics.variants import ScoringConfig
 
@@ -351,7 +351,7 @@ def test_results_on_standard_output_are_those_of_a_file(tmp_path, capfdbinary):
     writers = {
         ".tsv": lambda out: likelihood_table(tmp_path / "x.fa", model, mini, out, mask_stride=9),
         ".vcf": lambda out: score_vcf(tmp_path / "x.vcf", genome, model, mini, out, config),
-        ".csv": lambda out: predict(tmp_path / "m", tmp_path / "x.fa", out),
+        ".csv": lambda out: predict_file(tmp_path / "x.fa", out, tmp_path / "m"),
     }
     for suffix, write in writers.items():
         write(tmp_path / f"y{suffix}")

@@ -17,7 +17,7 @@ from dnabert2_fast import (
     embed,
     embed_file,
     embed_positions,
-    predict,
+    predict_file,
     pseudo_likelihood,
     score_variants,
 )
@@ -107,11 +107,11 @@ def test_predictions(tmp_path, classifier):
     path = tmp_path / "x.fa"
     path.write_text(RECORDS)
     with pytest.raises(TokenizerError, match=NAMED):
-        predict(classifier, path, tmp_path / "y.csv")
+        predict_file(path, tmp_path / "y.csv", classifier)
     (tmp_path / "x.csv").write_text(f"sequence,label\n{LINE},other\n{LINE}A-{LINE},other\n")
     said = r"x\.csv:3: record \"1\": '-' at 21 "
     with pytest.raises(TokenizerError, match=said):
-        predict(classifier, tmp_path / "x.csv", tmp_path / "y.csv")
+        predict_file(tmp_path / "x.csv", tmp_path / "y.csv", classifier)
     arguments = ["evaluate", str(classifier), str(tmp_path / "x.csv"), "--out", str(tmp_path / "e")]
     assert cli.main(arguments) == 2
 

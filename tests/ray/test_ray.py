@@ -202,7 +202,7 @@ def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
     given = (str(reads / "model"), tok, tmp_path / "v.npy")
     with pytest.raises(ValueError, match="parts: must be at least 1"):
         RayTasks(0)
-    with pytest.raises(ValueError, match=r"must end in \.npy"):
+    with pytest.raises(ValueError, match=r"or in \.npy, \.h5ad"):
         embed_over_ray(reads / "x.fa", *given[:2], tmp_path / "v.txt", tasks=RayTasks(1))
     with pytest.raises(FileNotFoundError, match=r"none\.fa"):
         embed_over_ray(tmp_path / "none.fa", *given, tasks=RayTasks(1))

@@ -57,7 +57,7 @@ def embed(
         with one per line; with --regions a genome as FASTA, plain or bgzip.
     out
         .npy (float32, names in OUT.names.txt), .parquet (columns name, contig, start, end, strand,
-        embedding) or .h5ad (AnnData).
+        embedding), .csv or .tsv (also .gz; columns embedding0, embedding1, ...) or .h5ad (AnnData).
     model
         A checkpoint folder or a hub id, owner/name or owner/name@revision; mini is the small model
         in the package.
@@ -112,7 +112,7 @@ def embed(
     dnabert2-fast embed genome.fa --regions peaks.bed --window-bp 512 --out peaks.parquet
     """
     from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
-    from dnabert2_fast.genomics.embedding.file import embed_file
+    from dnabert2_fast.genomics.embedding.file import embed_file, require_format
     from dnabert2_fast.genomics.embedding.plot import PICTURES, plot_embeddings, require_method
     from dnabert2_fast.io.arguments import printable
     from dnabert2_fast.io.regions import SequenceFile, read_pieces
@@ -132,6 +132,7 @@ def embed(
             "--color-by: a column needs one row of a table per vector. Leave out --window-bp and "
             "--regions, or use gc or length."
         )
+    require_format(out)
     require_output(out)
     require_output(plot)
     if plot is not None:

@@ -10,13 +10,15 @@ from typing import Annotated
 import tyro
 
 from dnabert2_fast._internal.progress import announce
+from dnabert2_fast._internal.streams import is_stdout
 from dnabert2_fast.cli._args import Dtype, report, require_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
 from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.io.regions import SequenceFile
-from dnabert2_fast.io.tracks import is_track
+from dnabert2_fast.io.table_writer import require_ending
+from dnabert2_fast.io.tracks import TRACK_SUFFIXES, is_track
 
 __all__ = ["attribute", "fill_mask", "likelihood", "score_variants"]
 
@@ -55,7 +57,8 @@ def score_variants(
         A checkpoint folder or a hub id; its weights decide whether it is a classifier. Default:
         the small model in the package.
     out
-        .vcf or .vcf.gz (the same records with INFO fields D2_...), or .parquet.
+        .vcf or .vcf.gz (the same records with INFO fields D2_...), or a table .csv, .tsv (also
+        .gz) or .parquet.
     prefix
         Prefix of the INFO fields; another prefix keeps the scores of a second model too.
     tokenizer
@@ -79,6 +82,8 @@ def score_variants(
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
     from dnabert2_fast.loading import load_model
 
+    if not is_stdout(out):
+        require_ending(out, others=(".vcf", ".vcf.gz"))
     require_output(out)
     net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
     announce(net.what_runs)
@@ -272,7 +277,8 @@ def likelihood(
         A checkpoint folder or a hub id of a masked language model. Default: the small model in
         the package.
     out
-        Table: .tsv or .parquet (pseudo-log-likelihood, perplexity, bits per base). Track:
+        Table .csv, .tsv (also .gz) or .parquet: pseudo-log-likelihood, perplexity, bits per
+        base. Track:
         .bedgraph, .bw or .bigwig.
     hub
         Folder to create instead of --out: bigWig files of the probabilities of A, C, G and T, and
@@ -318,6 +324,8 @@ def likelihood(
 
     if (out is None) == (hub is None):
         raise ValueError("out: give either --out for a table or track, or --hub.")
+    if out is not None and not (is_stdout(out) or is_track(out)):
+        require_ending(out, others=TRACK_SUFFIXES, what="for a track")
     require_output(out)
     require_output(hub, folder=True)
     net, tok = load_masked_lm(model, tokenizer, device=device, dtype=dtype, attention=attention)

@@ -89,6 +89,7 @@ def predict(
     stride_bp: int | None = None,
     regions: Path | None = None,
     both_strands: bool = False,
+    sequence_column: str | None = None,
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
@@ -106,13 +107,13 @@ def predict(
     model
         A folder that finetune wrote, or its hub id.
     file
-        FASTA or FASTQ (plain, gz, bgz, zst), or .csv or .csv.gz with a column sequence (or
-        sequence1 and sequence2) and optionally name; with --regions a genome as FASTA, plain or
-        bgzip.
+        FASTA or FASTQ (plain, gz, bgz, zst), or a table .csv, .tsv (also .gz) or .parquet with a
+        column sequence (or sequence1 and sequence2) and optionally name; with --regions a genome as
+        FASTA, plain or bgzip.
     out
-        Table: .csv or .parquet; - is standard output. Track: .bw, .bigwig, .bedgraph, or .bed for
-        the segments in which a class is predicted; text also .gz or .bgz. Each class has its file:
-        x.NAME.bw for x.bw.
+        Table: .csv, .tsv (also .gz) or .parquet; - is standard output. Track: .bw, .bigwig,
+        .bedgraph, or .bed for the segments in which a class is predicted; text also .gz or .bgz.
+        Each class has its file: x.NAME.bw for x.bw.
     rows
         Table: one row per record or region, or per window.
     window_bp
@@ -124,6 +125,8 @@ def predict(
         strand - are reverse complemented; positions stay those of the genome.
     both_strands
         Average the answers for a window and for its reverse complement; for bases, base by base.
+    sequence_column
+        Column of a table with the sequences. Default: sequence.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -144,20 +147,21 @@ def predict(
     dnabert2-fast predict run genome.fa --regions peaks.bed --both-strands --out peaks.parquet
     """
     from dnabert2_fast.finetuning.config import PredictConfig
-    from dnabert2_fast.finetuning.predict_file import predict as run
+    from dnabert2_fast.finetuning.file import predict_file
 
     if not (is_track(out) or is_segments(out)):
         require_output(out)
-    written = run(
-        model,
+    written = predict_file(
         file,
         out,
+        model,
         PredictConfig(
             rows=rows,
             window_bp=window_bp,
             stride_bp=stride_bp,
             regions=regions,
             both_strands=both_strands,
+            sequence_column=sequence_column,
             batch_tokens=batch_tokens,
             attention=attention,
             dtype=dtype,
@@ -181,6 +185,8 @@ def evaluate(
     /,
     *,
     out: Folder,
+    sequence_column: str | None = None,
+    label_column: str | None = None,
     rna: bool = False,
     batch_tokens: int = 16384,
     attention: str = "auto",
@@ -194,9 +200,13 @@ def evaluate(
     model
         A folder that finetune wrote, or its hub id.
     table
-        .csv or .csv.gz with labels as in training.
+        .csv, .tsv (also .gz) or .parquet, with labels as in training.
     out
         Folder to create, with report.html, metrics.json, predictions.csv and plots.
+    sequence_column
+        Column of the table with the sequences. Default: sequence.
+    label_column
+        Column of the table with the labels. Default: label.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -215,6 +225,7 @@ def evaluate(
     """
     from dnabert2_fast.finetuning.evaluation import evaluate as run
     from dnabert2_fast.finetuning.report import trained_scores
+    from dnabert2_fast.finetuning.rows import ColumnNames
 
     values = run(
         model,
@@ -224,6 +235,7 @@ def evaluate(
         attention=attention,
         dtype=dtype,
         device=device,
+        columns=ColumnNames(sequence_column, label_column),
         rna=rna,
     )
     print(f"{out}: {listed(values)}")

@@ -1,7 +1,7 @@
 """Fine-tuning on labelled tables, and prediction with the result.
 
-`finetune` trains a classifier or regressor for sequences, pairs, tokens or bases; `Predictor` and
-`predict` apply it to sequences and files, and `evaluate` compares its answers with labels.
+`finetune` trains a classifier or regressor for sequences, pairs, tokens or bases. `Predictor` and
+`predict` apply it to sequences, `predict_file` to files; `evaluate` compares answers with labels.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dnabert2_fast.finetuning.config import FinetuneConfig, PredictConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
-    from dnabert2_fast.finetuning.predict_file import predict
-    from dnabert2_fast.finetuning.predictor import Answers, Predictor
+    from dnabert2_fast.finetuning.file import predict_file
+    from dnabert2_fast.finetuning.predictor import Answers, Predictor, predict
     from dnabert2_fast.finetuning.runs import FinetuneResult, finetune
     from dnabert2_fast.finetuning.task import Task
 
@@ -26,6 +26,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "predict",
+    "predict_file",
 ]
 
 _HOME = {
@@ -37,7 +38,8 @@ _HOME = {
     "Task": "task",
     "evaluate": "evaluation",
     "finetune": "runs",
-    "predict": "predict_file",
+    "predict": "predictor",
+    "predict_file": "file",
 }
 
 if not TYPE_CHECKING:  # or a misspelt name would be of type Any

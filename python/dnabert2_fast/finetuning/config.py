@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,7 +29,8 @@ class FinetuneConfig:
     data
         One table with all rows, or a folder with train, dev and test: .csv, .tsv (also .gz) or
         .parquet with the columns sequence, label, or sequence1, sequence2, label. A folder may
-        have labels.txt (label,label_name). With `regions` the tables are written there.
+        have labels.txt (label,label_name). With `regions` the tables are written there. In Python
+        also a pandas, polars or Arrow table, or a dict of them with the keys train, dev and test.
     out
         Folder to create: the model of the best epoch on dev, metrics.json and
         test_predictions.csv. The same command resumes a stopped run from its last epoch; a finished
@@ -115,7 +116,7 @@ class FinetuneConfig:
     """
 
     model: Annotated[str, tyro.conf.Positional]
-    data: str
+    data: Annotated[Any, tyro.conf.arg(constructor=str)]  # from the command line, a path
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     task: Kind | Literal["auto"] = "auto"
     mode: Mode = "full"
@@ -152,7 +153,7 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Settings of `predict`: windows of records, device, precision and batch size.
+    """Settings of `predict_file`: windows, device, precision and batch size.
 
     Parameters
     ----------
@@ -170,6 +171,8 @@ class PredictConfig:
         `stride_bp` the model reads a window; regions on the strand ``-`` are reverse complemented.
     both_strands
         Average the answers of a window and of its reverse complement, for `bases` base by base.
+    sequence_column
+        Column of a table with the sequences. Default: sequence.
     batch_tokens
         Maximum tokens per batch; more is faster and needs more memory.
     attention
@@ -191,6 +194,7 @@ class PredictConfig:
     stride_bp: int | None = None
     regions: str | os.PathLike[str] | None = None
     both_strands: bool = False
+    sequence_column: str | None = None
     batch_tokens: int = 16_384
     attention: str = "auto"
     dtype: str = "auto"

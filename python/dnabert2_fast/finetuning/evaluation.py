@@ -11,19 +11,20 @@ from dnabert2_fast._internal.extras import require_plots
 from dnabert2_fast._internal.progress import announce
 from dnabert2_fast._internal.report import save_report
 from dnabert2_fast.errors import CheckpointError
+from dnabert2_fast.finetuning.file import write_labelled
 from dnabert2_fast.finetuning.inputs import rows_with_bases
 from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.metrics import scores
 from dnabert2_fast.finetuning.plot import plot_answers
-from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
 from dnabert2_fast.finetuning.report import report_on
+from dnabert2_fast.finetuning.rows import ColumnNames
 from dnabert2_fast.finetuning.trainer import aligned
 
 __all__ = ["evaluate"]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (those of predict, and the table's)
     folder: str | os.PathLike[str],
     table: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -33,6 +34,7 @@ def evaluate(
     dtype: str = "auto",
     device: str = "auto",
     rna: bool = False,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 (it is immutable)
 ) -> dict[str, float]:
     r"""Compare a fine-tuned model's answers with the labels of a table.
 
@@ -41,16 +43,18 @@ def evaluate(
     folder : path
         A folder that `finetune` wrote.
     table : path
-        .csv or .csv.gz, with labels as in training.
+        .csv, .tsv (also .gz) or .parquet, with labels as in training.
     out : path
         Folder to create: ``metrics.json``, ``predictions.csv``, ``report.html`` and ``report.md``
         with all scores, and ``confusion.png`` and ``curves.png`` (ROC and precision-recall) or, for
         regression, ``scatter.png``. With more than 40 classes ``confusions.csv`` lists the most
         frequent confusions instead of a plot.
     batch_tokens, attention, dtype, device
-        As in `predict`.
+        As in `predict_file`.
     rna : bool
         Read U as T.
+    columns : ColumnNames
+        Names of the columns with sequences and labels. Default: sequence and label.
 
     Returns
     -------
@@ -98,7 +102,8 @@ def evaluate(
     )
     announce(predictor.model.what_runs)
     task = predictor.task
-    labelled = rows_with_bases(predictor.tokenizer, read_labelled(table, task, rna=rna))
+    read = read_labelled(table, task, rna=rna, columns=columns)
+    labelled = rows_with_bases(predictor.tokenizer, read)
     answers = predictor(labelled.sequences, labelled.pairs)
     labels, outputs = aligned(task, labelled, answers)
     values = scores(labels, outputs, task.kind)

@@ -29,7 +29,7 @@ from dnabert2_fast.finetuning.label_text import (
     warn_of_classes,
     warn_of_numbers,
 )
-from dnabert2_fast.finetuning.rows import Row, read_rows, shortened
+from dnabert2_fast.finetuning.rows import ColumnNames, Row, name_of, read_rows, shortened
 from dnabert2_fast.finetuning.task import Task
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "read_labelled",
     "read_splits",
     "require_variation",
+    "rows_of_tables",
     "warn_of_shared",
 ]
 
@@ -140,6 +141,27 @@ def read_splits(
     return replace(task, window_bp=max(map(len, tables["train"].sequences))), tables
 
 
+def rows_of_tables(tables: Mapping[str, Any], *, rna: bool) -> dict[str, list[Row]]:
+    """Return the rows of train, dev (or val) and test, tables in memory.
+
+    Raises
+    ------
+    DataError
+        When one is missing, or as `read_rows`.
+    """
+    rows = {}
+    for split in SPLITS:
+        key = next((name for name in NAMES[split] if name in tables), None)
+        if key is None:
+            found = ", ".join(map(str, tables)) or "an empty dict"
+            raise DataError(
+                f"data: has no {split} (got {found[:200]}). Give the tables train, dev and test."
+            )
+        name = f"{name_of(tables)}[{key!r}]"
+        rows[split] = list(read_rows(tables[key], name, rna=rna))
+    return rows
+
+
 def _path_of(folder: Path, split: str) -> Path:
     """Return the table of a split."""
     choices = [folder / (name + suffix) for name in NAMES[split] for suffix in SUFFIXES]
@@ -214,9 +236,13 @@ def checksum(task: Task, tables: Mapping[str, Labelled]) -> str:
 
 
 def read_labelled(
-    path: str | os.PathLike[str], task: Task | None = None, *, rna: bool = False
+    path: str | os.PathLike[str],
+    task: Task | None = None,
+    *,
+    rna: bool = False,
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 (it is immutable)
 ) -> Labelled:
-    """Read a CSV (or .csv.gz) with the columns ``sequence`` and ``label``.
+    """Read a table with the columns ``sequence`` and ``label``, or others by name.
 
     Parameters
     ----------
@@ -225,6 +251,8 @@ def read_labelled(
         The meaning of labels. Default: detected from their form.
     rna : bool
         Read U as T.
+    columns : ColumnNames
+        The columns to read.
 
     Raises
     ------
@@ -233,7 +261,7 @@ def read_labelled(
         row.
     """
     path = Path(path)
-    rows = list(read_rows(path, rna=rna))
+    rows = list(read_rows(path, rna=rna, columns=columns))
     return _parsed(rows, task or _task_of(rows, "auto", path, ()), path)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pc
 from sklearn.metrics import (
     auc,
     average_precision_score,
@@ -20,6 +19,7 @@ from sklearn.metrics import (
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast.finetuning.labels import IGNORED
 from dnabert2_fast.finetuning.task import Task
+from dnabert2_fast.io.table_writer import table_writer
 
 __all__ = ["PLOTS", "plot_answers"]
 
@@ -136,8 +136,8 @@ def _confusions(
         "count": counts[order],
         "fraction_of_label": counts[order] / of_label[pairs[order, 0]],
     }
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        pc.write_csv(pa.table(columns), handle)
+    with table_writer(path) as write:
+        write(pa.table(columns))
 
 
 def _curves(

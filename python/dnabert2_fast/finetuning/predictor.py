@@ -6,26 +6,32 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from dnabert2_fast._internal.strict_json import read_object
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.inputs import Inputs, as_read, bases_of, encode
 from dnabert2_fast.finetuning.losses import Classifier, load_classifier, probabilities
 from dnabert2_fast.finetuning.rows import Row
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Region, Window, chunks_of, windows_along, windows_of
-from dnabert2_fast.io.arguments import Sequences
+from dnabert2_fast.io.arguments import Sequences, checked
 from dnabert2_fast.io.strand import reverse_complement
+from dnabert2_fast.loading import Name, converted, tokenizer_of
 from dnabert2_fast.model.batching import length_sorted_batches
+from dnabert2_fast.model.int8 import is_int8
 from dnabert2_fast.model.weights import checkpoint_folder
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 
-__all__ = ["Answers", "Predictor", "warn_of_empty"]
+__all__ = ["Answers", "Predictor", "predict", "warn_of_empty"]
+
+MAX_LISTED = 8  # classes in a repr
 
 # Returns the outputs of a chunk from its number, its rows, and a function that computes them.
 Keep = Callable[
@@ -80,9 +86,11 @@ class Predictor:
     ...     model = Dnabert2ForSequenceClassification.from_pretrained("mini")
     >>> task = Task("multiclass", ("other", "promoter"), window_bp=300)
     >>> predictor = Predictor(model, Tokenizer.from_pretrained("mini"), task)
-    >>> outputs = predictor(["ACGTTGCATTAGCA", "GGGCCC" * 100]).outputs
-    >>> outputs.shape, np.allclose(outputs.sum(1), 1)
-    ((2, 2), True)
+    >>> predictor.predict_proba(["ACGTTGCATTAGCA", "GGGCCC" * 100]).shape
+    (2, 2)
+    >>> predictor  # doctest: +NORMALIZE_WHITESPACE
+    Predictor('mini', multiclass, classes: other, promoter; window_bp=300, device='cpu',
+    dtype='float32')
     """
 
     def __init__(
@@ -95,11 +103,12 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        folder: str | os.PathLike[str],
+        folder: Name,
+        tokenizer: Tokenizer | Name | None = None,
         *,
-        attention: str = "auto",
-        dtype: str = "auto",
         device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
         batch_tokens: int = 16_384,
     ) -> Predictor:
         """Read a folder that `finetune` wrote.
@@ -108,7 +117,9 @@ class Predictor:
         ----------
         folder : path
             Or the hub id of a folder that was published.
-        attention, dtype, device
+        tokenizer : Tokenizer, str or path, optional
+            Default: the folder's own.
+        device, dtype, attention
             As in ``from_pretrained``.
         batch_tokens : int
 
@@ -138,7 +149,122 @@ class Predictor:
         folder = checkpoint_folder(folder)
         task = Task.load(folder)
         model = load_classifier(task, str(folder), attention=attention, dtype=dtype, device=device)
-        return cls(model, Tokenizer.from_pretrained(folder), task, batch_tokens)
+        return cls(model, tokenizer_of(tokenizer, folder), task, batch_tokens)
+
+    def __repr__(self) -> str:
+        """Return model, base model, classes, window, device and dtype."""
+        name = self.model.name_or_path
+        named = ", ".join(self.task.names[:MAX_LISTED])
+        more = ", ..." if len(self.task.names) > MAX_LISTED else ""
+        try:
+            base = f", fine-tuned from {read_object(Path(name) / 'run.json')['model']!r}"
+        except (OSError, ValueError, KeyError):
+            base = ""  # another program trained it
+        what = "outputs" if self.task.kind == "regression" else "classes"
+        kind = "int8" if is_int8(self.model) else str(self.model.dtype).removeprefix("torch.")
+        return (
+            f"Predictor({name!r}{base}, {self.task.kind}, {what}: {named}{more}; "
+            f"window_bp={self.task.window_bp or None}, device={str(self.model.device)!r}, "
+            f"dtype={kind!r})"
+        )
+
+    @property
+    def classes_(self) -> npt.NDArray[Any]:
+        """Return the classes in the order of the probabilities, as scikit-learn does.
+
+        Returns
+        -------
+        ndarray
+            Integers if all names are such numbers as ``"0"`` and ``"1"``; else `str` objects.
+
+        Raises
+        ------
+        AttributeError
+            When the model predicts numbers.
+        """
+        if self.task.kind == "regression":
+            raise AttributeError("classes_: the model predicts numbers, which have no classes.")
+        names = self.task.names
+        if all(name.isdecimal() and str(int(name)) == name for name in names):
+            return np.array([int(name) for name in names])
+        return np.array(names, dtype=object)
+
+    def predict(
+        self,
+        sequences: Sequences,
+        pairs: Sequences | None = None,
+        *,
+        window_bp: int | None = None,
+        stride_bp: int | None = None,
+    ) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
+        """Return the most probable class of each sequence, as scikit-learn does.
+
+        Parameters
+        ----------
+        sequences, pairs, window_bp, stride_bp
+            As in a call.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+            Elements of `classes_`; None for a sequence without bases. For labels, 0 or 1 of shape
+            (n, labels); for regression, float64 of shape (n,) or (n, outputs), NaN without bases.
+            For tokens and bases a list of arrays, one per sequence.
+
+        Raises
+        ------
+        DataError, ValueError
+            As a call.
+
+        Examples
+        --------
+        ``predictor.predict(table["sequence"]) == table["label"]`` compares with a pandas table.
+        """
+        answers = self(sequences, pairs, window_bp=window_bp, stride_bp=stride_bp)
+        outputs, kind = answers.outputs, self.task.kind
+        missing = np.isnan(outputs[:, 0])
+        if kind == "regression":
+            return outputs[:, 0] if outputs.shape[1] == 1 else outputs
+        if kind == "multilabel":
+            chosen = (outputs >= 0.5).astype(float if missing.any() else int)
+            chosen[missing] = np.nan if missing.any() else 0
+            return chosen
+        classes = self.classes_[np.where(missing[:, None], 0, outputs).argmax(1)]
+        if missing.any():
+            classes = classes.astype(object)
+            classes[missing] = None
+        return _by_sequence(classes, answers)
+
+    def predict_proba(
+        self,
+        sequences: Sequences,
+        pairs: Sequences | None = None,
+        *,
+        window_bp: int | None = None,
+        stride_bp: int | None = None,
+    ) -> npt.NDArray[np.float64] | list[npt.NDArray[np.float64]]:
+        """Return the probability of each class, as scikit-learn does.
+
+        Parameters
+        ----------
+        sequences, pairs, window_bp, stride_bp
+            As in a call.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, classes)
+            In the order of `classes_`; NaN for a sequence without bases. For tokens and bases a
+            list of arrays, one per sequence.
+
+        Raises
+        ------
+        AttributeError
+            When the model predicts numbers.
+        """
+        if self.task.kind == "regression":
+            raise AttributeError("predict_proba: the model predicts numbers. Use predict.")
+        answers = self(sequences, pairs, window_bp=window_bp, stride_bp=stride_bp)
+        return _by_sequence(answers.outputs, answers)
 
     def __call__(
         self,
@@ -469,6 +595,84 @@ def _mean(there: Answers, back: Answers) -> Answers:
     outputs = there.outputs.copy()
     outputs[first] = (outputs[first] + back.outputs[second]) / 2
     return there._replace(outputs=outputs)
+
+
+def predict(
+    sequences: Sequences,
+    model: Predictor | Classifier | Name,
+    tokenizer: Tokenizer | Name | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    pairs: Sequences | None = None,
+    window_bp: int | None = None,
+    stride_bp: int | None = None,
+) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
+    """Return the most probable class of each sequence, or the numbers of a regression.
+
+    `Predictor.predict_proba` returns probabilities, `predict_file` writes both for a file.
+
+    Parameters
+    ----------
+    sequences : list, tuple, generator, array, series or path
+        As in `embed`.
+    model : str, path, Predictor or classifier
+        A folder that `finetune` wrote, or its hub id; or an object that was read from one.
+    tokenizer, device, dtype
+        As in `embed`.
+    pairs, window_bp, stride_bp
+        As in a call of a `Predictor`.
+
+    Returns
+    -------
+    ndarray
+        As `Predictor.predict`.
+
+    Raises
+    ------
+    CheckpointError
+        When the model is not fine-tuned, or tokenizer and model have different vocabularies.
+    TypeError
+        When `model` is neither a name nor such an object.
+    DataError, ValueError
+        As a call of a `Predictor`.
+
+    Examples
+    --------
+    >>> predict(["ACGT"], "mini")
+    Traceback (most recent call last):
+    dnabert2_fast.errors.CheckpointError: ... has no task.json, ...
+    """
+    given = checked(sequences)
+    if isinstance(model, (str, os.PathLike)):
+        predictor = Predictor.load(model, tokenizer, device=device, dtype=dtype)
+    else:
+        predictor = _with(model, tokenizer, device, dtype)
+    return predictor.predict(given, pairs, window_bp=window_bp, stride_bp=stride_bp)
+
+
+def _with(
+    model: Predictor | Classifier, tokenizer: Tokenizer | Name | None, device: str, dtype: str
+) -> Predictor:
+    """Return a predictor with the tokenizer, device and dtype of a call."""
+    if isinstance(model, Predictor):
+        net = converted(model.model, device, dtype)
+        tok = model.tokenizer if tokenizer is None else tokenizer_of(tokenizer, net)
+        return Predictor(net, tok, model.task, model.batch_tokens)
+    if not isinstance(model, Classifier):
+        found = type(model).__name__
+        raise TypeError(f"model: must be a name, a Predictor or a classifier (got {found}).")
+    tok = tokenizer_of(tokenizer, model)  # raises for a model that was not read by name
+    return Predictor(converted(model, device, dtype), tok, Task.load(model.name_or_path))
+
+
+def _by_sequence(
+    rows: npt.NDArray[Any], answers: Answers
+) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
+    """Return rows as they are, or as a list of those of each sequence for tokens and bases."""
+    if answers.lengths is None:
+        return rows
+    return np.split(rows, np.cumsum(answers.lengths)[:-1])
 
 
 def warn_of_empty(rows: int) -> None:

@@ -15,13 +15,23 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeGuard
 
 from dnabert2_fast import _native
 from dnabert2_fast.errors import DataError, InputWarning
 from dnabert2_fast.io.content import TableLetters, is_sequence_file, open_bytes
 
-__all__ = ["ColumnNames", "Row", "is_parquet", "is_table", "read_rows", "shortened", "write_rows"]
+__all__ = [
+    "ColumnNames",
+    "Row",
+    "is_parquet",
+    "is_path",
+    "is_table",
+    "name_of",
+    "read_rows",
+    "shortened",
+    "write_rows",
+]
 
 MAX_LINE = 1 << 30  # characters: more than any chromosome, but not enough to exhaust memory
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
@@ -61,22 +71,41 @@ class Columns(NamedTuple):
     group: str | None
 
 
+def is_path(data: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Return whether data is a path, not a table in memory."""
+    return isinstance(data, (str, os.PathLike))
+
+
+def name_of(data: object) -> str:
+    """Return the name of data in messages: its path, or that of the argument.
+
+    >>> name_of(Path("x.csv")), name_of({"train": None})
+    ('x.csv', 'data')
+    """
+    return os.fspath(data) if is_path(data) else "data"
+
+
 def is_parquet(path: str | os.PathLike[str]) -> bool:
     """Return whether a path ends in .parquet, in any letter case."""
     return Path(path).suffix.lower() == ".parquet"
 
 
-def is_table(opened: _native.Input, path: str | os.PathLike[str]) -> bool:
+def is_table(
+    opened: _native.Input,
+    path: str | os.PathLike[str],
+    columns: ColumnNames = ColumnNames(),  # noqa: B008 (it is immutable)
+) -> bool:
     """Return whether an open file is a table: by its name, or by a header with sequences."""
     if is_sequence_file(opened):
         return False
     header = opened.head.split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
     named = {".csv", ".tsv"}.intersection(end.lower() for end in Path(path).suffixes[-2:])
-    return bool(named) or _sequence_in(_cells(header, _separator(header, None)), None) is not None
+    separator = _separator(header, columns.sequence)
+    return bool(named) or _sequence_in(_cells(header, separator), columns.sequence) is not None
 
 
 def read_rows(
-    source: str | os.PathLike[str] | io.BufferedReader,
+    source: Any,
     path: str | os.PathLike[str] | None = None,
     *,
     labelled: bool = True,
@@ -85,7 +114,8 @@ def read_rows(
 ) -> Iterator[Row]:
     """Yield the rows of a table, compressed or not, with labels or without; `rna` reads U as T.
 
-    `path` is the name of an open `source`.
+    `source` is a path, an open file, or a table of pandas, polars or Arrow. `path` is the name of
+    one that is not a path.
 
     Raises
     ------
@@ -99,6 +129,8 @@ def read_rows(
     """
     if isinstance(source, io.BufferedReader):
         yield from _text_rows(source, path or "-", labelled, rna, columns)
+    elif not is_path(source):
+        yield from _table_rows(source, path or name_of(source), labelled, rna, columns)
     elif is_parquet(source):
         yield from _parquet_rows(source, labelled, rna, columns)
     else:
@@ -147,21 +179,57 @@ def _parquet_rows(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number, letters_of = 0, TableLetters(path, rna=rna)
     try:
         with open(path, "rb") as handle, pq.ParquetFile(handle) as file:
             columns = _columns(file.schema_arrow.names, path, ",", wanted, labelled=labelled)
-            read = [name for name in columns if name is not None]
-            for batch in file.iter_batches(columns=read):
-                for cells in batch.to_pylist():
-                    number += 1
-                    text = {name: _text(value) for name, value in cells.items()}
-                    yield _row(text, columns, path, number, letters_of, labelled)
+            batches = file.iter_batches(columns=[name for name in columns if name is not None])
+            yield from _typed_rows(batches, columns, path, labelled, rna)
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         why = str(error).splitlines()[0]
         raise DataError(f"{path}: is not a Parquet file ({why}). Copy it again.") from None
+
+
+def _table_rows(
+    table: Any, path: str | os.PathLike[str], labelled: bool, rna: bool, wanted: ColumnNames
+) -> Iterator[Row]:
+    """Yield the rows of a table in memory."""
+    import pyarrow as pa
+
+    names = [*getattr(table, "column_names", getattr(table, "columns", ()))]
+    if isinstance(table, Mapping) or not names or not all(isinstance(name, str) for name in names):
+        found = type(table).__name__
+        raise TypeError(
+            f"{path}: must be a path or a table with named columns (got {found}). Give a pandas, "
+            "polars or Arrow table."
+        )
+    columns = _columns(names, path, ",", wanted, labelled=labelled)
+    read = [name for name in columns if name is not None]
+    try:
+        arrow = pa.table(table.select(read) if isinstance(table, pa.Table) else table[read])
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        why = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: has a column of several types ({why}). Convert it, as column.astype(str)."
+        ) from None
+    yield from _typed_rows(arrow.to_batches(), columns, path, labelled, rna)
+
+
+def _typed_rows(
+    batches: Iterable[Any],
+    columns: Columns,
+    path: str | os.PathLike[str],
+    labelled: bool,
+    rna: bool,
+) -> Iterator[Row]:
+    """Yield the rows of Arrow batches; `line` is the row, from 1."""
+    number, letters_of = 0, TableLetters(path, rna=rna)
+    for batch in batches:
+        for cells in batch.to_pylist():
+            number += 1
+            text = {name: _text(value) for name, value in cells.items()}
+            yield _row(text, columns, path, number, letters_of, labelled)
     if not number:
         raise DataError(f"{path}: has no rows. Add at least one.")
 
@@ -289,9 +357,12 @@ def _plain(name: str) -> str:
 
 
 def _separator(header: str, wanted: str | None) -> str:
-    """Return what separates the cells of a header: commas, unless only another one fits."""
+    """Return what separates the cells of a header: commas, unless only another one fits.
+
+    Without the column of sequences, the most frequent one, so that an error lists the columns.
+    """
     fits = (s for s in SEPARATORS if _sequence_in(_cells(header, s), wanted) is not None)
-    return next(fits, ",")
+    return next(fits, max(SEPARATORS, key=header.count))
 
 
 def _cells(line: str, separator: str) -> list[str]:

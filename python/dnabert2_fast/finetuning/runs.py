@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from dnabert2_fast._internal.vocabulary import hash_vocabulary
 from dnabert2_fast.attention import select
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning.config import MAX_SEED, FinetuneConfig, Kind, Mode, Pooling
+from dnabert2_fast.finetuning.file import write_labelled
 from dnabert2_fast.finetuning.genome_tables import make_tables
 from dnabert2_fast.finetuning.inputs import read_bp, rows_with_bases
 from dnabert2_fast.finetuning.labels import (
@@ -41,6 +42,7 @@ from dnabert2_fast.finetuning.labels import (
     checksum,
     read_splits,
     require_variation,
+    rows_of_tables,
     warn_of_shared,
 )
 from dnabert2_fast.finetuning.losses import (
@@ -51,9 +53,8 @@ from dnabert2_fast.finetuning.losses import (
     load_classifier,
 )
 from dnabert2_fast.finetuning.metrics import BEST_BY, collapsed, kmer_baseline, scores
-from dnabert2_fast.finetuning.predict_file import write_labelled
 from dnabert2_fast.finetuning.predictor import Predictor
-from dnabert2_fast.finetuning.rows import Row
+from dnabert2_fast.finetuning.rows import Row, is_path, name_of
 from dnabert2_fast.finetuning.splits import counts_of, shares_of, split_table, write_split
 from dnabert2_fast.finetuning.target_scaling import in_own_units, standardised
 from dnabert2_fast.finetuning.task import Task
@@ -168,10 +169,14 @@ def _finetune(
     if config.regions is not None:
         context.on_rank_zero(lambda: make_tables(config))
         kind = "regression" if config.signal is not None else kind
-    rows = None
-    if Path(config.data).is_file():
-        rows = split_table(config)
-        counts = "; ".join(f"{split} {counts_of(rows[split])}" for split in rows)
+    rows = split = None
+    if isinstance(config.data, Mapping):
+        rows = rows_of_tables(config.data, rna=config.rna)
+    elif not is_path(config.data) or Path(config.data).is_file():
+        rows = split = split_table(config)
+    config = replace(config, data=name_of(config.data))
+    if split is not None:
+        counts = "; ".join(f"{name} {counts_of(split[name])}" for name in split)
         groups = "" if config.group_column is None else f", no {config.group_column} in two"
         announce(f"{config.data}: {counts}; split by seed {config.seed}{groups}")
     task, tables = read_splits(config.data, kind, rna=config.rna, rows=rows)
@@ -185,7 +190,7 @@ def _finetune(
     class_weights(config.class_weights, task, tables["train"])  # raises before any output
     require_variation(task, tables["train"])
     warn_of_shared(tables)
-    job = _Job(task, tables, data, callbacks, rows, context)
+    job = _Job(task, tables, data, callbacks, split, context)
     if config.seeds == 1:
         return _run(config, job)
     unfinished = context.on_rank_zero(lambda: _unfinished(config, job))
@@ -225,7 +230,10 @@ def _check(config: FinetuneConfig) -> None:
         for name in ("reference", "signal", "window_bp"):
             if getattr(config, name) is not None:
                 raise ValueError(f"{name}: requires --regions. Give a BED file, or leave it out.")
-    if config.regions is not None or Path(config.data).is_dir():
+    if config.regions is not None and not is_path(config.data):
+        raise ValueError("data: must be a folder to create with regions (got a table).")
+    is_folder = is_path(config.data) and Path(config.data).is_dir()
+    if config.regions is not None or is_folder or isinstance(config.data, Mapping):
         default = FinetuneConfig("", "", "")
         for name in ("sequence_column", "label_column", "group_column", "split"):
             if getattr(config, name) != getattr(default, name):

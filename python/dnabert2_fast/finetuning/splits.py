@@ -15,7 +15,7 @@ from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.finetuning.label_text import kind_of
 from dnabert2_fast.finetuning.labels import SPLITS
-from dnabert2_fast.finetuning.rows import ColumnNames, Row, read_rows, write_rows
+from dnabert2_fast.finetuning.rows import ColumnNames, Row, name_of, read_rows, write_rows
 from dnabert2_fast.io.strand import reverse_complement
 
 __all__ = ["counts_of", "shares_of", "split_rows", "split_table", "write_split"]
@@ -68,7 +68,8 @@ def split_table(config: FinetuneConfig) -> dict[str, list[Row]]:
     if empty:
         what = "groups" if config.group_column else "rows"
         raise DataError(
-            f"{config.data}: has too few {what} for three tables ({empty[0]} is empty). Add {what}."
+            f"{name_of(config.data)}: has too few {what} for three tables ({empty[0]} is empty). "
+            f"Add {what}."
         )
     return found
 

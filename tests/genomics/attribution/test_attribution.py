@@ -605,10 +605,10 @@ def test_bad_outputs_leave_nothing(files):
     before = sorted(files.iterdir())
     with pytest.raises(ValueError, match="at least one"):
         AttributionOutput()
-    with pytest.raises(ValueError, match=r"out: must end in .* \(got y\.tsv"):
-        AttributionOutput(files / "y.tsv")
-    with pytest.raises(ValueError, match=r"motifs: must end .*y\.csv"):
-        AttributionOutput(motifs=files / "y.csv")
+    with pytest.raises(ValueError, match=r"out: must end in .* \(got y\.txt"):
+        AttributionOutput(files / "y.txt")
+    with pytest.raises(ValueError, match=r"motifs: must end .*y\.txt"):
+        AttributionOutput(motifs=files / "y.txt")
     (files / "x.fa").write_text(">a\nACGT\n>a\nACG\n")
     with pytest.raises(DataError, match="two records have the name a"):
         attribute_file(files / "x.fa", cls, tok, AttributionOutput(files / "y.bw"), ONE)

@@ -169,7 +169,10 @@ def test_on_the_command_line(tmp_path, jaspar, capsys):
         (["--jaspar", str(jaspar)], "motifs, modisco, hits: give at least one"),
         (["--hits", files["h.tsv"]], "jaspar, hits: give both"),
         (["--modisco", files["mod"], "--method", "occlusion"], "requires --method mutagenesis"),
-        (["--motifs", "x.txt"], "motifs: must end in .tsv or .meme (got x.txt)"),
+        (
+            ["--motifs", "x.txt"],
+            ".parquet, or in .meme (got x.txt)",
+        ),
     ):
         capsys.readouterr()
         assert main([*arguments, *wrong]) == 2

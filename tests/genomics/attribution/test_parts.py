@@ -225,12 +225,15 @@ def test_the_lookup_of_embeddings_is_set_back():
 def test_outputs():
     for name in ("y.bedgraph", "y.bw", "y.bigwig", "y.parquet"):
         assert AttributionOutput(Path(name)).kmer == 6
-    with pytest.raises(ValueError, match=r"^out: must end in .*\.bw.*, \.parquet .got y\.tsv"):
-        AttributionOutput(Path("y.tsv"))
-    with pytest.raises(ValueError, match=r"^motifs: must end in \.tsv or \.meme .got y\.csv"):
-        AttributionOutput(motifs=Path("y.csv"))
-    with pytest.raises(ValueError, match=r"^tokens: must end in \.tsv .got y\.csv"):
-        AttributionOutput(tokens=Path("y.csv"))
+    with pytest.raises(ValueError, match=r"^out: must end in .*\.bw.* for a track .got y\.txt"):
+        AttributionOutput(Path("y.txt"))
+    with pytest.raises(
+        ValueError,
+        match=r"^motifs: must end in .* in \.meme .got y\.txt",
+    ):
+        AttributionOutput(motifs=Path("y.txt"))
+    with pytest.raises(ValueError, match=r"^tokens: must end in .* \.parquet .got y\.txt"):
+        AttributionOutput(tokens=Path("y.txt"))
     with pytest.raises(ValueError, match=r"^kmer: must be at least 1 \(got 0\)"):
         AttributionOutput(motifs=Path("y.tsv"), kmer=0)
     assert AttributionOutput(motifs=Path("y.tsv"), kmer=1).plot_format == "png"
@@ -324,7 +327,7 @@ def test_motifs(fasta, monkeypatch, background):
     assert calls == [(sequences, 3, ["ACGT", "GGTT"] if background else None)]
     assert output.motifs.read_text() == (
         "kmer\treverse_complement\tinside\texpected\tp_value\tq_value\n"
-        "AAC\tGTT\t12\t0.333333\t1.235e-07\t0.0001235\n"
+        "AAC\tGTT\t12\t0.33333333\t1.23456e-07\t0.000123456\n"
     )
 
 

@@ -125,8 +125,8 @@ def test_bad_files_leave_nothing(tmp_path):
     for name in ("v.npy", "v.parquet", "v.h5ad"):
         with pytest.raises(FastaError, match="FASTQ record is damaged"):
             embed_file(path, model, tok, tmp_path / name)
-    with pytest.raises(ValueError, match=r"must end in \.npy, \.parquet or \.h5ad"):
-        embed_file(path, model, tok, tmp_path / "v.csv")
+    with pytest.raises(ValueError, match=r"must end in .* or in \.npy, \.h5ad"):
+        embed_file(path, model, tok, tmp_path / "v.txt")
     assert [p.name for p in tmp_path.iterdir()] == ["x.fq"]
 
 

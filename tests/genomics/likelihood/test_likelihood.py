@@ -289,8 +289,8 @@ def test_bad_arguments_leave_nothing(fasta, tmp_path):
         TrackConfig(kind="surprise")
     with pytest.raises(ValueError, match="must not have window_bp"):
         likelihood_track(SequenceFile(fasta, window_bp=9), model, tok, out)
-    with pytest.raises(ValueError, match=r"must end in \.tsv or"):
-        likelihood_table(fasta, model, tok, tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"must end in \.csv, \.tsv or"):
+        likelihood_table(fasta, model, tok, tmp_path / "x.txt")
     with pytest.raises(CheckpointError, match="the tokenizer 11"):
         pseudo_likelihood(["A"], model, Tokenizer.train(["ACACGTGT"], 11))
     fasta.write_text(">a\nACGT\n>a\nACGT\n")
@@ -329,7 +329,7 @@ def test_command_line(fasta, tmp_path, capsys):
     )
     assert "y.bw: 100 bases" in capsys.readouterr().out
     assert cli.main([*common, str(tmp_path / "y.txt")]) == 2
-    assert "must end in .tsv or .parquet" in capsys.readouterr().err
+    assert "must end in .csv, .tsv or .parquet, or in .bedgraph" in capsys.readouterr().err
 
 
 def test_tables_and_regions(tmp_path, capsys):
@@ -451,5 +451,5 @@ def test_tracks_in_any_letter_case(fasta, tmp_path):
     assert (tmp_path / "x.bedGraph").read_text().count("\n") > 1
     with pyBigWig.open(str(tmp_path / "x.bigWig")) as opened:
         assert opened.isBigWig()
-    with pytest.raises(ValueError, match=r"must end in .* for a table, in .*bedgraph"):
+    with pytest.raises(ValueError, match=r"must end in .* or in .*bedgraph.* for a track"):
         likelihood_table(fasta, masked_lm(), tok, tmp_path / "x.bg")

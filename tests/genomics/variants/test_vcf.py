@@ -155,7 +155,7 @@ def test_damaged_files_end_in_one_line(files):
         with pytest.raises(DataError, match=message):
             score_vcf(files / name, files / "g.fa", mlm, tok, files / "y.vcf")
         assert not (files / "y.vcf").exists()
-    with pytest.raises(ValueError, match=r"must end in \.vcf"):
+    with pytest.raises(ValueError, match=r"or in \.vcf"):
         score_vcf(files / "x.vcf", files / "g.fa", mlm, tok, files / "y.bcf")
     with pytest.warns(InputWarning, match=r"cut2\.vcf\.gz: lacks the EOF marker"):
         score_vcf(files / "cut2.vcf.gz", files / "g.fa", mlm, tok, files / "y.vcf")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from dnabert2_fast._internal.checks import check_at_least, check_choice
+from dnabert2_fast.io.table_writer import require_ending
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES, is_track
 
 __all__ = ["AttributionConfig", "AttributionOutput", "Method", "Target"]
@@ -80,15 +81,16 @@ class AttributionOutput:
     Parameters
     ----------
     out
-        .bedgraph, .bw or .bigwig (scores), or .parquet (one row per base, with effects).
+        .bedgraph, .bw or .bigwig (scores), or a table .csv, .tsv (also .gz) or .parquet, with one
+        row per base, and effects.
     tokens
-        .tsv with one row per token, of both strands if both are read.
+        Table with one row per token, of both strands if both are read.
     plots
         Folder to create, with a plot of each sequence.
     plot_format
         Format of the plots.
     motifs
-        .tsv of k-mers in regions of high scores, with a hypergeometric test; or .meme: those with
+        Table of k-mers in regions of high scores, with a hypergeometric test; or .meme: those with
         q <= 0.05 as matrices in MEME format.
     kmer
         Length of the motifs' k-mers.
@@ -100,7 +102,7 @@ class AttributionOutput:
     jaspar
         Motifs in JASPAR format, which are searched in all sequences.
     hits
-        .tsv of the matches of `jaspar`, with the scores of their bases.
+        Table of the matches of `jaspar`, with the scores of their bases.
     """
 
     out: Path | None = None
@@ -119,13 +121,11 @@ class AttributionOutput:
             raise ValueError("out, tokens, plots, motifs, modisco, hits: give at least one.")
         if (self.jaspar is None) != (self.hits is None):
             raise ValueError("jaspar, hits: give both, the motifs and the file of their matches.")
-        suffixes = (*TRACK_SUFFIXES, ".parquet")
-        if self.out is not None and not (is_track(self.out) or self.out.suffix == ".parquet"):
-            raise ValueError(f"out: must end in {', '.join(suffixes)} (got {self.out.name}).")
-        if self.motifs is not None and self.motifs.suffix not in (".tsv", ".meme"):
-            raise ValueError(f"motifs: must end in .tsv or .meme (got {self.motifs.name}).")
-        if self.tokens is not None and self.tokens.suffix != ".tsv":
-            raise ValueError(f"tokens: must end in .tsv (got {self.tokens.name}).")
-        if self.hits is not None and self.hits.suffix != ".tsv":
-            raise ValueError(f"hits: must end in .tsv (got {self.hits.name}).")
+        if self.out is not None and not is_track(self.out):
+            require_ending(self.out, others=TRACK_SUFFIXES, what="for a track")
+        if self.motifs is not None:
+            require_ending(self.motifs, "motifs", (".meme",))
+        for name, path in (("tokens", self.tokens), ("hits", self.hits)):
+            if path is not None:
+                require_ending(path, name)
         check_at_least("kmer", self.kmer, 1)

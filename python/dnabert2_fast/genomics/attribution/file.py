@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_folder, atomic_path, require_writable
 from dnabert2_fast._internal.extras import require_plots
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast._internal.streams import text_output
 from dnabert2_fast.genomics.attribution.config import AttributionConfig, AttributionOutput
 from dnabert2_fast.genomics.attribution.exchange import (
     Hit,
@@ -32,6 +30,7 @@ from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
+from dnabert2_fast.io.table_writer import table_writer
 from dnabert2_fast.io.tracks import is_track, track
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
@@ -39,7 +38,31 @@ from dnabert2_fast.tokenizer.unknown import known_pieces
 
 __all__ = ["attribute_file"]
 
-HIT_COLUMNS = ("name", "contig", "start", "end", "strand", *Hit._fields[:2], *Hit._fields[5:])
+TEXT, WHOLE, NUMBER = pa.string(), pa.int64(), pa.float64()
+PLACED = {"name": TEXT, "contig": TEXT, "start": WHOLE, "end": WHOLE, "strand": TEXT}
+TOKENS = pa.schema({**PLACED, "token": TEXT, "score": NUMBER})
+HITS = pa.schema(
+    {
+        **PLACED,
+        "motif": TEXT,
+        "motif_name": TEXT,
+        "score": NUMBER,
+        "p_value": NUMBER,
+        "attribution": NUMBER,
+        "z_score": NUMBER,
+        "high_bp": WHOLE,
+    }
+)
+MOTIFS = pa.schema(
+    {
+        "kmer": TEXT,
+        "reverse_complement": TEXT,
+        "inside": WHOLE,
+        "expected": NUMBER,
+        "p_value": NUMBER,
+        "q_value": NUMBER,
+    }
+)
 
 
 def attribute_file(
@@ -106,14 +129,12 @@ def attribute_file(
         write_tokens = (
             None if output.tokens is None else stack.enter_context(_token_sink(output.tokens))
         )
-        table = None if output.motifs is None else stack.enter_context(atomic_path(output.motifs))
         modisco = None
         if output.modisco is not None:
             modisco = stack.enter_context(atomic_folder(output.modisco))
         hits = None
         if output.hits is not None:
-            hits = stack.enter_context(text_output(output.hits))
-            hits.write(("\t".join(HIT_COLUMNS) + "\n").encode())
+            hits = stack.enter_context(table_writer(output.hits, HITS))
         bar = stack.enter_context(progress(ordered.sequence_count, "attributing", "sequences"))
         upper = (piece._replace(sequence=piece.sequence.upper()) for piece in ordered.pieces)
         for number, piece in enumerate(known_pieces(upper, tokenizer, source.path), 1):
@@ -136,23 +157,25 @@ def attribute_file(
                     start=piece.start,
                     strand=piece.strand,
                 )
-            if table is not None or modisco is not None:
+            if output.motifs is not None or modisco is not None:
                 kept.append(replace(found, weights=None))
-            if table is not None and background is None:
+            if output.motifs is not None and background is None:
                 mixed = dinucleotide_shuffle(piece.sequence, rng)
                 null = attribute_quietly(mixed, model, tokenizer, config)
                 shuffled.append(replace(null, effects=None, weights=None))
             if hits is not None and scanner is not None:
-                lines = (_hit_line(piece, hit) for hit in scanner.scan(found))
-                hits.write("".join(lines).encode())
+                rows = [_hit_row(piece, hit) for hit in scanner.scan(found)]
+                if rows:
+                    hits(zip(*rows, strict=True))
             bar.update()
-        if table is not None:
+        if output.motifs is not None:
             null_of = shuffled if background is None else None
             enriched = enriched_kmers(kept, output.kmer, background=background, shuffled=null_of)
-            if table.suffix == ".meme":
-                write_meme(table, enriched, kept)
+            if output.motifs.suffix == ".meme":
+                with atomic_path(output.motifs) as temporary:
+                    write_meme(temporary, enriched, kept)
             else:
-                _write_motifs(table, enriched)
+                _write_motifs(output.motifs, enriched)
         if modisco is not None:
             write_modisco(modisco, kept)
     return ordered.sequence_count
@@ -183,7 +206,7 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
     kinds += [("strand", pa.string()), ("base", pa.string()), ("score", pa.float64())]
     kinds += [(f"effect_{base}", pa.float64()) for base in BASES]
     schema = pa.schema(kinds)
-    with atomic_path(path) as temporary, parquet_writer(temporary, schema) as writer:
+    with table_writer(path, schema) as write_rows:
 
         def write(piece: Piece, found: Attribution) -> None:
             count = len(found.sequence)
@@ -199,7 +222,7 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
                     for column in (found.scores, *effects.T)
                 ),
             ]
-            writer.write_table(pa.table(columns, schema=schema))
+            write_rows(pa.table(columns, schema=schema))
 
         yield write
 
@@ -207,33 +230,36 @@ def _sink(path: Path, lengths: dict[str, int]) -> Iterator[Callable[[Piece, Attr
 @contextmanager
 def _token_sink(path: Path) -> Iterator[Callable[[Piece, Attribution], None]]:
     """Open the table of tokens; yields the function that writes those of one sequence."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
-        handle.write("name\tcontig\tstart\tend\tstrand\ttoken\tscore\n")
+    with table_writer(path, TOKENS) as write_rows:
 
         def write(piece: Piece, found: Attribution) -> None:
-            for start, end, token, score, strand in found.tokens:
-                at = f"{piece.contig}\t{piece.start + start}\t{piece.start + end}"
-                handle.write(f"{piece.name}\t{at}\t{strand}\t{token}\t{score:.6g}\n")
+            if not found.tokens:
+                return
+            first = piece.start
+            rows = [
+                (piece.name, piece.contig, first + start, first + end, strand, token, score)
+                for start, end, token, score, strand in found.tokens
+            ]
+            write_rows(zip(*rows, strict=True))
 
         yield write
 
 
-def _hit_line(piece: Piece, hit: Hit) -> str:
-    """Return a line of the file of hits, in coordinates of the contig."""
+def _hit_row(piece: Piece, hit: Hit) -> tuple[object, ...]:
+    """Return a row of the file of hits, in coordinates of the contig."""
     start, end, strand = piece.start + hit.start, piece.start + hit.end, hit.strand
     if piece.strand == "-":
         start, end = piece.end - hit.end, piece.end - hit.start
         strand = "+" if strand == "-" else "-"
-    cells = [piece.name, piece.contig, start, end, strand, hit.motif, hit.motif_name]
-    cells += [f"{hit.score:.6g}", f"{hit.p_value:.4g}", f"{hit.attribution:.6g}"]
-    cells += [f"{hit.z_score:.4g}", hit.high_bp]
-    return "\t".join(map(str, cells)) + "\n"
+    numbers = (hit.score, hit.p_value, hit.attribution, hit.z_score, hit.high_bp)
+    return piece.name, piece.contig, start, end, strand, hit.motif, hit.motif_name, *numbers
 
 
 def _write_motifs(path: Path, found: Sequence[EnrichedKmer]) -> None:
-    with path.open("w", encoding="utf-8") as handle:
-        handle.write("kmer\treverse_complement\tinside\texpected\tp_value\tq_value\n")
-        for row in found:
-            back = reverse_complement(row.kmer)
-            numbers = f"{row.inside}\t{row.expected:.6g}\t{row.p_value:.4g}\t{row.q_value:.4g}"
-            handle.write(f"{row.kmer}\t{back}\t{numbers}\n")
+    rows = [
+        (row.kmer, reverse_complement(row.kmer), row.inside, row.expected, row.p_value, row.q_value)
+        for row in found
+    ]
+    with table_writer(path, MOTIFS) as write:
+        if rows:
+            write(zip(*rows, strict=True))

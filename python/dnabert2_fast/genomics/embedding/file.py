@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dnabert2_fast._internal.arrow import parquet_writer
 from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import Progress, progress
@@ -26,6 +25,12 @@ from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
 from dnabert2_fast.genomics.embedding.onnx import OnnxEncoder
 from dnabert2_fast.genomics.embedding.views import count_empty, warn_of_empty
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
+from dnabert2_fast.io.table_writer import (
+    is_text_table,
+    kind_of_table,
+    require_ending,
+    table_writer,
+)
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 
@@ -64,7 +69,8 @@ def embed_file(
         As in `embed`, or an `OnnxEncoder`.
     out : path
         ``.npy`` (float32; names, one per line, in ``OUT.names.txt``), ``.parquet`` (columns
-        ``name``, ``contig``, ``start``, ``end``, ``strand``, ``embedding``) or ``.h5ad`` (AnnData:
+        ``name``, ``contig``, ``start``, ``end``, ``strand``, ``embedding``), ``.csv`` or ``.tsv``
+        (also .gz; columns ``embedding0``, ``embedding1``, ... instead) or ``.h5ad`` (AnnData:
         vectors in ``X``, positions and strands in ``obs``; extra ``anndata``).
     config : EmbeddingConfig, optional
     part : tuple of int, optional
@@ -120,20 +126,21 @@ def embed_file(
             chunks = _embedded(pieces, model, tokenizer, config, parts, bar, part)
             return sum(len(done) for done, _ in chunks)
     bar_of_all = progress(None, "embedding", "sequences")
-    with parts.until_done(), atomic_path(out) as temporary, bar_of_all as bar:
+    width = model.config.hidden_size
+    with parts.until_done(), bar_of_all as bar:
         chunks = _embedded(pieces, model, tokenizer, config, parts, bar)
-        if out.suffix == ".parquet":
-            return _write_parquet(chunks, temporary, model.config.hidden_size)
-        if out.suffix == ".h5ad":
-            return _write_h5ad(chunks, temporary, model.config.hidden_size)
-        with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
-            return _write_npy(chunks, temporary, names, model.config.hidden_size)
+        if kind_of_table(out) is not None:
+            return _write_table(chunks, out, width)
+        with atomic_path(out) as temporary:
+            if out.suffix == ".h5ad":
+                return _write_h5ad(chunks, temporary, width)
+            with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
+                return _write_npy(chunks, temporary, names, width)
 
 
 def require_format(out: Path) -> None:
     """Raise `ValueError` for another suffix, before any work."""
-    if out.suffix not in (".npy", ".parquet", ".h5ad"):
-        raise ValueError(f"out: must end in .npy, .parquet or .h5ad (got {out.name}).")
+    require_ending(out, others=(".npy", ".h5ad"))
     if out.suffix == ".h5ad":
         with needs("a file for AnnData"):
             import anndata  # noqa: F401
@@ -204,15 +211,18 @@ def _chunks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield chunk
 
 
-def _write_parquet(
+def _write_table(
     chunks: Iterator[tuple[list[Piece], npt.NDArray[np.float32]]], path: Path, width: int
 ) -> int:
-    kind = pa.list_(pa.float32(), width)
+    kind, as_text = pa.list_(pa.float32(), width), is_text_table(path)
     text, whole = pa.string(), pa.int64()
     fields = {"name": text, "contig": text, "start": whole, "end": whole, "strand": text}
-    schema = pa.schema([*fields.items(), ("embedding", kind)])
+    vector = [("embedding", kind)]
+    if as_text:
+        vector = [(f"embedding{i}", pa.float32()) for i in range(width)]
+    schema = pa.schema([*fields.items(), *vector])
     rows = 0
-    with parquet_writer(path, schema) as writer:
+    with table_writer(path, schema) as write:
         for pieces, vectors in chunks:
             columns = [
                 pa.array([piece.name for piece in pieces], pa.string()),
@@ -220,9 +230,13 @@ def _write_parquet(
                 pa.array([piece.start for piece in pieces], pa.int64()),
                 pa.array([piece.end for piece in pieces], pa.int64()),
                 pa.array([piece.strand for piece in pieces], pa.string()),
-                pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind),
             ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            if as_text:
+                columns += [pa.array(column) for column in vectors.T]
+            else:
+                flat = pa.array(vectors.ravel())
+                columns.append(pa.FixedSizeListArray.from_arrays(flat, type=kind))
+            write(pa.Table.from_arrays(columns, schema=schema))
             rows += len(pieces)
     return rows
 

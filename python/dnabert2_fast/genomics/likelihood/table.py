@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dnabert2_fast._internal.arrow import parquet_writer
-from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import progress
-from dnabert2_fast._internal.streams import is_stdout, text_output
+from dnabert2_fast._internal.streams import is_stdout
 from dnabert2_fast.genomics.likelihood.scores import (
     CHUNK,
     Likelihood,
@@ -22,6 +18,7 @@ from dnabert2_fast.genomics.likelihood.scores import (
     require_masked_lm,
 )
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
+from dnabert2_fast.io.table_writer import require_ending, table_writer
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
@@ -59,7 +56,7 @@ def likelihood_table(
     model, tokenizer, mask_stride, batch_tokens
         As in `pseudo_likelihood`.
     out : path
-        ``.tsv`` or ``.parquet`` (``-`` is standard output, as ``.tsv``): name, log_likelihood,
+        .csv, .tsv (also .gz) or .parquet (``-`` is standard output, as .tsv): name, log_likelihood,
         tokens, bases, perplexity, bits_per_base, strand.
 
     Returns
@@ -87,44 +84,24 @@ def likelihood_table(
     'chr1:20-25'
     """
     out = Path(out)
-    if not is_stdout(out) and out.suffix not in (".tsv", ".parquet"):
-        tracks = ", ".join(TRACK_SUFFIXES)
-        raise ValueError(
-            f"out: must end in .tsv or .parquet for a table, in {tracks} for a track "
-            f"(got {out.name})."
-        )
+    if not is_stdout(out):
+        require_ending(out, others=TRACK_SUFFIXES, what="for a track")
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     source, rows = SequenceFile.of(source), 0
     pieces = known_pieces(read_pieces(source), tokenizer, source.path)
     with (
-        _writer(out) as write,
+        table_writer(out, pa.schema(COLUMNS), stdout=".tsv") as write,
         progress(None, "likelihood", "sequences") as bar,
     ):
         while chunk := list(islice(pieces, CHUNK)):
             texts = [piece.sequence for piece in chunk]
             found = likelihoods(texts, model, tokenizer, mask_stride, batch_tokens, bar)
-            write(chunk, found)
+            write(_columns(chunk, found))
             rows += len(chunk)
     return rows
 
 
-@contextmanager
-def _writer(path: Path) -> Iterator[Callable[[list[Piece], list[Likelihood]], None]]:
-    """Open a table; yields the function that writes rows."""
-
-    def columns(pieces: list[Piece], found: list[Likelihood]) -> list[list[Any]]:
-        numbers = [(*each, each.perplexity, each.bits_per_base) for each in found]
-        names, strands = [piece.name for piece in pieces], [piece.strand for piece in pieces]
-        return [names, *map(list, zip(*numbers, strict=True)), strands]
-
-    if path.suffix == ".parquet":
-        schema = pa.schema(list(COLUMNS.items()))
-        with atomic_path(path) as temporary, parquet_writer(temporary, schema) as parquet:
-            yield lambda *rows: parquet.write_table(pa.table(columns(*rows), schema=schema))
-        return
-    with text_output(path) as text:
-        text.write(("\t".join(COLUMNS) + "\n").encode())
-        yield lambda *rows: text.writelines(
-            ("\t".join([name, *(f"{value:.8g}" for value in numbers), strand]) + "\n").encode()
-            for name, *numbers, strand in zip(*columns(*rows), strict=True)
-        )
+def _columns(pieces: list[Piece], found: list[Likelihood]) -> list[list[Any]]:
+    numbers = [(*each, each.perplexity, each.bits_per_base) for each in found]
+    names, strands = [piece.name for piece in pieces], [piece.strand for piece in pieces]
+    return [names, *map(list, zip(*numbers, strict=True)), strands]

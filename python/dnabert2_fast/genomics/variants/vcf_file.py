@@ -1,4 +1,4 @@
-"""VCF files with scores: the same records with more INFO fields, or a Parquet table.
+"""VCF files with scores: the same records with more INFO fields, or a table.
 
 Lines are processed as text, and only INFO is extended. htslib would reformat numbers, and rejects
 contigs and fields that the header does not declare; here a record stays as it was written.
@@ -22,8 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dnabert2_fast._internal.arrow import parquet_writer
-from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
@@ -39,6 +37,7 @@ from dnabert2_fast.genomics.variants.scoring import (
     score_stream,
 )
 from dnabert2_fast.io.reference import Reference
+from dnabert2_fast.io.table_writer import kind_of_table, require_ending, table_writer
 from dnabert2_fast.io.vcf import VcfRecord, read_vcf
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
@@ -67,7 +66,7 @@ CONTIG_LINE = re.compile("##contig=<.*?\\bID=(?P<name>[^,>]+).*?\\blength=(?P<le
 # Number of records read, scored and written together, and kept when a run is stopped.
 CHUNK_RECORDS = 1024
 
-# Rows per group of a Parquet file.
+# Rows written together to a table.
 GROUP_ROWS = 16_384
 
 
@@ -95,8 +94,9 @@ def score_vcf(
     out : path
         ``.vcf`` or ``.vcf.gz`` (bgzip), or ``-`` for standard output: the records with INFO
         fields ``D2_...``, one value per alternate allele; a header line names model, reference
-        and settings. Or ``.parquet``: one row per allele. Appears when everything is done; until
-        then ``OUT.parts`` holds the scores so far, and the same call resumes from them.
+        and settings. Or .csv, .tsv (also .gz) or .parquet: one row per allele. Appears when
+        everything is done; until then ``OUT.parts`` holds the scores so far, and the same call
+        resumes from them.
     prefix : str
         Of the INFO fields. Fields of the same name are replaced, all others stay: give a second
         model another prefix to keep the scores of both in one file.
@@ -144,8 +144,8 @@ def score_vcf(
     'D2_STATUS=ref_mismatch'
     """
     out = Path(out)
-    if not (is_stdout(out) or out.name.endswith((".vcf", ".vcf.gz", ".parquet"))):
-        raise ValueError(f"out: must end in .vcf, .vcf.gz or .parquet (got {out.name}).")
+    if not is_stdout(out):
+        require_ending(out, others=(".vcf", ".vcf.gz"))
     if not IDENTIFIER.fullmatch(prefix):
         raise ValueError(
             f"prefix: must consist of letters, digits and _, with a letter first (got {prefix!r})."
@@ -188,9 +188,9 @@ def score_vcf(
 
         bar_of_all = progress(total, "scoring", "variants")
         with parts.until_done(), bar_of_all as bar:
-            if out.suffix == ".parquet":
+            if not is_stdout(out) and kind_of_table(out) is not None:
                 try:
-                    _write_parquet(out, scored(), names)
+                    _write_table(out, scored(), names)
                 except OverflowError:
                     raise DataError(
                         f"{vcf}: a POS does not fit into 64 bits of a table. Write a .vcf instead."
@@ -372,7 +372,7 @@ def _with_info(
     return "\t".join([*cells[:7], ";".join(kept), *cells[8:]])
 
 
-def _write_parquet(
+def _write_table(
     path: Path, scored: Iterator[tuple[VcfRecord, list[VariantScore]]], names: list[str]
 ) -> None:
     text, whole, number = pa.string(), pa.int64(), pa.float64()
@@ -381,7 +381,7 @@ def _write_parquet(
     columns |= dict.fromkeys(names, number)
     schema = pa.schema(list(columns.items()))
     rows: list[dict[str, Any]] = []
-    with atomic_path(path) as temporary, parquet_writer(temporary, schema) as writer:
+    with table_writer(path, schema) as write:
         for record, scores in scored:
             for alt, score in zip(record.alts, scores, strict=True):
                 row: dict[str, Any] = {"chrom": _unicode(record.chrom), "pos": record.pos}
@@ -393,10 +393,10 @@ def _write_parquet(
                 row |= {n: v for n in names if not np.isnan(v := getattr(score, n))}
                 rows.append(row)
             if len(rows) >= GROUP_ROWS:
-                writer.write_table(pa.Table.from_pylist(rows, schema))
+                write(pa.Table.from_pylist(rows, schema))
                 rows.clear()
         if rows:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
+            write(pa.Table.from_pylist(rows, schema))
 
 
 def _unicode(text: str) -> str:

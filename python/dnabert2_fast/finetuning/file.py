@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
 
-from dnabert2_fast._internal.atomic import atomic_path
 from dnabert2_fast._internal.progress import announce, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
-from dnabert2_fast._internal.streams import is_stdout, text_output
+from dnabert2_fast._internal.streams import is_stdout
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
 from dnabert2_fast.finetuning.labels import IGNORED, Labelled
 from dnabert2_fast.finetuning.predict_track import predict_track, regions_of
 from dnabert2_fast.finetuning.predictor import Answers, Predictor, warn_of_empty
-from dnabert2_fast.finetuning.rows import Row, is_parquet, is_table, read_rows
+from dnabert2_fast.finetuning.rows import ColumnNames, Row, is_parquet, is_table, read_rows
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.finetuning.windows import Window
 from dnabert2_fast.io.content import as_bytes, open_input
 from dnabert2_fast.io.fasta import records_of
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.regions import read_bed
+from dnabert2_fast.io.table_writer import require_ending, table_writer
 from dnabert2_fast.io.tracks import SEGMENT_SUFFIX, TRACK_SUFFIXES, is_segments, is_track
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import UnknownLetters, require_known
 
-__all__ = ["Answers", "Predictor", "answer_columns", "predict", "write_labelled"]
+__all__ = ["Answers", "Predictor", "answer_columns", "predict_file", "write_labelled"]
 
 
-def predict(
-    folder: str | os.PathLike[str],
+def predict_file(
     file: str | os.PathLike[str],
     out: str | os.PathLike[str],
+    model: str | os.PathLike[str],
     config: PredictConfig = PredictConfig(),  # noqa: B008 (it is frozen)
 ) -> int:
     r"""Write the predictions for every record of a file.
@@ -51,21 +48,21 @@ def predict(
 
     Parameters
     ----------
-    folder : path
-        A folder that `finetune` wrote.
     file : path
         FASTA or FASTQ, compressed or not, or a pipe; or a table .csv with a column ``sequence`` (or
         ``sequence1`` and ``sequence2``) and perhaps ``name``.
     out : path
-        .csv or .parquet (``-`` is standard output, as .csv): ``name``; ``start_bp`` and
-        ``end_bp`` of windows, tokens and bases; ``prediction`` (the most probable class; of labels
-        those with at least one half, joined by ``;``); ``probability_NAME`` for each, or
-        ``value_NAME`` for numbers. For regions also ``contig``, ``start_bp``, ``end_bp`` and
-        ``strand`` of each row.
+        .csv, .tsv (also .gz) or .parquet (``-`` is standard output, as .csv): ``name``;
+        ``start_bp`` and ``end_bp`` of windows, tokens and bases; ``prediction`` (the most probable
+        class; of labels those with at least one half, joined by ``;``); ``probability_NAME`` for
+        each, or ``value_NAME`` for numbers. For regions also ``contig``, ``start_bp``, ``end_bp``
+        and ``strand`` of each row.
 
         Or a track for each class, ``x.NAME.bw`` for ``x.bw``: .bw, .bigwig, .bedgraph (values), or
         .bed (segments in which the class is predicted), the last two also with .gz or .bgz.
         Windows then lie around bins of `stride_bp`, as for regions.
+    model : path
+        A folder that `finetune` wrote, or its hub id.
     config : PredictConfig
 
     Returns
@@ -92,21 +89,17 @@ def predict(
     >>> Tokenizer.from_pretrained("mini").save(folder / "m" / "tokenizer.json")
     >>> Task("multiclass", ("other", "promoter"), window_bp=300).save(folder / "m")
     >>> _ = (folder / "x.fa").write_text(">one\nACGTTGCATTAGCA\n>two\nGGGCCC\n")
-    >>> predict(folder / "m", folder / "x.fa", folder / "out.csv")
+    >>> predict_file(folder / "x.fa", folder / "out.csv", folder / "m")
     2
     >>> (folder / "out.csv").read_text().splitlines()[0]
-    '"name","prediction","probability_other","probability_promoter"'
+    'name,prediction,probability_other,probability_promoter'
     """
     out, file = Path(out), Path(file)
     to_track = is_track(out) or is_segments(out)
-    if not (is_stdout(out) or to_track or out.suffix in (".csv", ".parquet")):
-        tracks = ", ".join((*TRACK_SUFFIXES, SEGMENT_SUFFIX))
-        raise ValueError(
-            f"out: must end in .csv or .parquet for a table, in {tracks} for a track "
-            f"(got {out.name})."
-        )
+    if not (is_stdout(out) or to_track):
+        require_ending(out, others=(*TRACK_SUFFIXES, SEGMENT_SUFFIX), what="for a track")
     predictor = Predictor.load(
-        folder,
+        model,
         attention=config.attention,
         dtype=config.dtype,
         device=config.device,
@@ -120,11 +113,12 @@ def predict(
         "stride_bp": config.stride_bp,
         "both_strands": config.both_strands,
         "tokens": config.batch_tokens,
+        "column": config.sequence_column,
         "rna": config.rna,
     }
     windows = None if to_track else _windows(predictor, file, config)
-    model, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
-    store = ResumeStore(out, fingerprint(model, tokenizer, task, **settings))
+    net, tokenizer, task = predictor.model, predictor.tokenizer, predictor.task
+    store = ResumeStore(out, fingerprint(net, tokenizer, task, **settings))
     if windows is None:
         with store.until_done():
             return predict_track(predictor, file, out, config, store)
@@ -135,24 +129,15 @@ def predict(
         keep=store.take,
     )
     written = empty = 0
-    writer: Any = None
     bar_of_all = progress(None, "predicting", "rows")
-    with store.until_done(), ExitStack() as stack, bar_of_all as bar:
-        target = stack.enter_context(text_output(out))
-        try:
-            for answered, answers in stream:
-                table = pa.table(_columns(task, answered, answers, config))
-                if writer is None:
-                    kind = pq.ParquetWriter if out.suffix == ".parquet" else pc.CSVWriter
-                    writer = kind(target, table.schema)
-                writer.write_table(table)
-                written += len(table)
-                empty += int(np.isnan(answers.outputs[:, 0]).sum())
-                bar.update(len(table))
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
+    with store.until_done(), table_writer(out) as write, bar_of_all as bar:
+        for answered, answers in stream:
+            table = pa.table(_columns(task, answered, answers, config))
+            write(table)
+            written += len(table)
+            empty += int(np.isnan(answers.outputs[:, 0]).sum())
+            bar.update(len(table))
+        if not written:
             raise DataError(f"{file}: has no records. Give a file with at least one sequence.")
     warn_of_empty(empty)
     return written
@@ -165,18 +150,19 @@ def _windows(predictor: Predictor, file: Path, config: PredictConfig) -> Iterato
         if config.rows == "windows":
             window, stride = predictor.window_sizes(config.window_bp, config.stride_bp)
             sizes = {"window_bp": window, "stride_bp": stride}
-        return predictor.windows_of(_records(file, predictor.tokenizer, config.rna), **sizes)
+        return predictor.windows_of(_records(file, predictor.tokenizer, config), **sizes)
     genome = Reference(file, rna=config.rna)
     regions = regions_of(read_bed(config.regions, genome), genome)
     return predictor.windows_along(regions, **sizes)
 
 
-def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
+def _records(file: Path, tokenizer: Tokenizer, config: PredictConfig) -> Iterator[Row]:
     letters = UnknownLetters(tokenizer, file)
     opened = None if is_parquet(file) else open_input(file)
-    if opened is None or is_table(opened, file):
+    columns = ColumnNames(config.sequence_column)
+    if opened is None or is_table(opened, file, columns):
         source = file if opened is None else as_bytes(opened)
-        rows = read_rows(source, file, labelled=False, rna=rna)
+        rows = read_rows(source, file, labelled=False, rna=config.rna, columns=columns)
         for number, row in enumerate(rows):
             row = row._replace(name=row.name or str(number))
             require_known_row(tokenizer, row, file)
@@ -184,7 +170,7 @@ def _records(file: Path, tokenizer: Tokenizer, rna: bool) -> Iterator[Row]:
             yield row
         letters.warn()
         return
-    for name, sequence in records_of(opened, rna=rna):
+    for name, sequence in records_of(opened, rna=config.rna):
         require_known(tokenizer, sequence, file, name)
         letters.add(sequence, name)
         yield Row(name, sequence, None, "")
@@ -270,5 +256,5 @@ def write_labelled(
     else:
         named = np.array([*task.names, "."], dtype=object)
         columns["label"] = named[np.where(labels == IGNORED, len(task.names), labels)]
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        pc.write_csv(pa.table({**columns, **answer_columns(task, answers.outputs)}), handle)
+    with table_writer(path) as write:
+        write(pa.table({**columns, **answer_columns(task, answers.outputs)}))
