@@ -157,7 +157,7 @@ def test_a_background_counts_each_sequence_once():
 
 
 def test_against_shuffled_sequences():
-    """k-mers of high regions of both kinds are one population, those of the sequences are drawn."""
+    """A k-mer is high more often than it occurs, and than in shuffled sequences."""
     made, null = (
         planted(),
         [
@@ -171,11 +171,19 @@ def test_against_shuffled_sequences():
             for start, end in high_regions(one.scores, min_bp=5):
                 for i in range(start, end - 4):
                     found[smaller_strand(one.sequence[i : i + 5])] += 1
-    population, drawn = counts[0].total() + counts[1].total(), counts[0].total()
+    everywhere = Counter(
+        smaller_strand(one.sequence[i : i + 5])
+        for one in made
+        for i in range(len(one.sequence) - 4)
+    )
+    total, high = everywhere.total(), counts[0].total()
     for row in enriched_kmers(made, 5, shuffled=null):
         marked = counts[0][row.kmer] + counts[1][row.kmer]
         assert row.inside == counts[0][row.kmer] > 0
-        wanted = tail_of_hypergeometric(row.inside, population, marked, drawn)
+        wanted = max(
+            tail_of_hypergeometric(row.inside, 2 * total, marked, total),
+            tail_of_hypergeometric(row.inside, total, everywhere[row.kmer], high),
+        )
         assert row.p_value == pytest.approx(wanted)
     assert enriched_kmers(made, 5, shuffled=null)[0].kmer in {
         smaller_strand("GATTACAG"[i : i + 5]) for i in range(4)
@@ -183,6 +191,14 @@ def test_against_shuffled_sequences():
     assert not [row for row in enriched_kmers(made, 5, shuffled=made) if row.q_value < 0.5]
     with pytest.raises(ValueError, match=r"^background, shuffled: give at most one"):
         enriched_kmers(made, 5, shuffled=null, background=["ACGT"])
+
+
+def test_a_motif_is_found_where_shuffled_sequences_have_no_high_region():
+    """The null is the number of positions, not that of high regions, which may be none."""
+    flat = [Attribution("ACGTTGCA" * 5, "x", "x", np.zeros(40)) for _ in planted()]
+    best = enriched_kmers(planted(), 5, shuffled=flat)[0]
+    assert best.kmer in {smaller_strand("GATTACAG"[i : i + 5]) for i in range(4)}
+    assert best.q_value < 0.05
 
 
 @given(st.text("ACGTN", max_size=30), st.integers(0, 99))

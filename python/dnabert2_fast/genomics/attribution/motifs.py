@@ -30,12 +30,13 @@ class EnrichedKmer(NamedTuple):
     kmer : str
         The k-mer or its reverse complement, whichever is first alphabetically; both count as one.
     inside, expected : float
-        Number of occurrences in high regions, and expected by chance (with shuffled sequences: from
-        the high regions of both). With a background: number of
-        sequences that contain it, and expected by chance.
+        Number of occurrences in high regions, and expected by chance (with shuffled sequences: by
+        the null of the larger p-value). With a background: number of sequences that contain it,
+        and expected by chance.
     p_value, q_value : float
-        Of the one-sided hypergeometric test; the second is adjusted over all k-mers that occur
-        (Benjamini and Hochberg).
+        Of the one-sided hypergeometric test, with shuffled sequences the larger of two; the second
+        is adjusted over all k-mers that occur, with shuffled sequences in high regions (Benjamini
+        and Hochberg).
     """
 
     kmer: str
@@ -94,10 +95,11 @@ def enriched_kmers(
         With it, sequences are drawn: the given ones out of the given ones and the
         background. A sequence then counts once per k-mer, at any position.
     shuffled : sequence of Attribution, optional
-        Attributions of the same sequences after `dinucleotide_shuffle`. With them, positions in
-        high regions are drawn: those of the sequences out of those of both. Without `background`
-        and `shuffled`, positions in high regions are drawn out of all positions of the sequences:
-        k-mers of short tokens are then found even in random sequences.
+        Attributions of the same sequences after `dinucleotide_shuffle`. Without `background`,
+        positions in high regions are drawn out of all positions of the sequences: k-mers of short
+        tokens are then found even in random sequences. With `shuffled`, a k-mer must also be more
+        frequent in high regions of the sequences than in those of the shuffled ones: the positions
+        of the sequences are drawn out of the positions of both, and the larger p-value counts.
     deviations : float
         As in `high_regions`.
 
@@ -135,31 +137,29 @@ def enriched_kmers(
     candidates = set(inside)
     if not candidates:
         return []
-    everywhere: Counter[str] = Counter()
+    everywhere = _all_kmers(attributions, k)
+    hits_of, nulls = inside, [(everywhere, everywhere.total(), inside.total())]
     if shuffled is not None:
-        everywhere = inside + _high_kmers(shuffled, k, deviations)
-        population, drawn = everywhere.total(), inside.total()
-    elif background is None:
-        for found in attributions:
-            everywhere.update(_kmers(found.sequence, k))
-        population, drawn = everywhere.total(), inside.total()
-    else:
-        inside.clear()
-        for found in attributions:
-            inside.update(set(_kmers(found.sequence, k)))
-        everywhere.update(inside)
+        high = inside + _high_kmers(shuffled, k, deviations)
+        positions = everywhere.total()
+        nulls.append((high, positions + _all_kmers(shuffled, k).total(), positions))
+    elif background is not None:
+        hits_of = _sequences_with([found.sequence for found in attributions], k)
         others = text_list(background, "background")
-        for sequence in others:
-            everywhere.update(set(_kmers(sequence.upper(), k)))
-        population, drawn = len(attributions) + len(others), len(attributions)
-    kmers = sorted(everywhere)
-    hits = np.array([inside[kmer] for kmer in kmers])
-    marked = np.array([everywhere[kmer] for kmer in kmers])
-    p_values = hypergeom.sf(hits - 1, population, marked, drawn).clip(0, 1)
+        both = hits_of + _sequences_with([text.upper() for text in others], k)
+        nulls = [(both, len(attributions) + len(others), len(attributions))]
+    kmers = sorted(nulls[-1][0])
+    hits = np.array([hits_of[kmer] for kmer in kmers])
+    p_values, expected = np.zeros(len(kmers)), np.zeros(len(kmers))
+    for marked, population, drawn in nulls:
+        counts = np.array([marked[kmer] for kmer in kmers])
+        found = hypergeom.sf(hits - 1, population, counts, drawn).clip(0, 1)
+        expected = np.where(found >= p_values, drawn * counts / population, expected)
+        p_values = np.maximum(found, p_values)
     rows = zip(
         kmers,
         hits.tolist(),
-        (drawn * marked / population).tolist(),
+        expected.tolist(),
         p_values.tolist(),
         false_discovery_control(p_values).tolist(),
         strict=True,
@@ -174,6 +174,22 @@ def _high_kmers(attributions: Sequence[Attribution], k: int, deviations: float) 
     for one in attributions:
         for start, end in high_regions(one.scores, min_bp=k, deviations=deviations):
             found.update(_kmers(one.sequence[start:end], k))
+    return found
+
+
+def _all_kmers(attributions: Sequence[Attribution], k: int) -> Counter[str]:
+    """Return how often each k-mer occurs."""
+    found: Counter[str] = Counter()
+    for one in attributions:
+        found.update(_kmers(one.sequence, k))
+    return found
+
+
+def _sequences_with(sequences: Sequence[str], k: int) -> Counter[str]:
+    """Return the number of sequences that contain each k-mer."""
+    found: Counter[str] = Counter()
+    for sequence in sequences:
+        found.update(set(_kmers(sequence, k)))
     return found
 
 
