@@ -226,4 +226,8 @@ The quality of DNABERT-2. The tiny model is a hundredth of its size and was trai
 genome for less than a minute. What it predicts about human promoters it learnt from the labelled
 sequences. `mini` was trained for 109 minutes on one core. The numbers only show that every step
 works on real data.
+
+Counts of 5-mers are hard to beat here. `mini`, fine-tuned for four epochs, reaches a Matthews
+correlation of 0.526 ± 0.015, k-mers 0.514. That takes longer than this demo. A small convolutional
+network reaches 0.761 (`docs/gue_results.md`).
 """

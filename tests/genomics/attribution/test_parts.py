@@ -15,8 +15,8 @@ from helpers.models import classifier, encoder, masked_lm, tok
 
 from dnabert2_fast import attribute
 from dnabert2_fast.errors import DivergedError
-from dnabert2_fast.genomics import Attribution, AttributionConfig
-from dnabert2_fast.genomics.attribution import file, mutagenesis
+from dnabert2_fast.genomics import Attribution, AttributionConfig, plot_attribution
+from dnabert2_fast.genomics.attribution import file, mutagenesis, plot
 from dnabert2_fast.genomics.attribution.config import Method, Target
 from dnabert2_fast.genomics.attribution.file import AttributionOutput, attribute_file
 from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer
@@ -384,3 +384,15 @@ def test_tracks_of_regions_that_overlap(fasta, tmp_path):
     assert attribute_file(regions, cls, tok, AttributionOutput(tmp_path / "y.parquet"), config) == 2
     with pytest.raises(ValueError, match="overlap"):
         attribute_file(regions, cls, tok, AttributionOutput(tmp_path / "y.bigwig"), config)
+
+
+def test_the_map_of_attention_is_below_its_letters(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(plot, "save_figure", lambda figure, *_, **__: drawn.append(figure))
+    found = attribute(SEQUENCE[:20], enc, tok, config=AttributionConfig("attention"))
+    plot_attribution(found, tmp_path / "x.png")
+    drawn[0].draw_without_rendering()
+    logo, weights = drawn[0].axes[:2]
+    assert logo.get_xlim() == weights.get_xlim() == (-0.5, 19.5)
+    assert np.allclose(logo.get_position().intervalx, weights.get_position().intervalx)
+    assert "[CLS]" in weights.get_xlabel()

@@ -23,6 +23,7 @@ __all__ = ["plot_attribution"]
 LINE_BP = 100
 MAX_BP = 2000
 LETTER_INCHES = 0.085  # width of a character of the title
+BASE_INCHES = 0.14  # width of a base of the logo
 
 # What the scores of a target are, with their unit.
 QUANTITIES = {
@@ -47,7 +48,8 @@ def plot_attribution(
     """Plot a logo of the scores and, for mutagenesis or attention, a heat map.
 
     For mutagenesis it shows every mutation, and a dot for each base of the sequence. For attention
-    it is below the logo and shows every pair of bases, with one row per attending base. Characters
+    it is below the logo, in the same columns, and shows every pair of bases, with one row per
+    attending base. Weights of [CLS] and [SEP] are not shown, so a row's sum is below 1. Characters
     other than A, C, G, T are written in grey. Marks at the top of the logo are the borders of the
     tokens, those at the bottom the borders on the other strand.
 
@@ -100,9 +102,9 @@ def plot_attribution(
     width = min(LINE_BP, length)
     lines = -(-length // width)
     letters = [1.3] * lines if attribution.effects is None else [1.3, 1.3] * lines
-    square = [] if attribution.weights is None else [0.1 * width]
+    square = [] if attribution.weights is None else [BASE_INCHES * width]
     heights = [*letters, *square]
-    inches = max(2 + 0.14 * width, 4.0)
+    inches = max(2 + BASE_INCHES * width, 4.0)
     quantity = QUANTITIES[attribution.target].partition(" (")[0]
     if attribution.class_name:
         quantity += f" of {attribution.class_name}"
@@ -216,10 +218,17 @@ def _draw_weights(
 ) -> None:
     """Draw the attention weights of every pair of bases."""
     assert attribution.weights is not None, "only attention has weights"
-    image = axes.imshow(attribution.weights, cmap="viridis", interpolation="nearest")
+    # In the columns of the letters, unless these have several lines.
+    image = axes.imshow(attribution.weights, cmap="viridis", aspect="auto", interpolation="nearest")
+    if len(attribution.sequence) <= LINE_BP:
+        own = [token.end - 0.5 for token in attribution.tokens if token.strand == "+"][:-1]
+        axes.vlines(own, *axes.get_ylim(), colors="white", linewidth=0.4)
+        axes.hlines(own, *axes.get_xlim(), colors="white", linewidth=0.4)
     axes.set_xticks(ticks, labels)
     axes.set_yticks(ticks, labels)
-    axes.set_xlabel("attended position", fontsize=8)
+    lines = "lines: token borders (strand read); " if len(attribution.sequence) <= LINE_BP else ""
+    note = f"attended position\n{lines}the rest of each row's sum of 1 is on [CLS] and [SEP]"
+    axes.set_xlabel(note, fontsize=8)
     axes.set_ylabel("attending position", fontsize=8)
     axes.tick_params(labelsize=7)
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.015, pad=0.01)
