@@ -21,6 +21,7 @@ from dnabert2_fast import Corpus, PretrainConfig, Tokenizer, build_corpus
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.model.distributed import init_distributed
 from dnabert2_fast.pretraining import PretrainingRun
+from dnabert2_fast.pretraining.masking import Masker, key_of
 from dnabert2_fast.pretraining.microbatch import (
     WINDOW_POSITIONS,
     Augmentation,
@@ -28,6 +29,7 @@ from dnabert2_fast.pretraining.microbatch import (
     GlobalBatch,
     MicroBatch,
     global_batches,
+    mask,
 )
 from dnabert2_fast.pretraining.run_folder import RunFolder
 
@@ -83,10 +85,11 @@ def main():
         windows = torch.arange(ROWS)[:, None] * WINDOW_POSITIONS + torch.arange(LENGTH)
         state = {"epoch": 0, "position": 0}
         micro_batch = MicroBatch(packed, windows.flatten(), 0)
-        batch = GlobalBatch([micro_batch], ids.numel(), ROWS * LENGTH**2, state)
+        whole = GlobalBatch([micro_batch], ids.numel(), ROWS * LENGTH**2, state)
+        masker = Masker(tokenizer)
         bench.compare(
             f"a step of {ROWS} x {LENGTH} tokens, {run.dtype}",
-            lambda: run.step(batch),
+            lambda: run.step(mask(whole, masker, key_of(0, run.done))),
             Peer(
                 "padded float32 loop",
                 lambda: loop.step(ids),

@@ -8,6 +8,7 @@ import threading
 import time
 import types
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
@@ -31,10 +32,18 @@ from dnabert2_fast.cli import main
 from dnabert2_fast.cli.demo import GENOME
 from dnabert2_fast.corpus import CorpusConfig
 from dnabert2_fast.errors import CheckpointError, CorpusError, DivergedError
-from dnabert2_fast.pretraining import PretrainingCallback, checkpoints
+from dnabert2_fast.model.distributed import DistributedContext
+from dnabert2_fast.pretraining import PretrainingCallback, PretrainingRun, checkpoints
 from dnabert2_fast.pretraining.config import SIZES
 from dnabert2_fast.pretraining.flops import peak_flops
 from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
+from dnabert2_fast.pretraining.microbatch import (
+    Augmentation,
+    BatchLayout,
+    global_batches,
+    mask,
+)
+from dnabert2_fast.pretraining.run_folder import RunFolder
 from dnabert2_fast.pretraining.signals import stop_between_steps
 from dnabert2_fast.tokenizer import TrainingConfig
 
@@ -190,6 +199,29 @@ def test_metrics_are_json_lines(undisturbed):
     assert "mfu" not in last  # no listed peak for a processor
     assert last["tokens_per_second"] > 0
     assert 0.1 < last["memory_gb"] < 100
+
+
+def test_a_step_waits_for_no_device(corpus, tmp_path, monkeypatch):
+    """On the meta device, reading a number or finding rows raises an error."""
+    monkeypatch.setattr(
+        "dnabert2_fast.pretraining.train.mixed_precision", lambda *_: nullcontext()
+    )  # autocast does not exist there
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
+    opened = Corpus.open(corpus)
+    context = DistributedContext(0, 1, torch.device("meta"))
+    config = settings(corpus, tmp_path / "run", micro_batch_tokens=150, attention="sdpa")
+    run = PretrainingRun(config, RunFolder(tmp_path / "run"), context, opened, opened)
+    run.optimizers = []  # torch's own, without kernels for this device
+    drawn = global_batches(
+        opened, Augmentation(opened, 0.0, False, 0), BatchLayout(600, 150), seed=0
+    )
+    batch = mask(next(drawn), Masker(opened.tokenizer), key_of(0))
+    assert {labels.device.type for labels in batch.labels} == {"cpu"}
+    run.step(batch)
+    assert run.done == 1
+    assert all(p.grad.is_meta for p in run.model.parameters())
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        run.model(batch.inputs[0], batch.labels[0].to("meta"))
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [600, 150, 20])

@@ -2,7 +2,7 @@
 
 A random fraction of the tokens of bases is chosen for prediction. 80 % of them become [MASK], 10 %
 a random token, and 10 % stay unchanged. The result depends only on a key and on the token's
-position. So a batch may be cut and distributed in any way, on any device, and has the same masks.
+position. So a batch may be cut and distributed in any way, and has the same masks.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ class Masker:
         Must have a [MASK]; special tokens are neither chosen nor used as random tokens.
     rate : float
         Fraction of tokens to predict, 0 to 1.
-    device : torch.device or str
-        Device of the tokens.
 
     Raises
     ------
@@ -53,17 +51,14 @@ class Masker:
     [-100, 5, 194, -100]
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, rate: float = 0.15, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, rate: float = 0.15) -> None:
         if tokenizer.mask_id is None:
             raise ValueError("tokenizer: has no [MASK] token. Use one with [MASK].")
         check_between("mask_rate", rate, 0, 1, but_not=0)
         self.rate = rate
         self.mask_id = tokenizer.mask_id
-        special = torch.from_numpy(tokenizer.special_mask)
-        self._special = special.to(device)
-        self._ordinary = torch.nonzero(~special).flatten().to(device)
+        self._special = torch.from_numpy(tokenizer.special_mask)
+        self._ordinary = torch.nonzero(~self._special).flatten()
 
     def __call__(
         self, input_ids: torch.Tensor, positions: torch.Tensor, key: int

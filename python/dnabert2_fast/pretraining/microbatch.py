@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from dnabert2_fast.errors import CorpusError
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.distributed import cut
-from dnabert2_fast.pretraining.masking import key_of
+from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 
@@ -30,8 +31,10 @@ __all__ = [
     "Augmentation",
     "BatchLayout",
     "GlobalBatch",
+    "MaskedBatch",
     "MicroBatch",
     "global_batches",
+    "mask",
     "prefetch",
 ]
 
@@ -79,6 +82,27 @@ class GlobalBatch(NamedTuple):
     tokens: int
     squares: int
     state: State
+
+
+class MaskedBatch(NamedTuple):
+    """A process' part of a global batch, with masks.
+
+    Attributes
+    ----------
+    inputs : list of PackedBatch
+        The micro-batches of `source`, with masked ids.
+    labels : list of Tensor of int64
+        The token to predict at each position, -100 at the others. They are in main memory, so that
+        the model finds the labelled rows without waiting for a GPU.
+    counts : list of int
+        Number of labels of each micro-batch.
+    source : GlobalBatch
+    """
+
+    inputs: list[PackedBatch]
+    labels: list[torch.Tensor]
+    counts: list[int]
+    source: GlobalBatch
 
 
 class BatchLayout(NamedTuple):
@@ -205,6 +229,31 @@ def _micro_batch(
     if filler:
         positions[:] = -1
     return MicroBatch(PackedBatch.from_ragged(windows), torch.from_numpy(positions), number)
+
+
+def mask(batch: GlobalBatch, masker: Masker, key: int, *, pinned: bool = False) -> MaskedBatch:
+    """Return a batch with masks, which depend only on the key and the positions.
+
+    Parameters
+    ----------
+    batch : GlobalBatch
+    masker : Masker
+    key : int
+        Of the step.
+    pinned : bool
+        Use page-locked memory, from which a GPU copies while the processor works on.
+    """
+    found = MaskedBatch([], [], [], batch)
+    for packed, positions, _ in batch.micro_batches:
+        ids, labels = masker(packed.input_ids, positions, key)
+        labels = labels.masked_fill(positions < 0, IGNORED)
+        found.counts.append(int((labels != IGNORED).sum()))
+        borders = packed.cu_seqlens
+        if pinned:
+            ids, labels, borders = (part.pin_memory() for part in (ids, labels, borders))
+        found.inputs.append(replace(packed, input_ids=ids, cu_seqlens=borders))
+        found.labels.append(labels)
+    return found
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item]:

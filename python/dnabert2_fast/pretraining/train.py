@@ -35,13 +35,14 @@ from dnabert2_fast.pretraining.checkpoints import Checkpoints, detached
 from dnabert2_fast.pretraining.config import SIZES, PretrainConfig
 from dnabert2_fast.pretraining.evaluation import Evaluation, Scores, frequency_baseline
 from dnabert2_fast.pretraining.flops import peak_flops, training_flops
-from dnabert2_fast.pretraining.masking import IGNORED, Masker, key_of
+from dnabert2_fast.pretraining.masking import Masker, key_of
 from dnabert2_fast.pretraining.metrics_log import Reporter, StepSums, memory_gb
 from dnabert2_fast.pretraining.microbatch import (
     Augmentation,
     BatchLayout,
-    GlobalBatch,
+    MaskedBatch,
     global_batches,
+    mask,
     prefetch,
 )
 from dnabert2_fast.pretraining.plot import plot_losses
@@ -315,7 +316,6 @@ class PretrainingRun:
             self.model, self.resolved.optimizer, self.resolved.weight_decay
         )
         self.checkpoints = Checkpoints(folder.folder / "checkpoints", context, config.keep)
-        self._masker = Masker(corpus.tokenizer, self.resolved.mask_rate, context.device)
         self._augmentation = Augmentation(
             corpus, config.bpe_dropout, config.both_strands, config.seed
         )
@@ -378,25 +378,19 @@ class PretrainingRun:
                     raise KeyboardInterrupt
         self._finish()
 
-    def step(self, batch: GlobalBatch) -> None:
+    def step(self, batch: MaskedBatch) -> None:
         """Update the weights once, by the mean loss over a global batch.
 
         Parameters
         ----------
-        batch : GlobalBatch
+        batch : MaskedBatch
             The part of it for this process.
         """
         context, seed = self.context, self.config.seed
-        device = context.device
+        device, whole = context.device, batch.source
         self.model.train()
-        key = key_of(seed, self.done)
-        masked = []
-        for micro_batch in batch.micro_batches:
-            packed, positions = micro_batch.batch.to(device), micro_batch.positions.to(device)
-            inputs, labels = self._masker(packed.input_ids, positions, key)
-            labels = labels.masked_fill(positions < 0, IGNORED)
-            masked.append((replace(packed, input_ids=inputs), labels, (labels != IGNORED).sum()))
-        labelled = torch.stack([count for _, _, count in masked]).sum()
+        # Filled on the device: copying a number from main memory would wait for the device.
+        labelled = torch.full((), float(sum(batch.counts)), device=device)
         everywhere = context.all_reduce_sum(labelled).clamp(min=1)
         loss_sum = torch.zeros((), device=device)
         rate = self.learning_rate = learning_rate(
@@ -410,10 +404,11 @@ class PretrainingRun:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        for micro_batch, (packed, labels, count) in zip(batch.micro_batches, masked, strict=True):
+        masked = zip(whole.micro_batches, *batch[:3], strict=True)
+        for micro_batch, packed, labels, count in masked:
             # Dropout by number: the same on any number of processes with equal micro-batches.
             torch.manual_seed(key_of(seed, self.done, micro_batch.number))
-            with gradients_wait(self.model, more=micro_batch is not batch.micro_batches[-1]):
+            with gradients_wait(self.model, more=micro_batch is not whole.micro_batches[-1]):
                 with mixed_precision(device, self.dtype):
                     loss = self.model(packed, labels, with_logits=False).loss * count
                 # Processes' gradients are averaged, so each is scaled up by their number.
@@ -429,10 +424,10 @@ class PretrainingRun:
         for optimizer in self.optimizers:
             self._scaler.step(optimizer)
         self._scaler.update()
-        self._sums.add(batch, loss_sum, labelled, norm)
+        self._sums.add(whole, loss_sum, labelled, norm)
         self.done += 1
-        self.tokens += batch.tokens
-        self._corpus_state = batch.state
+        self.tokens += whole.tokens
+        self._corpus_state = whole.state
 
     def evaluate(self) -> Scores:
         """Return the scores on the held-out split; the model is left in `eval` mode.
@@ -496,7 +491,7 @@ class PretrainingRun:
         self._report(line)
         self._sums.clear()
 
-    def _batches(self) -> Generator[GlobalBatch]:
+    def _batches(self) -> Generator[MaskedBatch]:
         """Yield this process' part of every remaining global batch, each drawn in advance."""
         config, context = self.config, self.context
         drawn = global_batches(
@@ -509,7 +504,13 @@ class PretrainingRun:
             first_step=self.done,
             state=self._corpus_state,
         )
-        return prefetch(drawn)
+        masker = Masker(self.corpus.tokenizer, self.resolved.mask_rate)
+        pinned = context.device.type == "cuda"
+        masked = (
+            mask(batch, masker, key_of(config.seed, step), pinned=pinned)
+            for step, batch in enumerate(drawn, self.done)
+        )
+        return prefetch(masked)
 
     @property
     def _progress(self) -> float:
