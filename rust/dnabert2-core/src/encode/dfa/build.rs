@@ -31,6 +31,8 @@ use crate::encode::dfa::table::{Machine, State};
 use crate::vocab::{Piece, Vocab};
 
 const NONE: u32 = u32::MAX;
+/// Node of the empty text.
+const ROOT: u32 = 0;
 /// Maximum letters of a piece that is compiled: the depth of the trie and of the recursion that builds it.
 const MAX_LETTERS: usize = 2_048;
 /// Maximum classes in all states together. A vocabulary of long nested pieces needs far more than any
@@ -94,6 +96,8 @@ struct Classes<'a> {
     seen: FxHashMap<(u32, Box<[u64]>), u32>,
     of: Vec<(u32, Option<Piece>)>,
     children: Vec<[u32; 4]>,
+    /// The class at the root of each first piece, once it is computed.
+    at_root: Vec<u32>,
 }
 
 impl<'a> Classes<'a> {
@@ -101,7 +105,8 @@ impl<'a> Classes<'a> {
         let everything = vec![u64::MAX; trie.pieces.len().div_ceil(64)];
         // Class 0 is DEAD.
         let (of, children) = (vec![(NONE, None)], vec![[DEAD; 4]]);
-        Self { trie, pairs, everything, seen: FxHashMap::default(), of, children }
+        let at_root = vec![NONE; trie.pieces.len()];
+        Self { trie, pairs, everything, seen: FxHashMap::default(), of, children, at_root }
     }
 
     fn bits(&self, piece: Option<Piece>) -> &[u64] {
@@ -122,6 +127,14 @@ impl<'a> Classes<'a> {
             self.children.push([NONE; 4]);
         }
         class
+    }
+
+    /// The class of a suffix that begins with a piece, before another letter.
+    fn begin(&mut self, first: Piece) -> u32 {
+        if self.at_root[first as usize] == NONE {
+            self.at_root[first as usize] = self.at(ROOT, Some(first));
+        }
+        self.at_root[first as usize]
     }
 
     /// The class after one more letter, and the piece that this letter completes, if it may precede.
@@ -170,10 +183,9 @@ pub fn compile<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
     }
     let pairs = PairTable::new(vocab, &position);
     let mut classes = Classes::new(&trie, &pairs);
-    let root = 0;
 
     // Key of a state: the classes of its open suffixes, longest first, then the piece.
-    let start: Box<[u32]> = Box::new([classes.at(root, None), NONE]);
+    let start: Box<[u32]> = Box::new([classes.at(ROOT, None), NONE]);
     let mut number: FxHashMap<Box<[u32]>, usize> = FxHashMap::default();
     let mut keys = vec![start.clone()];
     number.insert(start, 0);
@@ -193,7 +205,7 @@ pub fn compile<S: State>(vocab: &Vocab) -> Option<Machine<S>> {
                 first = first.or(found);
             }
             let first = first.expect("every text has an encoding");
-            next.push(classes.at(root, Some(first)));
+            next.push(classes.begin(first));
             next.retain(|&class| class != DEAD);
             next.push(first);
             let next = next.into_boxed_slice();
