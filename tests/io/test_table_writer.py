@@ -16,7 +16,7 @@ from dnabert2_fast.genomics.attribution.config import AttributionOutput
 from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.genomics.embedding.file import embed_file
 from dnabert2_fast.io.table_writer import kind_of_table, require_ending, table_writer
-from dnabert2_fast.loading import load_encoder
+from dnabert2_fast.loading import load_encoder, load_model
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 SCHEMA = pa.schema({"name": pa.string(), "n": pa.int64(), "p": pa.float32(), "q": pa.float64()})
@@ -115,6 +115,24 @@ WRITERS = {
         for name in ("out", "tokens", "motifs")
     },
 }
+
+
+@pytest.mark.parametrize("function", ["embed", "likelihood", "tokens"])
+def test_functions_of_files_take_names(files, mini, tmp_path, function):
+    for name, model in (("a.csv", mini), ("b.csv", ("mini", None))):
+        WRITERS[function](files, tmp_path / name, model)
+    one, other = (read(tmp_path / name) for name in ("a.csv", "b.csv"))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_variants_are_scored_by_the_name_of_a_classifier(files, tmp_path):
+    classifier = files / "classifier"
+    for name, model in (("a.csv", load_model(classifier)), ("b.csv", (classifier, None))):
+        config = ScoringConfig(window_bp=64)
+        score_vcf(files / "x.vcf", files / "x.fa", *model, tmp_path / name, config)
+    one, other = (read(tmp_path / name) for name in ("a.csv", "b.csv"))
+    pd.testing.assert_frame_equal(one, other)
+    assert one["log_odds"].notna().all()
 
 
 @pytest.mark.parametrize("function", WRITERS)

@@ -32,6 +32,7 @@ from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.table_writer import table_writer
 from dnabert2_fast.io.tracks import is_track, track
+from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
@@ -67,8 +68,8 @@ MOTIFS = pa.schema(
 
 def attribute_file(
     source: SequenceFile | str | os.PathLike[str],
-    model: Model,
-    tokenizer: Tokenizer,
+    model: Model | Name,
+    tokenizer: Tokenizer | Name | None,
     output: AttributionOutput,
     config: AttributionConfig | None = None,
 ) -> int:
@@ -101,6 +102,7 @@ def attribute_file(
             require_writable(file)
     if output.plots is not None:
         require_plots("logomaker")
+    model, tokenizer = load_model(model, tokenizer)
     source = _fitted(SequenceFile.of(source), model.config.window_bp)
     to_track = output.out is not None and is_track(output.out)
     ordered = read_in_order(source, disjoint=to_track)

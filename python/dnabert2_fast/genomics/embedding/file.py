@@ -48,8 +48,8 @@ CHUNK_BP = 1 << 26
 
 def embed_file(
     source: SequenceFile | str | os.PathLike[str],
-    model: Pretrained | OnnxEncoder,
-    tokenizer: Tokenizer,
+    model: Pretrained | OnnxEncoder | str | os.PathLike[str],
+    tokenizer: Tokenizer | str | os.PathLike[str] | None,
     out: str | os.PathLike[str],
     config: EmbeddingConfig | None = None,
     *,
@@ -117,7 +117,7 @@ def embed_file(
         raise ValueError(f"part: must be between 1/{part[1]} and {last} (got {part[0]}/{part[1]}).")
     if part is not None:
         require_file(source.path, "every part reads it")
-    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
+    model, tokenizer = _loaded(model, tokenizer)
     pieces = known_pieces(read_pieces(source), tokenizer, source.path)
     files = {"path": Path(source.path), "regions": source.regions and Path(source.regions)}
     parts = ResumeStore(out, inputs_of(source, files, model, tokenizer, config))
@@ -136,6 +136,23 @@ def embed_file(
                 return _write_h5ad(chunks, temporary, width)
             with atomic_path(out.with_name(f"{out.name}.names.txt")) as names:
                 return _write_npy(chunks, temporary, names, width)
+
+
+def _loaded(
+    model: Pretrained | OnnxEncoder | str | os.PathLike[str],
+    tokenizer: Tokenizer | str | os.PathLike[str] | None,
+) -> tuple[Pretrained | OnnxEncoder, Tokenizer]:
+    """Return model and tokenizer for either runtime."""
+    if not isinstance(model, OnnxEncoder):
+        from dnabert2_fast.loading import load_encoder  # imports torch
+
+        return load_encoder(model, tokenizer)
+    if not isinstance(tokenizer, Tokenizer):
+        if tokenizer is None:
+            raise ValueError("tokenizer: is required with an OnnxEncoder. Give that of its folder.")
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
+    model.config.require_vocabulary(tokenizer.vocabulary, "tokenizer")
+    return model, tokenizer
 
 
 def require_format(out: Path) -> None:

@@ -20,6 +20,7 @@ from dnabert2_fast.genomics.likelihood.scores import (
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
 from dnabert2_fast.io.table_writer import require_ending, table_writer
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
+from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
@@ -39,8 +40,8 @@ COLUMNS = {
 
 def likelihood_table(
     source: SequenceFile | str | os.PathLike[str],
-    model: Dnabert2ForMaskedLM,
-    tokenizer: Tokenizer,
+    model: Dnabert2ForMaskedLM | Name,
+    tokenizer: Tokenizer | Name | None,
     out: str | os.PathLike[str],
     *,
     mask_stride: int | None = None,
@@ -86,6 +87,7 @@ def likelihood_table(
     out = Path(out)
     if not is_stdout(out):
         require_ending(out, others=TRACK_SUFFIXES, what="for a track")
+    model, tokenizer = load_masked_lm(model, tokenizer)
     require_masked_lm(model, tokenizer, mask_stride, batch_tokens)
     source, rows = SequenceFile.of(source), 0
     pieces = known_pieces(read_pieces(source), tokenizer, source.path)

@@ -31,6 +31,7 @@ from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
+from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
@@ -48,8 +49,8 @@ _Kind = TrackKind | Literal["probability"]
 
 def likelihood_track(
     source: SequenceFile | str | os.PathLike[str],
-    model: Dnabert2ForMaskedLM,
-    tokenizer: Tokenizer,
+    model: Dnabert2ForMaskedLM | Name,
+    tokenizer: Tokenizer | Name | None,
     out: str | os.PathLike[str],
     config: TrackConfig | None = None,
 ) -> int:
@@ -100,6 +101,7 @@ def likelihood_track(
     """
     config = config or TrackConfig()
     require_writable(out)
+    model, tokenizer = load_masked_lm(model, tokenizer)
     ordered = _ordered(source, model, tokenizer, config)
     total = 0
     with track(out, ordered.contig_lengths) as opened:
@@ -111,8 +113,8 @@ def likelihood_track(
 
 def likelihood_hub(
     source: SequenceFile | str | os.PathLike[str],
-    model: Dnabert2ForMaskedLM,
-    tokenizer: Tokenizer,
+    model: Dnabert2ForMaskedLM | Name,
+    tokenizer: Tokenizer | Name | None,
     folder: str | os.PathLike[str],
     config: TrackConfig | None = None,
 ) -> int:
@@ -155,6 +157,7 @@ def likelihood_hub(
     folder = Path(folder)
     if folder.exists():
         raise DataError(f"{folder}: exists already. Choose another folder or delete it.")
+    model, tokenizer = load_masked_lm(model, tokenizer)
     ordered = _ordered(source, model, tokenizer, config)
     total = 0
     with atomic_folder(folder) as made:

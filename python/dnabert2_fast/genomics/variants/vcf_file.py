@@ -39,6 +39,7 @@ from dnabert2_fast.genomics.variants.scoring import (
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.table_writer import kind_of_table, require_ending, table_writer
 from dnabert2_fast.io.vcf import VcfRecord, read_vcf
+from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
 from dnabert2_fast.tokenizer import Tokenizer
@@ -73,8 +74,8 @@ GROUP_ROWS = 16_384
 def score_vcf(
     vcf: str | os.PathLike[str],
     reference: Reference | str | os.PathLike[str],
-    model: Model,
-    tokenizer: Tokenizer,
+    model: Model | Name,
+    tokenizer: Tokenizer | Name | None,
     out: str | os.PathLike[str],
     config: ScoringConfig | None = None,
     *,
@@ -150,6 +151,7 @@ def score_vcf(
         raise ValueError(
             f"prefix: must consist of letters, digits and _, with a letter first (got {prefix!r})."
         )
+    model, tokenizer = load_model(model, tokenizer)
     config = (config or ScoringConfig()).for_model(model.config)
     background = background_of(model, tokenizer, config)
     names = _names(model, background)
