@@ -8,7 +8,8 @@ from helpers.ray_inputs import RULES, four_species, make_reads, one_after_the_ot
 
 from dnabert2_fast import build_corpus
 from dnabert2_fast.corpus import CorpusConfig
-from dnabert2_fast.ray import corpus, embedding
+from dnabert2_fast.ray import corpus
+from dnabert2_fast.ray import tasks as tasks_of_ray
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def tasks(request, monkeypatch):
     if request.param == "cluster":
         request.getfixturevalue("cluster")
     else:
-        for module in (corpus, embedding):
+        for module in (corpus, tasks_of_ray):
             monkeypatch.setattr(module, "each", one_after_the_other)
 
 

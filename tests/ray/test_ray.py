@@ -24,9 +24,10 @@ from dnabert2_fast import Corpus, build_corpus
 from dnabert2_fast.corpus import CorpusConfig, plan
 from dnabert2_fast.errors import CorpusError, DataError, FastaError, InputWarning
 from dnabert2_fast.io import SourceFile
-from dnabert2_fast.ray import RayTasks, corpus, embedding
+from dnabert2_fast.ray import RayTasks, corpus
 from dnabert2_fast.ray import build_corpus as build_over_ray
 from dnabert2_fast.ray import embed_file as embed_over_ray
+from dnabert2_fast.ray import tasks as tasks_of_ray
 
 
 @pytest.mark.full
@@ -173,7 +174,7 @@ def test_vectors_by_uri_resume(tasks, reads, tmp_path, monkeypatch):
     out.parent.mkdir()
     given = ((reads / "x.fa").as_uri(), str(reads / "model"), tok, out.as_uri())
     with monkeypatch.context() as patch:
-        patch.setattr(embedding, "each", stopped_after_one)
+        patch.setattr(tasks_of_ray, "each", stopped_after_one)
         with pytest.raises(KeyboardInterrupt):
             embed_over_ray(*given, tasks=RayTasks(2))
     (shelf,) = out.parent.glob("v.npy.parts/*")
@@ -213,7 +214,7 @@ def test_what_cannot_be_embedded_over_ray(reads, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_warning_names_the_file_and_not_its_copy(tmp_path, monkeypatch, strict):
-    for module in (corpus, embedding):
+    for module in (corpus, tasks_of_ray):
         monkeypatch.setattr(module, "each", one_after_the_other)
     rna = tmp_path / "rna.fa"
     rna.write_text(">a\nACGUACGUAAGGUUACGU\n")

@@ -39,6 +39,7 @@ def embed(
     regions: Path | None = None,
     rna: bool = False,
     part: str | None = None,
+    ray: str | None = None,
     plot: Path | None = None,
     method: Literal["pca", "umap"] = "pca",
     color_by: str | None = None,
@@ -82,6 +83,9 @@ def embed(
     part
         I/N: compute only part I of N, so that several devices or jobs share one file. The same
         command without it then joins the parts.
+    ray
+        Address of a Ray cluster: auto, local (this machine) or ray://HOST:PORT. FILE and --out may
+        then be URIs, such as s3://BUCKET/x.fa.
     plot
         Plot of the vectors in two dimensions: .png, .svg or .pdf.
     method
@@ -132,6 +136,22 @@ def embed(
             "--color-by: a column needs one row of a table per vector. Leave out --window-bp and "
             "--regions, or use gc or length."
         )
+    if ray is not None:
+        if part is not None or plot is not None or runtime == "onnx":
+            raise ValueError("--ray: cannot be used with --part, --plot or --runtime onnx.")
+        from dnabert2_fast import ray as over_ray
+        from dnabert2_fast.ray import tasks
+
+        source = SequenceFile(file, column, regions, window_bp, rna)
+        config = EmbeddingConfig(pooling, layers, context_bp, both_strands, batch_tokens)
+        tok = None if tokenizer is None else load_tokenizer(tokenizer)
+        with tasks.connected(ray):
+            reserved = over_ray.RayTasks.of_cluster(device)
+            rows = over_ray.embed_file(
+                source, model, tok, out, config, tasks=reserved, attention=attention, dtype=dtype
+            )
+        print(f"{out}: {rows:,} vectors")
+        return
     require_format(out)
     require_output(out)
     require_output(plot)

@@ -41,6 +41,7 @@ def score_variants(
     attention: str = "auto",
     dtype: Dtype = "auto",
     device: str = "auto",
+    ray: str | None = None,
 ) -> None:
     """Score every allele of a VCF file by a model's change from the reference.
 
@@ -70,6 +71,8 @@ def score_variants(
         float32 elsewhere. Scores are differences: float32 is more exact.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    ray
+        Address of a Ray cluster: auto, local (this machine) or ray://HOST:PORT.
     rna
         Read U as T.
 
@@ -85,9 +88,29 @@ def score_variants(
     if not is_stdout(out):
         require_ending(out, others=(".vcf", ".vcf.gz"))
     require_output(out)
-    net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
-    announce(net.what_runs)
-    counts = score_vcf(file, reference, net, tok, out, config, prefix=prefix, rna=rna)
+    if ray is not None:
+        from dnabert2_fast import ray as over_ray
+        from dnabert2_fast.ray import tasks
+
+        with tasks.connected(ray):
+            reserved = over_ray.RayTasks.of_cluster(device)
+            counts = over_ray.score_vcf(
+                file,
+                reference,
+                model,
+                tokenizer,
+                out,
+                config,
+                prefix=prefix,
+                rna=rna,
+                tasks=reserved,
+                attention=attention,
+                dtype=dtype,
+            )
+    else:
+        net, tok = load_model(model, tokenizer, device=device, dtype=dtype, attention=attention)
+        announce(net.what_runs)
+        counts = score_vcf(file, reference, net, tok, out, config, prefix=prefix, rna=rna)
     scored = sum(counts.get(status, 0) for status in SCORED)
     report(out, f"{sum(counts.values()):,} alleles, {scored:,} scored")
     for status, number in counts.items():

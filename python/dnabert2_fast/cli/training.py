@@ -95,6 +95,7 @@ def predict(
     attention: str = "auto",
     dtype: DtypeOrInt8 = "auto",
     device: str = "auto",
+    ray: str | None = None,
 ) -> None:
     """Write the answers of a fine-tuned model for every record of a file, or along a genome.
 
@@ -137,6 +138,8 @@ def predict(
         CPU and less exact.
     device
         auto (CUDA if available, else cpu), cpu, cuda, cuda:1 or mps.
+    ray
+        Table: address of a Ray cluster, auto, local (this machine) or ray://HOST:PORT.
     rna
         Read U as T.
 
@@ -151,24 +154,29 @@ def predict(
 
     if not (is_track(out) or is_segments(out)):
         require_output(out)
-    written = predict_file(
-        file,
-        out,
-        model,
-        PredictConfig(
-            rows=rows,
-            window_bp=window_bp,
-            stride_bp=stride_bp,
-            regions=regions,
-            both_strands=both_strands,
-            sequence_column=sequence_column,
-            batch_tokens=batch_tokens,
-            attention=attention,
-            dtype=dtype,
-            device=device,
-            rna=rna,
-        ),
+    config = PredictConfig(
+        rows=rows,
+        window_bp=window_bp,
+        stride_bp=stride_bp,
+        regions=regions,
+        both_strands=both_strands,
+        sequence_column=sequence_column,
+        batch_tokens=batch_tokens,
+        attention=attention,
+        dtype=dtype,
+        device=device,
+        rna=rna,
     )
+    if ray is not None:
+        from dnabert2_fast import ray as over_ray
+        from dnabert2_fast.ray import tasks
+
+        with tasks.connected(ray):
+            reserved = over_ray.RayTasks.of_cluster(device)
+            written = over_ray.predict_file(file, out, model, config, tasks=reserved)
+        print(f"{out}: {written:,} rows")
+        return
+    written = predict_file(file, out, model, config)
     if is_track(out) or is_segments(out):
         from dnabert2_fast.finetuning.predict_track import track_paths
         from dnabert2_fast.finetuning.task import Task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dnabert2_fast._internal.progress import announce, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
-from dnabert2_fast._internal.streams import is_stdout
+from dnabert2_fast._internal.streams import is_stdout, require_file
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.finetuning.config import PredictConfig
 from dnabert2_fast.finetuning.inputs import require_known_row
@@ -34,12 +34,16 @@ from dnabert2_fast.tokenizer.unknown import UnknownLetters, require_known
 
 __all__ = ["Answers", "Predictor", "answer_columns", "predict_file", "write_labelled"]
 
+Compute = Callable[[], npt.NDArray[np.float64]]
+
 
 def predict_file(
     file: str | os.PathLike[str],
     out: str | os.PathLike[str],
     model: str | os.PathLike[str],
     config: PredictConfig = PredictConfig(),  # noqa: B008 (it is frozen)
+    *,
+    part: tuple[int, int] | None = None,
 ) -> int:
     r"""Write the predictions for every record of a file.
 
@@ -64,6 +68,9 @@ def predict_file(
     model : path
         A folder that `finetune` wrote, or its hub id.
     config : PredictConfig
+    part : tuple of int, optional
+        ``(i, n)``: compute only part `i` of `n`, 1 <= i <= n, of a table into ``OUT.parts``. The
+        same call without `part` then joins the parts.
 
     Returns
     -------
@@ -98,6 +105,10 @@ def predict_file(
     to_track = is_track(out) or is_segments(out)
     if not (is_stdout(out) or to_track):
         require_ending(out, others=(*TRACK_SUFFIXES, SEGMENT_SUFFIX), what="for a track")
+    if part is not None:
+        require_file(file, "every part reads it")
+        if to_track:
+            raise ValueError("part: is for tables (got a track). Write a table.")
     predictor = Predictor.load(
         model,
         attention=config.attention,
@@ -122,12 +133,20 @@ def predict_file(
     if windows is None:
         with store.until_done():
             return predict_track(predictor, file, out, config, store)
+
+    def keep(number: int, rows: int, compute: Compute) -> npt.NDArray[np.float64]:
+        if part is not None and number % part[1] != part[0] - 1:
+            return np.full((rows, len(task.names)), np.nan)  # another part computes it
+        return store.take(number, rows, compute)
+
     stream = predictor.stream(
         windows,
         each_window=config.rows == "windows",
         both_strands=config.both_strands,
-        keep=store.take,
+        keep=keep,
     )
+    if part is not None:
+        return sum(len(answers.outputs) for _, answers in stream)
     written = empty = 0
     bar_of_all = progress(None, "predicting", "rows")
     with store.until_done(), table_writer(out) as write, bar_of_all as bar:

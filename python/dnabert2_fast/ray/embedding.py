@@ -26,7 +26,7 @@ from dnabert2_fast.ray.storage import (
     storage_of,
     uri_of,
 )
-from dnabert2_fast.ray.tasks import RayTasks, each
+from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["embed_file"]
 
-Part = tuple[int, int]
 LOCAL = fs.LocalFileSystem()
 
 
@@ -46,7 +45,7 @@ def embed_file(
     out: str | os.PathLike[str],
     config: EmbeddingConfig | None = None,
     *,
-    tasks: RayTasks,
+    tasks: RayTasks | None = None,
     attention: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto",
 ) -> int:
@@ -66,8 +65,9 @@ def embed_file(
     out : path or URI
         As in `dnabert2_fast.embed_file`.
     config : EmbeddingConfig, optional
-    tasks : RayTasks
-        Number of tasks, and the resources of each.
+    tasks : RayTasks, optional
+        Number of tasks, and the resources of each. Default: two per GPU of the cluster or, without
+        GPUs, per processor.
     attention, dtype
         As in `Dnabert2Model.from_pretrained`.
 
@@ -100,7 +100,7 @@ def embed_file(
         from dnabert2_fast.genomics.embedding.config import EmbeddingConfig
         from dnabert2_fast.genomics.embedding.file import require_format
     require_format(Path(out))
-    source = SequenceFile.of(source)
+    source, tasks = SequenceFile.of(source), tasks or RayTasks.of_cluster()
     files = {"path": os.fspath(source.path)}
     if source.regions is not None:
         files["regions"] = os.fspath(source.regions)
@@ -118,12 +118,10 @@ def embed_file(
         dtype,
         "cuda" if tasks.num_gpus else "cpu",
     )
-    reserved = {"num_cpus": tasks.num_cpus, "num_gpus": tasks.num_gpus}
-    each(range(tasks.parts), lambda i: work.run((i + 1, tasks.parts)), "embedding", **reserved)
-    rows = each([0], lambda _: work.run(None), "joining parts", **reserved)[0]
+    rows = in_parts(work.run, work.out if isinstance(work.out, Path) else None, "embedding", tasks)
     if not isinstance(work.out, Path):
         work.out[0].delete_dir(f"{work.out[1]}.parts")
-    return int(rows)
+    return rows
 
 
 @dataclass(frozen=True)

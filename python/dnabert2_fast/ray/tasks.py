@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast._internal.progress import progress
+from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
-__all__ = ["RayTasks", "connected", "each"]
+__all__ = ["Part", "RayTasks", "connected", "each", "in_parts", "on_workers"]
+
+T = TypeVar("T")
+Part = tuple[int, int]
 
 # Runs of a task whose worker dies, for example because the machine is out of memory.
 RUNS = 4
@@ -122,11 +128,11 @@ def connected(address: str) -> Iterator[None]:
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, **own, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises this class itself when a start takes too long
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise ConnectionError(
-            f"ray: no cluster at {address} ({reason}). Start one with `ray start --head`, "
-            "or use local."
+            f"ray: cannot connect to {address} ({reason}). Start a cluster with "
+            "`ray start --head`, or use local."
         ) from None
     try:
         yield
@@ -156,7 +162,7 @@ def each(
 
     Ray reserves this number of processors or, if set, of GPUs for each task. An error in a task or
     Ctrl-C ends the others; the death of a worker does not. `EXPECTED` errors are raised unchanged,
-    others as Ray reports them. Warnings of this package are repeated here, each once.
+    others as Ray reports them. User warnings are repeated here, each once.
     """
     numbers = list(numbers)
     if not numbers:
@@ -187,6 +193,46 @@ def each(
     return results
 
 
+def in_parts(
+    work: Callable[[Part | None], T], out: Path | None, description: str, tasks: RayTasks
+) -> T:
+    """Compute every part of a file's results, then join them by ``work(None)``.
+
+    `out` is the output on a file system that all machines share. Its chunks are kept for the next
+    call, except after an error of an input.
+    """
+    reserved = {"num_cpus": tasks.num_cpus, "num_gpus": tasks.num_gpus}
+
+    def compute(number: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joining reads the whole input, and warns again
+            work((number + 1, tasks.parts))
+
+    chunks = None if out is None else out.with_name(f"{out.name}.parts")
+    try:
+        each(range(tasks.parts), compute, description, **reserved)
+        joined: T = each([0], lambda _: work(None), "joining parts", **reserved)[0]
+    except BaseException as error:
+        if chunks is not None and isinstance(error, Dnabert2Error):
+            shutil.rmtree(chunks, ignore_errors=True)
+        elif chunks is not None and isinstance(error, KeyboardInterrupt) and chunks.exists():
+            error.add_note(f"finished chunks are kept in {chunks}")
+        raise
+    return joined
+
+
+def on_workers(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a file that all machines see; raise for a pipe or a URI.
+
+    Raises
+    ------
+    DataError
+        When it is a pipe or a URI.
+    """
+    require_file(path, "every task of Ray opens it")
+    return Path(path).absolute()
+
+
 def _attempt(
     task: Callable[[int], Any], number: int, strict: bool
 ) -> tuple[Any, Exception | None, list[Warning]]:
@@ -198,7 +244,7 @@ def _attempt(
             result, met = task(number), None
         except EXPECTED as error:
             result, met = None, error
-    return result, met, [one.message for one in seen if isinstance(one.message, InputWarning)]
+    return result, met, [one.message for one in seen if isinstance(one.message, UserWarning)]
 
 
 def _result(ray: Any, done: Any, warned: set[str]) -> Any:

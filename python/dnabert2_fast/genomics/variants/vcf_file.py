@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
-from dnabert2_fast._internal.streams import is_stdout, is_stream, text_output
+from dnabert2_fast._internal.streams import is_stdout, is_stream, require_file, text_output
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.background import Background
@@ -71,7 +71,7 @@ CHUNK_RECORDS = 1024
 GROUP_ROWS = 16_384
 
 
-def score_vcf(
+def score_vcf(  # noqa: PLR0913
     vcf: str | os.PathLike[str],
     reference: Reference | str | os.PathLike[str],
     model: Model | Name,
@@ -81,6 +81,7 @@ def score_vcf(
     *,
     prefix: str = "D2",
     rna: bool = False,
+    part: tuple[int, int] | None = None,
 ) -> dict[str, int]:
     r"""Score every allele of a VCF file; records keep their order and their text.
 
@@ -103,6 +104,9 @@ def score_vcf(
         model another prefix to keep the scores of both in one file.
     rna : bool
         Read U of the genome as T, where `reference` is a path.
+    part : tuple of int, optional
+        ``(i, n)``: compute only part `i` of `n`, 1 <= i <= n, into ``OUT.parts``. The same call
+        without `part` then joins the parts.
 
     Returns
     -------
@@ -153,6 +157,8 @@ def score_vcf(
         )
     model, tokenizer = load_model(model, tokenizer)
     config = (config or ScoringConfig()).for_model(model.config)
+    if part is not None:
+        require_file(vcf, "every part reads it")
     background = background_of(model, tokenizer, config)
     names = _names(model, background)
     counts: Counter[str] = Counter()
@@ -173,6 +179,8 @@ def score_vcf(
             for number in itertools.count():
                 if not (some := list(islice(records, CHUNK_RECORDS))):
                     return
+                if part is not None and number % part[1] != part[0] - 1:
+                    continue
                 variants = [variant for record in some for variant in variants_of(record)]
                 compute = partial(
                     _numbers, variants, genome, model, tokenizer, config, bar, expected
@@ -188,7 +196,12 @@ def score_vcf(
                         contigs.setdefault(record.chrom)
                     yield record, own
 
-        bar_of_all = progress(total, "scoring", "variants")
+        bar_of_all = progress(total if part is None else None, "scoring", "variants")
+        if part is not None:
+            with bar_of_all as bar:
+                for _ in scored():
+                    pass
+            return dict(counts)
         with parts.until_done(), bar_of_all as bar:
             if not is_stdout(out) and kind_of_table(out) is not None:
                 try:
