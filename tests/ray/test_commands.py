@@ -46,12 +46,12 @@ def build(folder, out):
 
 def test_build_corpus(here, tmp_path, capsys):
     four_species(tmp_path, 1_000)
-    _, want, _ = run(capsys, *build(tmp_path, tmp_path / "one"))
+    _, local, _ = run(capsys, *build(tmp_path, tmp_path / "one"))
     code, got, _ = run(capsys, *build(tmp_path, tmp_path / "two"), "--ray", "auto")
-    assert (code, got.replace("two", "one")) == (0, want)
+    assert (code, got.replace("two", "one")) == (0, local)
     there = (tmp_path / "three").as_uri()
     code, got, _ = run(capsys, *build(tmp_path, there), "--ray", "auto")
-    assert (code, got.partition(":")[2].partition(":")[2]) == (0, want.partition(":")[2])
+    assert (code, got.partition(":")[2].partition(":")[2]) == (0, local.partition(":")[2])
     whole = contents(tmp_path / "one")
     assert contents(tmp_path / "two") == contents(tmp_path / "three") == whole
 
@@ -88,11 +88,11 @@ def test_results_are_those_of_one_process(here, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_chunks(monkeypatch)
     for out, words in applied(tmp_path).items():
-        code, want, err = run(capsys, *words, "--out", out)
+        code, local, err = run(capsys, *words, "--out", out)
         assert code == 0, err
         code, got, err = run(capsys, *words, "--out", f"ray-{out}", "--ray", "auto")
         assert code == 0, err
-        assert got.startswith(f"ray-{want.partition(' (')[0].partition(' of ')[0].strip()}")
+        assert got.startswith(f"ray-{local.partition(' (')[0].partition(' of ')[0].strip()}")
         assert (tmp_path / f"ray-{out}").read_bytes() == (tmp_path / out).read_bytes(), out
     assert not list(tmp_path.glob("*.parts"))
 
