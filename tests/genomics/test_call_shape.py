@@ -119,6 +119,17 @@ def test_names_and_objects_and_forms_give_the_same(function, mini, folder):
 
 
 @functions
+@pytest.mark.filterwarnings("ignore:.*context_llr is left out")
+def test_a_model_in_training_computes_without_dropout(function, mini):
+    want = run(function, CALLS[function][0][:1], model=mini)
+    mini.train()
+    found = run(function, CALLS[function][0][:1], model=mini)
+    assert mini.training
+    mini.eval()
+    assert all(map(np.array_equal, found, want))
+
+
+@functions
 def test_what_is_no_model_is_named(function):
     with pytest.raises(TypeError, match=r"model: must be a name or .* \(got int\)"):
         run(function, CALLS[function][0], model=7)

@@ -28,7 +28,7 @@ from dnabert2_fast.genomics.embedding.views import (
     views_of,
     warn_of_empty,
 )
-from dnabert2_fast.genomics.masked import finite_on_host
+from dnabert2_fast.genomics.masked import evaluating, finite_on_host
 from dnabert2_fast.io.arguments import Sequences, checked
 from dnabert2_fast.loading import Name, load_encoder
 from dnabert2_fast.model.batch import PackedBatch
@@ -217,7 +217,7 @@ def _batches(
         seams = packed.cu_seqlens.numpy()
         packed = packed.to(model.device)
         # Only while the model runs, so that the caller's code between batches keeps its mode.
-        with torch.inference_mode():
+        with evaluating(model):
             states: list[torch.Tensor] | None = None if last_alone else []
             out = model.bert.encode(packed, states=states)
             if states is not None:
