@@ -31,7 +31,7 @@ MUON_MOMENTUM = 0.95
 
 
 def learning_rate(at: float, *, peak: float, warmup: float, decay: float, length: float) -> float:
-    """Return the rate at a step or second: linear rise, constant part, linear decay to 0.
+    """Return the rate at a step or second: linear rise, constant, linear decay.
 
     Parameters
     ----------

@@ -232,7 +232,7 @@ def test_bad_requests_leave_nothing(files, tmp_path):
         ("pairs", "x.csv", regions, ValueError, "pairs of sequences"),
         ("tokens", "x.csv", both, ValueError, "both_strands: requires .* sequence or base"),
         ("classes", "x.bw", overlap, DataError, "overlap, and a track has one value per base"),
-        ("classes", "x.wig", None, ValueError, r"must end in \.csv .* \.bed for a track"),
+        ("classes", "x.wig", None, ValueError, r"must end in \.csv, .* \.bed for a track"),
     ]
     for model, out, config, error, message in bad:
         with pytest.raises(error, match=message):

@@ -23,6 +23,7 @@ COMMAND = re.compile(
 )
 # Of git, pip, samtools, nvidia-smi, torchrun and transformers.
 OTHER_PROGRAMS = {
+    *("--command", "--condition", "--editable", "--force-files"),
     *("--eval_strategy", "--evaluation_strategy", "--fai-idx", "--force-reinstall", "--format"),
     *(
         "--gzi-idx",

@@ -277,7 +277,7 @@ class PretrainConfig:
         )
 
     def schedule(self) -> Schedule:
-        """Return the lengths of the run, its warm-up and its decay: steps, or seconds of `minutes`.
+        """Return the lengths of run, warm-up and decay, in steps or in seconds.
 
         Returns
         -------
