@@ -331,6 +331,7 @@ def test_parts_of_a_manifest_are_merged(capsys, files, monkeypatch):
         assert err.startswith("error: --part: ")
 
 
+@pytest.mark.full
 def test_ctrl_c_of_a_real_process(tmp_path):
     """The demo, which calls everything else, stopped from outside."""
     command = ("-m", "dnabert2_fast.cli", "demo", "--out", "demo")

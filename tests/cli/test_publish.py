@@ -144,6 +144,7 @@ def test_what_is_refused(classifier, language_model, hub, capsys, tmp_path):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.full
 def test_another_process_with_the_address_in_its_environment(classifier, hub, tmp_path):
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
     settings["HF_HUB_DISABLE_XET"] = "1"

@@ -116,6 +116,7 @@ def check_preempted(corpus, folder, stop_at, **changes):
     assert_equal(folder / "run", folder / "one", weights_within=2e-3)
 
 
+@pytest.mark.full
 def test_two_begin_what_one_ends(corpus, tmp_path):
     few = {"steps": 3, "log_every": 1, "eval_every": 3, "eval_tokens": 1500, "warmup_steps": 1}
     check_preempted(corpus, tmp_path, 2, **few)

@@ -291,6 +291,7 @@ def test_dbsnp_rows(shared):
         check(score, twin(mlm, variant, near, config, (record.sequence,)))
 
 
+@pytest.mark.full
 def test_the_example_runs(tmp_path):
     done = run(ROOT / "examples" / "score_variants.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
