@@ -44,7 +44,6 @@ CONTENTS = {
     "pretraining": "masked-LM runs on corpora",
     "finetuning": "runs on labelled tables, predict, evaluate",
     "genomics": "embedding, variants, attribution, likelihood",
-    "loading": "a model and its tokenizer, by name or as objects",
     "model": "encoder, heads, checkpoints, int8, ONNX",
     "optim": "optimizers, learning rates",
     "corpus": "genomes to token shards, and batches of them",

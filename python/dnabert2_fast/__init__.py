@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.finetuning.config import FinetuneConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
     from dnabert2_fast.finetuning.file import predict_file
-    from dnabert2_fast.finetuning.predictor import Predictor, predict
+    from dnabert2_fast.finetuning.predict import predict
+    from dnabert2_fast.finetuning.predictor import Predictor
     from dnabert2_fast.finetuning.runs import finetune
     from dnabert2_fast.genomics.attribution.mutagenesis import attribute
     from dnabert2_fast.genomics.embedding.file import embed_file
@@ -94,7 +95,7 @@ _HOME = {
     "evaluate": "finetuning.evaluation",
     "fill_mask": "genomics.likelihood.scores",
     "finetune": "finetuning.runs",
-    "predict": "finetuning.predictor",
+    "predict": "finetuning.predict",
     "predict_file": "finetuning.file",
     "pretrain": "pretraining.train",
     "pseudo_likelihood": "genomics.likelihood.scores",

@@ -22,8 +22,8 @@ from dnabert2_fast import (
     score_variants,
 )
 from dnabert2_fast.genomics import AttributionConfig, DnaEmbedder, ScoringConfig
+from dnabert2_fast.genomics.loading import load_encoder, load_model
 from dnabert2_fast.io import FastaRecord, Reference
-from dnabert2_fast.loading import load_encoder, load_model
 
 DNA = ["ACGTTGCATTAGCATT", "GATTACAGATTACA", "TTAACC"]
 GENOME = Reference({"chr1": "ACGTTGCATTAGCATTTACGGATTAACGT" * 9})

@@ -24,7 +24,7 @@ from dnabert2_fast.cli import main
 from dnabert2_fast.errors import CheckpointError
 from dnabert2_fast.finetuning import FinetuneConfig, Predictor, evaluate, finetune
 from dnabert2_fast.genomics.attribution.tokens import AttributionTarget
-from dnabert2_fast.loading import load_model
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.model.onnx import export_onnx
 
 SEQUENCES = [

@@ -18,9 +18,9 @@ from dnabert2_fast import (
 from dnabert2_fast.corpus import CorpusConfig, CorpusPlan, import_parquet
 from dnabert2_fast.genomics.embedding import embed_positions
 from dnabert2_fast.genomics.likelihood import pseudo_likelihood
+from dnabert2_fast.genomics.loading import load_encoder
 from dnabert2_fast.io import FastaRecord
 from dnabert2_fast.io.arguments import text_blocks
-from dnabert2_fast.loading import load_encoder
 from dnabert2_fast.tokenizer.assessment import assess
 from dnabert2_fast.tokenizer.file import tokenize_file
 

@@ -15,8 +15,8 @@ from dnabert2_fast.genomics import AttributionConfig, ScoringConfig, likelihood_
 from dnabert2_fast.genomics.attribution.config import AttributionOutput
 from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.genomics.embedding.file import embed_file
+from dnabert2_fast.genomics.loading import load_encoder, load_model
 from dnabert2_fast.io.table_writer import kind_of_table, require_ending, table_writer
-from dnabert2_fast.loading import load_encoder, load_model
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 SCHEMA = pa.schema({"name": pa.string(), "n": pa.int64(), "p": pa.float32(), "q": pa.float64()})

@@ -28,9 +28,9 @@ from dnabert2_fast.genomics.attribution.config import AttributionOutput
 from dnabert2_fast.genomics.attribution.file import attribute_file
 from dnabert2_fast.genomics.embedding import EmbeddingConfig
 from dnabert2_fast.genomics.likelihood import TrackConfig, likelihood_table, likelihood_track
+from dnabert2_fast.genomics.loading import load_encoder
 from dnabert2_fast.genomics.variants import ScoringConfig
 from dnabert2_fast.io import Reference, SequenceFile
-from dnabert2_fast.loading import load_encoder
 
 strict = Tokenizer.from_pretrained("mini", unknown="error")
 LINE = "ACGTTGCATTAGCATTTACG"

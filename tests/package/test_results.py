@@ -46,6 +46,13 @@ def test_pages_show_the_newest_records(report):
         assert report.render(text, rows) == text, f"{page} is stale: run python benches/report.py"
 
 
+def test_the_first_screen_has_the_figure_of_the_table(report):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (claimed,) = re.findall(r"(\d+) times `tokenizers` 0\.\d+ on one thread", text)
+    (row,) = [line for line in text.splitlines() if line.startswith("| Tokenizing 1 kb pieces")]
+    assert row.split("|")[2].strip() == claimed
+
+
 def test_outputs_that_differ_are_not_timed(harness, bench):
     calls = []
 

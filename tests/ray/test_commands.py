@@ -17,8 +17,8 @@ from dnabert2_fast.finetuning import windows as predict_windows
 from dnabert2_fast.finetuning.task import Task
 from dnabert2_fast.genomics import ScoringConfig, score_vcf
 from dnabert2_fast.genomics.embedding import file as embedding_file
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.genomics.variants import vcf_file
-from dnabert2_fast.loading import load_model
 from dnabert2_fast.ray import corpus, tasks
 
 

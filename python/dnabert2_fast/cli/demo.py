@@ -23,8 +23,8 @@ from dnabert2_fast.finetuning.config import FinetuneConfig
 from dnabert2_fast.finetuning.labels import read_labelled
 from dnabert2_fast.finetuning.runs import finetune
 from dnabert2_fast.genomics.embedding.vectors import embed
+from dnabert2_fast.genomics.loading import load_encoder
 from dnabert2_fast.io.fasta import read_fasta
-from dnabert2_fast.loading import load_encoder
 from dnabert2_fast.pretraining.config import PretrainConfig
 from dnabert2_fast.pretraining.train import pretrain
 from dnabert2_fast.tokenizer import Tokenizer, TrainingConfig

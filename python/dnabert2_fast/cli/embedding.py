@@ -179,7 +179,7 @@ def embed(
     else:
         from dnabert2_fast._internal.progress import announce
         from dnabert2_fast.attention import count_scores
-        from dnabert2_fast.loading import load_encoder
+        from dnabert2_fast.genomics.loading import load_encoder
 
         net, tok = load_encoder(model, tokenizer, device=device, dtype=dtype, attention=attention)
         announce(net.what_runs)
@@ -230,7 +230,7 @@ def export_onnx(model: str = "mini", /, *, out: Folder) -> None:
     """
     from dnabert2_fast._internal.atomic import atomic_folder, atomic_json
     from dnabert2_fast.genomics.embedding.onnx import FILE
-    from dnabert2_fast.loading import load_encoder
+    from dnabert2_fast.genomics.loading import load_encoder
     from dnabert2_fast.model.heads import Dnabert2Model
     from dnabert2_fast.model.onnx import export_onnx as export
 

@@ -81,9 +81,9 @@ def score_variants(
     dnabert2-fast score-variants calls.vcf.gz --reference hg38.fa --out scored.vcf.gz
     dnabert2-fast score-variants x.vcf --reference hg38.fa --model run --label promoter --out y.vcf
     """
+    from dnabert2_fast.genomics.loading import load_model
     from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES
     from dnabert2_fast.genomics.variants.vcf_file import score_vcf
-    from dnabert2_fast.loading import load_model
 
     if not is_stdout(out):
         require_ending(out, others=(".vcf", ".vcf.gz"))
@@ -182,7 +182,7 @@ def attribute(
     dnabert2-fast attribute promoters.fa --model run --motifs motifs.meme
     """
     from dnabert2_fast.genomics.attribution.file import attribute_file
-    from dnabert2_fast.loading import load_model
+    from dnabert2_fast.genomics.loading import load_model
 
     require_output(output.out)
     require_output(output.tokens)
@@ -242,7 +242,7 @@ def fill_mask(
     dnabert2-fast fill-mask "ACG[MASK]TTA" "GGT[MASK]CCA" --top-k 3
     """
     from dnabert2_fast.genomics.likelihood.scores import fill_mask as fill
-    from dnabert2_fast.loading import load_masked_lm
+    from dnabert2_fast.genomics.loading import load_masked_lm
 
     if not sequences:
         raise ValueError('sequences: give at least one, for example "ACGTTGCA[MASK]TTAGGAC".')
@@ -343,7 +343,7 @@ def likelihood(
     """
     from dnabert2_fast.genomics.likelihood.table import likelihood_table
     from dnabert2_fast.genomics.likelihood.track import likelihood_hub, likelihood_track
-    from dnabert2_fast.loading import load_masked_lm
+    from dnabert2_fast.genomics.loading import load_masked_lm
 
     if (out is None) == (hub is None):
         raise ValueError("out: give either --out for a table or track, or --hub.")

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from dnabert2_fast.finetuning.config import FinetuneConfig, PredictConfig
     from dnabert2_fast.finetuning.evaluation import evaluate
     from dnabert2_fast.finetuning.file import predict_file
-    from dnabert2_fast.finetuning.predictor import Answers, Predictor, predict
+    from dnabert2_fast.finetuning.predict import predict
+    from dnabert2_fast.finetuning.predictor import Answers, Predictor
     from dnabert2_fast.finetuning.runs import FinetuneResult, finetune
     from dnabert2_fast.finetuning.task import Task
 
@@ -38,7 +39,7 @@ _HOME = {
     "Task": "task",
     "evaluate": "evaluation",
     "finetune": "runs",
-    "predict": "predictor",
+    "predict": "predict",
     "predict_file": "file",
 }
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,6 +38,7 @@ __all__ = [
     "PACKAGED",
     "TOKENIZER_ALONE",
     "Files",
+    "Name",
     "check_layers",
     "checkpoint_folder",
     "first_line",
@@ -48,6 +49,9 @@ __all__ = [
     "read_files",
     "weight_names",
 ]
+
+Name: TypeAlias = str | os.PathLike[str]
+"""A packaged model, a checkpoint folder or a hub id."""
 
 PACKAGED = {"mini": Path(__file__).parents[1] / "data" / "mini"}
 """Models in the package (docs/models); a file or folder of that name has priority."""

@@ -26,7 +26,7 @@ from dnabert2_fast.ray.storage import (
     storage_of,
     uri_of,
 )
-from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts
+from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts, model_on_workers
 from dnabert2_fast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ def embed_file(
         locations,
         {name: [location[1], *stamp_of(*location)] for name, location in locations.items()},
         Path(out).absolute() if is_local else storage_of(out),
-        str(Path(model).absolute()) if Path(model).exists() else model,
+        model_on_workers(model),
         tokenizer,
         config or EmbeddingConfig(),
         source,
         attention,
         dtype,
-        "cuda" if tasks.num_gpus else "cpu",
+        tasks.device,
     )
     rows = in_parts(work.run, work.out if isinstance(work.out, Path) else None, "embedding", tasks)
     if not isinstance(work.out, Path):
@@ -141,7 +141,7 @@ class _Work:
 
     def run(self, part: Part | None) -> int:
         """Compute a part unless it is stored."""
-        from dnabert2_fast.loading import load_encoder
+        from dnabert2_fast.genomics.loading import load_encoder
 
         net, tokenizer = load_encoder(
             self.model,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dnabert2_fast._internal.extras import needs
 from dnabert2_fast.io.tracks import is_segments, is_track
-from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts, on_workers
+from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts, model_on_workers, on_workers
 
 if TYPE_CHECKING:
     from dnabert2_fast.finetuning.config import PredictConfig
@@ -56,11 +56,11 @@ def predict_file(
             f"out: must be a table with Ray (got {out}). Write a track in one process."
         )
     tasks, config = tasks or RayTasks.of_cluster(), config or PredictConfig()
-    name = Path(model).absolute() if Path(model).exists() else model
+    name = model_on_workers(model)
     file, out = on_workers(file), on_workers(out)
     if config.regions is not None:
         config = replace(config, regions=on_workers(config.regions))
-    config = replace(config, device="cuda" if tasks.num_gpus else "cpu")
+    config = replace(config, device=tasks.device)
 
     def work(part: Part | None) -> int:
         from dnabert2_fast.finetuning.file import predict_file as predict_here

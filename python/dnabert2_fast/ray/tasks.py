@@ -17,7 +17,15 @@ from dnabert2_fast._internal.progress import progress
 from dnabert2_fast._internal.streams import require_file
 from dnabert2_fast.errors import Dnabert2Error, InputWarning
 
-__all__ = ["Part", "RayTasks", "connected", "each", "in_parts", "on_workers"]
+__all__ = [
+    "Part",
+    "RayTasks",
+    "connected",
+    "each",
+    "in_parts",
+    "model_on_workers",
+    "on_workers",
+]
 
 T = TypeVar("T")
 Part = tuple[int, int]
@@ -69,6 +77,21 @@ class RayTasks:
         check_at_least("num_cpus", self.num_cpus, 0)
         check_at_least("num_gpus", self.num_gpus, 0)
 
+    @property
+    def device(self) -> str:
+        """The device of each task.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> RayTasks(64, num_gpus=1).device
+        'cuda'
+        """
+        return "cuda" if self.num_gpus else "cpu"
+
     @classmethod
     def of_cluster(cls, device: str = "auto") -> RayTasks:
         """Return two tasks per GPU of the cluster or, without GPUs, per processor.
@@ -118,7 +141,7 @@ def connected(address: str) -> Iterator[None]:
     Raises
     ------
     ConnectionError
-        When there is no such cluster.
+        When the cluster does not exist, or does not answer.
     ModuleNotFoundError
         When Ray is missing; names the extra to install.
     """
@@ -231,6 +254,11 @@ def on_workers(path: str | os.PathLike[str]) -> Path:
     """
     require_file(path, "every task of Ray opens it")
     return Path(path).absolute()
+
+
+def model_on_workers(name: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a folder that all machines see, or another name as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else os.fspath(name)
 
 
 def _attempt(

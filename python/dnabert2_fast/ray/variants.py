@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnabert2_fast._internal.extras import needs
-from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts, on_workers
+from dnabert2_fast.ray.tasks import Part, RayTasks, in_parts, model_on_workers, on_workers
 
 if TYPE_CHECKING:
     from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -63,16 +62,16 @@ def score_vcf(  # noqa: PLR0913
     with needs("dnabert2_fast.ray.score_vcf"):
         from dnabert2_fast.genomics.variants.config import ScoringConfig
     tasks, config = tasks or RayTasks.of_cluster(), config or ScoringConfig()
-    name = Path(model).absolute() if Path(model).exists() else model
+    name = model_on_workers(model)
     vcf, reference = on_workers(vcf), on_workers(reference)
     out = on_workers(out)
     if config.background is not None:
         config = replace(config, background=str(on_workers(config.background)))
-    device = "cuda" if tasks.num_gpus else "cpu"
+    device = tasks.device
 
     def work(part: Part | None) -> dict[str, int]:
+        from dnabert2_fast.genomics.loading import load_model
         from dnabert2_fast.genomics.variants.vcf_file import score_vcf as score_here
-        from dnabert2_fast.loading import load_model
 
         net, tok = load_model(name, tokenizer, device=device, dtype=dtype, attention=attention)
         net.name_or_path = os.fspath(model)  # as given, for the header

@@ -27,13 +27,14 @@ from dnabert2_fast.genomics.attribution.motifs import EnrichedKmer, enriched_kme
 from dnabert2_fast.genomics.attribution.mutagenesis import BASES, Attribution, attribute_quietly
 from dnabert2_fast.genomics.attribution.plot import MAX_BP, plot_attribution
 from dnabert2_fast.genomics.attribution.shuffle import dinucleotide_shuffle
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.io.fasta import read_fasta
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.table_writer import table_writer
 from dnabert2_fast.io.tracks import is_track, track
-from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 

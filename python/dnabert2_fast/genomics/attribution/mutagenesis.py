@@ -26,15 +26,16 @@ from dnabert2_fast.genomics.attribution.tokens import (
     integrated_gradients,
     occlude,
 )
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.genomics.masked import evaluating
 from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.genomics.variants.scoring import Windows, likelihood_ratios
 from dnabert2_fast.io.arguments import Sequence, Sequences, is_one, text_list
 from dnabert2_fast.io.strand import reverse_complement
-from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts

@@ -144,7 +144,7 @@ def _loaded(
 ) -> tuple[Pretrained | OnnxEncoder, Tokenizer]:
     """Return model and tokenizer for either runtime."""
     if not isinstance(model, OnnxEncoder):
-        from dnabert2_fast.loading import load_encoder  # imports torch
+        from dnabert2_fast.genomics.loading import load_encoder  # imports torch
 
         return load_encoder(model, tokenizer)
     if not isinstance(tokenizer, Tokenizer):

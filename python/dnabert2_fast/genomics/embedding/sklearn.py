@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from dnabert2_fast.genomics.embedding.config import Pooling
 from dnabert2_fast.genomics.embedding.vectors import embed
+from dnabert2_fast.genomics.loading import load_encoder
 from dnabert2_fast.io.arguments import Sequences, only_column, sequence_list
-from dnabert2_fast.loading import Name, load_encoder
 from dnabert2_fast.model.pretrained import Pretrained
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["DnaEmbedder"]

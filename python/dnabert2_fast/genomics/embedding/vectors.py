@@ -28,12 +28,13 @@ from dnabert2_fast.genomics.embedding.views import (
     views_of,
     warn_of_empty,
 )
+from dnabert2_fast.genomics.loading import load_encoder
 from dnabert2_fast.genomics.masked import evaluating, finite_on_host
 from dnabert2_fast.io.arguments import Sequences, checked
-from dnabert2_fast.loading import Name, load_encoder
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.pretrained import Pretrained
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts
 

@@ -16,6 +16,7 @@ import torch
 
 from dnabert2_fast._internal.checks import check_at_least
 from dnabert2_fast._internal.progress import Progress, progress
+from dnabert2_fast.genomics.loading import load_masked_lm
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
@@ -25,9 +26,9 @@ from dnabert2_fast.genomics.masked import (
 )
 from dnabert2_fast.io.arguments import Sequence as OneSequence
 from dnabert2_fast.io.arguments import Sequences, checked, is_one, text_list
-from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.batch import PackedBatch
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_texts

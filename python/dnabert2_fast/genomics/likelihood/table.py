@@ -17,11 +17,12 @@ from dnabert2_fast.genomics.likelihood.scores import (
     likelihoods,
     require_masked_lm,
 )
+from dnabert2_fast.genomics.loading import load_masked_lm
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_pieces
 from dnabert2_fast.io.table_writer import require_ending, table_writer
 from dnabert2_fast.io.tracks import TRACK_SUFFIXES
-from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 

@@ -19,6 +19,7 @@ from dnabert2_fast._internal.progress import progress
 from dnabert2_fast.errors import DataError
 from dnabert2_fast.genomics.likelihood.config import TrackConfig, TrackKind
 from dnabert2_fast.genomics.likelihood.scores import require_masked_lm
+from dnabert2_fast.genomics.loading import load_masked_lm
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
@@ -31,8 +32,8 @@ from dnabert2_fast.genomics.variants.alleles import readings
 from dnabert2_fast.io.regions import Piece, SequenceFile, read_in_order
 from dnabert2_fast.io.strand import reverse_complement
 from dnabert2_fast.io.tracks import track
-from dnabert2_fast.loading import Name, load_masked_lm
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import known_pieces
 

@@ -21,6 +21,7 @@ import torch
 
 from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast.genomics.embedding.pooling import pool_states
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.genomics.masked import (
     Masks,
     evaluating,
@@ -42,10 +43,10 @@ from dnabert2_fast.genomics.variants.config import ScoringConfig
 from dnabert2_fast.genomics.variants.context import expected_logs
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.strand import reverse_complement
-from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.batching import packed_batches
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.ragged import Ragged
 from dnabert2_fast.tokenizer import Tokenizer
 from dnabert2_fast.tokenizer.unknown import require_known

@@ -26,6 +26,7 @@ from dnabert2_fast._internal.progress import Progress, progress
 from dnabert2_fast._internal.resume import ResumeStore, fingerprint
 from dnabert2_fast._internal.streams import is_stdout, is_stream, require_file, text_output
 from dnabert2_fast.errors import DataError
+from dnabert2_fast.genomics.loading import load_model
 from dnabert2_fast.genomics.variants.alleles import SCORED, STATUSES, Variant, variants_of
 from dnabert2_fast.genomics.variants.background import Background
 from dnabert2_fast.genomics.variants.config import ScoringConfig
@@ -39,9 +40,9 @@ from dnabert2_fast.genomics.variants.scoring import (
 from dnabert2_fast.io.reference import Reference
 from dnabert2_fast.io.table_writer import kind_of_table, require_ending, table_writer
 from dnabert2_fast.io.vcf import VcfRecord, read_vcf
-from dnabert2_fast.loading import Name, load_model
 from dnabert2_fast.model.auto import Model
 from dnabert2_fast.model.heads import Dnabert2ForMaskedLM, Dnabert2ForSequenceClassification
+from dnabert2_fast.model.weights import Name
 from dnabert2_fast.tokenizer import Tokenizer
 
 __all__ = ["score_vcf"]

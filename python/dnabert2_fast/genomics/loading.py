@@ -6,39 +6,31 @@ so its tokenizer is found too. Model and tokenizer are always checked to have on
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import torch
 
 from dnabert2_fast._internal.strict_json import read_object
-from dnabert2_fast.model.auto import Model, model_class
+from dnabert2_fast.model.auto import Model, converted, model_class
 from dnabert2_fast.model.heads import (
     Dnabert2ForMaskedLM,
     Dnabert2ForSequenceClassification,
     Dnabert2Model,
 )
-from dnabert2_fast.model.int8 import is_int8, quantize_int8
-from dnabert2_fast.model.precision import DTYPES, resolve_dtype
-from dnabert2_fast.model.pretrained import Pretrained, pick_device
-from dnabert2_fast.model.weights import checkpoint_folder
+from dnabert2_fast.model.pretrained import Pretrained
+from dnabert2_fast.model.weights import Name, checkpoint_folder
 from dnabert2_fast.tokenizer import Tokenizer
+from dnabert2_fast.tokenizer.by_name import tokenizer_of
 
 __all__ = [
-    "Name",
-    "converted",
     "load_encoder",
     "load_masked_lm",
     "load_model",
-    "tokenizer_of",
 ]
-
-Name: TypeAlias = str | os.PathLike[str]
-"""A packaged model, a checkpoint folder or a hub id."""
 
 M = TypeVar("M", bound=Pretrained)
 
@@ -135,52 +127,6 @@ def load_model(
         return kind.from_pretrained(name, attention=attention, dtype=dtype, device=device)
 
     return _pair(model, tokenizer, read, Model, "a model", device, dtype)  # type: ignore[arg-type]
-
-
-def tokenizer_of(tokenizer: Tokenizer | Name | None, model: object) -> Tokenizer:
-    """Return a tokenizer by its name, or that of a model by its name or as an object.
-
-    Raises
-    ------
-    ValueError
-        When the model is an object that was read from nowhere.
-    """
-    if isinstance(tokenizer, Tokenizer):
-        return tokenizer
-    if tokenizer is not None:
-        return Tokenizer.from_pretrained(tokenizer)
-    name = model.name_or_path if isinstance(model, Pretrained) else model
-    if not isinstance(name, (str, os.PathLike)):
-        raise TypeError(f"model: must be a name or a model (got {type(name).__name__}).")
-    if not name:
-        raise ValueError(
-            "tokenizer: is required with a model that was not read by name (got None). Give the "
-            "one it was trained with."
-        )
-    path = Path(name)
-    return Tokenizer.from_pretrained(path.parent if path.is_file() else name)
-
-
-def converted(model: M, device: str | torch.device, dtype: str) -> M:
-    """Return a model as it is, or a copy of it on another device or in another dtype.
-
-    >>> model, _ = load_encoder("mini")
-    >>> half = converted(model, "auto", "bfloat16")
-    >>> half.dtype, model.dtype, converted(half, "cpu", "bfloat16") is half
-    (torch.bfloat16, torch.float32, True)
-    """
-    own = "int8" if is_int8(model) else str(model.dtype).removeprefix("torch.")
-    target = model.device if device == "auto" else pick_device(device)
-    wanted = own if dtype == "auto" else resolve_dtype(dtype, target)
-    moves = target.type != model.device.type or target.index not in (None, model.device.index)
-    if wanted == own and not moves:
-        return model
-    if own == "int8":
-        raise ValueError("dtype: a model in int8 cannot be converted. Give its name instead.")
-    copied = copy.deepcopy(model).to(target, DTYPES[wanted])
-    if wanted == "int8":
-        quantize_int8(copied)
-    return copied
 
 
 def _pair(
