@@ -43,7 +43,7 @@ CALLS = {
 }
 EXTRA = {
     attribute: {"config": ATTENTION},
-    score_variants: {"reference": GENOME, "config": ScoringConfig(window_bp=64)},
+    score_variants: {"reference": GENOME, "config": ScoringConfig(window_bp=64, offsets_bp=(0,))},
 }
 functions = pytest.mark.parametrize("function", CALLS, ids=lambda one: one.__name__)
 

@@ -80,6 +80,7 @@ def compute_metrics(predicted):
     }
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("use_lora", [False, True])
 def test_finetunes_as_the_official_script_does(checkpoint, tables, use_lora):

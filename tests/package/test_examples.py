@@ -7,10 +7,11 @@ from helpers.project import ROOT
 EXAMPLES = ROOT / "examples"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "said", "made"),
     [
-        pytest.param("species.py", "600 sequences", ["species.png"], marks=pytest.mark.full),
+        ("species.py", "600 sequences", ["species.png"]),
         ("promoters.py", "613 sequences, MCC ", []),
     ],
 )
