@@ -33,8 +33,9 @@ Part = tuple[int, int]
 # Runs of a task whose worker dies, for example because the machine is out of memory.
 RUNS = 4
 
-# Longest time to wait for cancelled tasks, whose workers hold files open.
-CANCEL_S = 10
+# Time in which tasks may end by themselves, and maximum time to wait for cancelled ones, whose
+# workers hold files open.
+GRACE_S, CANCEL_S = 1, 10
 
 # Ray's own log and that of its workers would break the progress bar.
 QUIET = {"log_to_driver": False, "logging_level": "error"}
@@ -209,11 +210,22 @@ def each(
                 del running[done]
                 bar.update()
     except BaseException:
-        for unfinished in running:
-            ray.cancel(unfinished, force=True)
-        ray.wait(list(running), num_returns=len(running), timeout=CANCEL_S)
+        _cancel(ray, list(running))
         raise
     return results
+
+
+def _cancel(ray: Any, running: list[Any]) -> None:
+    """Cancel tasks, except those that end within a second.
+
+    Ray 2.60 aborts the process when a task is cancelled at the moment at which it ends.
+    """
+    if running:
+        _, running = ray.wait(running, num_returns=len(running), timeout=GRACE_S)
+    for task in running:
+        ray.cancel(task, force=True)
+    if running:
+        ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
 
 
 def in_parts(
